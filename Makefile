@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check up down install install-dev lock clean
+
+# Plain relative paths throughout: the checkout may lie below a folder with a space in its name.
+TUTOR := .venv/bin/tutor-pipeline
+PYTEST := .venv/bin/python -m pytest
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: install ## Install, generate a month, run the whole pipeline, show who needs attention
+	@$(TUTOR) demo
+
+test: install-dev ## Every test but the long ones, under 10 minutes
+	@$(PYTEST) -n 2 --dist loadfile
+
+test-long: install-dev ## Many seeds, long fuzzing, kills
+	@$(PYTEST) -n 2 --dist loadfile -m long
+
+check: install-dev ## Linters, types, import contracts, definitions
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/sqlfluff lint --config dbt_project/.sqlfluff dbt_project/models
+	@scripts/check-defs
+
+up: install ## The Dagster UI, with automation on
+	@$(TUTOR) up
+
+down: ## Stop the UI and the embedded PostgreSQL
+	@if [ -x $(TUTOR) ]; then $(TUTOR) down; fi
+
+install:
+	@scripts/install
+
+install-dev: install
+	@scripts/install dev
+
+lock: ## Pin the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-strip-extras \
+		--python-version 3.11 --custom-compile-command "make lock" -q -o requirements.lock
+	uv pip compile pyproject.toml --group dev -c requirements.lock --universal --generate-hashes \
+		--no-emit-index-url --no-strip-extras --python-version 3.11 \
+		--custom-compile-command "make lock" -q -o requirements-dev.lock
+
+clean: down ## Remove the environment and all generated data
+	rm -rf .venv .tutor dbt_project/target dbt_project/logs
