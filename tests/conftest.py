@@ -1,0 +1,110 @@
+"""One embedded PostgreSQL server per test run; a fresh database per test module.
+
+All workers of a parallel run share the server: the first one starts it, the run's controller
+stops it and removes its folder. A module's database is cloned from a migrated template.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from filelock import FileLock
+from psycopg import sql
+
+from tutor_pipeline.warehouse import migrate
+from tutor_pipeline.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.warehouse.platform import ensure_platform
+
+_HOME = "TUTOR_TEST_HOME"
+_TEMPLATE = "template_migrated"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in [key for key in os.environ if key.startswith("TUTOR_") and key != _HOME]:
+        del os.environ[name]  # a developer's own settings must not reach the tests
+    if not hasattr(config, "workerinput"):
+        # Everyone may enter: as root, the server runs as another user.
+        home = Path(tempfile.mkdtemp(prefix="tutor-test-"))
+        home.chmod(0o755)
+        os.environ[_HOME] = str(home)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        home = Path(os.environ.pop(_HOME))
+        EmbeddedServer(home).stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """URL of the run's server, on its maintenance database."""
+    home = Path(os.environ[_HOME])
+    server = EmbeddedServer(home)
+    server.ensure_running()
+    with FileLock(home / "template.lock"):
+        url = server.url(_TEMPLATE)
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            if not connection.execute(
+                "select 1 from pg_database where datname = %s", (_TEMPLATE,)
+            ).fetchone():
+                connection.execute(f"create database {_TEMPLATE}")
+                migrate.upgrade(Warehouse(url))
+    return server.url("postgres")
+
+
+class Databases:
+    """Makes databases on the run's server and drops them at the end of the module."""
+
+    def __init__(self, server_url: str) -> None:
+        self._server_url = server_url
+        self._names: list[str] = []
+
+    def create(self, *, migrated: bool = True) -> str:
+        """URL of a new database: a clone of the migrated template, or an empty one."""
+        name = f"test_{uuid4().hex[:12]}"
+        template = _TEMPLATE if migrated else "template1"
+        with psycopg.connect(self._server_url, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("create database {} template {} strategy file_copy").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        self._names.append(name)
+        return self._server_url.removesuffix("/postgres") + f"/{name}"
+
+    def drop_all(self) -> None:
+        with psycopg.connect(self._server_url, autocommit=True) as connection:
+            for name in self._names:
+                connection.execute(
+                    sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+                )
+
+
+@pytest.fixture(scope="module")
+def databases(server_url: str) -> Iterator[Databases]:
+    databases = Databases(server_url)
+    yield databases
+    databases.drop_all()
+
+
+@pytest.fixture(scope="module")
+def warehouse(databases: Databases) -> Warehouse:
+    """A fresh database with our schemas, of this module alone."""
+    return Warehouse(databases.create(), Schemas())
+
+
+@pytest.fixture(scope="module")
+def platform_warehouse(warehouse: Warehouse) -> Warehouse:
+    """The module's database with an empty platform schema in it."""
+    with warehouse.connect() as connection:
+        ensure_platform(connection, warehouse)
+    return warehouse

@@ -1,0 +1,1 @@
+"""Tutor-quality intelligence: platform tables in, alerts that people act on out."""

@@ -1,0 +1,98 @@
+"""Connections to the warehouse, and the names of the schemas in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+from psycopg import sql
+
+from tutor_pipeline.errors import TutorPipelineError
+
+APPLICATION_NAME = "tutor-pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class Schemas:
+    """Names of the schemas: ours carry the prefix, the platform's is named by its owner."""
+
+    prefix: str = ""
+    platform: str = "platform"
+
+    @property
+    def staging(self) -> str:
+        """Incoming rows with their quarantine reasons."""
+        return f"{self.prefix}staging"
+
+    @property
+    def intermediate(self) -> str:
+        """Steps between staging and marts."""
+        return f"{self.prefix}intermediate"
+
+    @property
+    def marts(self) -> str:
+        """What people and rules read."""
+        return f"{self.prefix}marts"
+
+    @property
+    def ops(self) -> str:
+        """The pipeline's own rows with a history."""
+        return f"{self.prefix}ops"
+
+    @property
+    def truth(self) -> str:
+        """What the synthetic platform knows and nobody may read."""
+        return f"{self.prefix}truth"
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """Schemas that the migrations make."""
+        return (self.staging, self.intermediate, self.marts, self.ops)
+
+    def identifiers(self) -> dict[str, sql.Identifier]:
+        """For `psycopg.sql.SQL("… {ops}.alerts").format(**schemas.identifiers())`."""
+        return {
+            "platform": sql.Identifier(self.platform),
+            "staging": sql.Identifier(self.staging),
+            "intermediate": sql.Identifier(self.intermediate),
+            "marts": sql.Identifier(self.marts),
+            "ops": sql.Identifier(self.ops),
+            "truth": sql.Identifier(self.truth),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """One PostgreSQL database and the schema names in it. `url` is a libpq URL."""
+
+    url: str = field(repr=False)  # it holds the password
+    schemas: Schemas = field(default_factory=Schemas)
+    timezone: str = "UTC"
+    platform_timezone: str = "UTC"
+
+    def connect(self, **options: Any) -> psycopg.Connection[Any]:
+        """A psycopg 3 connection (not autocommit unless asked). Raises TutorPipelineError."""
+        options.setdefault("application_name", APPLICATION_NAME)
+        options.setdefault("connect_timeout", 10)
+        try:
+            return psycopg.connect(self.url, **options)
+        except psycopg.OperationalError as error:
+            raise TutorPipelineError(
+                f"cannot connect to {self.masked_url}: {str(error).strip()}\n"
+                "Is the server up, and does TUTOR_DATABASE_URL name it?"
+            ) from error
+
+    def sql(self, text: str) -> sql.Composed:
+        """`text` with {platform}, {staging}, {intermediate}, {marts}, {ops}, {truth} filled in."""
+        return sql.SQL(text).format(**self.schemas.identifiers())
+
+    @property
+    def masked_url(self) -> str:
+        """The URL as it may be shown: without its password."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or "local socket"
+        port = f":{parts.port}" if parts.port else ""
+        user = f"{unquote(parts.username)}@" if parts.username else ""
+        return f"postgresql://{user}{host}{port}{parts.path}"
