@@ -1,0 +1,136 @@
+"""The declared inputs of rules: which columns a row has, and what may stand in them.
+
+Belongs here: names and types of columns, the reading of one value.
+Does not belong here: thresholds, sentences, SQL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Protocol
+
+TUTOR_ID = "tutor_id"
+MAIN_INPUT = "tutor_aggregates"
+
+
+class Column(Protocol):
+    """A declared column: its PostgreSQL type and the column that counts the sessions behind it."""
+
+    @property
+    def type(self) -> str:
+        """As PostgreSQL calls it: `integer`, `double precision`, `text[]`."""
+
+    @property
+    def exposure(self) -> str | None:
+        """The name of a column of the same relation, or None."""
+
+
+class Scale(StrEnum):
+    """What kind of value a column holds: this decides how it compares and how it is written."""
+
+    COUNT = "count"
+    NUMBER = "number"
+    FLAG = "flag"
+    TEXT = "text"
+    SESSIONS = "sessions"
+    OTHER = "other"
+
+
+_SCALES = {
+    "smallint": Scale.COUNT,
+    "integer": Scale.COUNT,
+    "int": Scale.COUNT,
+    "bigint": Scale.COUNT,
+    "numeric": Scale.NUMBER,
+    "double precision": Scale.NUMBER,
+    "float8": Scale.NUMBER,
+    "boolean": Scale.FLAG,
+    "text": Scale.TEXT,
+    "text[]": Scale.SESSIONS,
+}
+
+
+class BadValueError(Exception):
+    """A value that its column can't hold: the tutor is skipped, the others go on."""
+
+
+class Inputs:
+    """The columns that rows carry, by the name that rules call them.
+
+    `relations` maps a relation with one row per tutor to its columns. A column of
+    `tutor_aggregates` is called by its own name, one of another relation `relation.column`.
+    """
+
+    def __init__(self, relations: Mapping[str, Mapping[str, Column]]) -> None:
+        self._columns: dict[str, Column] = {}
+        self._exposures: dict[str, str | None] = {}
+        for relation, columns in relations.items():
+            prefix = "" if relation == MAIN_INPUT else f"{relation}."
+            for name, column in columns.items():
+                self._columns[prefix + name] = column
+                self._exposures[prefix + name] = (
+                    prefix + column.exposure if column.exposure else None
+                )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def scale(self, name: str) -> Scale:
+        """What kind of value the column holds. Raises KeyError for an unknown name."""
+        declared = self._columns[name].type.lower().split("(")[0].strip()
+        return _SCALES.get(declared, Scale.OTHER)
+
+    def exposure(self, name: str) -> str | None:
+        """The column that counts the sessions behind this one, if there is one."""
+        return self._exposures[name]
+
+    def nearest(self, name: str) -> str:
+        """` (did you mean …?)`, or nothing when no name is near."""
+        return nearest(name, self._columns)
+
+
+def nearest(name: str, names: Mapping[str, object]) -> str:
+    """` (did you mean …?)` with the name nearest to a wrong one, or an empty string."""
+    found = get_close_matches(name, names, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def read(row: Mapping[str, object], name: str, scale: Scale) -> object:
+    """The value of a column; None when it is NULL or not a finite number.
+
+    Numbers are rounded to nine digits: the order in which floats were summed must not decide
+    whether a threshold is met. Raises BadValueError for a missing column or a wrong type.
+    """
+    try:
+        value = row[name]
+    except KeyError:
+        raise BadValueError(f"the row has no column {name}") from None
+    if value is None or (type(value) is int and scale is Scale.COUNT):  # nearly always
+        return value
+    if scale is Scale.COUNT or scale is Scale.NUMBER:
+        return _number(value, name, scale)
+    if scale is Scale.FLAG and not isinstance(value, bool):
+        raise BadValueError(f"{name} is neither true nor false: {value!r}")
+    if scale is Scale.TEXT and not isinstance(value, str):
+        raise BadValueError(f"{name} is not text: {value!r}")
+    if scale is Scale.SESSIONS and not (
+        isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    ):
+        raise BadValueError(f"{name} is not a list of session ids: {value!r}")
+    return value
+
+
+def _number(value: object, name: str, scale: Scale) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise BadValueError(f"{name} is not a number: {value!r}")
+    if not math.isfinite(value):
+        return None
+    if scale is Scale.NUMBER:
+        return round(float(value), 9)
+    if value != int(value):
+        raise BadValueError(f"{name} is not a whole number: {value!r}")
+    return int(value)
