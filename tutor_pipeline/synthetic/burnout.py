@@ -1,0 +1,111 @@
+"""What happens to the tutors unseen: burnout from day to day, bad runs, and leaving.
+
+Belongs here: the hidden state per tutor and day, who leaves when and why.
+Does not belong here: anything that a platform could record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutor_pipeline.synthetic.personas import Traits
+from tutor_pipeline.synthetic.population import Array, stream
+
+AT_RISK = 0.6  # burnout from which a tutor is in the at-risk state
+LEFT_SHARE = 0.08  # of the tutors have left by the end
+OUTSIDE_SHARE = 0.25  # of those who leave go for reasons that have nothing to do with the work
+HAZARD_GROWTH = 6.0  # the hazard of leaving grows by exp(6) from burnout 0 to burnout 1
+HISTORY_DAYS = 90  # a shorter window still is the end of a history of this length
+
+DAYS_PER_MONTH = 30.44
+
+STAYED = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenDays:
+    """Hidden state. Matrices are tutors x days of the window; left_on counts days from its start
+    (negative: before it; STAYED: not at all). `outside` marks leavers for outside reasons."""
+
+    burnout: Array
+    spirits: Array  # shift of teaching quality beyond burnout, in standard deviations, ≤ 0
+    left_on: Array
+    outside: Array
+
+
+def live_through(seed: int, traits: Traits, days: int) -> HiddenDays:
+    """Burnout, spirits and departures of every tutor over the window of `days` days."""
+    rng = stream(seed, "burnout")
+    history = max(days, HISTORY_DAYS)
+    burnout = _burnout(rng, traits, history)
+    spirits = _spirits(rng, traits, history)
+    left_on, outside = _departures(rng, burnout, joined_on(traits.months, history))
+    before = history - days
+    return HiddenDays(
+        burnout=burnout[:, before:],
+        spirits=spirits[:, before:],
+        left_on=np.where(left_on == STAYED, STAYED, left_on - before),
+        outside=outside,
+    )
+
+
+def joined_on(months: Array, days: int) -> Array:
+    """Day on which tutors of so many months joined, from the start of a window of `days` days."""
+    return days - np.round(months * DAYS_PER_MONTH).astype(np.int64)
+
+
+def _burnout(rng: np.random.Generator, traits: Traits, days: int) -> Array:
+    """Drift back to the tutor's own level, daily noise, and now and then a jump that wears off."""
+    tutors = len(traits.risk)
+    burnout = np.empty((tutors, days))
+    drift = rng.normal(0, 0.06, tutors)
+    jump = np.zeros(tutors)
+    for day in range(days):
+        drift = 0.95 * drift + rng.normal(0, 0.02, tutors)
+        hit = rng.random(tutors) < 0.3 / 90
+        jump = 0.97 * jump + np.where(hit, rng.uniform(0.15, 0.40, tutors), 0.0)
+        burnout[:, day] = traits.risk + drift + jump
+    last_days = np.clip((np.arange(days) - (days - 1 - 14)) / 14, 0, 1)
+    burnout += np.where(traits.is_a("burned_out_veteran"), 0.35, 0.0)[:, None] * last_days
+    return np.clip(burnout, 0.0, 1.0)
+
+
+def _spirits(rng: np.random.Generator, traits: Traits, days: int) -> Array:
+    """Shift of teaching quality: runs of bad days, and the steep decline of some veterans."""
+    tutors = len(traits.risk)
+    starts = rng.random((tutors, days)) < 1 / 32
+    lengths = rng.integers(6, 11, (tutors, days))
+    ends = np.where(starts, np.arange(days) + lengths, 0)
+    in_run = np.arange(days) < np.maximum.accumulate(ends, axis=1)
+    runs = np.where(traits.has("runs_of_bad_days")[:, None] & in_run, -4.0, 0.0)
+    onset = days - rng.integers(10, 17, tutors)
+    depth = rng.uniform(4.5, 6.0, tutors)
+    fallen = np.clip((np.arange(days) - onset[:, None]) / 4, 0, 1)
+    decline = -np.where(traits.has("declining_veteran"), depth, 0.0)[:, None] * fallen
+    return runs + decline
+
+
+def _departures(rng: np.random.Generator, burnout: Array, joined: Array) -> tuple[Array, Array]:
+    """Day of leaving per tutor, and whether for outside reasons; shares are met exactly.
+
+    Proportional hazards: a tutor leaves when the accumulated hazard passes an exponential
+    threshold. The base rate is the one at which as many leave as LEFT_SHARE says.
+    """
+    tutors, days = burnout.shape
+    leavers = round(LEFT_SHARE * tutors)
+    outside = np.zeros(tutors, dtype=bool)
+    outside[rng.permutation(tutors)[: round(OUTSIDE_SHARE * leavers)]] = True
+    some_day = rng.integers(np.clip(joined, 0, days - 1), days)
+    left_on = np.where(outside, some_day, STAYED)
+    thresholds = np.where(outside, np.inf, rng.exponential(1.0, tutors))
+    there = np.arange(days) >= joined[:, None]
+    hazard = np.cumsum(np.where(there, np.exp(HAZARD_GROWTH * burnout), 0.0), axis=1)
+    needed = np.sort(thresholds / hazard[:, -1])
+    worn_out = leavers - int(outside.sum())
+    if worn_out:
+        rate = np.sqrt(needed[worn_out - 1] * needed[worn_out])
+        day = (rate * hazard < thresholds[:, None]).sum(axis=1)
+        left_on = np.where(day < days, day, left_on)
+    return left_on, outside

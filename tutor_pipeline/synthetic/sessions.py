@@ -1,0 +1,401 @@
+"""Which sessions there are: when, by whom, with which student, and how they ended.
+
+Belongs here: the timetable, statuses, latent quality, tutor-student pairs and their numbering.
+Does not belong here: what is measured in a session (observations.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutor_pipeline.synthetic.burnout import HiddenDays, joined_on
+from tutor_pipeline.synthetic.parameters import Parameters
+from tutor_pipeline.synthetic.personas import Traits
+from tutor_pipeline.synthetic.population import Array, pick, stream
+
+AHEAD_DAYS = 7  # sessions are booked so far ahead of the end
+WEEKEND_LOAD = 0.70
+FRIDAY, SATURDAY = 4, 5
+
+# Hours of the day (UTC) at which sessions start. Tutors with several a day spread out, which
+# brings the mornings from 37 % here to 35 %.
+HOURS = np.arange(8, 22)
+HOUR_SHARES = np.array([8, 10, 10, 9, 5, 5, 6, 7, 8, 8, 8, 7, 5, 4]) / 100
+MINUTES, MINUTE_SHARES = np.array([0, 15, 30, 45]), (0.6, 0.1, 0.2, 0.1)
+
+DURATIONS, DURATION_SHARES = np.array([30, 60, 90]), (0.15, 0.75, 0.10)
+
+STATUSES = ("completed", "no_show_tutor", "no_show_student", "cancelled", "rescheduled",
+            "scheduled")  # fmt: skip
+COMPLETED, NO_SHOW_TUTOR, NO_SHOW_STUDENT, CANCELLED, RESCHEDULED, SCHEDULED = range(6)
+NO_SHOW_STUDENT_SHARE = 0.018
+CANCELLED_SHARE = 0.03
+URGE_EVENNESS = 1.5  # higher: reschedules at steadier intervals
+STUDENT_RESCHEDULE_SHARE = 0.0018  # of sessions: 1.8 % of all reschedules
+
+CONNECTIONS = ("Excellent", "Good", "Fair", "Poor")
+CONNECTION_SHARES = {
+    "weekday": (0.60, 0.30, 0.08, 0.02),
+    "evening": (0.50, 0.30, 0.15, 0.05),
+    "weekend": (0.65, 0.28, 0.06, 0.01),
+}
+CONNECTION_STARS = np.array([0.0, -0.1, -0.3, -0.6])
+CONNECTION_TROUBLE = np.array([0.75, 1.1, 1.9, 3.2])  # odds of technical issues, relative
+
+FIRST_SHARE = 0.15
+RATING_MEAN, RATING_SPREAD = 4.1, 0.6
+POOR_RATING = 3.5
+BURNOUT_TOLL = 1.8  # standard deviations of quality lost from no burnout to full burnout
+
+# A student stays with the tutor after the first session, or not.
+LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST = 0.75, 0.12
+LEAVES_AFTER_FIRST_FELL_THROUGH = 0.25
+PAIR_TURNOVER = 0.30  # the chance that a session is with the newest student, not an older one
+EARLIER_PAIRS = 3  # students whom a tutor already has when the window opens
+REPLACED_AFTER_NO_SHOW = 0.16  # of the students who change their tutor
+REPLACED_WITHIN_DAYS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """One entry per session, by time. Indices point into tutors, pairs, students.
+
+    `goodness` is the latent quality in standard deviations, `stars` the rating it deserves;
+    both exist for every row and mean something where the session took place.
+    """
+
+    tutor: Array
+    day: Array  # from the start of the window; days after its end are booked ahead
+    minute: Array  # of the day
+    duration: Array  # minutes
+    status: Array  # index into STATUSES
+    by_student: Array  # True where the student asked for the reschedule
+    connection: Array  # index into CONNECTIONS
+    technical: Array
+    goodness: Array
+    stars: Array
+    pair: Array
+    number: Array  # n-th session of the pair: one more than were completed before
+    student: Array
+
+    @property
+    def is_first(self) -> Array:
+        """True for sessions that are the pair's first."""
+        return np.asarray(self.number == 1)
+
+    @property
+    def completed(self) -> Array:
+        """True for sessions that took place."""
+        return np.asarray(self.status == COMPLETED)
+
+    def start_minute(self) -> Array:
+        """Minutes from the start of the window."""
+        return self.day * 1440 + self.minute
+
+
+@dataclass(frozen=True, slots=True)
+class Replacements:
+    """Students who changed their tutor: pairs left and pairs entered, by index."""
+
+    old_pair: Array
+    new_pair: Array
+    after_no_show: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Tutor-student pairs. `number_before` sessions took place before the window."""
+
+    tutor: Array
+    student: Array
+    number_before: Array
+
+
+def hold_sessions(
+    parameters: Parameters, traits: Traits, hidden: HiddenDays
+) -> tuple[Timetable, Pairs, Replacements]:
+    """All sessions of the window and those booked ahead, with their pairs and replacements."""
+    seed = parameters.seed
+    tutor, day = _calendar(parameters, traits, hidden)
+    rng = stream(seed, "timetable")
+    minute = _times(rng, tutor, day)
+    order = np.lexsort((tutor, minute, day))
+    tutor, day, minute = tutor[order], day[order], minute[order]
+
+    weekday = weekdays(parameters, day)
+    known_day = np.minimum(day, parameters.days - 1)
+    burnout = hidden.burnout[tutor, known_day]
+    spirits = hidden.spirits[tutor, known_day]
+    status, by_student = _statuses(rng, traits, tutor, weekday, burnout, day >= parameters.days)
+    connection, technical = _connections(rng, traits, tutor, weekday, minute)
+    # A first session that falls through is repeated: begin fewer than are seen.
+    starts_pair = rng.random(len(tutor)) < 0.90 * FIRST_SHARE
+    mood = spirits - BURNOUT_TOLL * (burnout - traits.risk[tutor])
+    noise = rng.normal(size=(2, len(tutor)))
+    _, stars = _quality(traits, tutor, mood, connection, starts_pair, noise)
+    leaves = np.where(stars < POOR_RATING, LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST)
+    leaves = np.where(status == COMPLETED, leaves, LEAVES_AFTER_FIRST_FELL_THROUGH)
+    keeps = rng.random(len(tutor)) >= leaves
+    pair, pair_tutor = _pairs(rng, tutor, starts_pair, keeps, len(traits.months))
+    seen, pair = np.unique(pair, return_inverse=True)
+    pair_tutor = pair_tutor[seen]
+    number_before = rng.geometric(0.12, len(pair_tutor))
+    number_before[pair[starts_pair]] = 0
+    number_before[joined_on(traits.months, parameters.days)[pair_tutor] > 0] = 0
+    number = _numbers(pair, status, number_before)
+    goodness, stars = _quality(traits, tutor, mood, connection, number == 1, noise)
+
+    start = day * 1440 + minute
+    replaced = _replacements(rng, pair, pair_tutor, start, status, starts_pair)
+    student_of_pair = _students(pair, len(pair_tutor), replaced)
+    timetable = Timetable(
+        tutor=tutor,
+        day=day,
+        minute=minute,
+        duration=DURATIONS[pick(rng, DURATION_SHARES, len(tutor))],
+        status=status,
+        by_student=by_student,
+        connection=connection,
+        technical=technical,
+        goodness=goodness,
+        stars=stars,
+        pair=pair,
+        number=number,
+        student=student_of_pair[pair],
+    )
+    return timetable, Pairs(pair_tutor, student_of_pair, number_before), replaced
+
+
+def weekdays(parameters: Parameters, day: Array) -> Array:
+    """Weekday (Monday 0) of days counted from the start of the window."""
+    return (parameters.end.weekday() + day - (parameters.days - 1)) % 7
+
+
+def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tuple[Array, Array]:
+    """Tutor and day of every session: exactly days x sessions_per_day in the window."""
+    rng = stream(parameters.seed, "calendar")
+    days = np.arange(parameters.days + AHEAD_DAYS)
+    weekend = weekdays(parameters, days) >= SATURDAY
+    load = np.where(weekend, WEEKEND_LOAD, 1.0)
+    per_day = np.zeros(len(days), dtype=np.int64)
+    past, total = days < parameters.days, parameters.days * parameters.sessions_per_day
+    edges = np.round(np.cumsum(load[past]) / load[past].sum() * total).astype(np.int64)
+    per_day[past] = np.diff(edges, prepend=0)
+    # Bookings thin out with the distance.
+    booked = np.linspace(0.8, 0.2, AHEAD_DAYS)
+    per_day[~past] = np.round(parameters.sessions_per_day * load[~past] * booked)
+
+    joined = joined_on(traits.months, parameters.days)
+    burnout = hidden.burnout[:, np.minimum(days, parameters.days - 1)]
+    weight = traits.activity[:, None] * (1 - 0.6 * np.clip(burnout - 0.3, 0, None))
+    here = (days >= joined[:, None]) & (days < hidden.left_on[:, None])
+    weight = np.where(here, weight, 0.0)
+    # Weekend-only tutors give on two days what others give on seven.
+    weekend_only = traits.has("weekend_only")[:, None]
+    weight = weight * np.where(weekend_only, np.where(weekend, 5.0, 0.0), 1.0)
+    nobody = weight.sum(axis=0) == 0
+    weight[:, nobody] = here[:, nobody]
+    per_day[weight.sum(axis=0) == 0] = 0
+    share = weight / np.maximum(weight.sum(axis=0), 1e-12)
+    counts = np.array(
+        [rng.multinomial(count, share[:, day]) if count else np.zeros(len(share), dtype=np.int64)
+         for day, count in enumerate(per_day)]
+    )  # fmt: skip
+    day, tutor = np.nonzero(counts)
+    repeats = counts[day, tutor]
+    return np.repeat(tutor, repeats), np.repeat(day, repeats)
+
+
+def _times(rng: np.random.Generator, tutor: Array, day: Array) -> Array:
+    """Minute of the day. A tutor's sessions of a day take different hours while there are any."""
+    new_cell = np.ones(len(tutor), dtype=bool)
+    new_cell[1:] = (np.diff(tutor) != 0) | (np.diff(day) != 0)
+    cell = np.cumsum(new_cell) - 1
+    within = np.arange(len(tutor)) - np.flatnonzero(new_cell)[cell]
+    # Hours in random order, popular ones first: drawing without replacement by Gumbel's trick.
+    keys = np.log(HOUR_SHARES) + rng.gumbel(size=(int(cell[-1]) + 1, len(HOURS)))
+    hours = HOURS[np.argsort(-keys, axis=1)]
+    minute = MINUTES[pick(rng, MINUTE_SHARES, len(tutor))]
+    return np.asarray(hours[cell, within % len(HOURS)] * 60 + minute)
+
+
+def _statuses(
+    rng: np.random.Generator,
+    traits: Traits,
+    tutor: Array,
+    weekday: Array,
+    burnout: Array,
+    ahead: Array,
+) -> tuple[Array, Array]:
+    """Status of every session, and whether the student asked for a reschedule."""
+    strain = np.exp(0.8 * (burnout - traits.risk[tutor]))
+    reschedule = traits.reschedules[tutor]
+    # Friday movers: most of their Fridays, and seldom another day.
+    fridays = traits.has("reschedules_on_fridays")[tutor]
+    on_day = np.where(weekday == FRIDAY, 0.60, 0.72 * reschedule)
+    reschedule = np.where(fridays, on_day, reschedule) * strain
+    moved = _now_and_then(rng, tutor, reschedule)
+    shares = np.stack(
+        [
+            traits.no_shows[tutor] * strain,
+            np.full(len(tutor), NO_SHOW_STUDENT_SHARE),
+            np.full(len(tutor), CANCELLED_SHARE),
+            np.full(len(tutor), STUDENT_RESCHEDULE_SHARE),
+        ]
+    )
+    outcome = (rng.random(len(tutor)) >= np.cumsum(shares, axis=0)).sum(axis=0)
+    codes = np.array([NO_SHOW_TUTOR, NO_SHOW_STUDENT, CANCELLED, RESCHEDULED, COMPLETED])
+    status = np.where(moved, RESCHEDULED, codes[outcome])
+    return np.where(ahead, SCHEDULED, status), ~moved & (status == RESCHEDULED)
+
+
+def _now_and_then(rng: np.random.Generator, tutor: Array, share: Array) -> Array:
+    """True for that share of each tutor's sessions, more evenly than by chance.
+
+    Who has just moved a session is slower to move the next one: each session adds its share, more
+    or less, to an urge, and the tutor gives in whenever the urge passes a whole number.
+    """
+    order = np.argsort(tutor, kind="stable")
+    owner = tutor[order]
+    urge = np.cumsum(share[order] * rng.gamma(URGE_EVENNESS, 1 / URGE_EVENNESS, len(owner)))
+    urge += rng.random(int(owner[-1]) + 1)[owner]
+    gives_in = np.diff(np.floor(urge), prepend=np.floor(urge[:1])) > 0
+    gives_in[1:] &= owner[1:] == owner[:-1]
+    result = np.empty(len(tutor), dtype=bool)
+    result[order] = gives_in
+    return result
+
+
+def _connections(
+    rng: np.random.Generator, traits: Traits, tutor: Array, weekday: Array, minute: Array
+) -> tuple[Array, Array]:
+    """Connection quality by time of the week, and technical issues, likelier on bad lines."""
+    drawn = rng.random(len(tutor))
+    evening = (minute >= 18 * 60) & (minute < 21 * 60)
+    when = np.where(weekday >= SATURDAY, 2, np.where(evening, 1, 0))
+    edges = np.cumsum(np.array(list(CONNECTION_SHARES.values())), axis=1)[when]
+    connection = (drawn[:, None] >= edges[:, :3]).sum(axis=1)
+    trouble = traits.technical[tutor] * CONNECTION_TROUBLE[connection]
+    return connection, rng.random(len(tutor)) < trouble
+
+
+def _quality(
+    traits: Traits, tutor: Array, mood: Array, connection: Array, first: Array, noise: Array
+) -> tuple[Array, Array]:
+    """Latent quality in standard deviations, and the stars a student would give (1-5).
+
+    `noise` is standard normal, 2 x sessions: what all observations share, and the stars' own.
+    """
+    deserved = traits.rating[tutor] + CONNECTION_STARS[connection]
+    # The best are also the steadiest.
+    steady = np.clip(5.3 - traits.rating[tutor], 0.3, 1.0)
+    goodness = (deserved - RATING_MEAN) / RATING_SPREAD + mood + 0.42 * steady * noise[0]
+    stars = RATING_MEAN + RATING_SPREAD * (goodness + 0.52 * steady * noise[1])
+    # Students who do not know the tutor yet are reserved: fewer stars for the same lesson.
+    stars = stars - np.where(first, traits.first_rating_drop[tutor], 0.0)
+    return goodness, np.round(np.clip(stars, 1.0, 5.0), 1)
+
+
+def _pairs(
+    rng: np.random.Generator, tutor: Array, starts_pair: Array, keeps: Array, tutors: int
+) -> tuple[Array, Array]:
+    """Pair of every session, and tutor of every pair.
+
+    Pairs are numbered tutor by tutor in the order in which they begin; the first EARLIER_PAIRS of
+    a tutor are older than the window. A session that begins no pair is with one of the tutor's
+    students who stayed, the newer the likelier, so that older ones fade away.
+    """
+    by_tutor = np.argsort(tutor, kind="stable")
+    begins = starts_pair[by_tutor]
+    owner = tutor[by_tutor]
+    begun = np.bincount(owner, weights=begins, minlength=tutors).astype(np.int64)
+    pairs_of = begun + EARLIER_PAIRS
+    offset = np.concatenate(([0], np.cumsum(pairs_of)))
+    pair_tutor = np.repeat(np.arange(tutors), pairs_of)
+
+    # Running counts within the tutor: pairs begun, and of these the ones that stayed.
+    first_row = np.searchsorted(owner, np.arange(tutors))
+
+    def so_far(marks: Array) -> Array:
+        total = np.concatenate(([0], np.cumsum(marks)))
+        return total[1:] - total[first_row][owner]
+
+    begun_so_far = so_far(begins)
+    stayed = begins & keeps[by_tutor]
+    stayed_so_far = so_far(stayed) + EARLIER_PAIRS
+
+    pair = offset[owner] + EARLIER_PAIRS + begun_so_far - 1  # right where a pair begins
+    # The n-th pair that stayed, of each tutor, in one flat list.
+    is_staying = np.ones(len(pair_tutor), dtype=bool)
+    is_staying[pair[begins]] = stayed[begins]
+    staying = np.flatnonzero(is_staying)
+    first_staying = np.searchsorted(pair_tutor[staying], np.arange(tutors))
+    back = rng.geometric(PAIR_TURNOVER, len(owner))
+    chosen = first_staying[owner] + np.maximum(stayed_so_far - back, 0)
+    pair = np.where(begins, pair, staying[chosen])
+
+    result = np.empty_like(pair)
+    result[by_tutor] = pair
+    return result, pair_tutor
+
+
+def _numbers(pair: Array, status: Array, number_before: Array) -> Array:
+    """One more than the sessions of the pair that were completed before this one."""
+    order = np.argsort(pair, kind="stable")
+    done = (status[order] == COMPLETED).astype(np.int64)
+    before = np.cumsum(done) - done
+    first_row = np.searchsorted(pair[order], pair[order])
+    number = np.empty(len(pair), dtype=np.int64)
+    number[order] = 1 + before - before[first_row] + number_before[pair[order]]
+    return number
+
+
+def _replacements(
+    rng: np.random.Generator,
+    pair: Array,
+    pair_tutor: Array,
+    start: Array,
+    status: Array,
+    starts_pair: Array,
+) -> Replacements:
+    """Students whose last session with one tutor is followed by a first one with another.
+
+    As many after a no-show of the tutor as REPLACED_AFTER_NO_SHOW asks for.
+    """
+    last_row = np.full(len(pair_tutor), -1)
+    last_row[pair] = np.arange(len(pair))  # rows are in order of time: the last one stays
+    held = np.flatnonzero(last_row >= 0)
+    ended = held[np.isin(status[last_row[held]], (COMPLETED, NO_SHOW_TUTOR))]
+    no_show = status[last_row[ended]] == NO_SHOW_TUTOR
+    after, others = ended[no_show], rng.permutation(ended[~no_show])
+    wanted = round(len(after) * (1 - REPLACED_AFTER_NO_SHOW) / REPLACED_AFTER_NO_SHOW)
+    leaving = np.concatenate((after, others[:wanted]))
+    gap = rng.integers(1440, REPLACED_WITHIN_DAYS * 1440, len(leaving))
+    ready = start[last_row[leaving]] + gap
+    order = np.argsort(ready, kind="stable")
+    leaving, ready = leaving[order], ready[order]
+
+    # Each takes the next first session that is still free: the k-th cannot sit before place k.
+    openings = np.flatnonzero(starts_pair & (status == COMPLETED))
+    place = np.searchsorted(start[openings], ready)
+    turn = np.arange(len(leaving))
+    place = turn + np.maximum.accumulate(place - turn) if len(leaving) else place
+    fits = place < len(openings)
+    leaving, entered = leaving[fits], pair[openings[place[fits]]]
+    other = pair_tutor[leaving] != pair_tutor[entered]
+    # No chains: whoever came by changing does not change again.
+    other &= ~np.isin(leaving, entered)
+    leaving, entered = leaving[other], entered[other]
+    return Replacements(leaving, entered, status[last_row[leaving]] == NO_SHOW_TUTOR)
+
+
+def _students(pair: Array, pairs: int, replaced: Replacements) -> Array:
+    """Student of every pair: numbered as they appear, shared by the pairs of a replacement."""
+    owner = np.arange(pairs)
+    owner[replaced.new_pair] = replaced.old_pair
+    appears, first_row = np.unique(owner[pair], return_index=True)
+    student = np.full(pairs, -1)
+    student[appears[np.argsort(first_row)]] = np.arange(len(appears))
+    return student[owner]
