@@ -1,0 +1,1 @@
+"""What comes in: the platform's contract, the CSV import, the quarantine."""
