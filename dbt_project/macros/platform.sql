@@ -1,0 +1,193 @@
+{#-
+Reading the platform: what its tables have is asked of the catalog when dbt runs, what they should
+have is said by the contract (models/staging/_platform__sources.yml).
+
+A value that its contract type cannot hold must not stop the others, so it becomes a mark outside
+every bound, which session_rows turns into a quarantine reason: NaN for numbers, the smallest
+integer for integers, infinity for moments.
+-#}
+
+{#- The contract of one table: its node in the sources file. -#}
+{% macro platform_contract(table) -%}
+    {%- for source in graph.sources.values() if source.source_name == 'platform' -%}
+        {%- if source.name == table -%} {{ return(source) }} {%- endif -%}
+    {%- endfor -%}
+    {{ exceptions.raise_compiler_error('the platform contract has no table ' ~ table) }}
+{%- endmacro %}
+
+{#-
+What the platform's table has: {column: {type, is_not_null, is_unique}}; none if there is no such
+table. Domains count as the type below them; unique = by an index on that column alone.
+-#}
+{% macro platform_columns(table) -%}
+    {%- set relation = source('platform', table) -%}
+    {%- set found = run_query(
+        "select a.attname as name, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null)"
+        ~ " as type, a.attnotnull as is_not_null, exists (select from pg_index as i"
+        ~ " where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indimmediate"
+        ~ " and i.indpred is null and i.indnkeyatts = 1 and i.indkey[0] = a.attnum) as is_unique"
+        ~ " from pg_attribute as a join pg_type as t on t.oid = a.atttypid"
+        ~ " join pg_class as c on c.oid = a.attrelid"
+        ~ " join pg_namespace as n on n.oid = c.relnamespace"
+        ~ " where n.nspname = " ~ quote_text(relation.schema)
+        ~ " and c.relname = " ~ quote_text(relation.identifier)
+        ~ " and c.relkind in ('r', 'p', 'v', 'm', 'f') and a.attnum > 0 and not a.attisdropped"
+    ) -%}
+    {%- set columns = {} -%}
+    {%- for row in found.rows -%}
+        {%- do columns.update({row['name']: {
+            'type': row['type'], 'is_not_null': row['is_not_null'], 'is_unique': row['is_unique'],
+        }}) -%}
+    {%- endfor -%}
+    {{ return(columns or none) }}
+{%- endmacro %}
+
+{#- Whether the platform has the column; false while parsing. -#}
+{% macro platform_has(table, column) -%}
+    {{ return(execute and column in (platform_columns(table) or {})) }}
+{%- endmacro %}
+
+{#- Whether no two rows of the platform's table share the column's value. -#}
+{% macro platform_is_unique(table, column) -%}
+    {%- set columns = platform_columns(table) if execute else none -%}
+    {{ return(columns is none or columns.get(column, {}).get('is_unique', false)) }}
+{%- endmacro %}
+
+{#- Whether the platform's table promises a value in the column. -#}
+{% macro platform_is_not_null(table, column) -%}
+    {%- set columns = platform_columns(table) if execute else none -%}
+    {{ return(columns is none or columns.get(column, {}).get('is_not_null', false)) }}
+{%- endmacro %}
+
+{#-
+The contract's columns of a platform table, each of its contract type: NULL where the platform
+lacks the column, no rows where it lacks the table. Raises when something required is missing.
+-#}
+{% macro stage_platform(table) -%}
+    {%- set relation = source('platform', table) -%}
+    {%- if execute -%}
+    {%- set contract = platform_contract(table) -%}
+    {%- set actual = platform_columns(table) -%}
+    {%- do check_platform_table(contract, actual) -%}
+    select
+    {%- for column in contract.columns.values() %}
+        {{ platform_value(relation, column, (actual or {}).get(column.name)) }} as {{
+            column.name
+        }}{{ ',' if not loop.last }}
+    {%- endfor %}
+    {% if actual is not none -%}
+    from {{ relation }} as platform
+    {%- else -%}
+    where false
+    {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro check_platform_table(contract, actual) -%}
+    {%- set missing = [] -%}
+    {%- set name = contract.schema ~ '.' ~ contract.name -%}
+    {%- if actual is none -%}
+        {%- if contract.config.meta.required -%}
+            {%- do missing.append('table ' ~ name ~ ': ' ~ contract.config.meta.costs) -%}
+        {%- endif -%}
+    {%- else -%}
+        {%- for column in contract.columns.values() -%}
+            {%- if column.config.meta.required and column.name not in actual -%}
+                {%- do missing.append(
+                    'column ' ~ name ~ '.' ~ column.name ~ ': ' ~ column.config.meta.costs
+                ) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if missing -%}
+        {{ exceptions.raise_compiler_error(
+            'the platform lacks what the pipeline needs:\n  ' ~ missing | join('\n  ')
+            ~ '\nTUTOR_PLATFORM_SCHEMA names the schema (now ' ~ contract.schema
+            ~ '); tutor-pipeline check-source lists everything found and missing'
+        ) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- One column of the platform as its contract type. `actual` none = the platform lacks it. -#}
+{% macro platform_value(relation, column, actual) -%}
+    {%- set target_type = column.data_type -%}
+    {%- if actual is none -%}
+        null::{{ target_type }}
+    {%- else -%}
+        {%- set value = 'platform.' ~ adapter.quote(column.name) -%}
+        {%- set from_type = actual.type -%}
+        {%- set is_text = from_type in ('text', 'character varying', 'character', 'citext') -%}
+        {%- set expression = none -%}
+        {%- if target_type == 'text' -%}
+            {%- set expression = value if from_type == 'text' else value ~ '::text' -%}
+        {%- elif target_type in ('integer', 'double precision', 'numeric') -%}
+            {%- set expression = platform_number(value, from_type, is_text, target_type) -%}
+        {%- elif target_type == 'boolean' -%}
+            {%- if from_type == 'boolean' -%}
+                {%- set expression = value -%}
+            {%- elif from_type in ('smallint', 'integer', 'bigint') -%}
+                {%- set expression = value ~ ' <> 0' -%}
+            {%- elif is_text -%}
+                {%- set expression = "case when lower(" ~ value ~ "::text) in ('t', 'true', 'y',"
+                    ~ " 'yes', '1') then true when lower(" ~ value ~ "::text) in ('f', 'false',"
+                    ~ " 'n', 'no', '0') then false end" -%}
+            {%- endif -%}
+        {%- elif target_type == 'timestamptz' -%}
+            {%- if from_type == 'timestamp with time zone' -%}
+                {%- set expression = value -%}
+            {%- elif from_type in ('timestamp without time zone', 'date') -%}
+                {#- Outside these years the shift to the zone could overflow. -#}
+                {%- set expression = "case when " ~ value ~ " >= '0001-01-02' and " ~ value
+                    ~ " < '9999-12-31' then " ~ value ~ "::timestamp at time zone "
+                    ~ quote_text(env_var('TUTOR_PLATFORM_TIMEZONE', 'UTC')) ~ " when " ~ value
+                    ~ " is not null then 'infinity' end" -%}
+            {%- endif -%}
+        {%- elif target_type == 'date' -%}
+            {%- if from_type == 'date' -%}
+                {%- set expression = value -%}
+            {%- elif from_type == 'timestamp without time zone' -%}
+                {%- set expression = value ~ '::date' -%}
+            {%- elif from_type == 'timestamp with time zone' -%}
+                {%- set expression = "(" ~ value ~ " at time zone "
+                    ~ quote_text(pipeline_timezone()) ~ ")::date" -%}
+            {%- endif -%}
+        {%- elif target_type == 'jsonb' -%}
+            {%- set expression = value ~ '::jsonb' -%}
+        {%- endif -%}
+        {%- if expression is none -%}
+            {{ exceptions.raise_compiler_error(
+                relation.schema ~ '.' ~ relation.identifier ~ '.' ~ column.name ~ ' is ' ~ from_type
+                ~ ', which cannot be read as ' ~ target_type
+                ~ ': change its type, or offer it through a view in another schema'
+            ) }}
+        {%- endif -%}
+        {{ expression }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- A number of any type as integer, double precision or numeric; none if it is no number. -#}
+{% macro platform_number(value, from_type, is_text, target_type) -%}
+    {%- set is_exact = from_type in ('smallint', 'integer') -%}
+    {%- if is_exact or from_type == target_type == 'double precision' -%}
+        {{ return(value if from_type == target_type else value ~ '::' ~ target_type) }}
+    {%- elif is_text -%}
+        {%- if run_query('show server_version_num').rows[0][0] | int < 160000 -%}
+            {{ return(none) }}
+        {%- endif -%}
+        {%- set value = "case when pg_input_is_valid(" ~ value ~ "::text, 'double precision') then "
+            ~ value ~ "::text::double precision when " ~ value ~ " is not null then 'NaN' end" -%}
+    {%- elif from_type == 'real' -%}
+        {#- By way of text: 4.2 stays 4.2. -#}
+        {%- set value = value ~ '::text::double precision' -%}
+    {%- elif from_type == 'numeric' -%}
+        {%- set value = "case when abs(" ~ value ~ ") < 1e300 then " ~ value
+            ~ " when " ~ value ~ " is not null then 'NaN' end" -%}
+    {%- elif from_type not in ('bigint', 'double precision') -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- if target_type == 'integer' -%}
+        {{ return("case when (" ~ value ~ ") between -2147483647 and 2147483647 then (" ~ value
+            ~ ")::integer when " ~ value ~ " is not null then -2147483648 end") }}
+    {%- endif -%}
+    {{ return("(" ~ value ~ ")::" ~ target_type) }}
+{%- endmacro %}

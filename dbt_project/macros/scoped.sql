@@ -1,0 +1,77 @@
+{#-
+Materialization `scoped`. A full refresh builds the table anew and swaps it in; a scoped one
+deletes the rows of the keys it covers and inserts what the model now gives for them, in one
+transaction. The deletion follows the keys, never the output: a tutor whose last session is gone
+loses the stale rows.
+
+config.scope_where   predicate over the table's rows that this refresh replaces; by default the
+                     tutors of ops.refresh_scope
+config.keeps_rows    true: a full refresh replaces nothing but scope_where either (snapshots)
+-#}
+{% materialization scoped, adapter='postgres' %}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set replaces_rows = replaces_rows_only() -%}
+    {%- set intermediate = make_intermediate_relation(target_relation) -%}
+    {%- set backup = make_backup_relation(target_relation, 'table' if existing is none else existing.type) -%}
+
+    {{ drop_relation_if_exists(load_cached_relation(intermediate)) }}
+    {{ drop_relation_if_exists(load_cached_relation(backup)) }}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {%- if replaces_rows %}
+        {%- set columns = model.columns.keys() | map('string') | join(', ') -%}
+        {%- call statement('delete') -%}
+            delete from {{ target_relation }} where {{ scope_where() }}
+        {%- endcall -%}
+        {%- call statement('main') -%}
+            insert into {{ target_relation }} ({{ columns }})
+            select {{ columns }} from (
+                {{ sql }}
+            ) as rows
+        {%- endcall -%}
+    {%- else %}
+        {%- call statement('main') -%}
+            {{ get_create_table_as_sql(False, intermediate, sql) }}
+        {%- endcall -%}
+        {% do create_indexes(intermediate) %}
+        {%- call statement('analyze') -%} analyze {{ intermediate }} {%- endcall -%}
+        {%- if existing is not none -%}
+            {% do adapter.rename_relation(existing, backup) %}
+        {%- endif -%}
+        {% do adapter.rename_relation(intermediate, target_relation) %}
+    {%- endif %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {%- if not replaces_rows -%}
+        {% do persist_docs(target_relation, model) %}
+    {%- endif -%}
+    {{ adapter.commit() }}
+    {%- if not replaces_rows -%}
+        {{ drop_relation_if_exists(backup if existing is not none else none) }}
+    {%- endif -%}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+{#- Whether this refresh replaces rows of the table instead of the table. -#}
+{% macro replaces_rows_only() -%}
+    {%- if (config.get('meta') or {}).get('keeps_rows') -%}
+        {{ return(is_up_to_date_table(this) and not flags.FULL_REFRESH) }}
+    {%- endif -%}
+    {{ return(is_scoped()) }}
+{%- endmacro %}
+
+{#- The rows that a replacing refresh deletes first. -#}
+{% macro scope_where() -%}
+    {%- set rows_of = (config.get('meta') or {}).get('replaces', 'tutors') -%}
+    {%- if rows_of == 'days' -%}
+        {{ is_snapshot_of(snapshot_days()) }}
+    {%- elif rows_of == 'tutors and nobody' -%}
+        (tutor_id = any({{ scope_tutors() }}) or tutor_id is null)
+    {%- else -%}
+        tutor_id = any({{ scope_tutors() }})
+    {%- endif -%}
+{%- endmacro %}

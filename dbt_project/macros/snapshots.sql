@@ -1,0 +1,116 @@
+{#-
+Snapshots: one row per tutor and day, and per tutor and ISO week (dated by its Monday, written with
+its Sunday). The model writes the days of its partition; a refresh repairs what was written before.
+-#}
+
+{#- The rows of all snapshots that `days`, an SQL array of dates, asks for. -#}
+{% macro snapshot_rows(tutor_days, days, scope) -%}
+    select
+        tutor_id,
+        session_on as snapshot_date,
+        'daily' as period_type,
+        {{ snapshot_measures() }}
+    from {{ tutor_days }}
+    where session_on = any({{ days }}) and {{ scope }}
+    group by tutor_id, session_on
+    union all
+    select
+        tutor_id,
+        {{ monday_of('session_on') }} as snapshot_date,
+        'weekly' as period_type,
+        {{ snapshot_measures() }}
+    from {{ tutor_days }}
+    where {{ monday_of('session_on') }} + 6 = any({{ days }}) and {{ scope }}
+    group by tutor_id, {{ monday_of('session_on') }}
+{%- endmacro %}
+
+{% macro snapshot_measures() -%}
+    sum(sessions_count)::integer as sessions_count,
+        sum(completed_count)::integer as completed_count,
+        sum(no_show_tutor_count)::integer as no_show_count,
+        sum(tutor_reschedule_count)::integer as reschedule_count,
+        {{ day_average('score') }} as avg_session_score,
+        {{ day_average('engagement') }} as avg_engagement_score,
+        {{ day_average('satisfaction') }} as avg_student_satisfaction
+{%- endmacro %}
+
+{#- An average over the days of a group: NULL over nothing. -#}
+{% macro day_average(name) -%}
+    sum({{ name }}_sum)::double precision / nullif(sum({{ name }}_count) * 1000000.0::double precision, 0)
+{%- endmacro %}
+
+{% macro monday_of(day) -%} ({{ day }} - (date_part('isodow', {{ day }})::integer - 1)) {%- endmacro %}
+
+{#- The snapshots (rows of the table) of some days, as a predicate. -#}
+{% macro is_snapshot_of(days) -%}
+    (snapshot_date + case period_type when 'weekly' then 6 else 0 end) = any({{ days }})
+{%- endmacro %}
+
+{#- The days that this run's header asks snapshots for; none if it asks for none. -#}
+{% macro snapshot_days() -%}
+    {%- set header = refresh() -%}
+    {%- if header.snapshot_from -%}
+    array(
+        select day::date
+        from generate_series(
+            timestamp '{{ header.snapshot_from }}', timestamp '{{ header.snapshot_until }}', '1 day'
+        ) as day
+    )
+    {%- else -%}
+    '{}'::date[]
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The days that any run was asked snapshots for, from `since` on. -#}
+{% macro recorded_snapshot_days(since) -%}
+    array(
+        select distinct day::date
+        from {{ our_table('ops', 'refresh_runs') }} as runs
+        cross join lateral generate_series(
+            greatest(runs.snapshot_from, {{ since }})::timestamp,
+            runs.snapshot_until::timestamp,
+            '1 day'
+        ) as day
+        where runs.snapshot_until >= {{ since }}
+    )
+{%- endmacro %}
+
+{#-
+Post-hook of int_tutor_days: a late, corrected, moved or deleted session changes snapshots already
+written. Rewrites those rows of the covered tutors, of the last repair_days, that differ.
+-#}
+{% macro repair_snapshots() -%}
+    {%- set table = our_table('marts', 'tutor_performance_snapshots') -%}
+    {%- if execute and load_cached_relation(table) is not none -%}
+    {%- set since = '(' ~ refresh()['as_of_on'] ~ ' - ' ~ (var('repair_days') - 1) ~ ')' -%}
+    {%- set days = recorded_snapshot_days(since) -%}
+    {%- set scope = in_scope('tutor_id') -%}
+    {%- set measures = [
+        'sessions_count', 'completed_count', 'no_show_count', 'reschedule_count',
+        'avg_session_score', 'avg_engagement_score', 'avg_student_satisfaction',
+    ] -%}
+    insert into {{ table }} as snapshots
+        (tutor_id, snapshot_date, period_type, {{ measures | join(', ') }})
+    {{ snapshot_rows(this, days, scope) }}
+    on conflict (tutor_id, snapshot_date, period_type) do update set
+        {%- for measure in measures %}
+        {{ measure }} = excluded.{{ measure }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    where
+        (snapshots.{{ measures | join(', snapshots.') }})
+        is distinct from (excluded.{{ measures | join(', excluded.') }});
+
+    delete from {{ table }} as snapshots
+    where
+        {{ is_snapshot_of(days) }}
+        and {{ scope }}
+        and not exists (
+            select from {{ this }} as days
+            where
+                days.tutor_id = snapshots.tutor_id
+                and days.session_on >= snapshots.snapshot_date
+                and days.session_on <= snapshots.snapshot_date
+                + case snapshots.period_type when 'weekly' then 6 else 0 end
+        )
+    {%- endif -%}
+{%- endmacro %}

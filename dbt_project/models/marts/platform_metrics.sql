@@ -1,0 +1,79 @@
+{{ config(materialized='table', indexes=[{'columns': ['metric_date'], 'unique': true}]) }}
+
+{#- Name of each metric, and its numerator and denominator over the days of a window. #}
+{%- set metrics = {
+    'sessions': ('sessions', none),
+    'completion_rate': ('completed', 'sessions'),
+    'no_show_rate': ('no_shows', 'sessions'),
+    'reschedule_rate': ('reschedules', 'sessions'),
+    'avg_session_score': ('score_sum', 'score_count'),
+    'avg_rating': ('rating_sum', 'rating_count'),
+    'avg_engagement': ('engagement_sum', 'engagement_count'),
+} %}
+{%- set header = refresh() %}
+{%- set has_reschedules = reschedules_are_known() %}
+{%- set first_day = header.as_of_on ~ ' - ' ~ (var('lookback_days') - 1 + 60) %}
+
+with
+
+daily as (
+    select
+        session_on,
+        sum(sessions_count)::double precision as sessions,
+        sum(completed_count)::double precision as completed,
+        sum(no_show_tutor_count)::double precision as no_shows,
+        case when {{ has_reschedules }} then sum(tutor_reschedule_count) end::double precision
+            as reschedules,
+        sum(score_sum)::double precision / 1000000 as score_sum,
+        sum(score_count)::double precision as score_count,
+        sum(rating_sum)::double precision / 1000000 as rating_sum,
+        sum(rating_count)::double precision as rating_count,
+        sum(engagement_sum)::double precision / 1000000 as engagement_sum,
+        sum(engagement_count)::double precision as engagement_count
+    from {{ ref('int_tutor_days') }}
+    where session_on >= {{ first_day }}
+    group by session_on
+),
+
+calendar as (
+    select day::date as metric_date
+    from generate_series(
+        ({{ first_day }})::timestamp, ({{ header.as_of_on }})::timestamp, '1 day'
+    ) as day
+),
+
+windows as (
+    select
+        calendar.metric_date,
+        {%- for name, (part, whole) in metrics.items() %}
+        {%- for window in ('recent', 'prior') %}
+        sum(daily.{{ part }}) over {{ window }}
+        {%- if whole %} / nullif(sum(daily.{{ whole }}) over {{ window }}, 0){% endif %}
+            as {{ name }}_{{ '30d' if window == 'recent' else 'prior_30d' }}
+        {%- if not loop.last %},{% endif %}
+        {%- endfor %}
+        {%- if not loop.last %},{% endif %}
+        {%- endfor %}
+    from calendar
+    left join daily on calendar.metric_date = daily.session_on
+    window
+        recent as (order by calendar.metric_date rows between 29 preceding and current row),
+        prior as (order by calendar.metric_date rows between 59 preceding and 30 preceding)
+)
+
+select
+    metric_date
+    {%- for name in metrics %},
+    {{ name }}_30d,
+    {{ name }}_prior_30d,
+    {{ name }}_30d / nullif({{ name }}_prior_30d, 0) - 1 as {{ name }}_change,
+    case
+        when abs({{ name }}_30d / nullif({{ name }}_prior_30d, 0) - 1) < {{ var('neutral_change') }}
+            then 'neutral'
+        when {{ name }}_30d > {{ name }}_prior_30d then 'up'
+        when {{ name }}_30d < {{ name }}_prior_30d then 'down'
+        when {{ name }}_30d = {{ name }}_prior_30d then 'neutral'
+    end as {{ name }}_trend
+    {%- endfor %}
+from windows
+where metric_date > {{ header.as_of_on }} - {{ var('lookback_days') }}

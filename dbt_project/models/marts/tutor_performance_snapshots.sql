@@ -1,0 +1,14 @@
+{{ config(
+    materialized='scoped',
+    tags=['daily_partitions'],
+    indexes=[
+        {'columns': ['tutor_id', 'snapshot_date', 'period_type'], 'unique': true},
+        {'columns': ['snapshot_date']},
+    ],
+    meta={'distribute_by': 'tutor_id', 'keeps_rows': true, 'replaces': 'days'},
+) }}
+
+{#- A new table holds every day that was ever asked for, an existing one gets those of this run. #}
+{%- set days = snapshot_days() if replaces_rows_only() else recorded_snapshot_days("date '0001-01-01'") %}
+
+{{ snapshot_rows(ref('int_tutor_days'), days, 'true') }}

@@ -1,0 +1,126 @@
+"""Running dbt in this process: no second interpreter to start, and a kill takes dbt with it.
+
+Belongs here: the environment dbt reads, invoking it, turning its failures into readable errors.
+Does not belong here: SQL, and any knowledge of a model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg.conninfo import conninfo_to_dict
+
+from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.warehouse.connection import APPLICATION_NAME, Schemas, Warehouse
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+
+PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
+
+_PARTS = {
+    "PGHOST": "host",
+    "PGPORT": "port",
+    "PGUSER": "user",
+    "PGPASSWORD": "password",
+    "PGDATABASE": "dbname",
+    "PGSSLMODE": "sslmode",
+    "PGOPTIONS": "options",
+}
+
+# The events that tell how a model or a test ended.
+_RESULTS = frozenset({"LogModelResult", "LogTestResult"})
+
+
+def target_dir(home: Path) -> Path:
+    """Where dbt keeps its manifest and compiled SQL: one folder per home, not in the checkout."""
+    return home / "dbt" / "target"
+
+
+def parse_environment(schemas: Schemas, home: Path) -> dict[str, str]:
+    """The variables that `dbt parse` reads: names of schemas and folders, no connection."""
+    return {
+        "TUTOR_SCHEMA_PREFIX": schemas.prefix,
+        "TUTOR_PLATFORM_SCHEMA": schemas.platform,
+        "DBT_TARGET_PATH": str(target_dir(home)),
+        "DBT_LOG_PATH": str(home / "dbt" / "logs"),
+    }
+
+
+def dbt_environment(warehouse: Warehouse, run_id: str | None, home: Path) -> dict[str, str]:
+    """The variables that dbt reads: the connection in libpq's names, schemas, zones, folders, run.
+
+    `run_id` None = whoever runs dbt gets a full refresh as of now.
+    """
+    connection = conninfo_to_dict(warehouse.url)
+    environment = {
+        variable: str(connection[part])
+        for variable, part in _PARTS.items()
+        if connection.get(part) is not None
+    }
+    environment |= parse_environment(warehouse.schemas, home) | {
+        "PGAPPNAME": APPLICATION_NAME,
+        "TUTOR_TIMEZONE": warehouse.timezone,
+        "TUTOR_PLATFORM_TIMEZONE": warehouse.platform_timezone,
+    }
+    if run_id is not None:
+        environment["TUTOR_RUN_ID"] = run_id
+    return environment
+
+
+def invoke(
+    args: Sequence[str],
+    environment: Mapping[str, str],
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+) -> dbtRunnerResult:
+    """Run `dbt <args>` on our project, quietly; `on_event` gets each finished node as in dbt's log.
+
+    Not for two threads at once: dbt reads the environment of the process.
+    Raises TutorPipelineError naming the nodes that failed, with the database's message.
+    """
+    with _environment({"DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | dict(environment)):
+        # dbt costs a second to import: only who runs it pays.
+        from dbt.cli.main import dbtRunner
+        from google.protobuf.json_format import MessageToDict
+
+        def forward(event: Any) -> None:
+            if on_event is not None and event.info.name in _RESULTS:
+                on_event(MessageToDict(event, preserving_proto_field_name=True))
+
+        runner = dbtRunner(callbacks=[forward])
+        where = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+        result = runner.invoke(["--quiet", "--log-level", "none", *args, *where])
+    if not result.success:
+        raise TutorPipelineError(_failure(args, result))
+    return result
+
+
+def _failure(args: Sequence[str], result: dbtRunnerResult) -> str:
+    nodes = [
+        node
+        for node in getattr(result.result, "results", None) or []
+        if str(node.status) in {"error", "fail", "runtime error"}
+    ]
+    command = f"dbt {args[0]}" if args else "dbt"
+    if nodes:
+        failures = [f"{node.node.name}: {(node.message or '').strip()}" for node in nodes]
+        return f"{command} failed at " + "\n".join(failures)
+    return f"{command} failed: {str(result.exception or 'see the log of dbt').strip()}"
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The process's environment with `variables` in it, as it was afterwards."""
+    before = dict(os.environ)
+    # A run id left in the shell must not reach a dbt that was called without one.
+    os.environ.pop("TUTOR_RUN_ID", None)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
