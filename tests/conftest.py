@@ -35,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
         home = Path(tempfile.mkdtemp(prefix="tutor-test-"))
         home.chmod(0o755)
         os.environ[_HOME] = str(home)
+    # What a test loads in this process must not use the developer's own home either.
+    os.environ["TUTOR_HOME"] = os.environ[_HOME]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -80,6 +82,10 @@ class Databases:
             )
         self._names.append(name)
         return self._server_url.removesuffix("/postgres") + f"/{name}"
+
+    def adopt(self, url: str) -> None:
+        """Drop this database too, which somebody else made."""
+        self._names.append(url.rsplit("/", 1)[1])
 
     def drop_all(self) -> None:
         with psycopg.connect(self._server_url, autocommit=True) as connection:

@@ -1,0 +1,211 @@
+"""The rules that let the same SQL run on one server and on a cluster, checked on the catalog of a
+built database and on the SQL that dbt compiled (docs/scaling.md says what they are for)."""
+
+import re
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.synthetic.generator import generate
+from tutor_pipeline.synthetic.load import load
+from tutor_pipeline.synthetic.parameters import Parameters
+from tutor_pipeline.warehouse.runs import RefreshRun, write_header
+
+PROJECT = Path(__file__).parents[2]
+AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
+
+BIG = {
+    "marts.fct_sessions",
+    "marts.tutor_aggregates",
+    "marts.tutor_performance_snapshots",
+    "intermediate.int_tutor_days",
+    "ops.alerts",
+    "ops.alert_events",
+}
+# Small, or on the coordinator: queues, headers, what arrives, what has another key.
+LOCAL = {
+    "marts.dim_students",
+    "marts.platform_metrics",
+    "marts.recent_sessions",
+    "marts.tutor_scoreboard",
+    "staging.session_rows",
+    "ops.refresh_runs",
+    "ops.refresh_scope",
+    "ops.quarantine",
+    "ops.platform_loads",
+    "ops.reconcile_runs",
+    "ops.alembic_version",
+}
+BY_TUTOR = {"marts.dim_tutors", "ops.rule_overrides"}
+
+
+@pytest.fixture(scope="module")
+def built(platform_warehouse):
+    warehouse = platform_warehouse
+    day = AS_OF.date() - timedelta(days=1)
+    with warehouse.connect() as connection:
+        load(connection, warehouse, generate(Parameters.preset("dev", day)))
+    home = Path(tempfile.mkdtemp())
+    run = RefreshRun("physical", AS_OF, snapshot_from=day, snapshot_until=day)
+    write_header(warehouse, run)
+    dbt.invoke(["run"], dbt.dbt_environment(warehouse, run.run_id, home))
+    compiled = {
+        path.stem: path.read_text()
+        for path in (dbt.target_dir(home) / "compiled").rglob("models/**/*.sql")
+    }
+    return warehouse, compiled
+
+
+def query(built, sql):
+    with built[0].connect() as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_every_table_of_ours_is_either_big_or_local(built):
+    tables = {
+        f"{schema}.{table}"
+        for schema, table in query(
+            built,
+            "select schemaname, tablename from pg_tables"
+            " where schemaname in ('staging', 'intermediate', 'marts', 'ops')",
+        )
+    }
+    assert tables == BIG | LOCAL | BY_TUTOR
+
+
+def test_tutor_id_is_text_not_null_and_first_in_every_unique_index(built):
+    columns = query(
+        built,
+        """
+        select n.nspname || '.' || c.relname, format_type(a.atttypid, null), a.attnotnull
+        from pg_class as c
+        join pg_namespace as n on n.oid = c.relnamespace
+        join pg_attribute as a on a.attrelid = c.oid and a.attname = 'tutor_id'
+        where c.relkind = 'r' and n.nspname in ('intermediate', 'marts', 'ops')
+        """,
+    )
+    found = {name: (kind, required) for name, kind, required in columns}
+    for name in BIG | BY_TUTOR:
+        assert found[name] == ("text", True), name
+    for name, kind in ((name, kind) for name, (kind, _) in found.items()):
+        assert kind == "text", name
+    leading = query(
+        built,
+        """
+        select n.nspname || '.' || c.relname, a.attname
+        from pg_index as i
+        join pg_class as c on c.oid = i.indrelid
+        join pg_namespace as n on n.oid = c.relnamespace
+        join pg_attribute as a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+        where i.indisunique and n.nspname in ('intermediate', 'marts', 'ops')
+        """,
+    )
+    uniques = {}
+    for name, column in leading:
+        uniques.setdefault(name, set()).add(column)
+    for name in BIG:
+        assert uniques.get(name) == {"tutor_id"}, name
+
+
+def test_no_view_of_ours_stands_on_a_table_that_others_replace(built):
+    """dbt swaps its tables and the platform alters its own: a view on either would hinder them."""
+    dependencies = query(
+        built,
+        """
+        select distinct vn.nspname || '.' || v.relname, tn.nspname
+        from pg_rewrite as r
+        join pg_class as v on v.oid = r.ev_class
+        join pg_namespace as vn on vn.oid = v.relnamespace
+        join pg_depend as d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass
+        join pg_class as t on t.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
+        join pg_namespace as tn on tn.oid = t.relnamespace
+        where vn.nspname in ('staging', 'intermediate', 'marts', 'ops') and t.oid <> v.oid
+        """,
+    )
+    assert dependencies, "the views of ops should be seen here"
+    assert {schema for _, schema in dependencies} == {"ops"}
+
+
+def test_no_trigger_no_real_no_key_into_a_distributed_table(built):
+    ours = "('staging', 'intermediate', 'marts', 'ops')"
+    assert (
+        query(
+            built,
+            "select tgrelid::regclass from pg_trigger join pg_class as c on c.oid = tgrelid"
+            f" where c.relnamespace::regnamespace::text in {ours} and not tgisinternal",
+        )
+        == []
+    )
+    assert (
+        query(
+            built,
+            "select attrelid::regclass, attname from pg_attribute"
+            " join pg_class as c on c.oid = attrelid"
+            f" where c.relnamespace::regnamespace::text in {ours}"
+            " and atttypid in ('real'::regtype, 'real[]'::regtype) and attnum > 0",
+        )
+        == []
+    )
+    assert (
+        query(
+            built,
+            "select conrelid::regclass from pg_constraint join pg_class as c on c.oid = conrelid"
+            f" where contype = 'f' and c.relnamespace::regnamespace::text in {ours}",
+        )
+        == []
+    )
+
+
+def test_compiled_sql_uses_nothing_that_a_cluster_refuses(built):
+    _, compiled = built
+    assert {"tutor_aggregates", "fct_sessions", "int_tutor_days"} <= compiled.keys()
+    banned = re.compile(
+        r"\bmerge\s+into\b|\brollup\b|\bwith\s+recursive\b|\bctid\b|::real\b|::float4\b"
+        r"|\breltuples\b|\bnot\s+exists\b|\bnow\s*\(\s*\)|\bcurrent_timestamp\b",
+        re.IGNORECASE,
+    )
+    for name, sql in compiled.items():
+        assert not (hit := banned.search(sql)), (name, hit)
+
+
+def test_joins_between_big_tables_carry_tutor_id(built):
+    _, compiled = built
+    checked = 0
+    for name in ("fct_sessions", "tutor_aggregates", "recent_sessions", "tutor_scoreboard"):
+        for join in sqlglot.parse_one(compiled[name], dialect="postgres").find_all(exp.Join):
+            if join.kind == "CROSS":
+                continue  # a lateral over the row itself
+            parts = (join.args.get("on"), *(join.args.get("using") or ()))
+            condition = " ".join(part.sql() for part in parts if part is not None)
+            assert "tutor_id" in condition, (name, join.sql()[:200])
+            checked += 1
+    assert checked >= 5
+
+
+def test_our_own_statements_name_no_moment_in_an_upsert():
+    """`now()` and volatile functions do not go into DO UPDATE: the moment is a parameter."""
+    for path in (PROJECT / "tutor_pipeline").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"do update set(.*?)(?:\"\"\"|where|;|$)", text, re.S | re.I):
+            assert "now()" not in match[1], path
+
+
+def test_big_models_name_the_column_they_are_distributed_by():
+    for name in BIG:
+        schema, table = name.split(".")
+        if schema != "ops":
+            text = (PROJECT / "dbt_project" / "models" / schema / f"{table}.sql").read_text()
+            assert "'distribute_by': 'tutor_id'" in text, name
+    migrations = "".join(
+        path.read_text()
+        for path in (PROJECT / "tutor_pipeline/warehouse/migrations/versions").glob("0*.py")
+    )
+    for table in ("alerts", "alert_events"):
+        assert re.search(rf'distribute\(.*|"{table}"', migrations)
+    project = (PROJECT / "dbt_project" / "dbt_project.yml").read_text()
+    assert '+post-hook: "{{ distribute() }}"' in project

@@ -1,0 +1,106 @@
+"""The definitions: which assets there are, and that each can be understood in the UI."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from tutor_pipeline.definitions import defs
+from tutor_pipeline.metrics.catalogue import CONTRACT
+from tutor_pipeline.source.contract import load_contract
+
+MATERIALIZABLE = {
+    "staging/session_rows",
+    "intermediate/int_tutor_days",
+    "marts/fct_sessions",
+    "marts/dim_tutors",
+    "marts/dim_students",
+    "marts/tutor_aggregates",
+    "marts/tutor_performance_snapshots",
+    "marts/tutor_scoreboard",
+    "marts/recent_sessions",
+    "marts/platform_metrics",
+    "ops/quarantine",
+    "ops/alerts",
+}
+GROUPS = {"source", "staging", "intermediate", "marts", "findings", "quality"}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_the_set_of_assets(graph):
+    made = {key.to_user_string() for key in graph.materializable_asset_keys}
+    external = {key.to_user_string() for key in graph.external_asset_keys}
+    assert made == MATERIALIZABLE
+    assert external == {f"platform/{table.name}" for table in load_contract(CONTRACT).tables}
+
+
+def test_every_asset_says_what_it_is_and_whose(graph):
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.kinds, key
+        assert node.owners, key
+        assert node.group_name in GROUPS, key
+
+
+def test_groups_follow_one_another_without_a_loop(graph):
+    """The lineage page reads left to right: no group feeds one that it is fed by."""
+    feeds = {
+        (graph.get(parent).group_name, graph.get(key).group_name)
+        for key in graph.get_all_asset_keys()
+        for parent in graph.get(key).parent_keys
+    }
+    order = ["source", "staging", "intermediate", "marts", "findings"]
+    for parent, child in feeds:
+        if parent in order and child in order:
+            assert order.index(parent) <= order.index(child), (parent, child)
+
+
+def test_alerts_come_after_what_they_read(graph):
+    parents = {
+        key.to_user_string() for key in graph.get(dg.AssetKey(["ops", "alerts"])).parent_keys
+    }
+    assert parents == {"marts/tutor_aggregates", "marts/dim_tutors"}
+
+
+def test_jobs(graph):
+    jobs = {job.name: job for job in defs.resolve_all_job_defs()}
+    refreshed = {
+        key.to_user_string() for key in jobs["daily_refresh"].asset_layer.selected_asset_keys
+    }
+    assert refreshed == MATERIALIZABLE - {"marts/tutor_performance_snapshots"}
+    assert jobs["daily_snapshots"].partitions_def is not None
+
+
+def test_checks_stand_on_the_grain_of_every_model(graph):
+    checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
+    assert {
+        key for key in MATERIALIZABLE if key.startswith(("marts", "intermediate"))
+    } <= checked | {
+        "marts/recent_sessions",
+        "marts/tutor_scoreboard",
+    }
+
+
+def test_loading_gives_no_warning_and_connects_to_nothing(tmp_path):
+    code = "from tutor_pipeline.definitions import defs; defs.resolve_asset_graph()"
+    result = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-W", "default", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "PATH": "",
+            "TUTOR_HOME": str(tmp_path),
+            # Nothing listens there: a load that connects would fail.
+            "TUTOR_DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/nowhere",
+        },
+    )
+    ours = [line for line in result.stderr.splitlines() if "Warning" in line]
+    assert not [line for line in ours if "agster" in line or "tutor_pipeline" in line], ours
+    assert not (tmp_path / "postgres").exists()

@@ -1,0 +1,107 @@
+"""The command line as users run it: a process of its own, a real database, a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tutor_pipeline.warehouse.connection import Schemas, Warehouse
+
+COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]
+
+
+@dataclass
+class Project:
+    """One user's project: environment, database, and the command run in it."""
+
+    home: Path
+    url: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "COLUMNS": "200",
+            "TUTOR_HOME": str(self.home),
+            "TUTOR_DATABASE_URL": self.url,
+            **self.settings,
+        }
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(
+            self.url,
+            Schemas(
+                self.settings.get("TUTOR_SCHEMA_PREFIX", ""),
+                self.settings.get("TUTOR_PLATFORM_SCHEMA", "platform"),
+            ),
+        )
+
+    def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run the command, expecting an exit status."""
+        result = subprocess.run(
+            [*COMMAND, *arguments],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=300,
+            check=False,
+        )
+        assert result.returncode == status, (
+            f"{arguments} exited {result.returncode}, not {status}\n{result.stdout}{result.stderr}"
+        )
+        return result
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=self.environment,
+        )
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        return json.loads(self.run(*arguments, "--json", status=status).stdout)
+
+    def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(sql, parameters or None).fetchall()
+
+    def execute(self, sql: str) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.execute(sql)
+
+
+@pytest.fixture(scope="module")
+def new_project(
+    databases: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Project]]:
+    """Make projects, each with an empty database beside which Dagster makes its own."""
+    made: list[Project] = []
+
+    def make(**settings: str) -> Project:
+        url = databases.create(migrated=False)
+        project = Project(tmp_path_factory.mktemp("a home "), url, settings)
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        databases.adopt(f"{project.url}_dagster")
+
+
+@pytest.fixture(scope="module")
+def project(new_project: Callable[..., Project]) -> Project:
+    """The module's project."""
+    return new_project()

@@ -1,0 +1,20 @@
+"""The command `tutor-pipeline`, composed of its verbs."""
+
+from __future__ import annotations
+
+import typer
+
+from tutor_pipeline.cli import alerts, compute, data, server
+
+app = typer.Typer(
+    name="tutor-pipeline",
+    help="Who is about to leave, who needs a call today, and why: from a tutoring platform's"
+    " session tables to alerts that people act on.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+for verbs in (server, data, compute, alerts):
+    verbs.register(app)

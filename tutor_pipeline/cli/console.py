@@ -1,0 +1,76 @@
+"""How commands talk: progress and errors to stderr, results to stdout, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import TimeElapsedColumn as Elapsed
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+STYLES = {"critical": "bold red", "warning": "yellow"}
+
+
+def note(text: str) -> None:
+    """A line of progress."""
+    err.print(f"[dim]·[/dim] {escape(text)}", soft_wrap=True)
+
+
+def done(text: str) -> None:
+    """A step that is finished."""
+    err.print(f"[green]✓[/green] {escape(text)}", soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Something to know that stops nothing."""
+    err.print(f"[yellow]![/yellow] {escape(text)}", soft_wrap=True)
+
+
+def fail(text: str, exit_code: int = 1) -> NoReturn:
+    """Print an error and leave with its status."""
+    err.print(f"[bold red]error:[/bold red] {escape(text)}", soft_wrap=True)
+    raise typer.Exit(exit_code)
+
+
+def emit_json(value: Any) -> None:
+    """One JSON document on stdout, never wrapped or coloured."""
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Any]:
+    """A bar on stderr: yields `update(step, done, total)`."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Elapsed(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(text, total=None)
+
+        def update(step: str, completed: int, total: int) -> None:
+            progress.update(task, completed=completed, total=total, description=step)
+
+        yield update
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    return str(value)

@@ -1,0 +1,285 @@
+"""Verbs around the server and the UI: demo, up, down, status, env."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+from filelock import FileLock, Timeout
+from rich.markup import escape
+from rich.table import Table
+
+from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.session import Session, embedded_server, open_session, program, yesterday
+from tutor_pipeline.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.settings import PROJECT_DIR, load_settings
+
+_END_SECONDS = 15
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command()(demo)
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(env)
+
+
+def demo() -> None:
+    """Generate the default synthetic platform, run the whole pipeline, show who needs attention.
+
+    Example: [bold]tutor-pipeline demo[/bold] (a second time changes nothing)
+    """
+    from tutor_pipeline.cli import alerts, compute, data
+    from tutor_pipeline.cli.launch import refresh, snapshots
+    from tutor_pipeline.synthetic.parameters import Parameters
+
+    session = open_session(note)
+    end = yesterday()
+    parameters = Parameters(end=end)
+    data.refuse_to_replace_an_import(session)
+    if data.is_loaded(session, parameters):
+        done(f"The synthetic platform of {end} is there already")
+    else:
+        data.generate_into(session, parameters)
+    outcome = refresh()
+    if not outcome.success:
+        compute.report(outcome, False)
+        raise typer.Exit(1)
+    days = snapshots(end - timedelta(days=parameters.days - 1), end)
+    if not days.success:
+        compute.report(days, False)
+        raise typer.Exit(1)
+    exported = alerts.export_alerts(session, session.reports / "alerts.csv", include_resolved=True)
+    out.print()
+    shown = alerts.show_attention(session, limit=8)
+    out.print()
+    out.print(f"All alerts   {exported}", soft_wrap=True)
+    if shown:
+        out.print(f"One tutor    .venv/bin/tutor-pipeline tutor {shown[0]['tutor_id']}")
+    out.print("The UI       make up")
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the UI; default TUTOR_UI_PORT.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. The UI has no login: keep it local.")
+    ] = "127.0.0.1",
+) -> None:
+    """Start the Dagster UI and its daemon; Ctrl-C stops them, PostgreSQL goes on.
+
+    Example: [bold]tutor-pipeline up --port 3001[/bold]
+    """
+    session = open_session(note)
+    pid_file = session.settings.home / "up.pid"
+    # Held as long as this process lives, so of two that start at once one is told.
+    only_one = FileLock(session.settings.home / "up.lock", timeout=0)
+    try:
+        only_one.acquire()
+        is_up = _running_ui(pid_file) is not None
+    except Timeout:
+        is_up = True
+    if is_up:
+        raise RefusedError(
+            "the UI of this project is up already.\n"
+            "Stop it with `tutor-pipeline down --ui-only`, or with Ctrl-C where it runs."
+        )
+    chosen = _free_port(host, port or session.settings.ui_port)
+    from tutor_pipeline.defs.dbt_manifest import load_manifest
+
+    load_manifest(session.settings)
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        warn(f"listening on {host}: Dagster has no login, put a reverse proxy in front of it")
+    note(f"Starting Dagster; the UI will be at http://{host}:{chosen} (Ctrl-C stops it)")
+    workspace = PROJECT_DIR / "workspace.yaml"
+    # A shell that starts us in the background has us ignore SIGINT, which Dagster would inherit,
+    # and it ends on SIGTERM only where it may end on SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A group of its own: Dagster leaves code servers behind unless the whole group is ended.
+    child = subprocess.Popen(
+        [program("dagster"), "dev", "-w", str(workspace), "-h", host, "-p", str(chosen)],
+        cwd=os.environ["DAGSTER_HOME"],
+        env={
+            **os.environ,
+            "TUTOR_AUTOMATION": os.environ.get("TUTOR_AUTOMATION", "on"),
+            # Its successor `dg dev` is a tool for developers, which users need not install.
+            "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
+        },
+        start_new_session=True,
+    )
+    pid_file.write_text(str(child.pid))
+    signal.signal(signal.SIGTERM, lambda *_: _end_group(child.pid))
+    try:
+        status_code = child.wait()
+    except KeyboardInterrupt:
+        status_code = 0
+    finally:
+        _end_group(child.pid)
+        pid_file.unlink(missing_ok=True)
+    raise typer.Exit(0 if status_code in (0, -signal.SIGTERM, -signal.SIGINT) else 1)
+
+
+def down(
+    ui_only: Annotated[bool, typer.Option("--ui-only", help="Leave PostgreSQL running.")] = False,
+) -> None:
+    """Stop the UI, and the embedded PostgreSQL. Your own server is never stopped.
+
+    Example: [bold]tutor-pipeline down[/bold]
+    """
+    settings = load_settings()
+    ui = _running_ui(settings.home / "up.pid")
+    if ui is not None:
+        _end_group(ui)
+        done("Stopped the UI")
+    if not ui_only:
+        if embedded_server(settings).stop():
+            done("Stopped the embedded PostgreSQL")
+        elif ui is None:
+            done("Nothing was running")
+
+
+def status(as_json: AsJson = False) -> None:
+    """Where the database is, versions, row counts, the newest session, the last run.
+
+    Example: [bold]tutor-pipeline status --json[/bold]
+    """
+    settings = load_settings()
+    server = embedded_server(settings).status()
+    if settings.database_url is None and not server.running:
+        what = "stopped" if server.exists else "not made yet"
+        if as_json:
+            emit_json({"database": {"embedded": True, "state": what}})
+        else:
+            out.print(f"The embedded PostgreSQL is {what}. Start it with: make demo, or make up")
+        return
+    session = open_session()
+    facts = _facts(session)
+    if as_json:
+        emit_json(facts)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for group, values in facts.items():
+        for number, (name, value) in enumerate(values.items()):
+            shown = "–" if value is None else f"{value:,}" if isinstance(value, int) else value
+            table.add_row(f"[bold]{group}[/bold]" if number == 0 else "", name, escape(str(shown)))
+    out.print(table)
+
+
+def env() -> None:
+    """Print exports, so that plain dagster, dg, dbt and psql use the same database.
+
+    Example: [bold]eval "$(tutor-pipeline env)"; dg check defs; psql[/bold]
+    """
+    session = open_session(note)
+    for name, value in session.environment().items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    beside = Path(sys.executable).parent
+    if str(beside) not in os.environ.get("PATH", "").split(os.pathsep):
+        typer.echo(f'export PATH={shlex.quote(str(beside))}:"$PATH"')
+
+
+def _facts(session: Session) -> dict[str, dict[str, Any]]:
+    from tutor_pipeline.reports import queries
+
+    with session.warehouse.connect() as connection:
+        counts = queries.status(connection, session.warehouse)
+        server = connection.info.server_version
+    settings = session.settings
+    return {
+        "database": {
+            "where": session.warehouse.masked_url,
+            "embedded": "yes" if session.located.is_embedded else "no",
+            "server": f"PostgreSQL {server // 10_000}.{server % 10_000}",
+            "platform schema": settings.platform_schema,
+            "our schemas": ", ".join(settings.schemas.ours),
+            "time zone": settings.timezone,
+            "home": str(settings.home),
+        },
+        "versions": {
+            name: version(name) for name in ("tutor-pipeline", "dagster", "dbt-core", "psycopg")
+        },
+        "rows": counts["rows"],
+        "data": counts["data"],
+        "last run": _last_run(),
+    }
+
+
+def _last_run() -> dict[str, Any]:
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        records = instance.get_run_records(limit=1)
+    if not records:
+        return {"run": None}
+    record = records[0]
+    began = record.start_time
+    return {
+        "run": record.dagster_run.run_id,
+        "job": record.dagster_run.job_name,
+        "status": record.dagster_run.status.value,
+        "started": datetime.fromtimestamp(began, UTC).isoformat(" ", "seconds") if began else None,
+        "seconds": round(record.end_time - began, 1) if began and record.end_time else None,
+    }
+
+
+def _running_ui(pid_file: Path) -> int | None:
+    """The process group of the UI, None when nothing of it runs."""
+    try:
+        group = int(pid_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return group if _members(group) else None
+
+
+def _members(group: int) -> list[psutil.Process]:
+    """Dagster's processes in a group; the leader may be gone already."""
+    members = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getpgid(process.pid) == group and "dagster" in " ".join(process.cmdline()):
+                members.append(process)
+    return members
+
+
+def _end_group(group: int) -> None:
+    """End a process group: politely, again for those that have just started, then not."""
+    deadline = time.monotonic() + _END_SECONDS
+    while members := _members(group):
+        for process in members:
+            with suppress(psutil.Error):
+                if time.monotonic() < deadline:
+                    process.terminate()
+                else:
+                    process.kill()
+        psutil.wait_procs(members, timeout=1)
+
+
+def _free_port(host: str, wanted: int) -> int:
+    for candidate in range(wanted, min(wanted + 20, 65_536)):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, candidate))
+            except OSError:
+                continue
+            if candidate != wanted:
+                note(f"Port {wanted} is taken, using {candidate}")
+            return candidate
+    raise TutorPipelineError(
+        f"no free port from {wanted} to {wanted + 19} on {host}; name one with --port"
+    )

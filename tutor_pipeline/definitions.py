@@ -1,0 +1,58 @@
+"""Composes the Dagster definitions; nothing else."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from tutor_pipeline.defs.automation import build_jobs
+from tutor_pipeline.defs.dbt_manifest import load_manifest
+from tutor_pipeline.defs.findings import build_alerts_asset
+from tutor_pipeline.defs.metrics import build_metrics_assets
+from tutor_pipeline.defs.progress import progress_logger
+from tutor_pipeline.defs.quality import quarantine
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.source import build_source_assets
+from tutor_pipeline.metrics.catalogue import CONTRACT, metric_columns
+from tutor_pipeline.rules.catalogue import load_catalogue
+from tutor_pipeline.settings import load_settings
+from tutor_pipeline.source.contract import load_contract
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The project's definitions; tests override resources by name.
+
+    Raises TutorPipelineError when a setting, the rule catalogue or the dbt project is wrong.
+    """
+    settings = load_settings()
+    manifest, project = load_manifest(settings)
+    catalogue = load_catalogue(settings.rule_profile, metric_columns())
+    metrics, snapshots = build_metrics_assets(
+        manifest, project, settings.timezone, settings.history_start
+    )
+    alerts = build_alerts_asset(catalogue)
+    return dg.Definitions(
+        assets=_with_code_references(
+            *build_source_assets(load_contract(CONTRACT).tables),
+            metrics,
+            snapshots,
+            quarantine,
+            alerts,
+        ),
+        jobs=build_jobs(current=[metrics, quarantine, alerts], by_day=[snapshots]),
+        resources={"warehouse": WarehouseResource(), **(resource_overrides or {})},
+        loggers={"console": dg.colored_console_logger, "progress": progress_logger},
+        # Steps are short and share imports: a process each would cost more than all of them.
+        executor=dg.in_process_executor,
+    )
+
+
+def _with_code_references(*assets: Any) -> Any:
+    with warnings.catch_warnings():
+        # The links to the code are a beta of Dagster's; a warning per asset helps nobody.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.with_source_code_references(assets)
+
+
+defs = build_defs()

@@ -1,0 +1,46 @@
+"""dbt's manifest: what Dagster builds its assets from, parsed anew when the project changed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster_dbt import DbtProject
+from filelock import FileLock
+
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.settings import Settings
+from tutor_pipeline.warehouse.connection import Schemas
+
+
+def load_manifest(settings: Settings) -> tuple[Mapping[str, Any], DbtProject]:
+    """The manifest of the dbt project under these settings (no database is needed for it)."""
+    target = dbt.target_dir(settings.home)
+    target.mkdir(parents=True, exist_ok=True)
+    manifest, stamp = target / "manifest.json", target / "manifest.stamp"
+    current = _stamp(settings.schemas, settings)
+    with FileLock(target / "manifest.lock", timeout=120):
+        if not manifest.exists() or not stamp.exists() or stamp.read_text() != current:
+            dbt.invoke(["parse"], dbt.parse_environment(settings.schemas, settings.home))
+            stamp.write_text(current)
+    project = DbtProject(project_dir=dbt.PROJECT_DIR, target_path=target)
+    return json.loads(manifest.read_text(encoding="utf-8")), project
+
+
+def _stamp(schemas: Schemas, settings: Settings) -> str:
+    """Changes whenever a file of the project or a name that it reads changes."""
+    digest = hashlib.sha256(repr((schemas, settings.timezone)).encode())
+    for path in sorted(_files(dbt.PROJECT_DIR)):
+        status = path.stat()
+        digest.update(f"{path}:{status.st_mtime_ns}:{status.st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(project: Path) -> list[Path]:
+    return [
+        path
+        for pattern in ("*.yml", "**/*.yml", "**/*.sql")
+        for path in project.glob(pattern)
+        if path.is_file() and not {"target", "logs"} & set(path.relative_to(project).parts)
+    ]

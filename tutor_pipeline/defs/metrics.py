@@ -1,0 +1,229 @@
+"""The dbt models as assets and their data tests as checks.
+
+dbt runs inside the run's own process, so killing the run kills dbt with it. One refresh writes at
+a time: an advisory lock covers processes that share no Dagster instance.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
+from psycopg import sql
+
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.source import source_key
+from tutor_pipeline.errors import RefusedError
+from tutor_pipeline.lifecycle import store
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.exclusive import one_writer
+from tutor_pipeline.warehouse.runs import (
+    RefreshRun,
+    all_or,
+    end_of_day,
+    latest_as_of,
+    newest_completed_session,
+    write_header,
+)
+
+OWNER = "team:data-engineering"
+POOL = "dbt"
+PARTITIONED = "daily_partitions"
+"""dbt tag of the models that have a row per day and are built by day."""
+
+LATEST = "latest"
+
+
+class RefreshConfig(dg.Config):
+    """What a refresh covers."""
+
+    as_of: str | None = None
+    """None = now; a date = the end of that day; `latest` = the newest completed session's day."""
+    tutors: list[str] | None = None
+    """None = all tutors."""
+
+
+class Translator(DagsterDbtTranslator):
+    """Names, groups and owners of dbt's nodes in Dagster."""
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """`<schema>/<table>` without the prefix; sources are `platform/<table>`."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        if unique_id.startswith("source."):
+            return spec.replace_attributes(
+                key=source_key(manifest["sources"][unique_id]["name"]), group_name="source"
+            )
+        node = manifest["nodes"][unique_id]
+        return spec.replace_attributes(
+            key=model_key(node),
+            group_name=spec.group_name or node["config"]["schema"],
+            owners=[OWNER],
+            description=node.get("description") or None,
+        )
+
+
+def model_key(node: Mapping[str, Any]) -> dg.AssetKey:
+    """`<schema>/<table>` of a model, whatever prefix the schemas have."""
+    return dg.AssetKey([node["config"]["schema"], node["name"]])
+
+
+def build_metrics_assets(
+    manifest: Mapping[str, Any], project: DbtProject, timezone: str, history_start: str
+) -> list[dg.AssetsDefinition]:
+    """Two families: the tables as of now, and those with a row per day (daily partitions)."""
+    translator = Translator(DagsterDbtTranslatorSettings(enable_code_references=True))
+    days = dg.DailyPartitionsDefinition(start_date=history_start, timezone=timezone)
+
+    @dbt_assets(
+        manifest=manifest,
+        project=project,
+        exclude=f"tag:{PARTITIONED}",
+        dagster_dbt_translator=translator,
+        name="metrics",
+        pool=POOL,
+    )
+    def metrics(
+        context: dg.AssetExecutionContext, config: RefreshConfig, warehouse: WarehouseResource
+    ) -> Iterator[Any]:
+        target = warehouse.warehouse
+        with one_writer(target, "refresh", context.log.warning):
+            run = RefreshRun(
+                context.run_id, resolve_as_of(target, config.as_of), all_or(config.tutors)
+            )
+            write_header(target, run)
+            yield from _build(context, warehouse, manifest, project, translator)
+
+    @dbt_assets(
+        manifest=manifest,
+        project=project,
+        select=f"tag:{PARTITIONED}",
+        dagster_dbt_translator=translator,
+        name="snapshots",
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=POOL,
+    )
+    def snapshots(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[Any]:
+        target = warehouse.warehouse
+        keys = context.partition_key_range
+        first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
+        with one_writer(target, "refresh", context.log.warning):
+            run = RefreshRun(
+                context.run_id,
+                min(end_of_day(last, target.timezone), datetime.now(UTC)),
+                snapshot_from=first,
+                snapshot_until=last,
+            )
+            write_header(target, run)
+            yield from _build(context, warehouse, manifest, project, translator)
+
+    return [metrics, snapshots]
+
+
+def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
+    """The moment that a refresh computes for. Raises RefusedError when it lies in the past of
+    the alerts: history is for back-tests, the live tables only move forward.
+    """
+    now = datetime.now(UTC)
+    if requested is None:
+        return now
+    with warehouse.connect() as connection:
+        if requested == LATEST:
+            newest = newest_completed_session(connection, warehouse, now)
+            moment = now if newest is None else latest_as_of(newest, now, warehouse.timezone)
+        else:
+            day = date.fromisoformat(requested)
+            if day > now.astimezone(ZoneInfo(warehouse.timezone)).date():
+                raise RefusedError(f"as of {day} lies in the future; leave --as-of out for now")
+            moment = min(end_of_day(day, warehouse.timezone), now)
+        applied = store.last_applied(connection, warehouse)
+    if applied is not None and moment < applied:
+        raise RefusedError(
+            f"as of {moment:%Y-%m-%d %H:%M} lies before {applied:%Y-%m-%d %H:%M}, for which alerts"
+            " were made already; the live tables only move forward.\n"
+            "Leave --as-of out, or remove what was made with `tutor-pipeline clear` first."
+        )
+    return moment
+
+
+def _build(
+    context: dg.AssetExecutionContext,
+    resource: WarehouseResource,
+    manifest: Mapping[str, Any],
+    project: DbtProject,
+    translator: Translator,
+) -> Iterator[Any]:
+    """Run `dbt build` of the selected assets, yielding an event as each model or test ends."""
+    warehouse = resource.warehouse
+    models = {key.path[-1] for key in context.selected_asset_keys}
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--select", *sorted(models)]
+    events: SimpleQueue[dict[str, Any] | BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            dbt.invoke(
+                arguments,
+                dbt.dbt_environment(warehouse, context.run_id, resource.settings.home),
+                on_event=events.put,
+            )
+            events.put(None)
+        except BaseException as error:
+            events.put(error)
+
+    worker = Thread(target=work, name="dbt", daemon=True)
+    worker.start()
+    checks = set(context.selected_asset_check_keys)
+    try:
+        while (item := events.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            node = manifest["nodes"].get(item["data"]["node_info"]["unique_id"])
+            if node is None or node["config"]["materialized"] == "ephemeral":
+                continue
+            if node["resource_type"] == "model":
+                if item["data"]["node_info"]["node_status"] == "success":
+                    yield _output(node, item, warehouse)
+                continue
+            message = DbtCoreCliEventMessage(item, event_history_metadata={})
+            for event in message.to_default_asset_events(
+                manifest, translator, context, project=project
+            ):
+                # A test over two models may run with one of them unselected: not our check then.
+                if isinstance(event, dg.AssetCheckResult) and _key_of(event) in checks:
+                    yield event
+    finally:
+        # Whatever went wrong here, dbt must not go on writing once the writers' lock is given back.
+        worker.join()
+
+
+def _key_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    return dg.AssetCheckKey(result.asset_key, result.check_name)
+
+
+def _output(
+    node: Mapping[str, Any], event: Mapping[str, Any], warehouse: Warehouse
+) -> dg.Output[None]:
+    """A model that is done, with what Dagster plots."""
+    with warehouse.connect() as connection:
+        row = connection.execute(
+            sql.SQL("select count(*) from {}").format(sql.Identifier(node["schema"], node["name"]))
+        ).fetchone()
+    assert row is not None
+    return dg.Output(
+        None,
+        output_name=model_key(node).to_python_identifier(),
+        metadata={
+            "dagster/row_count": row[0],
+            "seconds": float(event["data"]["execution_time"]),
+        },
+    )

@@ -1,0 +1,36 @@
+"""A Dagster logger that hands each finished table and check to whoever launched the run."""
+
+import logging
+from collections.abc import Callable
+
+import dagster as dg
+
+Listener = Callable[[dg.DagsterEvent], None]
+
+_listeners: list[Listener] = []
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", None) or {}
+        event = meta.get("dagster_event")
+        if isinstance(event, dg.DagsterEvent):
+            for listener in _listeners:
+                listener(event)
+
+
+def _make_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    logger = logging.Logger("progress", level=logging.DEBUG)
+    logger.addHandler(_Handler())
+    return logger
+
+
+progress_logger = dg.LoggerDefinition(
+    _make_logger, description="Tells the command that launched a run what has finished."
+)
+
+
+def listen(listener: Listener) -> Callable[[], None]:
+    """Register a listener; returns the function that removes it."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
