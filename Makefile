@@ -9,7 +9,7 @@ PYTEST := .venv/bin/python -m pytest
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: install ## Install, generate a month, run the whole pipeline, show who needs attention
+demo: install ## Install, make up a platform, run the whole pipeline, show who needs attention
 	@$(TUTOR) demo
 
 test: install-dev ## Every test but the long ones, under 10 minutes
@@ -26,7 +26,7 @@ check: install-dev ## Linters, types, import contracts, definitions
 	@.venv/bin/sqlfluff lint --config dbt_project/.sqlfluff dbt_project/models
 	@scripts/check-defs
 
-up: install ## The Dagster UI, with automation on
+up: install ## The Dagster UI and its daemon
 	@$(TUTOR) up
 
 down: ## Stop the UI and the embedded PostgreSQL
@@ -35,7 +35,7 @@ down: ## Stop the UI and the embedded PostgreSQL
 install:
 	@scripts/install
 
-install-dev: install
+install-dev: install ## Install what tests, linters and `dg` need
 	@scripts/install dev
 
 lock: ## Pin the dependencies anew (needs uv)
@@ -45,5 +45,6 @@ lock: ## Pin the dependencies anew (needs uv)
 		--no-emit-index-url --no-strip-extras --python-version 3.11 \
 		--custom-compile-command "make lock" -q -o requirements-dev.lock
 
-clean: down ## Remove the environment and all generated data
+clean: ## Remove the environment and all generated data
+	@if [ -x $(TUTOR) ]; then $(TUTOR) down --delete; fi
 	rm -rf .venv .tutor dbt_project/target dbt_project/logs

@@ -29,7 +29,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     manifest, project = load_manifest(settings)
     catalogue = load_catalogue(settings.rule_profile, metric_columns())
     metrics, snapshots = build_metrics_assets(
-        manifest, project, settings.timezone, settings.history_start
+        manifest, project, settings.timezone, settings.history_start.isoformat()
     )
     alerts = build_alerts_asset(catalogue)
     return dg.Definitions(

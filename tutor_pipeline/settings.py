@@ -5,11 +5,14 @@ Every setting is an environment variable `TUTOR_<NAME>`; an empty one counts as 
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -23,18 +26,36 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is no time zone; write it as Europe/Berlin or UTC") from error
     return name
 
 
 def _postgres_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-        raise ValueError("write it as postgresql://user:password@host:5432/database")
+    # SQLAlchemy, which Dagster's storage uses, knows only the long name of the scheme.
+    url = url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
+    how = "write it as postgresql://user:password@host:5432/database (@, /, % in a password: %40, "
+    how += "%2F, %25)"
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise ValueError(how) from error  # its own message may repeat the password
+    ports = str(parts.get("port") or 5432).split(",")
+    sound = all(port.isdigit() and 0 < int(port) < 65_536 for port in ports)
+    if not url.startswith("postgresql://") or not parts.get("dbname") or not sound:
+        raise ValueError(how)
+    if "@" in str(parts.get("host", "")) or "@" in str(parts["dbname"]):
+        raise ValueError(how)
     return url
 
 
+def _schema_prefix(prefix: str) -> str:
+    if not re.fullmatch(r"([a-z_][a-z0-9_]*)?", prefix) or prefix.startswith("pg_"):
+        raise ValueError("write it in lower case letters, digits and _, for instance tutor_")
+    return prefix
+
+
+SchemaPrefix = Annotated[str, AfterValidator(_schema_prefix)]
 TimezoneName = Annotated[str, AfterValidator(_timezone)]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 
@@ -54,9 +75,8 @@ class Settings(BaseSettings):
     platform_schema: str = Field(
         "platform", min_length=1, max_length=63, description="schema of the platform's tables"
     )
-    schema_prefix: str = Field(
+    schema_prefix: SchemaPrefix = Field(
         "",
-        pattern=r"^([a-z_][a-z0-9_]*)?$",
         max_length=40,
         description="put before the names of our schemas where those are taken",
     )
@@ -65,10 +85,8 @@ class Settings(BaseSettings):
         "UTC", description="the zone of the platform's timestamps without zone"
     )
     rule_profile: str = Field("conservative", description="rule profile: a name or a file")
-    history_start: str = Field(
-        "2025-01-01",
-        pattern=r"^\d{4}-\d{2}-\d{2}$",
-        description="first day that snapshots can be made for",
+    history_start: date = Field(
+        date(2025, 1, 1), description="first day that snapshots can be made for"
     )
     ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
 

@@ -4,8 +4,11 @@ that are there, the weights of the missing ones shared out. NULL when engagement
 both missing.
 -#}
 {% macro fallback_session_score(rows) -%}
-    {%- set talk_balance = '10 * greatest(0, 1 - abs(' ~ rows ~ '.tutor_talk_ratio - '
-        ~ var('ideal_talk_ratio') ~ ') / ' ~ var('talk_ratio_tolerance') ~ ')' -%}
+    {#- Without a ratio this is NULL, unlike greatest(0, …), which passes over a NULL. -#}
+    {%- set distance = 'abs(' ~ rows ~ '.tutor_talk_ratio - ' ~ var('ideal_talk_ratio') ~ ')' -%}
+    {%- set talk_balance = 'case when ' ~ distance ~ ' < ' ~ var('talk_ratio_tolerance')
+        ~ ' then 10 * (1 - ' ~ distance ~ ' / ' ~ var('talk_ratio_tolerance')
+        ~ ') when ' ~ rows ~ '.tutor_talk_ratio is not null then 0 end' -%}
     {%- set components = [
         (var('fallback_weight_engagement'), rows ~ '.student_engagement_score'),
         (var('fallback_weight_rating'), '2 * ' ~ rows ~ '.student_satisfaction_rating'),
@@ -23,7 +26,8 @@ both missing.
                 {%- endfor %}
             ) / (
                 {%- for weight, value in components %}
-                {{ '+ ' if not loop.first }}case when ({{ value }}) is null then 0 else {{ weight }} end
+                {{ '+ ' if not loop.first -}}
+                case when ({{ value }}) is null then 0 else {{ weight }} end
                 {%- endfor %}
             )
     end

@@ -12,5 +12,6 @@ times faster than adding bigints (which PostgreSQL adds up as numeric).
 {#- Sum of the values, in millionths, and how many there are. -#}
 {% macro sum_and_count(name, value, condition) -%}
     count({{ value }}) filter (where {{ condition }})::integer as {{ name }}_count,
-    coalesce(sum({{ millionths(value) }}) filter (where {{ condition }}), 0)::bigint as {{ name }}_sum
+    coalesce(sum({{ millionths(value) }}) filter (where {{ condition }}), 0)::bigint
+        as {{ name }}_sum
 {%- endmacro %}

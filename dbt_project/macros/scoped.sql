@@ -13,7 +13,8 @@ config.keeps_rows    true: a full refresh replaces nothing but scope_where eithe
     {%- set existing = load_cached_relation(this) -%}
     {%- set replaces_rows = replaces_rows_only() -%}
     {%- set intermediate = make_intermediate_relation(target_relation) -%}
-    {%- set backup = make_backup_relation(target_relation, 'table' if existing is none else existing.type) -%}
+    {%- set backup_type = 'table' if existing is none else existing.type -%}
+    {%- set backup = make_backup_relation(target_relation, backup_type) -%}
 
     {{ drop_relation_if_exists(load_cached_relation(intermediate)) }}
     {{ drop_relation_if_exists(load_cached_relation(backup)) }}

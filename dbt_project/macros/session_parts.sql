@@ -43,7 +43,7 @@ newest wins, and between equals the smallest as text: every run picks the same.
     {%- endif %}
 {%- endmacro %}
 
-{#- Every row-level error of an incoming session: [{reason, broken}] over the columns of `joined`. -#}
+{#- Every row-level error of an incoming session: [{reason, broken}] over the rows of `joined`. -#}
 {% macro session_checks() -%}
     {%- if not execute -%} {{ return([]) }} {%- endif -%}
     {%- set checks = contract_checks('sessions', 'joined', {'id': 'session_id'}) -%}
@@ -52,8 +52,18 @@ newest wins, and between equals the smallest as text: every run picks the same.
     {%- endfor -%}
     {{ return(checks + [
         {'reason': 'unknown_tutor', 'broken': 'joined.is_unknown_tutor'},
-        {'reason': 'duplicate_id', 'broken': 'joined.occurrence > 1 and joined.session_id is not null'},
-        {'reason': 'rating_without_completion', 'broken': "joined.student_satisfaction_rating is not null and joined.status <> 'completed'"},
-        {'reason': 'completed_without_tutor', 'broken': "joined.status = 'completed' and not joined.tutor_showed_up"},
+        {
+            'reason': 'duplicate_id',
+            'broken': 'joined.occurrence > 1 and joined.session_id is not null',
+        },
+        {
+            'reason': 'rating_without_completion',
+            'broken': "joined.student_satisfaction_rating is not null"
+                ~ " and joined.status <> 'completed'",
+        },
+        {
+            'reason': 'completed_without_tutor',
+            'broken': "joined.status = 'completed' and not joined.tutor_showed_up",
+        },
     ]) }}
 {%- endmacro %}

@@ -36,10 +36,13 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
 
 {#- An average over the days of a group: NULL over nothing. -#}
 {% macro day_average(name) -%}
-    sum({{ name }}_sum)::double precision / nullif(sum({{ name }}_count) * 1000000.0::double precision, 0)
+    sum({{ name }}_sum)::double precision
+        / nullif(sum({{ name }}_count) * 1000000.0::double precision, 0)
 {%- endmacro %}
 
-{% macro monday_of(day) -%} ({{ day }} - (date_part('isodow', {{ day }})::integer - 1)) {%- endmacro %}
+{% macro monday_of(day) -%}
+    ({{ day }} - (date_part('isodow', {{ day }})::integer - 1))
+{%- endmacro %}
 
 {#- The snapshots (rows of the table) of some days, as a predicate. -#}
 {% macro is_snapshot_of(days) -%}

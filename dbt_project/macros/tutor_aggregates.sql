@@ -19,8 +19,10 @@ are constants and not computed per row.
     {%- set rebooked_90d, rebook_due_90d = 'follow_up_count_90d', 'follow_up_known_count_90d' -%}
     {%- set rebooked_all, rebook_due_all = 'follow_up_count_all', 'follow_up_known_count_all' -%}
 {%- else -%}
-    {%- set rebooked_90d, rebook_due_90d = 'pair_rebooked_count_matured_90d', 'pair_count_matured_90d' -%}
-    {%- set rebooked_all, rebook_due_all = 'pair_rebooked_count_matured_all', 'pair_count_matured_all' -%}
+    {%- set rebooked_90d = 'pair_rebooked_count_matured_90d' -%}
+    {%- set rebook_due_90d = 'pair_count_matured_90d' -%}
+    {%- set rebooked_all = 'pair_rebooked_count_matured_all' -%}
+    {%- set rebook_due_all = 'pair_count_matured_all' -%}
 {%- endif -%}
 {%- set by_recency = 'order by session_on desc, scheduled_start desc, session_id desc' -%}
 
@@ -192,7 +194,9 @@ rates as (
             as tutor_reschedules_{{ window }},
         case
             when {{ has_reschedules }}
-                then {{ window_rate('tutor_reschedule_count_' ~ window, 'sessions_count_' ~ window) }}
+                then {{ window_rate(
+                    'tutor_reschedule_count_' ~ window, 'sessions_count_' ~ window
+                ) }}
         end as reschedule_rate_{{ window }},
         {%- endfor %}
         {{ window_average('rating', '30d') }} as avg_rating_30d,
@@ -270,7 +274,8 @@ select
 
     -- Ratings and feedback
     case
-        when rating_count_7d >= {{ var('min_ratings_7d') }} then {{ window_average('rating', '7d') }}
+        when rating_count_7d >= {{ var('min_ratings_7d') }}
+            then {{ window_average('rating', '7d') }}
     end as avg_rating_7d,
     rating_count_7d as avg_rating_7d_n,
     avg_rating_30d,
@@ -390,7 +395,8 @@ from rates
 
 {#- An average over a window: NULL over nothing. -#}
 {% macro window_average(name, window) -%}
-    {{ name }}_sum_{{ window }} / nullif({{ name }}_count_{{ window }} * 1000000.0::double precision, 0)
+    {{ name }}_sum_{{ window }}
+        / nullif({{ name }}_count_{{ window }} * 1000000.0::double precision, 0)
 {%- endmacro %}
 
 {#- A share of a window: NULL of nothing. -#}
@@ -504,7 +510,7 @@ from rates
     }) }}
 {%- endmacro %}
 
-{#- Values of completed sessions within lookback_days, newest first: {array: (value, condition)}. -#}
+{#- Values of completed sessions, newest first: {array: (value, condition)}. -#}
 {% macro tutor_series() -%}
     {{ return({
         'scores': ('session_score', 'is_completed and session_score is not null'),

@@ -51,6 +51,7 @@ class Project:
         """Run the command, expecting an exit status."""
         result = subprocess.run(
             [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             env=self.environment,

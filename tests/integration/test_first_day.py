@@ -3,6 +3,7 @@
 import csv
 import json
 
+import psycopg
 import pytest
 
 from tutor_pipeline.warehouse.platform import is_ours
@@ -69,7 +70,7 @@ def test_clear_then_enrich_finds_the_same(enriched):
         return sorted([(row[0], *row[2:5]) for row in rows])
 
     before = found()
-    assert enriched.run("clear", status=1).returncode == 1  # asks, and nobody answers
+    assert "--yes" in enriched.run("clear", status=2).stderr
     assert found() == before
     enriched.run("clear", "--yes")
     assert enriched.query(ALERTS) == []
@@ -99,7 +100,7 @@ def test_backfill_of_one_tutor(enriched):
         (["backfill", "--since", "yesterday"], 2, "--since yesterday"),
         (["tutor", "T001"], 2, "Did you mean T0010"),
         (["alerts", "show", "zzzz"], 2, "alerts list --all"),
-        (["alerts", "export", "alerts.xlsx"], 1, ".csv or .json"),
+        (["alerts", "export", "alerts.xlsx"], 2, ".csv or .json"),
         (["generate", "--tutors", "0"], 2, "must be between 1"),
         (["generate", "--end", "soon"], 2, "2026-01-31"),
         (["import", "/no/such/folder"], 3, "synthetic"),
@@ -115,6 +116,31 @@ def test_bad_input_gets_a_sentence_and_loses_nothing(enriched, arguments, status
     assert "Traceback" not in result.stderr
     assert enriched.query(ALERTS) == before
     assert enriched.query("select count(*) from platform.sessions") == sessions
+
+
+def test_backfill_of_nobody_is_not_of_everybody(enriched):
+    runs = enriched.query("select count(*) from ops.refresh_runs")
+    assert "nothing to do" in enriched.run("backfill", "--since", "9998-12-31").stderr
+    assert enriched.query("select count(*) from ops.refresh_runs") == runs
+
+
+def test_an_impossible_override_costs_one_tutor_not_all(enriched):
+    with pytest.raises(psycopg.errors.CheckViolation):
+        enriched.execute(
+            "insert into ops.rule_overrides"
+            " (tutor_id, kind, rule_id, threshold, reason, set_by, set_at)"
+            " values ('T0001', 'alert', 'no_show_pattern', 'Infinity', 'never', 'ada', now())"
+        )
+
+
+def test_text_from_the_platform_is_no_markup(enriched):
+    enriched.execute("update ops.alerts set tutor_id = '[/dim]', description = '[bold] [/x]'")
+    for verb in (["attention"], ["alerts", "list"], ["alerts", "show", ""]):
+        status = 2 if verb[-1] == "" else 0
+        assert "Traceback" not in enriched.run(*verb, status=status).stderr
+    assert "[/dim]" in enriched.run("attention").stdout
+    enriched.run("clear", "--yes")
+    enriched.run("enrich")
 
 
 def test_alerts_can_be_listed_shown_and_exported(enriched, tmp_path):
@@ -144,7 +170,7 @@ def test_status_says_where_everything_is(enriched):
     facts = enriched.json("status")
     assert facts["rows"]["platform.sessions"] > 5_000
     assert facts["rows"]["ops.alerts"] > 0
-    assert facts["last run"]["job"] == "daily_refresh"
+    assert facts["last_run"]["job"] == "daily_refresh"
     password = enriched.url.split(":")[2].split("@")[0]
     assert password not in json.dumps(facts)
 

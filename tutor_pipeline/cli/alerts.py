@@ -17,9 +17,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tutor_pipeline.cli.console import STYLES, done, emit_json, note, out
+from tutor_pipeline.cli.console import STYLES, done, emit_json, note, out, warn
 from tutor_pipeline.cli.session import Session, open_session
-from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.errors import TutorPipelineError, UsageError
 from tutor_pipeline.reports import queries
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
@@ -64,16 +64,22 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
     with session.warehouse.connect() as connection:
         rows = queries.attention(connection, session.warehouse)
         counts = queries.status(connection, session.warehouse)
+        stale = queries.is_stale(connection, session.warehouse)
     tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
-    as_of = counts["data"]["computed as of"]
+    as_of = counts["data"]["computed_as_of"]
     if tutors is None:
-        out.print("Nothing is computed yet. Run: tutor-pipeline enrich")
+        out.print(
+            "Nothing is computed yet. Have a platform to read (tutor-pipeline generate, import, or"
+            " TUTOR_PLATFORM_SCHEMA), then run: tutor-pipeline enrich"
+        )
         return []
     verb = "needs" if len(rows) == 1 else "need"
     out.print(
         f"[bold]{len(rows)} of {tutors:,} active tutors {verb} attention[/bold]"
         f" [dim](as of {as_of})[/dim]"
     )
+    if stale:
+        warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
     for row in rows[:limit]:
         out.print(_panel(row))
     if len(rows) > limit:
@@ -112,7 +118,7 @@ def list_(
     for row in rows:
         table.add_row(
             row["alert_id"],
-            row["tutor_id"],
+            escape(row["tutor_id"]),
             Text(row["severity"], style=STYLES[row["severity"]]),
             row["alert_type"],
             f"{row['triggered_date']:%Y-%m-%d}",
@@ -180,7 +186,7 @@ def export(
 def export_alerts(session: Session, target: Path, *, include_resolved: bool) -> Path:
     """Write alerts as CSV or JSON, by the file's ending; an existing file is replaced whole."""
     if target.suffix not in (".csv", ".json"):
-        raise TutorPipelineError(f"{target}: name a file ending in .csv or .json")
+        raise UsageError(f"{target}: name a file ending in .csv or .json")
     with session.warehouse.connect() as connection:
         rows = queries.alerts(connection, session.warehouse, include_resolved=include_resolved)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -193,6 +199,7 @@ def export_alerts(session: Session, target: Path, *, include_resolved: bool) -> 
                 _write_csv(file, rows)
         partial.replace(target)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise TutorPipelineError(f"cannot write {target}: {error.strerror}") from error
     return target
 
@@ -253,20 +260,28 @@ def tutor(
         emit_json(facts)
         return
     profile = facts["profile"]
-    out.print(f"[bold]{escape(profile.get('name') or tutor_id)}[/bold] [dim]{tutor_id}[/dim]")
+    out.print(f"[bold]{escape(_who(profile.get('name'), tutor_id))}[/bold]")
+    known = [
+        f"{name} {_number(profile[name])}" for name in _PROFILE if profile.get(name) is not None
+    ]
+    if known:
+        out.print(f"[dim]{escape(' · '.join(known))}[/dim]")
     metrics = facts["metrics"]
     if metrics is None:
         out.print("Not active: no metrics are computed.")
     else:
         _print_metrics(metrics, None if everything else _SHOWN)
+        out.print("[dim]– = nothing to judge by, which is not the same as 0[/dim]")
     active = [row for row in facts["alerts"] if row["resolved_at"] is None]
     out.print(f"\n[bold]Open alerts: {len(active)}[/bold]")
     for row in active:
         out.print(Text(f"{row['severity']}: {row['title']}", style=STYLES[row["severity"]]))
         out.print(f"  {escape(row['description'])}")
         out.print(f"  → {escape(row['recommended_action'])}")
-        out.print(f"  [dim]sessions {', '.join(row['evidence_session_ids'])}[/dim]")
+        out.print(f"  [dim]sessions {escape(', '.join(row['evidence_session_ids']))}[/dim]")
 
+
+_PROFILE = ("primary_subject", "months_experience", "certification_level", "member_since")
 
 _SHOWN = (
     "overall_score",
@@ -321,10 +336,15 @@ def _panel(row: Mapping[str, Any]) -> Panel:
         body.append(f"→ {alert['recommended_action']}\n")
         evidence = ", ".join(alert["evidence_session_ids"] or ()) or "–"
         body.append(f"sessions {evidence} · since {_since(alert['triggered_date'])}", style="dim")
-    badge = "  [yellow]high reschedule rate[/yellow]" if row["is_high_reschedule"] else ""
-    name = escape(row["name"] or row["tutor_id"])
-    title = f"[bold]{row['attention_rank']}. {name}[/bold] [dim]{row['tutor_id']}[/dim]{badge}"
-    return Panel(body, title=title, title_align="left")
+    badge = "  [yellow]· reschedules over 15 %[/yellow]" if row["is_high_reschedule"] else ""
+    name = escape(_who(row["name"], row["tutor_id"]))
+    title = f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"
+    return Panel(body, title=title, title_align="left", width=min(out.width, 100))
+
+
+def _who(name: str | None, tutor_id: str) -> str:
+    """Name and id; a source without names has the id alone."""
+    return f"{name} {tutor_id}" if name and name != tutor_id else tutor_id
 
 
 def _since(moment: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+import sys
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -13,6 +14,9 @@ from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
 from tutor_pipeline.cli.launch import Outcome, refresh
 from tutor_pipeline.cli.session import Session, open_session
 from tutor_pipeline.errors import UsageError
+
+LAST = "last"
+"""As of the moment of the alerts that are there."""
 
 STALE_DAYS = 7
 """Newest session older than this: the windows of today are empty, so say so."""
@@ -84,6 +88,13 @@ def backfill(
     session = open_session(note)
     with session.warehouse.connect() as connection:
         chosen = queries.tutors_to_refresh(connection, session.warehouse, tutor or None, first)
+        age = queries.newest_session_age_days(connection, session.warehouse)
+    if not chosen:
+        done(f"No tutor has a session since {since}: nothing to do")
+        return
+    if as_of is None and age is not None and age > STALE_DAYS:
+        # Old data is looked at as of its own days: one tutor must not be moved to today.
+        as_of = LAST
     outcome = refresh(as_of=as_of, tutors=chosen if tutor or since else None)
     with session.warehouse.connect() as connection:
         rows = queries.open_alerts_by_tutor(connection, session.warehouse, chosen)
@@ -116,6 +127,8 @@ def clear(
 
     session = open_session(note)
     if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("clear asks first, and nobody can answer here: say --yes")
         typer.confirm(
             f"Remove all alerts, open and resolved, from {session.warehouse.masked_url}?",
             abort=True,
@@ -134,7 +147,7 @@ def report(outcome: Outcome, as_json: bool) -> None:
         emit_json(outcome.as_dict())
         return
     for step, message in outcome.failed.items():
-        err.print(f"[bold red]failed:[/bold red] {escape(step)}: {escape(message)}")
+        err.print(f"[bold red]failed:[/bold red] {escape(f'{step}: {message}')}", soft_wrap=True)
     if outcome.skipped:
         warn(f"not made, because of that: {', '.join(outcome.skipped)}")
     times = ", ".join(
@@ -150,14 +163,18 @@ def report(outcome: Outcome, as_json: bool) -> None:
 
 def hint_at_stale_data(session: Session) -> None:
     """Say it when windows are empty because the data is old, not because all is well."""
+    from tutor_pipeline.lifecycle import store
     from tutor_pipeline.reports import queries
 
     with session.warehouse.connect() as connection:
         age = queries.newest_session_age_days(connection, session.warehouse)
+        applied = store.last_applied(connection, session.warehouse)
     if age is not None and age > STALE_DAYS:
+        # What was found as of today bars the way back.
+        before = "tutor-pipeline clear --yes && " if applied is not None else ""
         warn(
             f"the newest session is {age} days old, so windows of 7 to 30 days hold little or"
-            " nothing. To compute as of that day: tutor-pipeline enrich --as-of latest"
+            f" nothing. To compute as of that day: {before}tutor-pipeline enrich --as-of latest"
         )
 
 
@@ -169,7 +186,7 @@ def check_as_of(text: str | None) -> None:
 
 def _day(text: str, option: str) -> date:
     try:
-        return date.fromisoformat(text)
+        return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError as error:
         allowed = " or latest" if option == "--as-of" else ""
         raise UsageError(f"{option} {text}: write a day as 2026-01-31{allowed}") from error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -15,7 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
-out = Console(highlight=False)
+# Piped text is read by programs and in logs: nothing in it is cut to a terminal's width.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 STYLES = {"critical": "bold red", "warning": "yellow"}
@@ -34,12 +36,6 @@ def done(text: str) -> None:
 def warn(text: str) -> None:
     """Something to know that stops nothing."""
     err.print(f"[yellow]![/yellow] {escape(text)}", soft_wrap=True)
-
-
-def fail(text: str, exit_code: int = 1) -> NoReturn:
-    """Print an error and leave with its status."""
-    err.print(f"[bold red]error:[/bold red] {escape(text)}", soft_wrap=True)
-    raise typer.Exit(exit_code)
 
 
 def emit_json(value: Any) -> None:

@@ -58,11 +58,9 @@ def generate(
         Path | None,
         typer.Option(metavar="DIR", help="Write a CSV export instead of loading the platform."),
     ] = None,
-    engagement_events: Annotated[
-        bool, typer.Option("--engagement-events/--no-engagement-events")
-    ] = True,
-    interventions: Annotated[bool, typer.Option("--interventions/--no-interventions")] = True,
-    experiments: Annotated[bool, typer.Option("--experiments/--no-experiments")] = True,
+    no_engagement_events: Annotated[bool, typer.Option("--no-engagement-events")] = False,
+    no_interventions: Annotated[bool, typer.Option("--no-interventions")] = False,
+    no_experiments: Annotated[bool, typer.Option("--no-experiments")] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace imported data in the platform schema.")
     ] = False,
@@ -80,9 +78,9 @@ def generate(
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changes |= {
-        "engagement_events": engagement_events,
-        "interventions": interventions,
-        "experiments": experiments,
+        "engagement_events": not no_engagement_events,
+        "interventions": not no_interventions,
+        "experiments": not no_experiments,
     }
     last = _day(end) if end else yesterday()
     parameters = (
@@ -134,6 +132,7 @@ def import_(
     if not all(file.refused for file in summary.files):
         if clear:
             _forget_truth(session)
+        _forget_findings_of_another(session, CSV, {})
         _remember_load(session, CSV, {"folder": str(folder.resolve())})
     if as_json:
         emit_json(
@@ -150,7 +149,8 @@ def import_(
         for text in summary.notes:
             note(text)
         for file in summary.refused:
-            err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {file.refused}')}")
+            why = str(file.refused).removeprefix(f"{file.name} ")
+            err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {why}')}")
         if any(file.quarantined for file in summary.files):
             note("The bad rows, with line and reason, are in the table ops.quarantine")
         if not summary.refused:
@@ -190,6 +190,7 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
         session.warehouse.connect() as connection,
     ):
         load(connection, session.warehouse, population, progress=update)
+    _forget_findings_of_another(session, SYNTHETIC, _plain(parameters))
     rows = {table: row_count(columns) for table, columns in population.platform.items()}
     _remember_load(session, SYNTHETIC, _plain(parameters))
     done(f"Loaded {sum(rows.values()):,} rows, {rows['sessions']:,} sessions among them")
@@ -238,6 +239,28 @@ def _remember_load(session: Session, kind: str, parameters: dict[str, Any]) -> N
             ),
             (kind, Jsonb(parameters), datetime.now(UTC)),
         )
+
+
+def _forget_findings_of_another(session: Session, kind: str, parameters: dict[str, Any]) -> None:
+    """Alerts about the people of one platform mean nothing on another that has replaced it.
+
+    Another export of the same platform, or a later end of the same synthetic one, keeps them.
+    """
+    from tutor_pipeline.lifecycle import store
+
+    with session.warehouse.connect() as connection:
+        last = connection.execute(
+            session.warehouse.sql(
+                "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
+            )
+        ).fetchone()
+        if last is None:
+            return
+        same = last[0] == kind and (
+            kind == CSV or {**last[1], "end": None} == {**parameters, "end": None}
+        )
+        if not same and (removed := store.clear(connection, session.warehouse)):
+            note(f"Removed {removed:,} alerts of the platform that this one replaces")
 
 
 def _forget_truth(session: Session) -> None:

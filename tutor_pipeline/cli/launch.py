@@ -16,6 +16,9 @@ from tutor_pipeline.errors import RefusedError, TutorPipelineError
 DAILY_REFRESH = "daily_refresh"
 DAILY_SNAPSHOTS = "daily_snapshots"
 
+_IN_THE_UI = {".dagster/repository": "__repository__@tutor_pipeline"}
+"""Shows a run on the pages of its job and on the timeline (location name of workspace.yaml)."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -60,7 +63,11 @@ def refresh(
     the definitions can't be loaded.
     """
     config = {
-        "ops": {"metrics": {"config": {"as_of": as_of, "tutors": list(tutors) if tutors else None}}}
+        "ops": {
+            "metrics": {
+                "config": {"as_of": as_of, "tutors": None if tutors is None else list(tutors)}
+            }
+        }
     }
     return _execute(DAILY_REFRESH, config if only is None else {}, {}, only, report)
 
@@ -98,7 +105,7 @@ def _execute(
             result = job.execute_in_process(
                 instance=instance,
                 run_config={**run_config, "loggers": {"progress": {}}},
-                tags=dict(tags),
+                tags={**_IN_THE_UI, **tags},
                 asset_selection=None
                 if only is None
                 else [dg.AssetKey(name.split("/")) for name in only],
@@ -149,6 +156,8 @@ def _line(key: str, metadata: Mapping[str, Any]) -> str:
     if key == "ops/alerts":
         counts = (f"{metadata[name]} {name}" for name in ("opened", "confirmed", "resolved"))
         return f"{key}: {', '.join(counts)}"
+    if key == "ops/quarantine":
+        return f"{key}: {metadata['quarantined']:,} of {metadata['rows_in']:,} incoming rows"
     rows = metadata.get("dagster/row_count")
     seconds = metadata.get("seconds")
     return (

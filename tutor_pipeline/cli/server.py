@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import psutil
@@ -99,7 +100,7 @@ def up(
             "the UI of this project is up already.\n"
             "Stop it with `tutor-pipeline down --ui-only`, or with Ctrl-C where it runs."
         )
-    chosen = _free_port(host, port or session.settings.ui_port)
+    chosen = _free_port(host, port or session.settings.ui_port, is_wish=port is not None)
     from tutor_pipeline.defs.dbt_manifest import load_manifest
 
     load_manifest(session.settings)
@@ -123,6 +124,7 @@ def up(
         start_new_session=True,
     )
     pid_file.write_text(str(child.pid))
+    Thread(target=_say_when_ready, args=(host, chosen), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: _end_group(child.pid))
     try:
         status_code = child.wait()
@@ -136,6 +138,9 @@ def up(
 
 def down(
     ui_only: Annotated[bool, typer.Option("--ui-only", help="Leave PostgreSQL running.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete the embedded server's data as well.")
+    ] = False,
 ) -> None:
     """Stop the UI, and the embedded PostgreSQL. Your own server is never stopped.
 
@@ -151,6 +156,9 @@ def down(
             done("Stopped the embedded PostgreSQL")
         elif ui is None:
             done("Nothing was running")
+        if delete:
+            embedded_server(settings).delete()
+            done("Deleted its data")
 
 
 def status(as_json: AsJson = False) -> None:
@@ -175,8 +183,10 @@ def status(as_json: AsJson = False) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for group, values in facts.items():
         for number, (name, value) in enumerate(values.items()):
-            shown = "–" if value is None else f"{value:,}" if isinstance(value, int) else value
-            table.add_row(f"[bold]{group}[/bold]" if number == 0 else "", name, escape(str(shown)))
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            shown = "–" if value is None else f"{value:,}" if is_count else value
+            heading = f"[bold]{group.replace('_', ' ')}[/bold]" if number == 0 else ""
+            table.add_row(heading, name.replace("_", " "), escape(str(shown)))
     out.print(table)
 
 
@@ -203,11 +213,11 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
     return {
         "database": {
             "where": session.warehouse.masked_url,
-            "embedded": "yes" if session.located.is_embedded else "no",
+            "embedded": session.located.is_embedded,
             "server": f"PostgreSQL {server // 10_000}.{server % 10_000}",
-            "platform schema": settings.platform_schema,
-            "our schemas": ", ".join(settings.schemas.ours),
-            "time zone": settings.timezone,
+            "platform_schema": settings.platform_schema,
+            "our_schemas": ", ".join(settings.schemas.ours),
+            "time_zone": settings.timezone,
             "home": str(settings.home),
         },
         "versions": {
@@ -215,7 +225,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
         },
         "rows": counts["rows"],
         "data": counts["data"],
-        "last run": _last_run(),
+        "last_run": _last_run(),
     }
 
 
@@ -269,8 +279,19 @@ def _end_group(group: int) -> None:
         psutil.wait_procs(members, timeout=1)
 
 
-def _free_port(host: str, wanted: int) -> int:
-    for candidate in range(wanted, min(wanted + 20, 65_536)):
+def _say_when_ready(host: str, port: int) -> None:
+    url = f"http://{host}:{port}"
+    for _ in range(180):
+        time.sleep(1)
+        with suppress(OSError), socket.create_connection((host, port), timeout=2):
+            done(f"Ready: {url}/assets/ops/alerts and {url}/runs")
+            return
+
+
+def _free_port(host: str, wanted: int, *, is_wish: bool) -> int:
+    """The wanted port; where nobody asked for just that one, the next free one."""
+    last = wanted if is_wish else min(wanted + 19, 65_535)
+    for candidate in range(wanted, last + 1):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -280,6 +301,4 @@ def _free_port(host: str, wanted: int) -> int:
             if candidate != wanted:
                 note(f"Port {wanted} is taken, using {candidate}")
             return candidate
-    raise TutorPipelineError(
-        f"no free port from {wanted} to {wanted + 19} on {host}; name one with --port"
-    )
+    raise TutorPipelineError(f"port {wanted} to {last} on {host} is taken; name another: --port")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.settings import PROJECT_DIR, Settings, load_settings
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.embedded import EmbeddedServer
@@ -54,6 +55,9 @@ class Session:
             "DAGSTER_HOME": str(dagster_home(settings)),
             **dbt_environment(self.warehouse, None, settings.home),
             **QUIET,
+            # dbt types the rows of a unit test by the tables that are there: they belong to the
+            # test run, which has a database for them.
+            "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test",
             # `dg` asks for an activated environment.
             **({"VIRTUAL_ENV": sys.prefix} if sys.prefix != sys.base_prefix else {}),
         }
@@ -77,8 +81,13 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
     if upgrade(located.warehouse):
         progress("Brought the database's schemas up to date")
     home = dagster_home(settings)
-    home.mkdir(parents=True, exist_ok=True)
-    _copy_when_different(PROJECT_DIR / "dagster.yaml", home / "dagster.yaml")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _copy_when_different(PROJECT_DIR / "dagster.yaml", home / "dagster.yaml")
+    except OSError as error:
+        raise TutorPipelineError(
+            f"cannot write to {home}: {error.strerror}\nSet TUTOR_HOME to a folder of your own."
+        ) from error
     session = Session(settings, located)
     os.environ.update(session.environment())
     return session

@@ -62,8 +62,8 @@ def build_alerts_asset(catalogue: Catalogue) -> dg.AssetsDefinition:
             context.log.warning(f"tutor {tutor_id} skipped: {reason}")
         metadata = _metadata(evaluation, applied)
         metadata |= {
-            "rules_seconds": evaluated - began,
-            "write_seconds": written - evaluated,
+            "rules_seconds": round(evaluated - began, 3),
+            "write_seconds": round(written - evaluated, 3),
             "rule_profile": catalogue.profile,
             "dagster/column_schema": columns,
         }

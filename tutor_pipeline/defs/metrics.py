@@ -37,14 +37,16 @@ POOL = "dbt"
 PARTITIONED = "daily_partitions"
 """dbt tag of the models that have a row per day and are built by day."""
 
-LATEST = "latest"
+LATEST, LAST = "latest", "last"
 
 
 class RefreshConfig(dg.Config):
     """What a refresh covers."""
 
     as_of: str | None = None
-    """None = now; a date = the end of that day; `latest` = the newest completed session's day."""
+    """None = now; a date = the end of that day; `latest` = the newest completed session's day;
+    `last` = the moment of the alerts that are there.
+    """
     tutors: list[str] | None = None
     """None = all tutors."""
 
@@ -136,6 +138,9 @@ def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
     if requested is None:
         return now
     with warehouse.connect() as connection:
+        applied = store.last_applied(connection, warehouse)
+        if requested == LAST:
+            return applied or now
         if requested == LATEST:
             newest = newest_completed_session(connection, warehouse, now)
             moment = now if newest is None else latest_as_of(newest, now, warehouse.timezone)
@@ -144,7 +149,6 @@ def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
             if day > now.astimezone(ZoneInfo(warehouse.timezone)).date():
                 raise RefusedError(f"as of {day} lies in the future; leave --as-of out for now")
             moment = min(end_of_day(day, warehouse.timezone), now)
-        applied = store.last_applied(connection, warehouse)
     if applied is not None and moment < applied:
         raise RefusedError(
             f"as of {moment:%Y-%m-%d %H:%M} lies before {applied:%Y-%m-%d %H:%M}, for which alerts"
@@ -224,6 +228,6 @@ def _output(
         output_name=model_key(node).to_python_identifier(),
         metadata={
             "dagster/row_count": row[0],
-            "seconds": float(event["data"]["execution_time"]),
+            "seconds": round(float(event["data"]["execution_time"]), 3),
         },
     )

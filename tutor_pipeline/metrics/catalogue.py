@@ -38,7 +38,7 @@ def metric_columns() -> dict[str, dict[str, Column]]:
     Raises TutorPipelineError when the file is not there.
     """
     try:
-        document = yaml.load(MARTS.read_text(encoding="utf-8"), Loader=_Loader)
+        document = yaml.load(MARTS.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except OSError as error:
         raise TutorPipelineError(
             f"cannot read {MARTS}: {error.strerror}\nIs this a whole checkout of the project?"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
 from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.warehouse.connection import APPLICATION_NAME, Schemas, Warehouse
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
 
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
-
-_PARTS = {
-    "PGHOST": "host",
-    "PGPORT": "port",
-    "PGUSER": "user",
-    "PGPASSWORD": "password",
-    "PGDATABASE": "dbname",
-    "PGSSLMODE": "sslmode",
-    "PGOPTIONS": "options",
-}
 
 # The events that tell how a model or a test ended.
 _RESULTS = frozenset({"LogModelResult", "LogTestResult"})
@@ -56,12 +46,24 @@ def dbt_environment(warehouse: Warehouse, run_id: str | None, home: Path) -> dic
 
     `run_id` None = whoever runs dbt gets a full refresh as of now.
     """
-    connection = conninfo_to_dict(warehouse.url)
+    # Everything that the URL says, under libpq's own names; what it leaves to libpq (a socket, the
+    # user of the system, the one of several hosts that answers) as a connection finds it.
     environment = {
-        variable: str(connection[part])
-        for variable, part in _PARTS.items()
-        if connection.get(part) is not None
+        option.envvar.decode(): option.val.decode()
+        for option in Conninfo.parse(warehouse.url.encode())
+        if option.envvar and option.val
     }
+    with warehouse.connect() as connection:
+        info = connection.info
+        environment |= {
+            "PGHOST": info.host,
+            "PGPORT": str(info.port),
+            "PGUSER": info.user,
+            "PGDATABASE": info.dbname,
+        }
+    environment.pop("PGHOSTADDR", None)
+    # Moments in a row's payload must not depend on how a role likes its dates.
+    environment |= {"PGDATESTYLE": "ISO", "PGTZ": "UTC"}
     environment |= parse_environment(warehouse.schemas, home) | {
         "PGAPPNAME": APPLICATION_NAME,
         "TUTOR_TIMEZONE": warehouse.timezone,
@@ -107,9 +109,15 @@ def _failure(args: Sequence[str], result: dbtRunnerResult) -> str:
     ]
     command = f"dbt {args[0]}" if args else "dbt"
     if nodes:
-        failures = [f"{node.node.name}: {(node.message or '').strip()}" for node in nodes]
+        failures = [f"{node.node.name}: {_said(node.message)}" for node in nodes]
         return f"{command} failed at " + "\n".join(failures)
     return f"{command} failed: {str(result.exception or 'see the log of dbt').strip()}"
+
+
+def _said(message: str | None) -> str:
+    """What went wrong, without the macros that were on the way to it."""
+    lines = (message or "").strip().splitlines()
+    return "\n".join(line for line in lines if not line.strip().startswith("> ")).strip()
 
 
 @contextmanager

@@ -15,6 +15,15 @@ from tutor_pipeline.errors import TutorPipelineError, UsageError
 from tutor_pipeline.warehouse.connection import Warehouse
 
 Connection = psycopg.Connection[Any]
+
+# All but the pipeline's own note of which sessions it had seen.
+_ALERT_COLUMNS = (
+    "tutor_id, alert_id, alert_type, occurrence, severity, title, description, recommended_action,"
+    " session_id, evidence_session_ids, metrics, excess, rule_profile, rule_version,"
+    " triggered_date, last_confirmed_at, acknowledged, acknowledged_at, acknowledged_by,"
+    " acknowledged_note, snoozed_until, snoozed_by, resolved, resolved_at, resolved_by, resolution,"
+    " action_taken"
+)
 Row = dict[str, Any]
 
 
@@ -77,7 +86,10 @@ def alerts(
         connection,
         warehouse.sql(
             """
-            select * from {ops}.alerts
+            select """
+            + _ALERT_COLUMNS
+            + """
+            from {ops}.alerts
             where
                 (%(all)s or resolved_at is null)
                 and (%(tutor)s::text is null or tutor_id = %(tutor)s)
@@ -102,7 +114,9 @@ def alert(connection: Connection, warehouse: Warehouse, alert_id: str) -> Row:
     """
     found = _rows(
         connection,
-        warehouse.sql("select * from {ops}.alerts where starts_with(alert_id, %s) limit 2"),
+        warehouse.sql(
+            f"select {_ALERT_COLUMNS} from {{ops}}.alerts where starts_with(alert_id, %s) limit 2"
+        ),
         (alert_id,),
     )
     if len(found) != 1:
@@ -229,6 +243,20 @@ def newest_session_age_days(connection: Connection, warehouse: Warehouse) -> int
     return found
 
 
+def is_stale(connection: Connection, warehouse: Warehouse) -> bool:
+    """Whether a platform schema of ours was filled after the last refresh began."""
+    return (
+        _value(
+            connection,
+            warehouse.sql(
+                "select (select max(loaded_at) from {ops}.platform_loads)"
+                " > (select max(started_at) from {ops}.refresh_runs)"
+            ),
+        )
+        is True
+    )
+
+
 def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
     """Row counts of what is there, and the newest moments."""
     schemas = warehouse.schemas
@@ -250,9 +278,9 @@ def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
             if exists(connection, schema, table)
             else None
         )
-    data: Row = {"newest session": None, "computed as of": None, "open alerts": 0}
+    data: Row = {"newest_session": None, "computed_as_of": None, "open_alerts": 0}
     if exists(connection, schemas.marts, "fct_sessions"):
-        data["newest session"] = _value(
+        data["newest_session"] = _value(
             connection,
             warehouse.sql(
                 "select to_char(max(scheduled_start) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
@@ -260,17 +288,17 @@ def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
             ),
         )
     if exists(connection, schemas.marts, "tutor_aggregates"):
-        data["computed as of"] = _value(
+        data["computed_as_of"] = _value(
             connection,
             warehouse.sql(
                 "select to_char(max(as_of) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
                 " from {marts}.tutor_aggregates"
             ),
         )
-    data["open alerts"] = _value(
+    data["open_alerts"] = _value(
         connection, warehouse.sql("select count(*) from {ops}.alerts where resolved_at is null")
     )
-    data["open quarantine"] = _value(
+    data["open_quarantine"] = _value(
         connection,
         warehouse.sql("select count(*) from {ops}.quarantine where resolved_at is null"),
     )

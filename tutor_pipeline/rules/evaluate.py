@@ -6,6 +6,7 @@ exposure is *not evaluated* for that tutor, so it neither opens nor resolves any
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -116,6 +117,11 @@ def _judge(
 def _overridden(condition: Condition, threshold: float) -> float:
     if condition.scale not in (Scale.COUNT, Scale.NUMBER):
         raise BadValueError(f"an override sets a number as threshold of {condition.metric}")
+    if not math.isfinite(threshold):
+        raise BadValueError(
+            f"an override sets {threshold} as threshold of {condition.metric}: to switch a rule off"
+            " for a tutor, set disabled"
+        )
     return int(threshold) if threshold == int(threshold) else threshold
 
 

@@ -268,16 +268,18 @@ class _Check:
     def _newest_session(self, start: ColumnFound) -> None:
         if not start.readable:
             return
-        newest: sql.SQL | sql.Composed = sql.SQL("max(scheduled_start)")
+        start_at: sql.Composable = sql.SQL("scheduled_start")
         if start.type != "timestamp with time zone":
-            newest = sql.SQL("max(scheduled_start)::timestamp at time zone {}").format(
+            start_at = sql.SQL("scheduled_start::timestamp at time zone {}").format(
                 sql.Literal(self.warehouse.platform_timezone)
             )
         row = self._try(
             "the newest session was not looked up",
-            sql.SQL("select {} from {} where status::text = 'completed'").format(
-                newest, sql.Identifier(self.report.schema, "sessions")
-            ),
+            # Out of range, a moment can't be shifted between zones, nor be shown.
+            sql.SQL(
+                "select max(case when scheduled_start between '1900-01-01' and '2200-01-01'"
+                " then {} end) from {} where status::text = 'completed'"
+            ).format(start_at, sql.Identifier(self.report.schema, "sessions")),
         )
         self.report.newest_session = row[0] if row else None
 

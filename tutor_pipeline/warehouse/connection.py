@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from tutor_pipeline.errors import TutorPipelineError
 
@@ -76,13 +76,18 @@ class Warehouse:
         """A psycopg 3 connection (not autocommit unless asked). Raises TutorPipelineError."""
         options.setdefault("application_name", APPLICATION_NAME)
         options.setdefault("connect_timeout", 10)
+        autocommit = options.pop("autocommit", False)
         try:
-            return psycopg.connect(self.url, **options)
-        except psycopg.OperationalError as error:
+            connection = psycopg.connect(self.url, autocommit=True, **options)
+        except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
             raise TutorPipelineError(
                 f"cannot connect to {self.masked_url}: {str(error).strip()}\n"
                 "Is the server up, and does TUTOR_DATABASE_URL name it?"
             ) from error
+        # A role or a URL may have settings under which moments come in another form.
+        connection.execute("set datestyle to 'ISO'; set timezone to 'UTC'")
+        connection.autocommit = autocommit
+        return connection
 
     def sql(self, text: str) -> sql.Composed:
         """`text` with {platform}, {staging}, {intermediate}, {marts}, {ops}, {truth} filled in."""
@@ -91,8 +96,10 @@ class Warehouse:
     @property
     def masked_url(self) -> str:
         """The URL as it may be shown: without its password."""
-        parts = urlsplit(self.url)
-        host = parts.hostname or "local socket"
-        port = f":{parts.port}" if parts.port else ""
-        user = f"{unquote(parts.username)}@" if parts.username else ""
-        return f"postgresql://{user}{host}{port}{parts.path}"
+        try:
+            parts = conninfo_to_dict(self.url)
+        except psycopg.ProgrammingError:
+            return "the database of TUTOR_DATABASE_URL"
+        user = f"{parts['user']}@" if parts.get("user") else ""
+        port = f":{parts['port']}" if parts.get("port") else ""
+        return f"postgresql://{user}{parts.get('host') or ''}{port}/{parts.get('dbname') or ''}"

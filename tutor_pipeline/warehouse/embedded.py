@@ -142,6 +142,13 @@ class EmbeddedServer:
             )
             return True
 
+    def delete(self) -> None:
+        """Stop the server and delete its data, password and port. Does nothing without one."""
+        self.stop()
+        if self._dir.exists():
+            shutil.rmtree(self._server, ignore_errors=True)
+            shutil.rmtree(self._dir)
+
     def status(self) -> ServerStatus:
         """What is known without starting anything."""
         exists = self._dir.exists() and self._initialised
@@ -242,10 +249,18 @@ class EmbeddedServer:
     def _make_and_start(self) -> str:
         if not self._initialised:
             self._initialise()
-        pid = self._running_pid()
-        if pid is None:
+        if not (self._dir / "password").exists():
+            raise TutorPipelineError(
+                f"{self._dir / 'password'} is gone, and with it the way into the embedded server.\n"
+                "Put it back, or start over: tutor-pipeline down --delete removes the data."
+            )
+        if self._running_pid() is None:
             self._remove_stale_pid_file()
             self._start()
+        else:
+            # Whatever became of our own note, the server knows its port (line 4 of its file).
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            _write_atomically(self._dir / "port", lines[3].strip())
         self._wait_until_answering()
         self._create_databases()
         return self.url()
@@ -321,7 +336,8 @@ class EmbeddedServer:
                 with psycopg.connect(self.url("postgres"), connect_timeout=5):
                     return
             except psycopg.OperationalError as error:
-                if time.monotonic() > deadline or "authentication failed" in str(error):
+                hopeless = ("authentication failed", "no password supplied")
+                if time.monotonic() > deadline or any(text in str(error) for text in hopeless):
                     raise TutorPipelineError(_explain(str(error), self._log)) from error
                 time.sleep(0.1)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.warehouse.connection import Schemas, Warehouse
@@ -54,7 +55,7 @@ def locate(
 def _is_embedded(embedded: EmbeddedServer, url: str) -> bool:
     # After `eval "$(tutor-pipeline env)"` the embedded server stands in TUTOR_DATABASE_URL too.
     status = embedded.status()
-    return status.running and urlsplit(url).port == status.port
+    return status.running and conninfo_to_dict(url).get("port") == str(status.port)
 
 
 def _check_version(warehouse: Warehouse) -> None:
@@ -73,7 +74,7 @@ def _beside(url: str) -> str:
 
 def _ensure_database(warehouse: Warehouse, url: str) -> None:
     """Make Dagster's database when it is not there yet; two processes may want it at once."""
-    name = urlsplit(url).path.lstrip("/")
+    name = str(conninfo_to_dict(url)["dbname"])
     with warehouse.connect(autocommit=True) as connection:
         if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
             return

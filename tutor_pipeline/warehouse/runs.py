@@ -104,8 +104,11 @@ def newest_completed_session(
         start = sql.SQL("(scheduled_start::timestamp at time zone {})").format(zone)
     row = connection.execute(
         sql.SQL(
-            "select max({start}) from {platform}.sessions"
-            " where status::text = 'completed' and isfinite({start}) and {start} <= %s"
+            # Out of range, a moment can't be shifted between zones: the CASE comes first.
+            "select max(starts_at) from (select case when scheduled_start"
+            " between '1900-01-01' and '2200-01-01' then {start} end as starts_at"
+            " from {platform}.sessions where status::text = 'completed') as completed"
+            " where starts_at <= %s"
         ).format(start=start, **warehouse.schemas.identifiers()),
         (now,),
     ).fetchone()

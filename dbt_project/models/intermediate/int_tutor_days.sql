@@ -28,7 +28,7 @@ sessions as (
         scheduled_start <= {{ header.as_of }}
         and status not in ('scheduled', 'in_progress')
         and {{ in_scope('tutor_id') }}
-    order by tutor_id, session_on desc
+    order by tutor_id asc, session_on desc
 )
 
 select
@@ -120,4 +120,4 @@ select
     )::integer as pair_rebooked_count
 from sessions
 group by tutor_id, session_on
-order by tutor_id, session_on desc
+order by tutor_id asc, session_on desc

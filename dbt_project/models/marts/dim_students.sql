@@ -19,9 +19,11 @@ users as (
 students as (
     select user_id as student_id from profiles
     union
-    select id from users where role = 'student'
+    select id from users
+    where role = 'student'
     union
-    select student_id from {{ ref('fct_sessions') }} where student_id is not null
+    select student_id from {{ ref('fct_sessions') }}
+    where student_id is not null
 )
 
 select

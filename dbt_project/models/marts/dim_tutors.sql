@@ -26,9 +26,11 @@ users as (
 tutors as (
     select user_id as tutor_id from profiles
     union
-    select id from users where role = 'tutor'
+    select id from users
+    where role = 'tutor'
     union
-    select tutor_id from {{ ref('fct_sessions') }} where {{ scope }}
+    select tutor_id from {{ ref('fct_sessions') }}
+    where {{ scope }}
 )
 
 select

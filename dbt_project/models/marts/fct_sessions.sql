@@ -127,4 +127,4 @@ select
     feedback_submitted_at
 from derived
 -- A tutor's sessions lie together, newest first: the order in which everything reads them.
-order by tutor_id, session_on desc, scheduled_start desc, session_id desc
+order by tutor_id asc, session_on desc, scheduled_start desc, session_id desc

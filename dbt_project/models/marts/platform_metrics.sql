@@ -36,10 +36,10 @@ daily as (
 ),
 
 calendar as (
-    select day::date as metric_date
+    select series.calendar_day::date as metric_date
     from generate_series(
         ({{ first_day }})::timestamp, ({{ header.as_of_on }})::timestamp, '1 day'
-    ) as day
+    ) as series (calendar_day)
 ),
 
 windows as (

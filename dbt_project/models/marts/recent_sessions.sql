@@ -1,4 +1,7 @@
-{{ config(materialized='table', indexes=[{'columns': ['tutor_id', 'session_id'], 'unique': true}]) }}
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['tutor_id', 'session_id'], 'unique': true}],
+) }}
 
 with
 
@@ -8,7 +11,7 @@ newest as (
     where
         scheduled_start <= {{ refresh()['as_of'] }}
         and status not in ('scheduled', 'in_progress')
-    order by session_on desc, scheduled_start desc, tutor_id, session_id
+    order by session_on desc, scheduled_start desc, tutor_id asc, session_id asc
     limit 20
 )
 
@@ -33,7 +36,7 @@ select
             when 'no_show_student' then 'the student did not come'
             when 'cancelled' then 'cancelled'
             when 'rescheduled'
-                then concat_ws(' ', 'rescheduled by the', coalesce(newest.rescheduled_by, 'platform'))
+                then concat('rescheduled by the ', coalesce(newest.rescheduled_by, 'platform'))
         end,
         case when newest.is_late then concat('began ', round(newest.late_minutes), ' min late') end,
         case when newest.is_first_session then 'first session of the pair' end,

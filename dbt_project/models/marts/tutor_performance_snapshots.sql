@@ -9,6 +9,10 @@
 ) }}
 
 {#- A new table holds every day that was ever asked for, an existing one gets those of this run. #}
-{%- set days = snapshot_days() if replaces_rows_only() else recorded_snapshot_days("date '0001-01-01'") %}
+{%- if replaces_rows_only() -%}
+    {%- set days = snapshot_days() -%}
+{%- else -%}
+    {%- set days = recorded_snapshot_days("date '0001-01-01'") -%}
+{%- endif %}
 
 {{ snapshot_rows(ref('int_tutor_days'), days, 'true') }}

@@ -154,6 +154,20 @@ def test_a_copied_home_gets_a_server_of_its_own(home):
         shutil.rmtree(copy)
 
 
+def test_a_lost_port_is_found_again_and_a_lost_password_is_said(home):
+    server = EmbeddedServer(home)
+    url = server.ensure_running()
+    for text in (None, "1", "soup"):
+        port = home / "postgres" / "port"
+        port.unlink() if text is None else port.write_text(text)
+        assert EmbeddedServer(home).ensure_running() == url
+    (home / "postgres" / "password").unlink()
+    with pytest.raises(TutorPipelineError, match=r"password is gone"):
+        EmbeddedServer(home).ensure_running()
+    server.delete()
+    assert one(EmbeddedServer(home).ensure_running()) == (1,)
+
+
 @pytest.mark.skipif(not ROOT, reason="only root runs the server as another user")
 def test_root_below_a_private_folder_changes_no_permission_of_it():
     private = Path(tempfile.mkdtemp(prefix="tutor-private-"))  # mode 0700

@@ -120,7 +120,8 @@ def upgrade() -> None:
             set_at timestamptz not null,
             expires_at timestamptz,
             primary key (tutor_id, kind, rule_id),
-            check (disabled = (threshold is null))
+            check (disabled = (threshold is null)),
+            check (threshold > '-Infinity' and threshold < 'Infinity')
         );
         comment on table {ops}.rule_overrides is
             'Exceptions of one tutor to one rule: another threshold, or disabled';

@@ -1,0 +1,125 @@
+"""Stand-ins for the project's macros, so that sqlfluff can lint the models without a database.
+
+Each gives SQL of the shape that the macro gives. dbt itself never reads this folder.
+"""
+
+from types import SimpleNamespace
+
+model = SimpleNamespace(columns={"session_id": {}, "row_key": {}, "payload": {}})
+
+
+def refresh() -> dict[str, str | None]:
+    """The header of a full refresh."""
+    moment = "timestamptz '2026-01-01 00:00:00+00'"
+    return {"as_of": moment, "as_of_on": "date '2026-01-01'", "snapshot_from": None}
+
+
+def var(_name: str) -> int:
+    """A threshold."""
+    return 1
+
+
+def is_scoped() -> bool:
+    """A refresh of some tutors: the longer SQL."""
+    return True
+
+
+def in_scope(column: str = "tutor_id") -> str:
+    """Some tutors only."""
+    return f"{column} = any('{{}}'::text[])"
+
+
+def scope_tutors() -> str:
+    """An array of tutors."""
+    return "'{}'::text[]"
+
+
+def pipeline_timezone() -> str:
+    """The zone in which a day is a day."""
+    return "UTC"
+
+
+def reschedules_are_known() -> bool:
+    """A platform that records who moved a session."""
+    return True
+
+
+def platform_has(_table: str, _column: str) -> bool:
+    """A platform with every column."""
+    return True
+
+
+def platform_is_unique(_table: str, _column: str) -> bool:
+    """A platform without keys: the longer SQL."""
+    return False
+
+
+def platform_is_not_null(_table: str, _column: str) -> bool:
+    """A platform without constraints: the longer SQL."""
+    return False
+
+
+def stage_platform(table: str) -> str:
+    """A staged table."""
+    return f"select id from {table}"
+
+
+def within_contract(_table: str, column: str) -> str:
+    """A profile value."""
+    return column
+
+
+def session_parts() -> list[dict[str, object]]:
+    """One table that holds more about a session."""
+    return [{"name": "audio", "columns": ["tutor_talk_ratio"], "renamed": {}}]
+
+
+def one_per_session(_part: object, _scoped: bool) -> str:
+    """Its rows."""
+    return "select * from audio_metrics"
+
+
+def session_checks() -> list[dict[str, str]]:
+    """One error that a row may have."""
+    return [{"reason": "status_missing", "broken": "joined.status is null"}]
+
+
+def fallback_session_score(rows: str) -> str:
+    """A score."""
+    return f"{rows}.student_engagement_score"
+
+
+def sum_and_count(name: str, value: str, condition: str) -> str:
+    """The two columns of an average."""
+    counted = f"count({value}) filter (where {condition})::integer as {name}_count"
+    return f"{counted}, sum({value}) filter (where {condition})::bigint as {name}_sum"
+
+
+def repair_snapshots() -> str:
+    """A hook."""
+    return ""
+
+
+def tutor_aggregates_as_of(_as_of: str, _as_of_on: str) -> str:
+    """The wide row."""
+    return "select 1 as one"
+
+
+def snapshot_days() -> str:
+    """An array of days."""
+    return "'{}'::date[]"
+
+
+def recorded_snapshot_days(_since: str) -> str:
+    """An array of days."""
+    return "'{}'::date[]"
+
+
+def replaces_rows_only() -> bool:
+    """A table that is there."""
+    return True
+
+
+def snapshot_rows(tutor_days: str, days: str, scope: str) -> str:
+    """Snapshots."""
+    return f"select tutor_id from {tutor_days} where session_on = any({days}) and {scope}"

@@ -1,0 +1,169 @@
+"""dbt as we call it: its unit tests, its failures, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.metrics.catalogue import metric_columns
+from tutor_pipeline.warehouse.connection import Schemas, Warehouse
+
+BIG_TABLES = [
+    ("intermediate", "int_tutor_days"),
+    ("marts", "fct_sessions"),
+    ("marts", "dim_tutors"),
+    ("marts", "tutor_aggregates"),
+    ("marts", "tutor_performance_snapshots"),
+]
+
+
+@pytest.fixture(scope="module")
+def built(bench: Any) -> Any:
+    """An empty platform, all models built on it and tested by dbt's data tests."""
+    bench.add("tutors", user_id="t1")
+    bench.refresh(command="build", select=["*", "--exclude-resource-type", "unit_test"])
+    return bench
+
+
+def test_dbts_own_unit_tests_pass(built: Any) -> None:
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    result = dbt.invoke(["test", "--select", "test_type:unit"], environment)
+    statuses = {
+        node.node.name: str(node.status)
+        for node in result.result.results
+        if node.node.resource_type == "unit_test"
+    }
+    assert len(statuses) >= 14
+    assert set(statuses.values()) == {"pass"}
+
+
+def test_the_environment_is_left_as_it_was(
+    built: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PGHOST", "elsewhere")
+    monkeypatch.setenv("TUTOR_RUN_ID", "a run of long ago")
+    before = dict(os.environ)
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    dbt.invoke(["run", "--select", "platform_metrics"], environment)
+    assert dict(os.environ) == before
+    assert capfd.readouterr().out == ""
+
+
+def test_without_a_run_id_dbt_writes_a_full_header_as_of_now(built: Any) -> None:
+    built.execute("truncate {ops}.refresh_runs")
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    dbt.invoke(["run", "--select", "tutor_aggregates"], environment)
+    header = built.row(
+        "select *, now() - as_of < interval '1 minute' as is_now from {ops}.refresh_runs"
+    )
+    assert (header["is_full"], header["is_now"], header["snapshot_from"]) == (True, True, None)
+    assert built.row("select as_of from {marts}.tutor_aggregates")["as_of"] == header["as_of"]
+
+
+def test_a_failure_names_the_model_and_what_the_database_said(built: Any) -> None:
+    built.execute("alter table {intermediate}.int_tutor_days rename column late_count to lost")
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    with pytest.raises(TutorPipelineError, match=r"(?s)tutor_aggregates.*late_count.*not exist"):
+        dbt.invoke(["run", "--select", "tutor_aggregates"], environment)
+    built.execute("alter table {intermediate}.int_tutor_days rename column lost to late_count")
+
+
+def test_a_run_id_without_a_header_is_refused(built: Any) -> None:
+    environment = dbt.dbt_environment(built.warehouse, "nobody wrote this", built.home)
+    with pytest.raises(TutorPipelineError, match="no header with run_id 'nobody wrote this'"):
+        dbt.invoke(["run", "--select", "int_tutor_days"], environment)
+
+
+def test_events_tell_of_each_model_and_test(built: Any) -> None:
+    events: list[dict[str, Any]] = []
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    dbt.invoke(["build", "--select", "tutor_scoreboard"], environment, on_event=events.append)
+    nodes = {event["data"]["node_info"]["unique_id"]: event["info"]["name"] for event in events}
+    assert nodes["model.tutor_pipeline.tutor_scoreboard"] == "LogModelResult"
+    assert any(name == "LogTestResult" for name in nodes.values())
+
+
+def test_parsing_needs_no_server_and_no_connection_variables(tmp_path: Path) -> None:
+    environment = dbt.parse_environment(Schemas("a_", "b"), tmp_path)
+    dbt.invoke(["parse"], environment)
+    manifest = (dbt.target_dir(tmp_path) / "manifest.json").read_text()
+    assert '"a_marts"' in manifest
+
+
+def test_the_environment_carries_what_the_url_says() -> None:
+    warehouse = Warehouse("postgresql://me:p%40ss@db.example:6543/tutoring?sslmode=require")
+    environment = dbt.dbt_environment(warehouse, "run", Path("/home"))
+    connection = {name: environment[name] for name in environment if name.startswith("PG")}
+    assert connection == {
+        "PGHOST": "db.example", "PGPORT": "6543", "PGUSER": "me", "PGPASSWORD": "p@ss",
+        "PGDATABASE": "tutoring", "PGSSLMODE": "require", "PGAPPNAME": "tutor-pipeline",
+    }  # fmt: skip
+    assert environment["TUTOR_RUN_ID"] == "run"
+
+
+@pytest.mark.parametrize(("schema", "table"), BIG_TABLES)
+def test_unique_indexes_of_big_tables_begin_with_the_tutor(
+    built: Any, schema: str, table: str
+) -> None:
+    name = f"{getattr(built.warehouse.schemas, schema)}.{table}"
+    indexes = built.rows(
+        "select a.attname from pg_index as i join pg_attribute as a"
+        " on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
+        " where i.indrelid = %s::regclass and i.indisunique",
+        name,
+    )
+    assert {row["attname"] for row in indexes} == {"tutor_id"}
+    column = built.row(
+        "select attnotnull, format_type(atttypid, atttypmod) as type from pg_attribute"
+        " where attrelid = %s::regclass and attname = 'tutor_id'",
+        name,
+    )
+    assert column == {"attnotnull": True, "type": "text"}
+
+
+def test_no_view_of_ours_and_no_real_column(built: Any) -> None:
+    ours = [built.warehouse.schemas.staging, "intermediate", "marts"]
+    views = built.rows("select viewname from pg_views where schemaname = any(%s)", ours)
+    assert views == []
+    reals = built.rows(
+        "select table_name, column_name from information_schema.columns"
+        " where table_schema = any(%s) and data_type = 'real'",
+        ours,
+    )
+    assert reals == []
+
+
+def test_the_sql_keeps_to_what_a_cluster_runs(built: Any) -> None:
+    compiled = list((dbt.target_dir(built.home) / "run").rglob("models/**/*.sql"))
+    assert {path.stem for path in compiled} >= {table for _, table in BIG_TABLES}
+    for path in compiled:
+        text = path.read_text(encoding="utf-8").lower()
+        for forbidden in ("merge into", "rollup", "with recursive", "ctid", "reltuples", "now()"):
+            assert not re.search(rf"\b{re.escape(forbidden)}", text), (path.name, forbidden)
+
+
+def test_the_catalogue_is_what_is_in_the_database(built: Any) -> None:
+    for model, columns in metric_columns().items():
+        actual = built.rows(
+            "select attname, format_type(atttypid, atttypmod) as type from pg_attribute"
+            " where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+            f"{built.warehouse.schemas.marts}.{model}",
+        )
+        names = {"timestamptz": "timestamp with time zone"}
+        expected = {name: names.get(column.type, column.type) for name, column in columns.items()}
+        assert {row["attname"]: row["type"] for row in actual} == expected
+
+
+def test_every_metric_names_its_exposure() -> None:
+    columns = metric_columns()["tutor_aggregates"]
+    for name, column in columns.items():
+        is_metric = name not in {"tutor_id", "as_of", "as_of_date"} and column.type != "text[]"
+        assert (column.exposure is not None) == is_metric, name
+        if is_metric:
+            assert columns[str(column.exposure)].type == "integer", name

@@ -1,0 +1,58 @@
+"""Settings: defaults that work, and a sentence for each that is wrong."""
+
+import pytest
+
+from tutor_pipeline.errors import UsageError
+from tutor_pipeline.settings import PROJECT_DIR, load_settings
+from tutor_pipeline.warehouse.connection import Warehouse
+
+URL = "postgresql://app:p%40ss@db.example.com:5433/live"
+
+
+def test_the_defaults(monkeypatch):
+    monkeypatch.delenv("TUTOR_HOME", raising=False)
+    settings = load_settings()
+    assert settings.home == PROJECT_DIR / ".tutor"
+    assert settings.database_url is None
+    assert settings.schemas.ours == ("staging", "intermediate", "marts", "ops")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TUTOR_DATABASE_URL", "mysql://db/live"),
+        ("TUTOR_DATABASE_URL", "postgresql://db.example.com"),
+        ("TUTOR_DATABASE_URL", "postgresql://app@db:99999/live"),
+        ("TUTOR_DATABASE_URL", "postgresql://app@db:abc/live"),
+        ("TUTOR_DATABASE_URL", "postgresql://app:s3cret@s/w@127.0.0.1:5432/live"),
+        ("TUTOR_DATABASE_URL", "postgresql://app@db/live?soup=1"),
+        ("TUTOR_TIMEZONE", "Europe"),
+        ("TUTOR_TIMEZONE", "Mars/Olympus"),
+        ("TUTOR_PLATFORM_TIMEZONE", "../etc/passwd"),
+        ("TUTOR_HISTORY_START", "2025-99-99"),
+        ("TUTOR_SCHEMA_PREFIX", "pg_"),
+        ("TUTOR_SCHEMA_PREFIX", 'a"b'),
+        ("TUTOR_UI_PORT", "0"),
+    ],
+)
+def test_a_wrong_one_is_named_and_no_secret_is_repeated(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=name) as caught:
+        load_settings()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_empty_one_counts_as_not_set(monkeypatch):
+    monkeypatch.setenv("TUTOR_DATABASE_URL", "")
+    assert load_settings().database_url is None
+
+
+def test_the_short_scheme_is_understood(monkeypatch):
+    monkeypatch.setenv("TUTOR_DATABASE_URL", URL.replace("postgresql", "postgres"))
+    assert load_settings().database_url == URL
+
+
+def test_a_url_is_shown_without_its_password():
+    assert Warehouse(URL).masked_url == "postgresql://app@db.example.com:5433/live"
+    assert "p@ss" not in repr(Warehouse(URL))
+    assert "p%40ss" not in repr(Warehouse(URL))
