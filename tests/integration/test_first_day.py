@@ -134,7 +134,10 @@ def test_an_impossible_override_costs_one_tutor_not_all(enriched):
 
 
 def test_text_from_the_platform_is_no_markup(enriched):
-    enriched.execute("update ops.alerts set tutor_id = '[/dim]', description = '[bold] [/x]'")
+    enriched.execute(
+        "update ops.alerts set tutor_id = '[/dim]', description = '[bold] [/x]'"
+        " where alert_id = (select min(alert_id) from ops.alerts)"
+    )
     for verb in (["attention"], ["alerts", "list"], ["alerts", "show", ""]):
         status = 2 if verb[-1] == "" else 0
         assert "Traceback" not in enriched.run(*verb, status=status).stderr

@@ -159,6 +159,6 @@ select
     payload,
     md5(payload::text) || '#'
     {%- if ids_are_unique %} || '1'
-    {%- else %} || row_number() over (partition by payload)
+    {%- else %} || row_number() over (partition by payload order by occurrence)
     {%- endif %} as row_key
 from described

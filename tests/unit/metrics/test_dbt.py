@@ -12,7 +12,7 @@ import pytest
 from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.warehouse.connection import Schemas
 
 BIG_TABLES = [
     ("intermediate", "int_tutor_days"),
@@ -94,17 +94,6 @@ def test_parsing_needs_no_server_and_no_connection_variables(tmp_path: Path) -> 
     dbt.invoke(["parse"], environment)
     manifest = (dbt.target_dir(tmp_path) / "manifest.json").read_text()
     assert '"a_marts"' in manifest
-
-
-def test_the_environment_carries_what_the_url_says() -> None:
-    warehouse = Warehouse("postgresql://me:p%40ss@db.example:6543/tutoring?sslmode=require")
-    environment = dbt.dbt_environment(warehouse, "run", Path("/home"))
-    connection = {name: environment[name] for name in environment if name.startswith("PG")}
-    assert connection == {
-        "PGHOST": "db.example", "PGPORT": "6543", "PGUSER": "me", "PGPASSWORD": "p@ss",
-        "PGDATABASE": "tutoring", "PGSSLMODE": "require", "PGAPPNAME": "tutor-pipeline",
-    }  # fmt: skip
-    assert environment["TUTOR_RUN_ID"] == "run"
 
 
 @pytest.mark.parametrize(("schema", "table"), BIG_TABLES)

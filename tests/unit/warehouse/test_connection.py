@@ -33,6 +33,7 @@ def test_dbt_gets_all_that_the_url_says(warehouse, tmp_path):
     assert environment["PGSSLROOTCERT"] == "/etc/root.pem"
     assert environment["PGCONNECT_TIMEOUT"] == "7"
     assert environment["PGHOST"] == "127.0.0.1"
+    assert environment["PGPASSWORD"] in warehouse.url
     assert environment["PGPORT"].isdigit()
     assert environment["TUTOR_RUN_ID"] == "run"
 
