@@ -57,7 +57,10 @@ select
     count(distinct session_on) filter (where session_on > :as_of_on - 30) as active_days_30d,
     (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
         where is_late and session_on > :as_of_on - 30
-    ))[1:5] as late_session_ids
+    ))[1:5] as late_session_ids,
+    (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+        where technical_issues and session_on > :as_of_on - 30
+    ))[1:5] as technical_issue_session_ids
 from {marts}.fct_sessions
 where
     tutor_id = %(tutor)s
@@ -91,7 +94,13 @@ select
     count(*) filter (where student_satisfaction_rating < 3 and session_on > :as_of_on - 30)
         as negative_reviews_30d,
     stddev_samp(student_satisfaction_rating) filter (where session_on > :as_of_on - 30)
-        as rating_volatility_30d
+        as rating_volatility_30d,
+    (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+        where would_recommend = false and session_on > :as_of_on - 30
+    ))[1:5] as recommendation_session_ids,
+    (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+        where student_satisfaction_rating is not null and session_on > :as_of_on - 30
+    ))[1:5] as rating_session_ids
 from {marts}.fct_sessions
 where
     tutor_id = %(tutor)s
@@ -211,7 +220,10 @@ select
         as avg_sentiment_30d_n,
     (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
         where student_engagement_score is not null and session_on > :as_of_on - 30
-    ))[1:5] as engagement_session_ids
+    ))[1:5] as engagement_session_ids,
+    (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+        where student_on_screen_attention_pct is not null and session_on > :as_of_on - 30
+    ))[1:5] as attention_session_ids
 from {marts}.fct_sessions
 where
     tutor_id = %(tutor)s
@@ -261,6 +273,9 @@ select
     (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
         where tutor_talk_ratio between 0.35 and 0.50 and session_on > :as_of_on - 30
     ))[1:5] as balanced_talk_session_ids,
+    (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+        where tutor_talk_ratio is not null and session_on > :as_of_on - 30
+    ))[1:5] as talk_session_ids,
     (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
         where tutor_checks_understanding_count is not null and session_on > :as_of_on - 30
     ))[1:5] as understanding_session_ids,

@@ -295,7 +295,22 @@ done as (
         ))[1:5] as reinforcement_session_ids,
         (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
             where is_first_session and session_score is not null and session_on > :as_of_on - 90
-        ))[1:5] as first_session_ids
+        ))[1:5] as first_session_ids,
+        (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+            where tutor_talk_ratio is not null and session_on > :as_of_on - 30
+        ))[1:5] as talk_session_ids,
+        (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+            where student_on_screen_attention_pct is not null and session_on > :as_of_on - 30
+        ))[1:5] as attention_session_ids,
+        (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+            where technical_issues and session_on > :as_of_on - 30
+        ))[1:5] as technical_issue_session_ids,
+        (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+            where would_recommend = false and session_on > :as_of_on - 30
+        ))[1:5] as recommendation_session_ids,
+        (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+            where student_satisfaction_rating is not null and session_on > :as_of_on - 30
+        ))[1:5] as rating_session_ids
     from completed
     group by tutor_id
 ),
@@ -438,6 +453,7 @@ select
     coalesce(no_show_student_30d, 0) as no_show_student_30d,
     no_show_tutor_30d::float8 / nullif(sessions_30d, 0) as no_show_rate_30d,
     case when late_count_30d_n > 0 then late_count_30d end as late_count_30d,
+    late_count_30d::float8 / nullif(late_count_30d_n, 0) as late_rate_30d,
     avg_late_minutes_30d,
     coalesce(late_count_30d_n, 0) as late_count_30d_n,
     case when :has_reschedules then coalesce(tutor_reschedules_7d, 0) end as tutor_reschedules_7d,
@@ -577,6 +593,11 @@ select
     coalesce(visual_aids_session_ids, '{}') as visual_aids_session_ids,
     coalesce(reinforcement_session_ids, '{}') as reinforcement_session_ids,
     coalesce(first_session_ids, '{}') as first_session_ids,
+    coalesce(talk_session_ids, '{}') as talk_session_ids,
+    coalesce(attention_session_ids, '{}') as attention_session_ids,
+    coalesce(technical_issue_session_ids, '{}') as technical_issue_session_ids,
+    coalesce(recommendation_session_ids, '{}') as recommendation_session_ids,
+    coalesce(rating_session_ids, '{}') as rating_session_ids,
     coalesce(low_score_session_ids, '{}') as low_score_session_ids,
     coalesce(declining_session_ids, '{}') as declining_session_ids
 from combined

@@ -85,7 +85,7 @@ of the one decides whether the other's row is a duplicate. A scoped refresh then
     {%- if not execute or flags.FULL_REFRESH or refresh()['is_full'] -%}
         {{ return(false) }}
     {%- endif -%}
-    {{ return(is_up_to_date_table(this) and not needs_rebuild()) }}
+    {{ return(is_up_to_date_table(this, model) and not needs_rebuild()) }}
 {%- endmacro %}
 
 {#- Whether something changed for all tutors: the model names a macro in meta.rebuild_when. -#}
@@ -94,14 +94,35 @@ of the one decides whether the other's row is a duplicate. A scoped refresh then
     {{ return(condition is not none and context[condition]()) }}
 {%- endmacro %}
 
-{#- Whether the table is there with the columns that the contract now says. -#}
-{% macro is_up_to_date_table(relation) -%}
+{#-
+Whether even a scoped refresh makes every tutor's wide row anew: there is no table of today's
+columns, or it was built when the opposite was known of reschedules. The days, of which the rows
+are sums, are then made anew too: both are as of the same moment.
+-#}
+{% macro every_wide_row_is_new() -%}
+    {%- set wide = our_table('marts', 'tutor_aggregates') -%}
+    {%- if not is_up_to_date_table(wide, graph.nodes['model.tutor_pipeline.tutor_aggregates']) -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {%- set was_known = run_query(
+        'select tutor_reschedules_30d is not null from ' ~ wide ~ ' limit 1'
+    ) -%}
+    {{ return(
+        was_known.rows | length > 0 and was_known.rows[0][0] != reschedules_are_known()
+    ) }}
+{%- endmacro %}
+
+{#- Whether the table is there with the columns that the model's contract now says. -#}
+{% macro is_up_to_date_table(relation, node) -%}
     {%- set existing = load_cached_relation(relation) -%}
     {%- if existing is none or not existing.is_table -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- set names = adapter.get_columns_in_relation(existing) | map(attribute='name') | list -%}
-    {{ return(names == model.columns.keys() | list) }}
+    {%- set names = run_query(
+        "select string_agg(attname::text, ' ' order by attnum) from pg_attribute"
+        ~ " where attrelid = '" ~ existing ~ "'::regclass and attnum > 0 and not attisdropped"
+    ).rows[0][0] -%}
+    {{ return(names == node.columns.keys() | join(' ')) }}
 {%- endmacro %}
 
 {#- The tutors of a scoped refresh, as an array: planned once, and an index scan for few tutors. -#}

@@ -60,7 +60,7 @@ config.keeps_rows    true: a full refresh replaces nothing but scope_where eithe
 {#- Whether this refresh replaces rows of the table instead of the table. -#}
 {% macro replaces_rows_only() -%}
     {%- if (config.get('meta') or {}).get('keeps_rows') -%}
-        {{ return(is_up_to_date_table(this) and not flags.FULL_REFRESH) }}
+        {{ return(is_up_to_date_table(this, model) and not flags.FULL_REFRESH) }}
     {%- endif -%}
     {{ return(is_scoped()) }}
 {%- endmacro %}

@@ -242,6 +242,7 @@ select
     no_show_student_count_30d as no_show_student_30d,
     {{ window_rate('no_show_tutor_count_30d', 'sessions_count_30d') }} as no_show_rate_30d,
     {{ seen('late_count_30d', 'late_minutes_count_30d') }} as late_count_30d,
+    {{ window_rate('late_count_30d', 'late_minutes_count_30d') }} as late_rate_30d,
     {{ window_average('late_minutes', '30d') }} as avg_late_minutes_30d,
     late_minutes_count_30d as late_count_30d_n,
     tutor_reschedules_7d,
@@ -543,6 +544,11 @@ from rates
         'visual_aids': recent ~ 'tutor_uses_visual_aids is not null',
         'reinforcement': recent ~ 'tutor_positive_reinforcement_count is not null',
         'first': 'is_completed_first and session_score is not null',
+        'talk': recent ~ 'tutor_talk_ratio is not null',
+        'attention': recent ~ 'student_on_screen_attention_pct is not null',
+        'technical_issue': recent ~ 'technical_issues',
+        'recommendation': recent ~ 'not would_recommend',
+        'rating': recent ~ 'student_satisfaction_rating is not null',
     }) }}
 {%- endmacro %}
 

@@ -4,7 +4,7 @@
         {'columns': ['tutor_id', 'session_on'], 'unique': true},
         {'columns': ['session_on']},
     ],
-    meta={'distribute_by': 'tutor_id'},
+    meta={'distribute_by': 'tutor_id', 'rebuild_when': 'every_wide_row_is_new'},
     post_hook="{{ repair_snapshots() }}",
 ) }}
 
@@ -40,8 +40,6 @@ select
     count(*) filter (where status = 'cancelled')::integer as cancelled_count,
     count(*) filter (where status = 'no_show_tutor')::integer as no_show_tutor_count,
     count(*) filter (where status = 'no_show_student')::integer as no_show_student_count,
-    count(rescheduled_by) filter (where status = 'rescheduled')::integer
-        as reschedule_known_count,
     count(*) filter (where is_tutor_reschedule)::integer as tutor_reschedule_count,
     case when date_part('isodow', session_on) >= 6 then count(*) else 0 end::integer
         as weekend_sessions_count,

@@ -4,6 +4,7 @@
         {'columns': ['tutor_id', 'session_id'], 'unique': true},
         {'columns': ['tutor_id', 'session_on desc', 'scheduled_start desc', 'session_id desc']},
         {'columns': ['session_on']},
+        {'columns': ['rescheduled_by']},
     ],
     meta={'distribute_by': 'tutor_id', 'dagster': {'group': 'intermediate'}},
 ) }}

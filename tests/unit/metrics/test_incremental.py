@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 TUTORS = [f"t{number}" for number in range(5)]
 TABLES = {
     "{staging}.session_rows": "session_id",
@@ -92,22 +93,31 @@ def change(bench: Any, rng: random.Random, operation: str, random_session: Calla
     return tutors
 
 
-def check_scoped_equals_full(bench: Any, seed: int, batches: list, random_session: Any) -> None:
-    rng = random.Random(seed)
+def start_over(bench: Any, rng: random.Random) -> None:
+    """Empty the platform and fill it with random sessions."""
     bench.execute(
         "truncate {platform}.sessions, {platform}.session_feedback,"
         " {platform}.session_audio_metrics, {platform}.session_transcript_metrics,"
         " {platform}.session_video_metrics, {ops}.refresh_runs"
     )
     bench.fill(rng, TUTORS, 60)
+
+
+def check_scoped_equals_full(bench: Any, seed: int, batches: list, random_session: Any) -> None:
+    rng = random.Random(seed)
+    start_over(bench, rng)
     bench.refresh(days=SNAPSHOT_DAYS, command="run")
     for batch in batches:
         tutors: set[str | None] = set()
         for operation, salt in batch:
             tutors |= change(bench, random.Random(salt), operation, random_session)
         bench.refresh(tutors=sorted(tutor for tutor in tutors if tutor is not None))
+    check_rebuilding_changes_nothing(bench, AS_OF)
+
+
+def check_rebuilding_changes_nothing(bench: Any, as_of: datetime) -> None:
     patched = state(bench)
-    bench.refresh(select=["*", "--full-refresh"])
+    bench.refresh(as_of, select=["*", "--full-refresh"])
     rebuilt = state(bench)
     for table in TABLES:
         assert patched[table] == rebuilt[table], table
@@ -144,3 +154,44 @@ def test_scoped_refreshes_equal_a_full_rebuild_at_length(
     roster: Any, random_session: Any, seed: int, batches: list
 ) -> None:
     check_scoped_equals_full(roster, seed, batches, random_session)
+
+
+@pytest.mark.parametrize(
+    ("came", "change"),
+    [
+        pytest.param(
+            "cancelled",
+            "insert into {platform}.sessions"
+            " (id, tutor_id, status, rescheduled_by, scheduled_start)"
+            " values ('first', 't1', 'rescheduled', 'tutor', '2026-03-15 10:00+00')",
+            id="the first reschedule of the platform",
+        ),
+        pytest.param(
+            "rescheduled",
+            "select 1",
+            id="a reschedule of another tutor came of age",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "cancelled",
+            "alter table {marts}.tutor_aggregates drop column late_rate_30d",
+            id="a wide row of an older version",
+        ),
+    ],
+)
+def test_a_scoped_refresh_that_concerns_everybody_is_as_of_one_moment(
+    roster: Any, came: str, change: str
+) -> None:
+    """What came between the moments counts for the tutors out of scope too."""
+    start_over(roster, random.Random(3))
+    roster.execute("update {platform}.sessions set rescheduled_by = null")
+    roster.add(
+        "sessions", id="between", tutor_id="t0", status=came, student_id="p1",
+        rescheduled_by="tutor" if came == "rescheduled" else None,
+        scheduled_start=AS_OF + timedelta(hours=1),
+    )  # fmt: skip
+    roster.refresh(AS_OF, days=SNAPSHOT_DAYS)
+    roster.execute(change)
+    later = AS_OF + timedelta(hours=2)
+    roster.refresh(later, tutors=["t1"])
+    check_rebuilding_changes_nothing(roster, later)
