@@ -173,39 +173,38 @@ def _build(
 
     def work() -> None:
         try:
-            dbt.invoke(
-                arguments,
-                dbt.dbt_environment(warehouse, context.run_id, resource.settings.home),
-                on_event=events.put,
-            )
+            dbt.run(arguments, on_event=events.put)
             events.put(None)
         except BaseException as error:
             events.put(error)
 
-    worker = Thread(target=work, name="dbt", daemon=True)
-    worker.start()
+    environment = dbt.dbt_environment(warehouse, context.run_id, resource.settings.home)
     checks = set(context.selected_asset_check_keys)
-    try:
-        while (item := events.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            node = manifest["nodes"].get(item["data"]["node_info"]["unique_id"])
-            if node is None or node["config"]["materialized"] == "ephemeral":
-                continue
-            if node["resource_type"] == "model":
-                if item["data"]["node_info"]["node_status"] == "success":
-                    yield _output(node, item, warehouse)
-                continue
-            message = DbtCoreCliEventMessage(item, event_history_metadata={})
-            for event in message.to_default_asset_events(
-                manifest, translator, context, project=project
-            ):
-                # A test over two models may run with one of them unselected: not our check then.
-                if isinstance(event, dg.AssetCheckResult) and _key_of(event) in checks:
-                    yield event
-    finally:
-        # Whatever went wrong here, dbt must not go on writing once the writers' lock is given back.
-        worker.join()
+    worker = Thread(target=work, name="dbt", daemon=True)
+    with dbt.hold_environment(environment):
+        worker.start()
+        try:
+            while (item := events.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                node = manifest["nodes"].get(item["data"]["node_info"]["unique_id"])
+                if node is None or node["config"]["materialized"] == "ephemeral":
+                    continue
+                if node["resource_type"] == "model":
+                    if item["data"]["node_info"]["node_status"] == "success":
+                        yield _output(node, item, warehouse)
+                    continue
+                message = DbtCoreCliEventMessage(item, event_history_metadata={})
+                for event in message.to_default_asset_events(
+                    manifest, translator, context, project=project
+                ):
+                    # A test over two models may run with one of them unselected: not our check.
+                    if isinstance(event, dg.AssetCheckResult) and _key_of(event) in checks:
+                        yield event
+        finally:
+            # Whatever went wrong here, dbt must not go on writing once the writers' lock is
+            # given back, nor find the environment changed under it.
+            worker.join()
 
 
 def _key_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:

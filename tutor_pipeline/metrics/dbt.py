@@ -69,8 +69,8 @@ def dbt_environment(warehouse: Warehouse, run_id: str | None, home: Path) -> dic
         "TUTOR_TIMEZONE": warehouse.timezone,
         "TUTOR_PLATFORM_TIMEZONE": warehouse.platform_timezone,
     }
-    if run_id is not None:
-        environment["TUTOR_RUN_ID"] = run_id
+    # Always there: a run id left in the shell must not reach a dbt that was called without one.
+    environment["TUTOR_RUN_ID"] = run_id or ""
     return environment
 
 
@@ -81,21 +81,29 @@ def invoke(
 ) -> dbtRunnerResult:
     """Run `dbt <args>` on our project, quietly; `on_event` gets each finished node as in dbt's log.
 
-    Not for two threads at once: dbt reads the environment of the process.
+    Not beside other threads, which may read the environment while it changes: to run dbt in a
+    thread, have its starter use `hold_environment` and call `run`.
     Raises TutorPipelineError naming the nodes that failed, with the database's message.
     """
-    with _environment({"DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | dict(environment)):
-        # dbt costs a second to import: only who runs it pays.
-        from dbt.cli.main import dbtRunner
-        from google.protobuf.json_format import MessageToDict
+    with hold_environment(environment):
+        return run(args, on_event)
 
-        def forward(event: Any) -> None:
-            if on_event is not None and event.info.name in _RESULTS:
-                on_event(MessageToDict(event, preserving_proto_field_name=True))
 
-        runner = dbtRunner(callbacks=[forward])
-        where = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
-        result = runner.invoke(["--quiet", "--log-level", "none", *args, *where])
+def run(
+    args: Sequence[str], on_event: Callable[[dict[str, Any]], None] | None = None
+) -> dbtRunnerResult:
+    """What `invoke` does, with the process's environment as it is."""
+    # dbt costs a second to import: only who runs it pays.
+    from dbt.cli.main import dbtRunner
+    from google.protobuf.json_format import MessageToDict
+
+    def forward(event: Any) -> None:
+        if on_event is not None and event.info.name in _RESULTS:
+            on_event(MessageToDict(event, preserving_proto_field_name=True))
+
+    runner = dbtRunner(callbacks=[forward])
+    where = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+    result = runner.invoke(["--quiet", "--log-level", "none", *args, *where])
     if not result.success:
         raise TutorPipelineError(_failure(args, result))
     return result
@@ -121,14 +129,27 @@ def _said(message: str | None) -> str:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The process's environment with `variables` in it, as it was afterwards."""
-    before = dict(os.environ)
-    # A run id left in the shell must not reach a dbt that was called without one.
-    os.environ.pop("TUTOR_RUN_ID", None)
-    os.environ.update(variables)
+def hold_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The process's environment with `variables` in it, and as before afterwards.
+
+    PostgreSQL's client library reads the environment whenever it connects, and in C that is not
+    safe while another thread adds or removes a variable: the process may crash. So this is for
+    the thread that starts the others and outlives them, and it touches only what differs.
+    """
+    wanted = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", **variables}
+    before = {name: os.environ.get(name) for name in wanted}
+    _set(wanted)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if os.environ.get(name) == value:
+            continue
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value

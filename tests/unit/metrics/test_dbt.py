@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,29 @@ def test_the_environment_is_left_as_it_was(
     dbt.invoke(["run", "--select", "platform_metrics"], environment)
     assert dict(os.environ) == before
     assert capfd.readouterr().out == ""
+
+
+def test_nothing_changes_the_environment_beside_other_threads(built: Any) -> None:
+    """A variable set while another thread connects can crash the process."""
+    changed = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("os.putenv", "os.unsetenv") and watching:
+            changed.append((threading.current_thread().name, event, arguments))
+
+    watching = True
+    sys.addaudithook(watch)  # for the life of the process: there is no removing it
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    with dbt.hold_environment(environment):
+        changed_before = len(changed)
+        thread = threading.Thread(target=dbt.run, args=(["run", "--select", "platform_metrics"],))
+        thread.start()
+        thread.join()
+        changed_by_dbt = changed[changed_before:]
+    watching = False
+    assert changed_before > 0
+    assert changed_by_dbt == []
+    assert {name for name, *_ in changed} == {threading.main_thread().name}
 
 
 def test_without_a_run_id_dbt_writes_a_full_header_as_of_now(built: Any) -> None:
