@@ -8,13 +8,15 @@ import dagster as dg
 
 from tutor_pipeline.defs.automation import build_jobs
 from tutor_pipeline.defs.dbt_manifest import load_manifest
-from tutor_pipeline.defs.findings import build_alerts_asset
+from tutor_pipeline.defs.findings import build_findings_assets, build_findings_checks
 from tutor_pipeline.defs.metrics import build_metrics_assets
 from tutor_pipeline.defs.progress import progress_logger
 from tutor_pipeline.defs.quality import quarantine
 from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.scores import churn_algorithm_weights
 from tutor_pipeline.defs.source import build_source_assets
-from tutor_pipeline.metrics.catalogue import CONTRACT, metric_columns
+from tutor_pipeline.metrics.catalogue import CONTRACT
+from tutor_pipeline.metrics.wide_rows import rule_inputs
 from tutor_pipeline.rules.catalogue import load_catalogue
 from tutor_pipeline.settings import load_settings
 from tutor_pipeline.source.contract import load_contract
@@ -27,20 +29,24 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """
     settings = load_settings()
     manifest, project = load_manifest(settings)
-    catalogue = load_catalogue(settings.rule_profile, metric_columns())
+    catalogue = load_catalogue(settings.rule_profile, rule_inputs())
     metrics, snapshots = build_metrics_assets(
         manifest, project, settings.timezone, settings.history_start.isoformat()
     )
-    alerts = build_alerts_asset(catalogue)
+    findings = build_findings_assets(catalogue)
     return dg.Definitions(
         assets=_with_code_references(
             *build_source_assets(load_contract(CONTRACT).tables),
             metrics,
             snapshots,
             quarantine,
-            alerts,
+            churn_algorithm_weights,
+            *findings,
         ),
-        jobs=build_jobs(current=[metrics, quarantine, alerts], by_day=[snapshots]),
+        asset_checks=build_findings_checks(),
+        jobs=build_jobs(
+            current=[metrics, quarantine, churn_algorithm_weights, *findings], by_day=[snapshots]
+        ),
         resources={"warehouse": WarehouseResource(), **(resource_overrides or {})},
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
         # Steps are short and share imports: a process each would cost more than all of them.

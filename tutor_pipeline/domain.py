@@ -77,9 +77,11 @@ class Reading:
 class Finding:
     """What one rule says of one tutor today.
 
-    `texts` are the kind's own sentences (an alert's title, description and recommended action).
-    `evidence` holds at most five session ids, newest first. `excess` says how far beyond the
-    threshold the tutor is (see `rules.evaluate`); 0 is at it.
+    `texts` are the kind's own words: an alert's title, description and recommended_action; an
+    insight's insight_type, display_text and, of a growth area, coaching_tip; an achievement's
+    title, description and icon. `evidence` holds at most five session ids, newest first. `excess`
+    says how far beyond the threshold the tutor is (see `rules.evaluate`); 0 is at it.
+    `metric_value` is the number that an insight shows.
     """
 
     tutor_id: str
@@ -90,6 +92,7 @@ class Finding:
     evidence: tuple[str, ...]
     excess: float
     rule_version: str
+    metric_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class Step(StrEnum):
     """What happens to a row in one run. All but `CONFIRMED` are events of its history."""
 
     OPENED = "opened"
+    REOPENED = "reopened"
     CONFIRMED = "confirmed"
     ESCALATED = "escalated"
     EASED = "eased"
@@ -155,6 +159,7 @@ class Change:
 class Applied:
     """What a run did to the rows of one kind. `suppressed` findings were resolved by hand before.
 
+    `opened` counts the reopened rows too (an achievement earned again is the same row).
     `changes` are the rows that opened, changed their severity or were resolved, in stable order.
     """
 

@@ -6,6 +6,7 @@ Every setting is an environment variable `TUTOR_<NAME>`; an empty one counts as 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tutor_pipeline.errors import UsageError
 from tutor_pipeline.warehouse.connection import Schemas
+from tutor_pipeline.warehouse.locate import Located, locate
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 """The checkout: `.tutor/`, `dbt_project/`, `workspace.yaml` and `dagster.yaml` lie in it."""
@@ -94,6 +96,18 @@ class Settings(BaseSettings):
     def schemas(self) -> Schemas:
         """The schema names that follow from the settings."""
         return Schemas(prefix=self.schema_prefix, platform=self.platform_schema)
+
+    def locate(self, progress: Callable[[str], None] = lambda _: None) -> Located:
+        """The databases that these settings name (see `warehouse.locate`)."""
+        return locate(
+            self.home,
+            self.database_url,
+            self.dagster_database_url,
+            self.schemas,
+            self.timezone,
+            self.platform_timezone,
+            progress,
+        )
 
 
 def load_settings() -> Settings:

@@ -30,7 +30,7 @@ def test_only_the_settings_and_the_command_line_read_the_environment():
 
 def test_rooms_take_the_moment_as_an_argument():
     """No room asks for the time itself, but where a lease or a retry needs a clock."""
-    rooms = ("rules", "lifecycle", "metrics", "source", "synthetic", "reports")
+    rooms = ("rules", "lifecycle", "metrics", "scores", "source", "synthetic", "reports")
     asking = [
         path.relative_to(PACKAGE).as_posix()
         for room in rooms

@@ -23,8 +23,12 @@ MATERIALIZABLE = {
     "marts/platform_metrics",
     "ops/quarantine",
     "ops/alerts",
+    "ops/tutor_insights",
+    "ops/achievements",
+    "ops/churn_algorithm_weights",
 }
-GROUPS = {"source", "staging", "intermediate", "marts", "findings", "quality"}
+FINDINGS = {"ops/alerts", "ops/tutor_insights", "ops/achievements"}
+GROUPS = {"source", "staging", "intermediate", "marts", "findings", "scores", "quality"}
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +65,15 @@ def test_groups_follow_one_another_without_a_loop(graph):
             assert order.index(parent) <= order.index(child), (parent, child)
 
 
-def test_alerts_come_after_what_they_read(graph):
-    parents = {
-        key.to_user_string() for key in graph.get(dg.AssetKey(["ops", "alerts"])).parent_keys
-    }
-    assert parents == {"marts/tutor_aggregates", "marts/dim_tutors"}
+def test_findings_come_after_what_they_read(graph):
+    metrics = {"marts/tutor_aggregates", "marts/dim_tutors"}
+    for name, more in (
+        ("alerts", set()),
+        ("tutor_insights", {"ops/alerts"}),
+        ("achievements", set()),
+    ):
+        parents = graph.get(dg.AssetKey(["ops", name])).parent_keys
+        assert {key.to_user_string() for key in parents} == metrics | more
 
 
 def test_jobs(graph):
@@ -85,6 +93,7 @@ def test_checks_stand_on_the_grain_of_every_model(graph):
         "marts/recent_sessions",
         "marts/tutor_scoreboard",
     }
+    assert checked >= FINDINGS
 
 
 def test_loading_gives_no_warning_and_connects_to_nothing(tmp_path):

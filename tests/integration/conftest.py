@@ -17,6 +17,43 @@ import pytest
 from tutor_pipeline.warehouse.connection import Schemas, Warehouse
 
 COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]
+ZYGOTE = Path(__file__).with_name("zygote.py")
+
+
+class Zygote:
+    """Runs commands one after the other, each in a fork of a process that imported its modules."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, str(ZYGOTE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(
+        self, arguments: list[str], environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        paths = {name: self._folder / name for name in ("stdout", "stderr")}
+        for path in paths.values():
+            path.write_text("", encoding="utf-8")
+        request = {"arguments": arguments, "env": environment}
+        request |= {name: str(path) for name, path in paths.items()}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        status = int(self._process.stdout.readline())
+        out, err = (path.read_text(encoding="utf-8") for path in paths.values())
+        return subprocess.CompletedProcess(arguments, status, out, err)
+
+    def stop(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.stop()
 
 
 @dataclass
@@ -25,6 +62,7 @@ class Project:
 
     home: Path
     url: str
+    zygote: Zygote
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -49,15 +87,7 @@ class Project:
 
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run the command, expecting an exit status."""
-        result = subprocess.run(
-            [*COMMAND, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env=self.environment,
-            timeout=300,
-            check=False,
-        )
+        result = self.zygote.run(list(arguments), self.environment)
         assert result.returncode == status, (
             f"{arguments} exited {result.returncode}, not {status}\n{result.stdout}{result.stderr}"
         )
@@ -86,14 +116,14 @@ class Project:
 
 @pytest.fixture(scope="module")
 def new_project(
-    databases: Any, tmp_path_factory: pytest.TempPathFactory
+    databases: Any, tmp_path_factory: pytest.TempPathFactory, zygote: Zygote
 ) -> Iterator[Callable[..., Project]]:
     """Make projects, each with an empty database beside which Dagster makes its own."""
     made: list[Project] = []
 
     def make(**settings: str) -> Project:
         url = databases.create(migrated=False)
-        project = Project(tmp_path_factory.mktemp("a home "), url, settings)
+        project = Project(tmp_path_factory.mktemp("a home "), url, zygote, settings)
         made.append(project)
         return project
 

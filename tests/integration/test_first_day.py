@@ -64,16 +64,29 @@ def test_only_alerts_uses_the_tables_as_they_are(enriched):
     assert outcome["alerts"]["confirmed"] == len(enriched.json("alerts", "list"))
 
 
+FINDINGS = {
+    "alerts": "tutor_id, alert_type, severity, description, metrics::text, evidence_session_ids",
+    "tutor_insights": "tutor_id, category, insight_type, display_text, coaching_tip,"
+    " metric_value, metrics::text, sample_sessions",
+    "achievements": "tutor_id, achievement_type, title, description, icon, metrics::text",
+}
+
+
 def test_clear_then_enrich_finds_the_same(enriched):
     def found():
-        rows = [row for row in enriched.query(ALERTS) if row[-1] is None]
-        return sorted([(row[0], *row[2:5]) for row in rows])
+        return {
+            table: enriched.query(
+                f"select {columns} from ops.{table} where resolved_at is null order by 1, 2"
+            )
+            for table, columns in FINDINGS.items()
+        }
 
     before = found()
+    assert all(before.values())
     assert "--yes" in enriched.run("clear", status=2).stderr
     assert found() == before
     enriched.run("clear", "--yes")
-    assert enriched.query(ALERTS) == []
+    assert not any(found().values())
     assert enriched.query("select count(*) from platform.sessions") != [(0,)]
     enriched.run("enrich")
     assert found() == before
@@ -84,7 +97,9 @@ def test_backfill_of_one_tutor(enriched):
     outcome = enriched.json("backfill", "--tutor", tutor)
     assert [row["tutor_id"] for row in outcome["tutors"]] == [tutor]
     assert outcome["tutors"][0]["alerts"] >= 1
-    assert outcome["alerts"]["opened"] == 0
+    assert outcome["totals"]["tutors_with_critical_alerts"] in (0, 1)
+    (run,) = outcome["runs"]
+    assert run["alerts"]["opened"] == run["insights"]["opened"] == 0
     text = enriched.run("backfill", "--tutor", tutor).stdout
     assert "Tutor 1/1" in text
 
@@ -161,12 +176,23 @@ def test_alerts_can_be_listed_shown_and_exported(enriched, tmp_path):
     assert len(json.loads((tmp_path / "a.json").read_text())) == len(rows)
 
 
-def test_a_tutor_is_shown_with_metrics_and_alerts(enriched):
+def test_a_tutor_is_shown_with_metrics_alerts_insights_and_badges(enriched):
     tutor = enriched.json("attention")[0]["tutor_id"]
     facts = enriched.json("tutor", tutor)
     assert facts["metrics"]["sessions_30d"] >= 0
     assert [row for row in facts["alerts"] if row["resolved_at"] is None]
     assert "Open alerts" in enriched.run("tutor", tutor).stdout
+    ((decorated,),) = enriched.query(
+        "select min(tutor_id) from ops.achievements inner join ops.tutor_insights using (tutor_id)"
+        " where achievements.is_active and tutor_insights.is_active"
+    )
+    facts = enriched.json("tutor", decorated)
+    text = enriched.run("tutor", decorated).stdout
+    for insight in facts["insights"]:
+        assert insight["display_text"] in text
+        assert (insight["coaching_tip"] or "") in text
+    for badge in facts["achievements"]:
+        assert f"{badge['icon']} {badge['title']}" in text
 
 
 def test_status_says_where_everything_is(enriched):
@@ -190,8 +216,11 @@ def test_env_exports_what_plain_tools_need(enriched):
 def test_every_command_shows_an_example(enriched):
     for verb in (
         ["demo"], ["up"], ["down"], ["status"], ["env"], ["generate"], ["import"],
-        ["check-source"], ["enrich"], ["backfill"], ["clear"], ["attention"], ["tutor"],
-        ["alerts", "list"], ["alerts", "show"], ["alerts", "export"],
+        ["check-source"], ["enrich"], ["backfill"], ["seed-weights"], ["clear"], ["attention"],
+        ["tutor"], ["alerts", "list"], ["alerts", "show"], ["alerts", "ack"], ["alerts", "snooze"],
+        ["alerts", "resolve"], ["alerts", "reopen"], ["alerts", "activity"], ["alerts", "export"],
+        ["rules", "list"], ["rules", "show"], ["rules", "check"], ["rules", "override"],
+        ["rules", "overrides"], ["rules", "page"],
     ):  # fmt: skip
         assert "Example: " in enriched.run(*verb, "--help").stdout, verb
 

@@ -1,4 +1,4 @@
-"""Verbs that read: attention, alerts list/show/export, tutor."""
+"""Verbs on alerts that read: list, show, activity, export."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tutor_pipeline.cli.console import STYLES, done, emit_json, note, out, warn
+from tutor_pipeline.cli import acts
+from tutor_pipeline.cli.console import STYLES, done, emit_json, note, out
+from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, open_session
 from tutor_pipeline.errors import TutorPipelineError, UsageError
 from tutor_pipeline.reports import queries
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
 
 
 class Level(StrEnum):
@@ -34,57 +33,16 @@ class Level(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
-    app.command()(attention)
-    app.command()(tutor)
-    group = typer.Typer(help="Alerts: list, show, export.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Alerts: list, show, acknowledge, snooze, resolve, reopen, activity, export.",
+        no_args_is_help=True,
+    )
     group.command("list")(list_)
     group.command()(show)
+    acts.register(group)
+    group.command()(activity)
     group.command()(export)
     app.add_typer(group, name="alerts")
-
-
-def attention(
-    limit: Annotated[int, typer.Option(min=1, help="How many tutors to show.")] = 8,
-    as_json: AsJson = False,
-) -> None:
-    """Who needs a call today, and why: the most urgent first.
-
-    Example: [bold]tutor-pipeline attention --limit 20[/bold]
-    """
-    session = open_session(note)
-    if as_json:
-        with session.warehouse.connect() as connection:
-            emit_json(queries.attention(connection, session.warehouse)[:limit])
-    else:
-        show_attention(session, limit)
-
-
-def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
-    """Print the tutors in need of attention, each with reasons, evidence and what to do."""
-    with session.warehouse.connect() as connection:
-        rows = queries.attention(connection, session.warehouse)
-        counts = queries.status(connection, session.warehouse)
-        stale = queries.is_stale(connection, session.warehouse)
-    tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
-    as_of = counts["data"]["computed_as_of"]
-    if tutors is None:
-        out.print(
-            "Nothing is computed yet. Have a platform to read (tutor-pipeline generate, import, or"
-            " TUTOR_PLATFORM_SCHEMA), then run: tutor-pipeline enrich"
-        )
-        return []
-    verb = "needs" if len(rows) == 1 else "need"
-    out.print(
-        f"[bold]{len(rows)} of {tutors:,} active tutors {verb} attention[/bold]"
-        f" [dim](as of {as_of})[/dim]"
-    )
-    if stale:
-        warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
-    for row in rows[:limit]:
-        out.print(_panel(row))
-    if len(rows) > limit:
-        out.print(f"… and {len(rows) - limit} more: tutor-pipeline attention --limit {len(rows)}")
-    return rows
 
 
 def list_(
@@ -171,6 +129,62 @@ def show(
     out.print(table)
 
 
+def activity(
+    days: Annotated[int, typer.Option(min=1, help="Of so many days, today included.")] = 30,
+    by_day: Annotated[bool, typer.Option("--by-day", help="A line per day and type.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What became of alerts, per type: what a team needs to tune its thresholds.
+
+    Example: [bold]tutor-pipeline alerts activity --days 7[/bold]
+    """
+    session = open_session(note)
+    since = datetime.now(UTC).date() - timedelta(days=days - 1)
+    with session.warehouse.connect() as connection:
+        rows = queries.activity(connection, session.warehouse, since, by_day=by_day)
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        out.print(f"Nothing happened to an alert since {since}.")
+        return
+    columns = {**({"day": "day"} if by_day else {}), "alert_type": "alert", **_ACTIVITY}
+    table = Table(box=None)
+    for name, heading in columns.items():
+        table.add_column(heading, overflow="fold", no_wrap=name in ("day", "alert_type"))
+    for row in rows:
+        table.add_row(*(_figure(name, row[name]) for name in columns))
+    out.print(table)
+    out.print(
+        "[dim]goals: hours to ack under 24, not actionable under 15 %, coached 70 % or more;"
+        " 5 to 10 % of sessions opening an alert is usual over all types[/dim]"
+    )
+
+
+_ACTIVITY = {
+    "opened": "opened",
+    "escalated": "escalated",
+    "acknowledged": "acked",
+    "snoozed": "snoozed",
+    "resolved_by_hand": "resolved by hand",
+    "resolved_auto": "auto",
+    "resolved_retired": "retired",
+    "mean_hours_to_acknowledge": "hours to ack",
+    "mean_hours_to_resolve": "hours to resolve",
+    "not_actionable_share": "not actionable",
+    "coached_share": "coached",
+    "opened_session_share": "of sessions",
+}
+
+
+def _figure(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if name.endswith("_share"):
+        return f"{value:.1%}".replace("%", " %")
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
 def export(
     target: Annotated[Path, typer.Argument(help="A file ending in .csv or .json.")],
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
@@ -242,114 +256,6 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
-
-
-def tutor(
-    tutor_id: Annotated[str, typer.Argument(metavar="ID")],
-    everything: Annotated[bool, typer.Option("--all", help="Every metric.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """One tutor: profile, metrics with the sessions behind them, alerts.
-
-    Example: [bold]tutor-pipeline tutor T0007[/bold]
-    """
-    session = open_session(note)
-    with session.warehouse.connect() as connection:
-        facts = queries.tutor(connection, session.warehouse, tutor_id)
-    if as_json:
-        emit_json(facts)
-        return
-    profile = facts["profile"]
-    out.print(f"[bold]{escape(_who(profile.get('name'), tutor_id))}[/bold]")
-    known = [
-        f"{name} {_number(profile[name])}" for name in _PROFILE if profile.get(name) is not None
-    ]
-    if known:
-        out.print(f"[dim]{escape(' · '.join(known))}[/dim]")
-    metrics = facts["metrics"]
-    if metrics is None:
-        out.print("Not active: no metrics are computed.")
-    else:
-        _print_metrics(metrics, None if everything else _SHOWN)
-        out.print("[dim]– = nothing to judge by, which is not the same as 0[/dim]")
-    active = [row for row in facts["alerts"] if row["resolved_at"] is None]
-    out.print(f"\n[bold]Open alerts: {len(active)}[/bold]")
-    for row in active:
-        out.print(Text(f"{row['severity']}: {row['title']}", style=STYLES[row["severity"]]))
-        out.print(f"  {escape(row['description'])}")
-        out.print(f"  → {escape(row['recommended_action'])}")
-        out.print(f"  [dim]sessions {escape(', '.join(row['evidence_session_ids']))}[/dim]")
-
-
-_PROFILE = ("primary_subject", "months_experience", "certification_level", "member_since")
-
-_SHOWN = (
-    "overall_score",
-    "sessions_30d",
-    "sessions_completed_30d",
-    "days_since_last_session",
-    "avg_session_score_30d",
-    "score_change_14d",
-    "low_score_streak",
-    "avg_rating_30d",
-    "avg_engagement_30d",
-    "no_show_tutor_30d",
-    "tutor_reschedules_30d",
-    "reschedule_rate_30d",
-    "is_high_reschedule",
-    "late_count_30d",
-    "frustration_sessions_14d",
-    "poor_first_sessions_60d",
-    "talk_ratio_last5",
-)
-"""What a coach looks at first; `--all` shows the rest."""
-
-
-def _print_metrics(metrics: Mapping[str, Any], names: Iterable[str] | None) -> None:
-    table = Table(show_header=False, box=None)
-    for name in names or metrics:
-        if name in metrics and name != "tutor_id":
-            table.add_row(name, escape(_number(metrics[name])))
-    out.print(table)
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
-    if isinstance(value, float):
-        return f"{value:.2f}"
-    return str(value)
-
-
-def _panel(row: Mapping[str, Any]) -> Panel:
-    body = Text()
-    for number, alert in enumerate(row["alerts"] or ()):
-        if number:
-            body.append("\n\n")
-        body.append(alert["severity"].upper(), style=STYLES[alert["severity"]])
-        body.append(f"  {alert['title']}\n", style="bold")
-        body.append(f"{alert['description']}\n")
-        body.append(f"→ {alert['recommended_action']}\n")
-        evidence = ", ".join(alert["evidence_session_ids"] or ()) or "–"
-        body.append(f"sessions {evidence} · since {_since(alert['triggered_date'])}", style="dim")
-    badge = "  [yellow]· reschedules over 15 %[/yellow]" if row["is_high_reschedule"] else ""
-    name = escape(_who(row["name"], row["tutor_id"]))
-    title = f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"
-    return Panel(body, title=title, title_align="left", width=min(out.width, 100))
-
-
-def _who(name: str | None, tutor_id: str) -> str:
-    """Name and id; a source without names has the id alone."""
-    return f"{name} {tutor_id}" if name and name != tutor_id else tutor_id
-
-
-def _since(moment: str) -> str:
-    age = datetime.now(UTC) - datetime.fromisoformat(moment)
-    return moment[:10] + (f" ({age.days} days)" if age.days > 1 else "")
 
 
 def _state(row: Mapping[str, Any]) -> str:

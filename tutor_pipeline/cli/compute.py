@@ -1,17 +1,19 @@
-"""Verbs that compute, by materializing assets: enrich, backfill, clear."""
+"""Verbs that compute, by materializing assets: enrich, backfill, seed-weights; and clear."""
 
 from __future__ import annotations
 
 import sys
-from datetime import date, datetime
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
-from tutor_pipeline.cli.launch import Outcome, refresh
+from tutor_pipeline.cli.isolate import isolate
+from tutor_pipeline.cli.launch import FINDINGS, Outcome, refresh
+from tutor_pipeline.cli.options import AsJson, AsOf, check_as_of, day
 from tutor_pipeline.cli.session import Session, open_session
 from tutor_pipeline.errors import UsageError
 
@@ -21,28 +23,29 @@ LAST = "last"
 STALE_DAYS = 7
 """Newest session older than this: the windows of today are empty, so say so."""
 
-AsOf = Annotated[
-    str | None,
-    typer.Option(
-        "--as-of",
-        metavar="DATE|latest",
-        help="Compute as of the end of this day, or of the newest completed session's day."
-        " Default: now.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+HIGH_VOLUME = 30
+"""Median sessions of a tutor in 30 days beyond which counts alone say little."""
 
 
 class Step(StrEnum):
     """What `enrich --only` can name."""
 
+    SCORES = "scores"
     ALERTS = "alerts"
+    INSIGHTS = "insights"
+    ACHIEVEMENTS = "achievements"
+
+
+_ASSETS = {Step.SCORES: ["ops/churn_algorithm_weights"]} | {
+    Step(name): [key] for name, key in FINDINGS.items()
+}
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
     app.command()(enrich)
     app.command()(backfill)
+    app.command("seed-weights")(seed_weights)
     app.command()(clear)
 
 
@@ -53,16 +56,25 @@ def enrich(
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute everything: metrics (dbt), then alerts.
+    """Recompute everything: weights, metrics (dbt), alerts, insights, achievements.
+
+    What depends on a failed step is left out and named; the rest goes on.
 
     Example: [bold]tutor-pipeline enrich --as-of latest[/bold]
     """
     check_as_of(as_of)
+    if only is not None and as_of is not None:
+        raise UsageError(
+            "--only computes from the metrics as they are, and so as of their moment: leave --as-of"
+            " out, or leave --only out"
+        )
     session = open_session(note)
-    outcome = refresh(as_of=as_of, only=[f"ops/{only}"] if only else None)
+    outcome = refresh(as_of=as_of, only=_ASSETS[only] if only else None)
     report(outcome, as_json)
-    if not as_json and only is None and as_of is None:
-        hint_at_stale_data(session)
+    if not as_json and only is None:
+        if as_of is None:
+            hint_at_stale_data(session)
+        hint_at_high_volume(session)
     raise typer.Exit(0 if outcome.success else 1)
 
 
@@ -79,47 +91,125 @@ def backfill(
 ) -> None:
     """Recompute some tutors (all, when none is named) and show what each has now.
 
+    A tutor whose data can't be computed is reported, the others go on, and the exit status is 1.
+
     Example: [bold]tutor-pipeline backfill --tutor T0007 --tutor T0012[/bold]
     """
     from tutor_pipeline.reports import queries
 
     check_as_of(as_of)
-    first = _day(since, "--since") if since else None
+    first = day(since, "--since") if since else None
     session = open_session(note)
     with session.warehouse.connect() as connection:
         chosen = queries.tutors_to_refresh(connection, session.warehouse, tutor or None, first)
         age = queries.newest_session_age_days(connection, session.warehouse)
     if not chosen:
         done(f"No tutor has a session since {since}: nothing to do")
+        if as_json:
+            emit_json({"tutors": [], "broken": {}, "runs": []})
         return
     if as_of is None and age is not None and age > STALE_DAYS:
         # Old data is looked at as of its own days: one tutor must not be moved to today.
         as_of = LAST
-    outcome = refresh(as_of=as_of, tutors=chosen if tutor or since else None)
-    with session.warehouse.connect() as connection:
-        rows = queries.open_alerts_by_tutor(connection, session.warehouse, chosen)
+    everybody = not (tutor or since)
+    position = {tutor_id: number for number, tutor_id in enumerate(chosen, 1)}
+    rows: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
+
+    def attempt(tutors: Sequence[str]) -> str | None:
+        whole = everybody and len(tutors) == len(chosen)
+        outcome = refresh(as_of=as_of, tutors=None if whole else tutors)
+        outcomes.append(outcome)
+        if outcome.skipped:
+            return "; ".join(outcome.failed.values()) or "not computed"
+        with session.warehouse.connect() as connection:
+            found = queries.findings_by_tutor(connection, session.warehouse, tutors)
+        rows.extend(found)
+        if not as_json:
+            for row in found:
+                number = f"Tutor {position[row['tutor_id']]}/{len(chosen)}"
+                out.print(f"{number}: {escape(_findings_of(row))}", soft_wrap=True)
+        return None
+
+    broken = isolate(chosen, attempt, warn)
+    for outcome in outcomes:
+        broken |= outcome.unreadable
+    _report_backfill(rows, broken, outcomes, len(chosen), as_json)
+    raise typer.Exit(1 if broken else 0)
+
+
+def _findings_of(row: dict[str, Any]) -> str:
+    name = row["name"] or row["tutor_id"]
+    return f"{name}: {row['alerts']} alerts, {row['insights']} insights"
+
+
+def _report_backfill(
+    rows: Sequence[dict[str, Any]],
+    broken: dict[str, str],
+    outcomes: Sequence[Outcome],
+    chosen: int,
+    as_json: bool,
+) -> None:
+    totals = {
+        "alerts": sum(row["alerts"] for row in rows),
+        "insights": sum(row["insights"] for row in rows),
+        "achievements": sum(row["achievements"] for row in rows),
+        "tutors_with_critical_alerts": sum(1 for row in rows if row["critical"]),
+        "tutors_with_warnings": sum(1 for row in rows if row["warning"]),
+    }
     if as_json:
-        emit_json({**outcome.as_dict(), "tutors": rows})
-    else:
-        for number, row in enumerate(rows, 1):
-            name = row["name"] or row["tutor_id"]
-            out.print(f"Tutor {number}/{len(rows)}: {escape(name)}: {row['alerts']} alerts")
-        critical = sum(1 for row in rows if row["critical"])
-        warning = sum(1 for row in rows if row["warning"])
-        out.print(
-            f"{sum(row['alerts'] for row in rows)} alerts; tutors with critical alerts: {critical},"
-            f" with warnings: {warning}"
+        emit_json(
+            {
+                "tutors": rows,
+                "totals": totals,
+                "broken": broken,
+                "runs": [outcome.as_dict() for outcome in outcomes],
+            }
         )
+        return
+    for tutor_id, message in broken.items():
+        err.print(f"[bold red]broken:[/bold red] {escape(f'{tutor_id}: {message}')}")
+    out.print(
+        f"{len(rows)} of {chosen} tutors: {totals['alerts']} alerts, {totals['insights']} insights,"
+        f" {totals['achievements']} achievements; tutors with critical alerts:"
+        f" {totals['tutors_with_critical_alerts']}, with warnings: {totals['tutors_with_warnings']}"
+    )
+    for outcome in outcomes:
         report(outcome, False)
-    skipped = outcome.metadata.get("ops/alerts", {}).get("skipped") or 0
-    raise typer.Exit(0 if outcome.success and not skipped else 1)
+
+
+def seed_weights(as_json: AsJson = False) -> None:
+    """Write the first weights of the student churn score, where there are none.
+
+    Example: [bold]tutor-pipeline seed-weights[/bold] (a second time changes nothing)
+    """
+    session = open_session(note)
+    outcome = refresh(only=_ASSETS[Step.SCORES], report=lambda _: None)
+    if not outcome.success:
+        report(outcome, as_json)
+        raise typer.Exit(1)
+    from tutor_pipeline.scores.weights import current
+
+    with session.warehouse.connect() as connection:
+        newest = current(connection, session.warehouse)
+    assert newest is not None
+    seeded = bool(outcome.metadata["ops/churn_algorithm_weights"]["seeded"])
+    if as_json:
+        emit_json({"seeded": seeded, "version": newest.version, "weights": newest.weights})
+        return
+    done(f"{'Wrote' if seeded else 'There already:'} version {newest.version}")
+    for factor, weight in newest.weights.items():
+        out.print(f"  {weight:.2f}  {factor}")
 
 
 def clear(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the pipeline found (alerts and their events), never the platform's rows.
+    """Remove what the pipeline found (alerts with their history, insights, achievements).
+
+    The platform's rows and what people set (overrides, weights) stay. `enrich` finds the same
+    again, but not what administrators did: export the alerts first to keep that.
 
     Example: [bold]tutor-pipeline clear --yes[/bold]
     """
@@ -130,7 +220,8 @@ def clear(
         if not sys.stdin.isatty():
             raise UsageError("clear asks first, and nobody can answer here: say --yes")
         typer.confirm(
-            f"Remove all alerts, open and resolved, from {session.warehouse.masked_url}?",
+            "Remove all alerts (with their history), insights and achievements from"
+            f" {session.warehouse.masked_url}?",
             abort=True,
         )
     with session.warehouse.connect() as connection:
@@ -148,6 +239,8 @@ def report(outcome: Outcome, as_json: bool) -> None:
         return
     for step, message in outcome.failed.items():
         err.print(f"[bold red]failed:[/bold red] {escape(f'{step}: {message}')}", soft_wrap=True)
+    for tutor_id, reason in outcome.unreadable.items():
+        warn(f"tutor {tutor_id} skipped: {reason}")
     if outcome.skipped:
         warn(f"not made, because of that: {', '.join(outcome.skipped)}")
     times = ", ".join(
@@ -178,15 +271,19 @@ def hint_at_stale_data(session: Session) -> None:
         )
 
 
-def check_as_of(text: str | None) -> None:
-    """Raises UsageError unless it is a date or `latest`."""
-    if text is not None and text != "latest":
-        _day(text, "--as-of")
+def hint_at_high_volume(session: Session) -> None:
+    """Say it when tutors give so many sessions that counts alone raise alerts."""
+    from tutor_pipeline.reports import queries
 
-
-def _day(text: str, option: str) -> date:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError as error:
-        allowed = " or latest" if option == "--as-of" else ""
-        raise UsageError(f"{option} {text}: write a day as 2026-01-31{allowed}") from error
+    if session.settings.rule_profile not in ("conservative", "standard"):
+        return
+    with session.warehouse.connect() as connection:
+        if not queries.exists(connection, session.warehouse.schemas.marts, "tutor_aggregates"):
+            return
+        load = queries.monthly_load(connection, session.warehouse)
+    if load is not None and load > HIGH_VOLUME:
+        warn(
+            f"half of the tutors gave {load:.0f} sessions or more in 30 days: at that load a count"
+            " alone says little. The profile high_volume asks for a rate as well; see what it would"
+            " change with: tutor-pipeline rules check --profile high_volume --against-data"
+        )

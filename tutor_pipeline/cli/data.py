@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress_bar
+from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, open_session, yesterday
 from tutor_pipeline.errors import RefusedError, UsageError
 from tutor_pipeline.synthetic.parameters import Parameters
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 SYNTHETIC, CSV = "synthetic", "csv"
 REFUSED = 3
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
 
 
 class Mode(StrEnum):

@@ -13,6 +13,13 @@ import psutil
 from tutor_pipeline.cli.console import done, note, warn
 from tutor_pipeline.errors import RefusedError, TutorPipelineError
 
+FINDINGS = {
+    "alerts": "ops/alerts",
+    "insights": "ops/tutor_insights",
+    "achievements": "ops/achievements",
+}
+"""What people call the tables of findings -> the asset."""
+
 DAILY_REFRESH = "daily_refresh"
 DAILY_SNAPSHOTS = "daily_snapshots"
 
@@ -23,7 +30,7 @@ _IN_THE_UI = {".dagster/repository": "__repository__@tutor_pipeline"}
 @dataclass(slots=True)
 class Outcome:
     """What a run did. `seconds` splits its time; `failed` names steps, `skipped` the assets
-    that were not made.
+    that were not made, `unreadable` the tutors whose metrics could not be read, and why.
     """
 
     run_id: str
@@ -33,6 +40,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     failed_checks: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -40,10 +48,14 @@ class Outcome:
             "run_id": self.run_id,
             "success": self.success,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "alerts": {
-                name: self.metadata.get("ops/alerts", {}).get(name)
-                for name in ("opened", "confirmed", "escalated", "resolved", "skipped")
+            **{
+                name: {
+                    count: self.metadata.get(key, {}).get(count)
+                    for count in ("opened", "confirmed", "escalated", "resolved", "skipped")
+                }
+                for name, key in FINDINGS.items()
             },
+            "unreadable": self.unreadable,
             "failed": self.failed,
             "left_out": self.skipped,
             "failed_checks": self.failed_checks,
@@ -117,9 +129,11 @@ def _execute(
         outcome.success = result.success and not outcome.failed
         outcome.skipped = sorted(set(planned) - set(outcome.metadata))
         outcome.seconds["run"] = time.time() - began
-    alerts = outcome.metadata.get("ops/alerts", {})
     for name in ("rules", "write"):
-        outcome.seconds[name] = float(alerts.get(f"{name}_seconds") or 0.0)
+        outcome.seconds[name] = sum(
+            float(outcome.metadata.get(key, {}).get(f"{name}_seconds") or 0.0)
+            for key in FINDINGS.values()
+        )
     _raise_refusals(outcome)
     return outcome
 
@@ -134,6 +148,7 @@ def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None
         if key not in outcome.metadata:
             report(_line(key, metadata))
         outcome.metadata[key] = metadata
+        outcome.unreadable |= metadata.get("unreadable") or {}
     elif kind == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         if not check.passed:
@@ -153,8 +168,12 @@ def _stage(step: str) -> str:
 
 
 def _line(key: str, metadata: Mapping[str, Any]) -> str:
-    if key == "ops/alerts":
-        counts = (f"{metadata[name]} {name}" for name in ("opened", "confirmed", "resolved"))
+    if key in FINDINGS.values():
+        counts = (
+            f"{metadata[name]} {name}"
+            for name in ("opened", "confirmed", "escalated", "resolved")
+            if metadata[name] or name != "escalated"
+        )
         return f"{key}: {', '.join(counts)}"
     if key == "ops/quarantine":
         return f"{key}: {metadata['quarantined']:,} of {metadata['rows_in']:,} incoming rows"

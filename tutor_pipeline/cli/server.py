@@ -23,13 +23,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, embedded_server, open_session, program, yesterday
 from tutor_pipeline.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.settings import PROJECT_DIR, load_settings
 
 _END_SECONDS = 15
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +45,7 @@ def demo() -> None:
 
     Example: [bold]tutor-pipeline demo[/bold] (a second time changes nothing)
     """
-    from tutor_pipeline.cli import alerts, compute, data
+    from tutor_pipeline.cli import alerts, attention, compute, data
     from tutor_pipeline.cli.launch import refresh, snapshots
     from tutor_pipeline.synthetic.parameters import Parameters
 
@@ -68,7 +67,7 @@ def demo() -> None:
         raise typer.Exit(1)
     exported = alerts.export_alerts(session, session.reports / "alerts.csv", include_resolved=True)
     out.print()
-    shown = alerts.show_attention(session, limit=8)
+    shown = attention.show_attention(session, limit=8)
     out.print()
     out.print(f"All alerts   {exported}", soft_wrap=True)
     if shown:

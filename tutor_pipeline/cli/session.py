@@ -14,7 +14,7 @@ from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.settings import PROJECT_DIR, Settings, load_settings
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.locate import Located, locate
+from tutor_pipeline.warehouse.locate import Located
 from tutor_pipeline.warehouse.migrate import upgrade
 
 # Nothing phones home: Dagster, dbt and whatever honours the common switch.
@@ -69,15 +69,7 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
     Raises TutorPipelineError with what is wrong and what to do.
     """
     settings = load_settings()
-    located = locate(
-        settings.home,
-        settings.database_url,
-        settings.dagster_database_url,
-        settings.schemas,
-        settings.timezone,
-        settings.platform_timezone,
-        progress,
-    )
+    located = settings.locate(progress)
     if upgrade(located.warehouse):
         progress("Brought the database's schemas up to date")
     home = dagster_home(settings)

@@ -16,7 +16,7 @@ def build_jobs(current: list[dg.AssetsDefinition], by_day: list[dg.AssetsDefinit
         dg.define_asset_job(
             "daily_refresh",
             selection=dg.AssetSelection.assets(*current),
-            description="Everything as of now, for all tutors: metrics, quarantine, alerts.",
+            description="Everything as of now, for all tutors: metrics, quarantine, findings.",
         ),
         dg.define_asset_job(
             "daily_snapshots",

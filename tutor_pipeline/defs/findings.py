@@ -1,5 +1,9 @@
-"""Alerts as an asset: the rules evaluated over the wide rows, reconciled with the open alerts."""
+"""Alerts, insights and achievements as assets: rules evaluated over the wide rows, reconciled with
+the rows that are there. One adapter for the three; what differs between them is data.
+"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -8,45 +12,103 @@ import dagster as dg
 from tutor_pipeline.defs.columns import column_schema
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.domain import Applied, Evaluation, Kind, Step
+from tutor_pipeline.domain import Applied, Change, Evaluation, Kind, Step
 from tutor_pipeline.lifecycle import store
 from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.reports import queries
 from tutor_pipeline.rules.catalogue import Catalogue
 from tutor_pipeline.rules.evaluate import evaluate
 
 GROUP = "findings"
+EVERY_TUTOR = "every_tutor_was_evaluated"
 MAX_SKIPPED_SHARE = 0.01
 """More tutors than this with unusable data, and the run fails (after it did the others)."""
 
 _SHOWN_CHANGES = 50
 
 
-def build_alerts_asset(catalogue: Catalogue) -> dg.AssetsDefinition:
-    """`ops/alerts` under the rules of a catalogue."""
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """One kind as an asset. `says` is the text that tells a finding in one sentence."""
+
+    kind: Kind
+    table: str
+    says: str
+    after: tuple[str, ...]
+    description: str
+
+
+FINDINGS = (
+    _Findings(
+        Kind.ALERT,
+        "alerts",
+        "description",
+        (),
+        "Tutors who need attention: one open alert per tutor and rule at most, with the reason in"
+        " numbers, the evidence sessions and what to do. Resolved when the rule no longer holds.",
+    ),
+    _Findings(
+        Kind.INSIGHT,
+        "tutor_insights",
+        "display_text",
+        # An insight may keep quiet where an alert says the same, louder.
+        ("alerts",),
+        "What each tutor does well and could do better, with the value behind it, a coaching tip"
+        " for what could be better, and sessions to look at.",
+    ),
+    _Findings(
+        Kind.ACHIEVEMENT,
+        "achievements",
+        "description",
+        (),
+        "Badges: earned once and kept, active while the tutor still meets the criterion.",
+    ),
+)
+
+
+def build_findings_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
+    """`ops/alerts`, `ops/tutor_insights`, `ops/achievements` under the rules of a catalogue."""
+    return [_build_asset(findings, catalogue) for findings in FINDINGS]
+
+
+def build_findings_checks() -> list[dg.AssetChecksDefinition]:
+    """That no tutor was left out, for each of them."""
+    return [_build_check(findings) for findings in FINDINGS]
+
+
+def _build_asset(findings: _Findings, catalogue: Catalogue) -> dg.AssetsDefinition:
+    kind, table = findings.kind, findings.table
 
     @dg.asset(
-        key=["ops", "alerts"],
-        deps=[["marts", "tutor_aggregates"], ["marts", "dim_tutors"]],
+        key=["ops", table],
+        deps=[
+            ["marts", "tutor_aggregates"],
+            ["marts", "dim_tutors"],
+            *(["ops", other] for other in findings.after),
+        ],
         group_name=GROUP,
         kinds={"python", "postgres"},
         owners=[OWNER],
-        metadata={"dagster/table_name": "ops.alerts", "rule_profile": catalogue.profile},
+        description=findings.description,
+        metadata={
+            "dagster/table_name": f"ops.{table}",
+            "rule_profile": catalogue.profile,
+            "rules": len(catalogue.of(kind)),
+        },
     )
-    def alerts(
+    def asset(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
-        """Tutors who need attention: one open alert per tutor and rule at most, with the reason in
-        numbers, the evidence sessions and what to do. Resolved when the rule no longer holds.
-        """
         target = warehouse.warehouse
         began = perf_counter()
         with target.connect() as connection:
             # Under the lock from reading to writing: of two runs at once the later one reads
             # what the earlier one has written.
-            store.lock(connection, target, Kind.ALERT)
-            wide = wide_rows.read(connection, target, context.run_id)
-            overrides = store.read_overrides(connection, target, Kind.ALERT, wide.as_of)
-            evaluation = evaluate(catalogue, Kind.ALERT, wide.rows, wide.as_of, overrides)
+            store.lock(connection, target, kind)
+            columns = catalogue.columns(kind)
+            wide = wide_rows.read(connection, target, context.run_id, columns)
+            overrides = store.read_overrides(connection, target, kind, wide.as_of)
+            evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, overrides)
             evaluated = perf_counter()
             applied = store.apply(
                 connection,
@@ -56,30 +118,60 @@ def build_alerts_asset(catalogue: Catalogue) -> dg.AssetsDefinition:
                 active_tutors=wide.active_tutors,
                 scope=wide.scope,
             )
-            columns = column_schema(connection, target.schemas.ops, "alerts")
-        written = perf_counter()
-        for tutor_id, reason in applied.skipped.items():
-            context.log.warning(f"tutor {tutor_id} skipped: {reason}")
-        metadata = _metadata(evaluation, applied)
-        metadata |= {
-            "rules_seconds": round(evaluated - began, 3),
-            "write_seconds": round(written - evaluated, 3),
-            "rule_profile": catalogue.profile,
-            "dagster/column_schema": columns,
-        }
-        if evaluation.skipped_share > MAX_SKIPPED_SHARE:
-            context.log_event(
-                dg.AssetMaterialization(asset_key=context.asset_key, metadata=metadata)
+            written = perf_counter()
+            now = queries.open_findings(connection, target, table)
+            schema = column_schema(connection, target.schemas.ops, table)
+        return dg.MaterializeResult(
+            metadata={
+                **_metadata(evaluation, applied),
+                **now,
+                "what_changed": dg.MetadataValue.md(what_changed(applied, findings.says)),
+                "rules_seconds": round(evaluated - began, 3),
+                "write_seconds": round(written - evaluated, 3),
+                "rule_profile": catalogue.profile,
+                "dagster/column_schema": schema,
+            }
+        )
+
+    return asset
+
+
+def _build_check(findings: _Findings) -> dg.AssetChecksDefinition:
+    """A step of its own, so that its failure fails the run and yet stops nothing that follows."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(["ops", findings.table]),
+        name=EVERY_TUTOR,
+        description="No tutor was left out because the metrics could not be read. A few are a"
+        f" warning; over {MAX_SKIPPED_SHARE:.0%} fail the run, after the others were done.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> Any:
+        target = warehouse.warehouse
+        with target.connect() as connection:
+            tutors, skipped = queries.skipped_tutors(
+                connection, target, findings.kind, context.run.run_id
             )
+        too_many = len(skipped) > MAX_SKIPPED_SHARE * tutors
+        lines = [f"| {_cell(tutor)} | {_cell(reason)} |" for tutor, reason in skipped.items()]
+        yield dg.AssetCheckResult(
+            passed=not skipped,
+            severity=dg.AssetCheckSeverity.ERROR if too_many else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "tutors": tutors,
+                "skipped": len(skipped),
+                "who": dg.MetadataValue.md(
+                    "\n".join(["| tutor | why |", "| --- | --- |", *lines[:_SHOWN_CHANGES]])
+                ),
+            },
+        )
+        if skipped and too_many:
             raise dg.Failure(
-                f"{len(applied.skipped)} of {evaluation.tutors} tutors were skipped because their"
-                " metrics could not be read; the others are done",
-                metadata={"skipped": dg.MetadataValue.json(dict(applied.skipped))},
+                f"{len(skipped)} of {tutors} tutors were skipped because their metrics could not"
+                " be read; the others are done",
                 allow_retries=False,
             )
-        return dg.MaterializeResult(metadata=metadata)
 
-    return alerts
+    return check
 
 
 def _metadata(evaluation: Evaluation, applied: Applied) -> dict[str, Any]:
@@ -93,26 +185,43 @@ def _metadata(evaluation: Evaluation, applied: Applied) -> dict[str, Any]:
         "resolved": applied.resolved,
         "suppressed": applied.suppressed,
         "skipped": len(applied.skipped),
-        "what_changed": dg.MetadataValue.md(_what_changed(applied)),
+        **({"unreadable": dict(applied.skipped)} if applied.skipped else {}),
     }
 
 
-def _what_changed(applied: Applied) -> str:
-    """A Markdown table of what opened, escalated and resolved."""
-    if not applied.changes:
+def what_changed(applied: Applied, says: str) -> str:
+    """A Markdown table of what opened, escalated and resolved, the newly opened first."""
+    changes = sorted(applied.changes, key=_most_telling_first)
+    if not changes:
         return "Nothing changed."
     lines = ["| what | tutor | rule | why |", "| --- | --- | --- | --- |"]
-    for change in applied.changes[:_SHOWN_CHANGES]:
-        if change.finding is not None:
-            why = change.finding.texts["description"]
-        else:
-            why = str(change.resolution)
-        step = f"**{change.step}**" if change.step is Step.OPENED else str(change.step)
-        lines.append(f"| {step} | {change.tutor_id} | {change.rule_id} | {_cell(why)} |")
-    if len(applied.changes) > _SHOWN_CHANGES:
-        lines.append(f"| … | | | {len(applied.changes) - _SHOWN_CHANGES} more |")
+    lines += [_line(change, says) for change in changes[:_SHOWN_CHANGES]]
+    if len(changes) > _SHOWN_CHANGES:
+        lines.append(f"| … | | | {len(changes) - _SHOWN_CHANGES} more |")
     return "\n".join(lines)
 
 
+_ORDER: Mapping[Step, int] = {
+    step: number
+    for number, step in enumerate(
+        (Step.OPENED, Step.REOPENED, Step.ESCALATED, Step.EASED, Step.RESOLVED)
+    )
+}
+
+
+def _most_telling_first(change: Change) -> tuple[int, int]:
+    severity = change.finding.severity if change.finding is not None else None
+    return _ORDER[change.step], -(severity.rank if severity is not None else 0)
+
+
+def _line(change: Change, says: str) -> str:
+    why = str(change.resolution) if change.finding is None else change.finding.texts[says]
+    step = f"**{change.step}**" if change.step is Step.OPENED else str(change.step)
+    return f"| {step} | {_cell(change.tutor_id)} | {change.rule_id} | {_cell(why)} |"
+
+
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text from the platform in a cell of Markdown: neither markup nor HTML."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ").replace("\r", " ")

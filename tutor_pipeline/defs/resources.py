@@ -6,7 +6,6 @@ import dagster as dg
 
 from tutor_pipeline.settings import Settings, load_settings
 from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.locate import locate
 from tutor_pipeline.warehouse.migrate import upgrade
 
 
@@ -21,14 +20,6 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse, migrated. Raises TutorPipelineError when it can't be reached."""
-        settings = self.settings
-        located = locate(
-            settings.home,
-            settings.database_url,
-            settings.dagster_database_url,
-            settings.schemas,
-            settings.timezone,
-            settings.platform_timezone,
-        )
+        located = self.settings.locate()
         upgrade(located.warehouse)
         return located.warehouse

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from tutor_pipeline.domain import (
     Change,
@@ -37,14 +38,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The newest closed row of a pair that has no open one.
+    """The newest row, a closed one, of a pair that has no open one.
 
     `known_sessions` matters where it was closed by hand: the tutor's sessions processed until then.
+    `reopens` is its id where a pair has one row for ever: it opens again, instead of another.
     """
 
     occurrence: int
     by_hand: bool
     known_sessions: frozenset[str] = frozenset()
+    reopens: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def reconcile(
             suppressed += 1
         else:
             changes.append(_open(finding, earlier, evaluation.as_of))
-    changes.sort(key=lambda change: (change.tutor_id, change.rule_id))
+    changes.sort(key=attrgetter("tutor_id", "rule_id"))
     return Reconciled(tuple(changes), suppressed)
 
 
@@ -116,16 +119,13 @@ def _resolution(
 
 
 def _open(finding: Finding, earlier: Past | None, as_of: datetime) -> Change:
+    pair = finding.tutor_id, finding.rule_id
     occurrence = earlier.occurrence + 1 if earlier else 1
-    return Change(
-        Step.OPENED,
-        finding.tutor_id,
-        finding.rule_id,
-        row_id(finding.tutor_id, finding.rule_id, as_of, occurrence),
-        occurrence,
-        event_no=1,
-        finding=finding,
-    )
+    if earlier and earlier.reopens:
+        # No kind with a row for ever keeps events.
+        return Change(Step.REOPENED, *pair, earlier.reopens, occurrence, None, finding)
+    opened = row_id(*pair, as_of, occurrence)
+    return Change(Step.OPENED, *pair, opened, occurrence, event_no=1, finding=finding)
 
 
 def _continue(row: Held, finding: Finding) -> Change:

@@ -10,15 +10,17 @@ other. A transaction that dies leaves everything as it was.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.domain import (
@@ -32,54 +34,117 @@ from tutor_pipeline.domain import (
     Severity,
     Step,
 )
-from tutor_pipeline.errors import RefusedError
-from tutor_pipeline.lifecycle.reconcile import Held, Pair, Past, reconcile
+from tutor_pipeline.errors import RefusedError, UsageError
+from tutor_pipeline.lifecycle.reconcile import Held, Pair, Past, Reconciled, reconcile
 from tutor_pipeline.warehouse.connection import Warehouse
 
 ACTOR = "pipeline"
 
-# Evidence comes from windows of at most 90 days, so older sessions need not be remembered; the
-# days beyond are slack for the time zone in which a session has its day.
-_REMEMBERED = timedelta(days=100)
+_SEVERITIES: Mapping[str | None, Severity] = {str(each): each for each in Severity}
+
+# A day's completed sessions are counted again as long as late arrivals may be expected.
+_COUNTED_AGAIN = timedelta(days=100)
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
     """Where the rows of one kind are, and how a finding becomes one.
 
-    `columns` maps a column to its type and its value; `opened` is the column of the moment that
-    opened the row.
+    `columns` maps a column to its type and its value; `moments` are the columns of the moment that
+    opened the row. Where there are two, a pair has one row for ever: it opens again, the second
+    column says when, and `occurrence` counts how often. `events` is the table of what happened to
+    each row, for the kind that people act on; such a row notes `known_session_ids` when they close
+    it.
     """
 
     name: str
-    events: str
     row_id: str
     rule_id: str
-    opened: str
+    moments: tuple[str, ...]
     columns: Mapping[str, tuple[str, Callable[[Finding], object]]]
+    events: str | None = None
+
+
+def _array(values: Sequence[str]) -> str:
+    """An array as PostgreSQL reads it."""
+    together = "".join(values)
+    if '"' in together or "\\" in together:
+        values = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return '{"' + '","'.join(values) + '"}' if values else "{}"
+
+
+# How a value of each type is copied in. The driver's own way with lists takes longer than all the
+# rest of a run.
+_AS_TEXT: Mapping[str, Callable[[Any], object]] = {
+    "text": lambda value: value,
+    "text[]": _array,
+    "jsonb": json.JSONEncoder().encode,
+    "double precision": lambda value: value,
+}
+
+
+def _text(name: str) -> tuple[str, Callable[[Finding], object]]:
+    """A column of the kind's own words; NULL where the kind may do without."""
+    return "text", lambda finding: finding.texts.get(name)
 
 
 def _metrics(finding: Finding) -> dict[str, dict[str, object]]:
-    readings = (asdict(reading) for reading in finding.readings)
-    return {reading.pop("metric"): reading for reading in readings}
+    return {
+        reading.metric: {
+            "value": reading.value,
+            "threshold": reading.threshold,
+            "exposure": reading.exposure,
+        }
+        for reading in finding.readings
+    }
+
+
+def _newest_session(finding: Finding) -> str | None:
+    return next(iter(finding.evidence), None)
 
 
 _TABLES = {
     Kind.ALERT: _Table(
         name="alerts",
-        events="alert_events",
         row_id="alert_id",
         rule_id="alert_type",
-        opened="triggered_date",
+        moments=("triggered_date",),
+        events="alert_events",
         columns={
-            "severity": ("text", lambda finding: finding.severity),
-            "title": ("text", lambda finding: finding.texts["title"]),
-            "description": ("text", lambda finding: finding.texts["description"]),
-            "recommended_action": ("text", lambda finding: finding.texts["recommended_action"]),
-            "session_id": ("text", lambda finding: next(iter(finding.evidence), None)),
+            "severity": ("text", lambda finding: str(finding.severity)),
+            "title": _text("title"),
+            "description": _text("description"),
+            "recommended_action": _text("recommended_action"),
+            "session_id": ("text", _newest_session),
             "evidence_session_ids": ("text[]", lambda finding: finding.evidence),
             "metrics": ("jsonb", _metrics),
             "excess": ("double precision", lambda finding: finding.excess),
+        },
+    ),
+    Kind.INSIGHT: _Table(
+        name="tutor_insights",
+        row_id="insight_id",
+        rule_id="category",
+        moments=("detected_at",),
+        columns={
+            "insight_type": _text("insight_type"),
+            "display_text": _text("display_text"),
+            "coaching_tip": _text("coaching_tip"),
+            "metric_value": ("double precision", lambda finding: finding.metric_value),
+            "sample_sessions": ("text[]", lambda finding: finding.evidence),
+            "metrics": ("jsonb", _metrics),
+        },
+    ),
+    Kind.ACHIEVEMENT: _Table(
+        name="achievements",
+        row_id="achievement_id",
+        rule_id="achievement_type",
+        moments=("earned_date", "last_earned_date"),
+        columns={
+            "title": _text("title"),
+            "description": _text("description"),
+            "icon": _text("icon"),
+            "metrics": ("jsonb", _metrics),
         },
     ),
 }
@@ -104,30 +169,33 @@ def apply(
     Raises RefusedError for an as-of moment older than the last one applied, and where nobody
     is active although rows are open: that is a broken load, not a platform all have left.
     """
-    if evaluation.as_of.tzinfo is None:
-        raise ValueError("as_of needs a time zone")
     with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
-        store = _Store(cursor, warehouse, evaluation, run_id)
         lock(connection, warehouse, evaluation.kind)
-        _refuse_older(last_applied(connection, warehouse, evaluation.kind), evaluation)
-        held = store.held(scope)
-        if held and not active_tutors:
-            raise RefusedError(
-                f"no tutor is active, yet {len(held)} {evaluation.kind}s are open: the tutors did"
-                " not load. Nothing was changed. Repair the load and run again; `tutor-pipeline"
-                " check-source` says what is missing."
-            )
-        open_pairs = {(row.tutor_id, row.rule_id) for row in held}
-        found = {(each.tutor_id, each.rule_id) for each in evaluation.findings}
-        past = store.past(found - open_pairs)
-        result = reconcile(evaluation, held, past, active_tutors)
+        store = _Store(cursor, warehouse, evaluation, run_id)
+        result = _reconciled(connection, warehouse, store, evaluation, active_tutors, scope)
+        store.reopen(result.changes)
         store.write(result.changes)
         store.resolve(result.changes)
         store.append_events(result.changes)
-        store.remember_sessions(held, result.changes)
+        if scope is None:
+            store.count_sessions()
         applied = _applied(evaluation, result.changes, result.suppressed)
         store.record(applied)
     return applied
+
+
+def preview(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    evaluation: Evaluation,
+    *,
+    active_tutors: Collection[str],
+    scope: Collection[str] | None = None,
+) -> Reconciled:
+    """What `apply` would do, refusals included. Writes nothing and waits for nobody."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        store = _Store(cursor, warehouse, evaluation, run_id="")
+        return _reconciled(connection, warehouse, store, evaluation, active_tutors, scope)
 
 
 def lock(connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind) -> None:
@@ -172,20 +240,99 @@ def read_overrides(
     return tuple(Override(*row) for row in rows)
 
 
+def list_overrides(
+    connection: psycopg.Connection[Any], warehouse: Warehouse
+) -> list[dict[str, Any]]:
+    """All exceptions, also those that have expired, with reason, set_by, set_at, expires_at."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            warehouse.sql(
+                "select tutor_id, kind, rule_id, threshold, disabled, reason, set_by, set_at,"
+                " expires_at from {ops}.rule_overrides order by tutor_id, kind, rule_id"
+            )
+        ).fetchall()
+
+
+def set_override(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    kind: Kind,
+    override: Override,
+    *,
+    reason: str,
+    by: str,
+    at: datetime,
+    expires_at: datetime | None = None,
+) -> None:
+    """Make an exception, or replace the one that is there; it counts from the next run on.
+
+    Raises UsageError unless it is either another, finite threshold or none at all, says why
+    and who, and expires after `at`.
+    """
+    if override.disabled is (override.threshold is not None):
+        raise UsageError("an exception is either another threshold or the rule switched off")
+    if override.threshold is not None and not isfinite(override.threshold):
+        raise UsageError(f"a threshold is a finite number, not {override.threshold}")
+    if not reason.strip() or not by.strip():
+        raise UsageError("an exception needs a reason and the name of who makes it")
+    if expires_at is not None and expires_at <= at:
+        raise UsageError(f"{expires_at.isoformat()} is past: the exception would never count")
+    connection.execute(
+        warehouse.sql(
+            "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
+            " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " on conflict (tutor_id, kind, rule_id) do update set"
+            " threshold = excluded.threshold, disabled = excluded.disabled,"
+            " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at,"
+            " expires_at = excluded.expires_at"
+        ),
+        (
+            override.tutor_id,
+            kind,
+            override.rule_id,
+            override.threshold,
+            override.disabled,
+            reason,
+            by,
+            at,
+            expires_at,
+        ),
+    )
+
+
+def remove_override(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    kind: Kind,
+    tutor_id: str,
+    rule_id: str,
+) -> bool:
+    """Let the rule count for the tutor again. False when there was no exception."""
+    removed = connection.execute(
+        warehouse.sql(
+            "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s"
+        ),
+        (tutor_id, kind, rule_id),
+    )
+    return removed.rowcount > 0
+
+
 def clear(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
     """Delete the generated rows of all kinds in one transaction; the number of rows found.
 
     Their events and the notes of the runs go too and are not counted; what people set
-    (overrides) stays.
+    (overrides, weights) and what scores wrote stays.
     """
     removed = 0
+    delete = warehouse.sql("delete from {ops}.")
     with connection.transaction():
         for kind, table in _TABLES.items():
             lock(connection, warehouse, kind)
-            delete = warehouse.sql("delete from {ops}.")
-            connection.execute(delete + sql.Identifier(table.events))
+            if table.events:
+                connection.execute(delete + sql.Identifier(table.events))
             removed += connection.execute(delete + sql.Identifier(table.name)).rowcount
-        connection.execute(warehouse.sql("delete from {ops}.reconcile_runs"))
+        for name in ("reconcile_runs", "session_days"):
+            connection.execute(delete + sql.Identifier(name))
     return removed
 
 
@@ -211,22 +358,33 @@ class _Store:
             """
             select
                 held.tutor_id, held.{rule_id}, held.{row_id}, held.occurrence, {severity},
-                (
-                    select max(event.event_no)
-                    from {ops}.{events} as event
-                    where event.tutor_id = held.tutor_id and event.{row_id} = held.{row_id}
-                )
+                {newest_event}
             from {ops}.{table} as held
             where held.resolved_at is null
                 and (%(scope)s::text[] is null or held.tutor_id = any(%(scope)s::text[]))
             order by held.tutor_id, held.{rule_id}
             """,
             {"scope": None if scope is None else list(scope)},
-        )
+            severity=sql.SQL("severity" if "severity" in self._table.columns else "null"),
+            newest_event=self._newest_event(),
+        ).fetchall()
         return [
-            Held(tutor, rule, row_id, occurrence, Severity(severity) if severity else None, events)
+            Held(tutor, rule, row_id, occurrence, _SEVERITIES.get(severity), events)
             for tutor, rule, row_id, occurrence, severity, events in rows
         ]
+
+    def _newest_event(self) -> sql.Composable:
+        """The number of the newest event of a row `held`; 0 where the kind keeps none."""
+        if self._table.events is None:
+            return sql.SQL("0")
+        return self._sql(
+            """(
+                select max(event.event_no)
+                from {ops}.{events} as event
+                where event.tutor_id = held.tutor_id and event.{row_id} = held.{row_id}
+            )""",
+            events=sql.Identifier(self._table.events),
+        )
 
     def past(self, pairs: Iterable[Pair]) -> dict[Pair, Past]:
         """The newest row, which is a closed one, of each of these pairs that ever had one."""
@@ -234,74 +392,120 @@ class _Store:
         rows = self._execute(
             """
             select distinct on (earlier.tutor_id, earlier.{rule_id})
-                earlier.tutor_id, earlier.{rule_id}, earlier.occurrence, earlier.resolution,
-                earlier.known_session_ids
+                earlier.tutor_id, earlier.{rule_id}, earlier.{row_id}, earlier.occurrence,
+                earlier.resolution, {known}
             from {ops}.{table} as earlier
             inner join unnest(%s::text[], %s::text[]) as pair (tutor_id, rule_id)
                 on earlier.tutor_id = pair.tutor_id and earlier.{rule_id} = pair.rule_id
             order by earlier.tutor_id, earlier.{rule_id}, earlier.occurrence desc
             """,
             (list(tutors), list(rules)),
+            known=sql.SQL("known_session_ids" if self._table.events else "'{}'::text[]"),
         )
+        is_one_for_ever = len(self._table.moments) > 1
         return {
-            (tutor_id, rule_id): Past(occurrence, resolution in BY_HAND, frozenset(sessions))
-            for tutor_id, rule_id, occurrence, resolution, sessions in rows
+            (tutor_id, rule_id): Past(
+                occurrence,
+                resolution in BY_HAND,
+                frozenset(sessions),
+                row_id if is_one_for_ever else None,
+            )
+            for tutor_id, rule_id, row_id, occurrence, resolution, sessions in rows
         }
 
     def write(self, changes: Iterable[Change]) -> None:
         """Insert the opened rows and refresh the others that go on; equal rows stay untouched."""
-        columns = self._table.columns
-        rows = [
-            {
-                "tutor_id": change.tutor_id,
-                "row_id": change.row_id,
-                "rule_id": change.rule_id,
-                "occurrence": change.occurrence,
-                "rule_version": change.finding.rule_version,
-                **{name: value(change.finding) for name, (_, value) in columns.items()},
-            }
-            for change in changes
-            if change.finding is not None
-        ]
-        names = [sql.Identifier(name) for name in columns]
-        refreshed = [*names, *map(sql.Identifier, ("rule_profile", "rule_version"))]
-        refreshed.append(sql.Identifier("last_confirmed_at"))
+        table = self._table
+        found = [(change, change.finding) for change in changes if change.finding is not None]
+        if not found:
+            return
+        names = [*table.columns, "rule_version", "rule_profile", "last_confirmed_at"]
+        parts = {
+            "own": _list("{}", table.columns),
+            "names": _list("{}", names),
+            "moments": _list("{}", table.moments),
+            "typed": sql.SQL(", ").join(
+                sql.Identifier(name) + sql.SQL(" " + pg_type)
+                for name, (pg_type, _) in table.columns.items()
+            ),
+            "as_of_each": sql.SQL(", ").join([sql.SQL("%(as_of)s")] * len(table.moments)),
+            "updates": _list("{0} = excluded.{0}", names),
+            "stored": _list("held.{}", names),
+            "refreshed": _list("excluded.{}", names),
+        }
+        self._execute(
+            """
+            create temporary table incoming (
+                tutor_id text, row_id text, rule_id text, occurrence integer, rule_version text,
+                {typed}
+            )
+            """,
+            **parts,
+        )
+        copying = self._sql(
+            "copy incoming (tutor_id, row_id, rule_id, occurrence, rule_version, {own}) from stdin",
+            **parts,
+        )
+        values = [(value, _AS_TEXT[pg_type]) for pg_type, value in table.columns.values()]
+        with self._cursor.copy(copying) as copy:
+            for change, finding in found:
+                copy.write_row(
+                    (
+                        change.tutor_id,
+                        change.row_id,
+                        change.rule_id,
+                        str(change.occurrence),
+                        finding.rule_version,
+                        *[as_text(value(finding)) for value, as_text in values],
+                    )
+                )
         self._execute(
             """
             insert into {ops}.{table} as held (
-                tutor_id, {row_id}, {rule_id}, occurrence, {names},
-                rule_profile, rule_version, {opened}, last_confirmed_at
+                tutor_id, {row_id}, {rule_id}, occurrence, {names}, {moments}
             )
             select
-                tutor_id, row_id, rule_id, occurrence, {names},
-                %(profile)s, rule_version, %(as_of)s, %(as_of)s
-            from jsonb_to_recordset(%(rows)s) as new (
-                tutor_id text, row_id text, rule_id text, occurrence integer,
-                rule_version text, {typed}
-            )
+                tutor_id, row_id, rule_id, occurrence, {own}, rule_version,
+                %(profile)s, %(as_of)s, {as_of_each}
+            from incoming
             on conflict (tutor_id, {row_id}) do update set {updates}
-            where ({stored}) is distinct from ({excluded})
+            where ({stored}) is distinct from ({refreshed})
+            """,
+            {"profile": self._evaluation.profile, "as_of": self._evaluation.as_of},
+            **parts,
+        )
+        self._execute("drop table incoming")
+
+    def reopen(self, changes: Iterable[Change]) -> None:
+        """Open closed rows again; `write` refreshes what they say."""
+        again = [change for change in changes if change.step is Step.REOPENED]
+        if not again:
+            return
+        self._execute(
+            """
+            update {ops}.{table} as held
+            set
+                resolved_at = null, resolved_by = null, resolution = null,
+                occurrence = again.occurrence, {reopened} = %(as_of)s,
+                last_confirmed_at = %(as_of)s
+            from unnest(%(tutors)s::text[], %(rows)s::text[], %(occurrences)s::integer[])
+                as again (tutor_id, row_id, occurrence)
+            where held.tutor_id = again.tutor_id and held.{row_id} = again.row_id
             """,
             {
-                "profile": self._evaluation.profile,
                 "as_of": self._evaluation.as_of,
-                "rows": Jsonb(rows),
+                "tutors": [change.tutor_id for change in again],
+                "rows": [change.row_id for change in again],
+                "occurrences": [change.occurrence for change in again],
             },
-            names=sql.SQL(", ").join(names),
-            typed=sql.SQL(", ").join(
-                sql.Identifier(name) + sql.SQL(" " + pg_type)
-                for name, (pg_type, _) in columns.items()
-            ),
-            updates=sql.SQL(", ").join(
-                sql.SQL("{0} = excluded.{0}").format(name) for name in refreshed
-            ),
-            stored=sql.SQL(", ").join(sql.SQL("held.{}").format(name) for name in refreshed),
-            excluded=sql.SQL(", ").join(sql.SQL("excluded.{}").format(name) for name in refreshed),
+            reopened=sql.Identifier(self._table.moments[-1]),
         )
 
     def resolve(self, changes: Iterable[Change]) -> None:
         """Close the resolved rows."""
         closed = [change for change in changes if change.resolution is not None]
+        if not closed:
+            return
         self._execute(
             """
             update {ops}.{table} as held
@@ -320,7 +524,7 @@ class _Store:
         )
 
     def append_events(self, changes: Iterable[Change]) -> None:
-        """Add to the history of each row what happened to it."""
+        """Add to the history of each row what happened to it, where the kind keeps one."""
         events = [
             {
                 "tutor_id": change.tutor_id,
@@ -332,6 +536,8 @@ class _Store:
             for change in changes
             if change.event_no is not None
         ]
+        if not events or self._table.events is None:
+            return
         self._execute(
             """
             insert into {ops}.{events}
@@ -342,34 +548,33 @@ class _Store:
             )
             """,
             (self._evaluation.as_of, ACTOR, self._run_id, Jsonb(events)),
+            events=sql.Identifier(self._table.events),
         )
 
-    def remember_sessions(self, held: Iterable[Held], changes: Iterable[Change]) -> None:
-        """Note on the open rows of the run's tutors which sessions have been processed by now.
-
-        This is what a resolution by hand is measured against later: evidence that is not among
-        them was first processed after it. A row closed by hand in between keeps the older note.
-        """
-        tutors = {row.tutor_id for row in held}
-        tutors |= {change.tutor_id for change in changes if change.step is Step.OPENED}
+    def count_sessions(self) -> None:
+        """Note how many sessions were completed on each day, for those who read the events."""
+        if self._table.events is None:
+            return
         as_of = self._evaluation.as_of
+        since = (as_of - _COUNTED_AGAIN).date()
+        # Counted in a statement of its own: one that writes may not use a second core.
+        days = self._execute(
+            """
+            select session_on, count(*)
+            from {marts}.fct_sessions
+            where session_on >= %s and status = 'completed' and scheduled_start <= %s
+            group by session_on
+            """,
+            (since, as_of),
+        ).fetchall()
+        self._execute("delete from {ops}.session_days where session_on >= %s", (since,))
         self._execute(
             """
-            update {ops}.{table} as held
-            set known_session_ids = processed.session_ids
-            from (
-                select tutor_id, array_agg(session_id order by session_id) as session_ids
-                from {marts}.fct_sessions
-                where tutor_id = any(%(tutors)s::text[])
-                    and scheduled_start between %(since)s and %(as_of)s
-                    and status not in ('scheduled', 'in_progress')
-                group by tutor_id
-            ) as processed
-            where held.tutor_id = processed.tutor_id
-                and held.resolved_at is null
-                and held.known_session_ids is distinct from processed.session_ids
+            insert into {ops}.session_days (session_on, completed)
+            select day, completed
+            from unnest(%s::date[], %s::integer[]) as counted (day, completed)
             """,
-            {"tutors": sorted(tutors), "since": as_of - _REMEMBERED, "as_of": as_of},
+            ([day for day, _ in days], [completed for _, completed in days]),
         )
 
     def record(self, applied: Applied) -> None:
@@ -396,22 +601,49 @@ class _Store:
         )
 
     def _execute(
-        self, text: str, parameters: Any, **parts: sql.Composable
+        self, text: str, parameters: Any = None, **parts: sql.Composable
     ) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run a statement with the names of the schemas and of this kind's table filled in."""
+        return self._cursor.execute(self._sql(text, **parts), parameters)
+
+    def _sql(self, text: str, **parts: sql.Composable) -> sql.Composed:
         table = self._table
-        has_severity = "severity" in table.columns
-        statement = sql.SQL(text).format(
+        return sql.SQL(text).format(
             **self._schemas.identifiers(),
             table=sql.Identifier(table.name),
-            events=sql.Identifier(table.events),
             row_id=sql.Identifier(table.row_id),
             rule_id=sql.Identifier(table.rule_id),
-            opened=sql.Identifier(table.opened),
-            severity=sql.Identifier("severity") if has_severity else sql.NULL,
             **parts,
         )
-        return self._cursor.execute(statement, parameters)
+
+
+def _list(template: str, names: Iterable[str]) -> sql.Composed:
+    """The names, each in the template, with commas between."""
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)
+
+
+def _reconciled(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    store: _Store,
+    evaluation: Evaluation,
+    active_tutors: Collection[str],
+    scope: Collection[str] | None,
+) -> Reconciled:
+    """What the evaluation makes of the stored rows, or the reason to refuse it."""
+    if evaluation.as_of.tzinfo is None:
+        raise ValueError("as_of needs a time zone")
+    _refuse_older(last_applied(connection, warehouse, evaluation.kind), evaluation)
+    held = store.held(scope)
+    if held and not active_tutors:
+        raise RefusedError(
+            f"no tutor is active, yet {len(held)} {evaluation.kind}s are open: the tutors did"
+            " not load. Nothing was changed. Repair the load and run again; `tutor-pipeline"
+            " check-source` says what is missing."
+        )
+    open_pairs = {(row.tutor_id, row.rule_id) for row in held}
+    found = {(each.tutor_id, each.rule_id) for each in evaluation.findings}
+    return reconcile(evaluation, held, store.past(found - open_pairs), active_tutors)
 
 
 def _refuse_older(newest: datetime | None, evaluation: Evaluation) -> None:
@@ -431,6 +663,8 @@ def _details(change: Change) -> dict[str, object]:
         details["severity"] = change.finding.severity
     if change.was:
         details["was"] = change.was
+    if change.step is Step.OPENED:
+        details["session_id"] = _newest_session(change.finding)
     return details
 
 
@@ -439,7 +673,7 @@ def _applied(evaluation: Evaluation, changes: tuple[Change, ...], suppressed: in
     return Applied(
         kind=evaluation.kind,
         evaluated=evaluation.evaluated_pairs,
-        opened=count[Step.OPENED],
+        opened=count[Step.OPENED] + count[Step.REOPENED],
         confirmed=count[Step.CONFIRMED] + count[Step.EASED],
         escalated=count[Step.ESCALATED],
         resolved=count[Step.RESOLVED],

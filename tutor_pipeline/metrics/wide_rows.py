@@ -1,16 +1,55 @@
-"""The wide rows that rules read: `marts.tutor_aggregates`, of one refresh or of everybody."""
+"""The rows that rules read: the metrics of each tutor, and what is known beside them.
+
+Belongs here: the inputs that rules may name and how a row is put together from them, in SQL.
+Does not belong here: how a metric or a score is computed, what a rule makes of it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
 from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.metrics.catalogue import Column, metric_columns
 from tutor_pipeline.warehouse.connection import Warehouse
+
+MAIN = "tutor_aggregates"
+OPEN_ALERTS = "open_alerts"
+"""`open_alerts.<alert>`: whether that alert is open. The catalogue itself knows which there are."""
+
+# What rules may read beside the metrics: a relation, its table in `ops` and its columns.
+_SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
+    "tutor_risk": (
+        "current_tutor_risk",
+        {
+            "level": Column("text", "Level of the champion score: Low, Medium or High.", None),
+            "score": Column("double precision", "The champion score, 0-1.", None),
+            "scorer": Column("text", "Which scorer is the champion.", None),
+            "reasons": Column("text", "The reasons of the score, in words.", None),
+        },
+    ),
+    "student_risk": (
+        "tutor_student_churn",
+        {
+            "students_at_high_risk": Column(
+                "integer", "Students of the tutor at High churn risk.", "students"
+            ),
+            "students": Column("integer", "Students of the tutor with a churn score.", None),
+        },
+    ),
+}
+_EXPRESSIONS = {
+    "tutor_risk.reasons": """(
+        select string_agg(reason.value ->> 'label', '; ' order by reason.ordinality)
+        from jsonb_array_elements(tutor_risk.reasons) with ordinality as reason
+    )"""
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +62,32 @@ class WideRows:
     scope: tuple[str, ...] | None
 
 
-def read(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str) -> WideRows:
-    """The rows that the refresh `run_id` made; all rows where it made none (alerts alone).
+def rule_inputs() -> dict[str, Mapping[str, Column]]:
+    """{relation: {column: Column}} of all that rules may name, but for `open_alerts`."""
+    scores = {relation: columns for relation, (_, columns) in _SCORES.items()}
+    return {MAIN: metric_columns()[MAIN], **scores}
 
-    The moment comes from the rows themselves, so alerts are as of what they were made from,
-    whatever happened between the two steps. Raises TutorPipelineError: never built, no tutor.
+
+def read(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    run_id: str,
+    columns: Sequence[str],
+) -> WideRows:
+    """The rows of the tutors that the refresh `run_id` covered; all where there was none.
+
+    `columns` are named as rules name them: `metric` or `relation.column`. The moment comes from
+    the rows themselves, so findings are as of what they were made from, whatever happened between
+    the two steps. Raises TutorPipelineError: never built, built by an older version, no tutor.
     """
+    marts = warehouse.schemas.marts
     with connection.cursor(row_factory=tuple_row) as cursor:
         built = cursor.execute(
-            "select to_regclass(%s) is not null",
-            (f'"{warehouse.schemas.marts}"."tutor_aggregates"',),
+            "select to_regclass(%s) is not null", (f'"{marts}"."{MAIN}"',)
         ).fetchone()
         if built != (True,):
             raise TutorPipelineError(
-                f"{warehouse.schemas.marts}.tutor_aggregates is not built yet.\n"
+                f"{marts}.{MAIN} is not built yet.\n"
                 "Run the whole refresh first: tutor-pipeline enrich"
             )
         header = cursor.execute(
@@ -55,21 +106,72 @@ def read(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str)
         active = cursor.execute(
             warehouse.sql("select tutor_id from {marts}.dim_tutors where is_active")
         ).fetchall()
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            warehouse.sql(
-                "select * from {marts}.tutor_aggregates"
-                " where %(scope)s::text[] is null or tutor_id = any(%(scope)s::text[])"
-                " order by tutor_id"
-            ),
-            {"scope": None if scope is None else list(scope)},
-        ).fetchall()
+    try:
+        rows = _rows(connection, warehouse, columns, scope)
+    except psycopg.errors.UndefinedColumn as error:
+        raise TutorPipelineError(
+            f"{marts}.{MAIN} was built by an older version: {error.diag.message_primary}.\n"
+            "Run the whole refresh first: tutor-pipeline enrich"
+        ) from error
     moments = [row["as_of"] for row in rows]
     if not moments:
         if header is None:
             raise TutorPipelineError(
-                f"{warehouse.schemas.marts}.tutor_aggregates has no row: the platform has no"
+                f"{marts}.{MAIN} has no row: the platform has no"
                 " active tutor.\nSee what was found with: tutor-pipeline check-source"
             )
         moments = [header[1]]
     return WideRows(rows, max(moments), frozenset(tutor for (tutor,) in active), scope)
+
+
+def _rows(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    columns: Sequence[str],
+    scope: Sequence[str] | None,
+) -> list[dict[str, Any]]:
+    """Only what the rules read: of 160 columns they name some thirty."""
+    names = dict.fromkeys(("tutor_id", "as_of", *columns))
+    relations = {name.partition(".")[0] for name in names if "." in name}
+    select = sql.SQL(", ").join(
+        sql.SQL("{} as {}").format(_expression(name), sql.Identifier(name)) for name in names
+    )
+    query = [sql.SQL("select "), select, warehouse.sql(" from {marts}.tutor_aggregates")]
+    for relation, (table, _) in _SCORES.items():
+        if relation in relations:
+            joined = sql.Identifier(warehouse.schemas.ops, table)
+            query.append(_join(joined, relation))
+    if OPEN_ALERTS in relations:
+        open_alerts = """(
+            select tutor_id, array_agg(alert_type) as types
+            from {ops}.alerts
+            where resolved_at is null
+            group by tutor_id
+        )"""
+        query.append(_join(warehouse.sql(open_alerts), OPEN_ALERTS))
+    query.append(
+        sql.SQL(
+            " where %(scope)s::text[] is null or tutor_aggregates.tutor_id = any(%(scope)s::text[])"
+            " order by tutor_aggregates.tutor_id"
+        )
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            sql.Composed(query), {"scope": None if scope is None else list(scope)}
+        ).fetchall()
+
+
+def _join(table: sql.Composable, relation: str) -> sql.Composed:
+    return sql.SQL(
+        " left join {table} as {name} on tutor_aggregates.tutor_id = {name}.tutor_id"
+    ).format(table=table, name=sql.Identifier(relation))
+
+
+def _expression(name: str) -> sql.Composable:
+    """The SQL behind a name that rules use."""
+    if name in _EXPRESSIONS:
+        return sql.SQL(_EXPRESSIONS[name])
+    relation, _, column = name.rpartition(".")
+    if relation == OPEN_ALERTS:
+        return sql.SQL("coalesce({} = any(open_alerts.types), false)").format(column)
+    return sql.Identifier(relation or MAIN, column)

@@ -33,8 +33,8 @@ def exists(connection: Connection, schema: str, table: str) -> bool:
     return _value(connection, "select to_regclass(%s) is not null", (name,)) is True
 
 
-def attention(connection: Connection, warehouse: Warehouse) -> list[Row]:
-    """Tutors in need of attention, most urgent first, with name and all open alerts."""
+def attention(connection: Connection, warehouse: Warehouse, limit: int) -> list[Row]:
+    """The first tutors in need of attention, most urgent first, with name and all open alerts."""
     if not exists(connection, warehouse.schemas.marts, "tutor_aggregates"):
         return []
     return _rows(
@@ -62,14 +62,29 @@ def attention(connection: Connection, warehouse: Warehouse) -> list[Row]:
                         and alerts.resolved_at is null
                         and (alerts.snoozed_until is null or alerts.snoozed_until <= now())
                 ) as alerts
-            from {ops}.tutors_needing_attention as needing
+            from (
+                select * from {ops}.tutors_needing_attention order by attention_rank limit %s
+            ) as needing
             left join {marts}.dim_tutors as tutors on needing.tutor_id = tutors.tutor_id
             left join {marts}.tutor_aggregates as aggregates
                 on needing.tutor_id = aggregates.tutor_id
             order by needing.attention_rank
             """
         ),
+        (limit,),
     )
+
+
+def tutors_in_need(connection: Connection, warehouse: Warehouse) -> int:
+    """How many tutors need attention."""
+    found: int = _value(
+        connection,
+        warehouse.sql(
+            "select count(distinct tutor_id) from {ops}.alerts where resolved_at is null"
+            " and (snoozed_until is null or snoozed_until <= now())"
+        ),
+    )
+    return found
 
 
 def alerts(
@@ -112,19 +127,12 @@ def alert(connection: Connection, warehouse: Warehouse, alert_id: str) -> Row:
 
     Raises UsageError: none or several begin like that.
     """
-    found = _rows(
+    (full_id,) = alert_ids(connection, warehouse, [alert_id])
+    (row,) = _rows(
         connection,
-        warehouse.sql(
-            f"select {_ALERT_COLUMNS} from {{ops}}.alerts where starts_with(alert_id, %s) limit 2"
-        ),
-        (alert_id,),
+        warehouse.sql(f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = %s"),
+        (full_id,),
     )
-    if len(found) != 1:
-        raise UsageError(
-            f"{'no' if not found else 'more than one'} alert has an id that begins with"
-            f" {alert_id!r}.\nSee the ids with: tutor-pipeline alerts list --all"
-        )
-    row = found[0]
     row["events"] = _rows(
         connection,
         warehouse.sql(
@@ -136,8 +144,162 @@ def alert(connection: Connection, warehouse: Warehouse, alert_id: str) -> Row:
     return row
 
 
+def alert_ids(connection: Connection, warehouse: Warehouse, beginnings: Sequence[str]) -> list[str]:
+    """The alerts whose ids begin like that, one for each, in that order and none twice.
+
+    Raises UsageError naming each beginning that none or several alerts have.
+    """
+    found = _rows(
+        connection,
+        warehouse.sql(
+            """
+            select beginning, min(alert_id) as alert_id, count(alert_id) as alerts
+            from unnest(%s::text[]) with ordinality as wanted (beginning, position)
+            left join {ops}.alerts as alerts on starts_with(alerts.alert_id, wanted.beginning)
+            group by position, beginning
+            order by position
+            """
+        ),
+        (list(beginnings),),
+    )
+    wrong = [
+        f"{'no' if not row['alerts'] else 'more than one'} alert has an id that begins with"
+        f" {row['beginning']!r}."
+        for row in found
+        if row["alerts"] != 1
+    ]
+    if wrong:
+        raise UsageError("\n".join([*wrong, "See the ids with: tutor-pipeline alerts list --all"]))
+    return list(dict.fromkeys(row["alert_id"] for row in found))
+
+
+def alert_ids_of(
+    connection: Connection,
+    warehouse: Warehouse,
+    *,
+    tutor: str | None,
+    alert_type: str | None,
+    resolved_by_hand: bool = False,
+) -> list[str]:
+    """The open alerts of a tutor, of a type, or of both; or the newest that a person resolved
+    where none of that tutor and type is open.
+
+    Raises UsageError where there never was an alert of that tutor or type.
+    """
+    rows = _rows(
+        connection,
+        warehouse.sql(
+            """
+            select distinct on (tutor_id, alert_type)
+                alert_id, resolved_at is null as is_open, resolved_by is distinct from 'pipeline'
+                    and resolved_at is not null as is_by_hand
+            from {ops}.alerts
+            where
+                (%(tutor)s::text is null or tutor_id = %(tutor)s)
+                and (%(alert_type)s::text is null or alert_type = %(alert_type)s)
+            order by tutor_id, alert_type, resolved_at is null desc, occurrence desc
+            """
+        ),
+        {"tutor": tutor, "alert_type": alert_type},
+    )
+    if not rows:
+        of = " and ".join(
+            text
+            for text in (tutor and f"tutor {tutor}", alert_type and f"type {alert_type}")
+            if text
+        )
+        raise UsageError(
+            f"there never was an alert of {of}.\n"
+            "See what there is with: tutor-pipeline alerts list --all"
+        )
+    wanted = "is_by_hand" if resolved_by_hand else "is_open"
+    return [row["alert_id"] for row in rows if row[wanted]]
+
+
+def activity(
+    connection: Connection, warehouse: Warehouse, since: date, *, by_day: bool
+) -> list[Row]:
+    """What became of alerts since a day (`ops.alert_activity`), per type, or per day and type.
+
+    Means over several days are of all that were acknowledged or resolved in them.
+    """
+    if by_day:
+        return _rows(
+            connection,
+            warehouse.sql(
+                "select * from {ops}.alert_activity where day >= %s order by day desc, alert_type"
+            ),
+            (since,),
+        )
+    return _rows(
+        connection,
+        warehouse.sql(
+            """
+            with days as (
+                select
+                    *,
+                    resolved_by_hand + resolved_auto as resolved
+                from {ops}.alert_activity
+                where day >= %(since)s
+            )
+            select
+                alert_type,
+                sum(opened)::integer as opened,
+                sum(reopened)::integer as reopened,
+                sum(escalated)::integer as escalated,
+                sum(acknowledged)::integer as acknowledged,
+                sum(snoozed)::integer as snoozed,
+                sum(resolved_by_hand)::integer as resolved_by_hand,
+                sum(resolved_auto)::integer as resolved_auto,
+                sum(resolved_retired)::integer as resolved_retired,
+                sum(mean_hours_to_acknowledge * acknowledged)
+                / nullif(sum(acknowledged), 0) as mean_hours_to_acknowledge,
+                sum(mean_hours_to_resolve * resolved)
+                / nullif(sum(resolved), 0) as mean_hours_to_resolve,
+                sum(not_actionable)::double precision
+                / nullif(sum(resolved_by_hand), 0) as not_actionable_share,
+                sum(coached)::double precision
+                / nullif(sum(resolved_by_hand), 0) as coached_share,
+                sum(sessions_that_opened)::double precision / nullif((
+                    select sum(completed) from {ops}.session_days where session_on >= %(since)s
+                ), 0) as opened_session_share
+            from days
+            group by alert_type
+            order by opened desc, alert_type
+            """
+        ),
+        {"since": since},
+    )
+
+
+def open_alert_types(connection: Connection, warehouse: Warehouse) -> dict[str, set[str]]:
+    """Which alerts each tutor has open."""
+    rows = _rows(
+        connection,
+        warehouse.sql(
+            "select tutor_id, array_agg(alert_type) as types from {ops}.alerts"
+            " where resolved_at is null group by tutor_id"
+        ),
+    )
+    return {row["tutor_id"]: set(row["types"]) for row in rows}
+
+
+def alerts_by_id(
+    connection: Connection, warehouse: Warehouse, ids: Sequence[str]
+) -> dict[str, Row]:
+    """Alerts by their whole ids."""
+    found = _rows(
+        connection,
+        warehouse.sql(f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = any(%s)"),
+        (list(ids),),
+    )
+    return {row["alert_id"]: row for row in found}
+
+
 def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
-    """One tutor's profile, metrics and alerts. Raises UsageError naming similar ids."""
+    """One tutor's profile, metrics, alerts, insights and badges. Raises UsageError naming similar
+    ids.
+    """
     if not exists(connection, warehouse.schemas.marts, "dim_tutors"):
         raise TutorPipelineError("no tutor is known yet. Run: tutor-pipeline enrich")
     profile = _rows(
@@ -162,6 +324,22 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
         "profile": profile[0],
         "metrics": metrics[0] if metrics else None,
         "alerts": alerts(connection, warehouse, tutor=tutor_id, include_resolved=True),
+        "insights": _rows(
+            connection,
+            warehouse.sql(
+                "select * from {ops}.tutor_insights where tutor_id = %s and is_active"
+                " order by insight_type desc, category"
+            ),
+            (tutor_id,),
+        ),
+        "achievements": _rows(
+            connection,
+            warehouse.sql(
+                "select * from {ops}.achievements where tutor_id = %s"
+                " order by is_active desc, earned_date, achievement_type"
+            ),
+            (tutor_id,),
+        ),
     }
 
 
@@ -203,10 +381,10 @@ def tutors_to_refresh(
     ]
 
 
-def open_alerts_by_tutor(
+def findings_by_tutor(
     connection: Connection, warehouse: Warehouse, tutors: Sequence[str]
 ) -> list[Row]:
-    """Per tutor: name and how many open alerts, critical ones and warnings."""
+    """Per tutor: name, open alerts (critical ones and warnings too), insights and badges."""
     return _rows(
         connection,
         warehouse.sql(
@@ -214,19 +392,71 @@ def open_alerts_by_tutor(
             select
                 tutors.tutor_id,
                 tutors.name,
-                count(alerts.alert_id) as alerts,
-                count(*) filter (where alerts.severity = 'critical') as critical,
-                count(*) filter (where alerts.severity = 'warning') as warning
+                open_alerts.*,
+                (
+                    select count(*) from {ops}.tutor_insights as insights
+                    where insights.tutor_id = tutors.tutor_id and insights.is_active
+                ) as insights,
+                (
+                    select count(*) from {ops}.achievements as achievements
+                    where achievements.tutor_id = tutors.tutor_id and achievements.is_active
+                ) as achievements
             from {marts}.dim_tutors as tutors
-            left join {ops}.alerts as alerts
-                on tutors.tutor_id = alerts.tutor_id and alerts.resolved_at is null
+            cross join lateral (
+                select
+                    count(*) as alerts,
+                    count(*) filter (where alerts.severity = 'critical') as critical,
+                    count(*) filter (where alerts.severity = 'warning') as warning
+                from {ops}.alerts as alerts
+                where alerts.tutor_id = tutors.tutor_id and alerts.resolved_at is null
+            ) as open_alerts
             where tutors.tutor_id = any(%s::text[])
-            group by tutors.tutor_id, tutors.name
             order by tutors.tutor_id
             """
         ),
         (list(tutors),),
     )
+
+
+def open_findings(connection: Connection, warehouse: Warehouse, table: str) -> Row:
+    """How many rows of a table of findings are open, and of how many tutors."""
+    (row,) = _rows(
+        connection,
+        warehouse.sql(
+            "select count(*) as open, count(distinct tutor_id) as tutors_with_one from {ops}."
+        )
+        + sql.SQL("{} where resolved_at is null").format(sql.Identifier(table)),
+    )
+    return row
+
+
+def skipped_tutors(
+    connection: Connection, warehouse: Warehouse, kind: str, run_id: str
+) -> tuple[int, dict[str, str]]:
+    """How many tutors a run evaluated for one kind, and whom it left out and why; of the newest
+    run where that one evaluated nobody.
+    """
+    rows = _rows(
+        connection,
+        warehouse.sql(
+            "select tutors, skipped from {ops}.reconcile_runs where kind = %s"
+            " order by run_id = %s desc, applied_at desc limit 1"
+        ),
+        (kind, run_id),
+    )
+    return (rows[0]["tutors"], rows[0]["skipped"]) if rows else (0, {})
+
+
+def monthly_load(connection: Connection, warehouse: Warehouse) -> float | None:
+    """Median sessions of 30 days of the tutors that had one; None where nobody had."""
+    found: float | None = _value(
+        connection,
+        warehouse.sql(
+            "select percentile_cont(0.5) within group (order by sessions_30d)"
+            " from {marts}.tutor_aggregates where sessions_30d > 0"
+        ),
+    )
+    return found
 
 
 def newest_session_age_days(connection: Connection, warehouse: Warehouse) -> int | None:

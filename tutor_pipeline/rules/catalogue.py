@@ -1,16 +1,16 @@
 """The catalogue of rules: parsed from YAML and checked against the declared inputs.
 
-Belongs here: what a profile may say, and the errors that tell its author file and line.
-Does not belong here: the rules themselves (`catalogue/*.yml`), their evaluation.
+Belongs here: what a rule may say, and the errors that tell its author file and line.
+Does not belong here: the rules themselves (`catalogue/*.yml`), how files extend each other
+(`profiles`), their evaluation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,19 @@ from typing import Any
 import yaml
 
 from tutor_pipeline.domain import Kind, Severity
-from tutor_pipeline.errors import TutorPipelineError, UsageError
-from tutor_pipeline.rules import template
-from tutor_pipeline.rules.inputs import TUTOR_ID, Column, Inputs, Scale, nearest
-
-SHIPPED = Path(__file__).parent / "catalogue"
+from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.rules import nodes, profiles, template
+from tutor_pipeline.rules.inputs import (
+    NUMERIC,
+    OPEN_ALERTS,
+    TUTOR_ID,
+    Column,
+    Inputs,
+    Scale,
+    nearest,
+    open_alerts,
+)
+from tutor_pipeline.rules.nodes import NodeError
 
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
@@ -35,15 +43,39 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What the rules of one kind look like in a profile."""
+    """What the rules of one kind look like in a profile.
+
+    `choices` are keys with one word of a list, and the sentences that each word asks for beside
+    `texts`.
+    """
 
     section: str
     texts: tuple[str, ...]
-    has_severity: bool
+    choices: Mapping[str, Mapping[str, tuple[str, ...]]]
+    has_metric_value: bool = False
+
+    @property
+    def chosen_texts(self) -> tuple[str, ...]:
+        """The sentences that some word asks for."""
+        return tuple(
+            name for words in self.choices.values() for each in words.values() for name in each
+        )
 
 
+_SEVERITY = "severity"
 _SHAPES = {
-    Kind.ALERT: _Shape("alerts", ("title", "description", "recommended_action"), True),
+    Kind.ALERT: _Shape(
+        "alerts",
+        ("title", "description", "recommended_action"),
+        {_SEVERITY: dict.fromkeys(Severity, ())},
+    ),
+    Kind.INSIGHT: _Shape(
+        "insights",
+        ("display_text",),
+        {"insight_type": {"strength": (), "growth_area": ("coaching_tip",)}},
+        has_metric_value=True,
+    ),
+    Kind.ACHIEVEMENT: _Shape("achievements", ("title", "description", "icon"), {}),
 }
 
 # What a threshold must be for a column of each scale, and the operators that make sense.
@@ -72,38 +104,48 @@ class Rule:
     """All conditions of `when` hold: a finding. The first condition is the principal one.
 
     The principal condition is what a tutor's override changes and what `excess` measures.
-    `version` is a hash of the rule's content.
+    `requires` maps counts to the minimum under which the rule is not evaluated. `metric_value`
+    is the metric whose value an insight shows; None where that is no number. `source` is the
+    `file:line` that named the rule last; `version` a hash of the rule's content.
     """
 
     id: str
     kind: Kind
     severity: Severity | None
     when: tuple[Condition, ...]
+    requires: Mapping[str, int]
     texts: Mapping[str, template.Template]
     evidence: str | None
+    metric_value: str | None
+    is_enabled: bool
+    source: str
     version: str
 
     @property
     def columns(self) -> frozenset[str]:
         """The columns of a row that the rule reads."""
-        of_conditions = {c.metric for c in self.when} | {c.exposure for c in self.when}
-        of_texts = frozenset[str]().union(*(text.metrics for text in self.texts.values()))
-        return frozenset(
-            name for name in of_conditions | of_texts | {self.evidence} if name is not None
-        )
+        names = {*self.requires, self.evidence, self.metric_value}
+        for condition in self.when:
+            names |= {condition.metric, condition.exposure}
+        for text in self.texts.values():
+            names |= text.metrics
+        return frozenset(name for name in names if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The rules of one profile, in the order of its file."""
+    """The rules of one profile: those of the profile it extends first, in the files' order.
+
+    `auto_resolve` is about alerts: whether one is closed when its rule no longer holds.
+    """
 
     profile: str
     auto_resolve: bool
     rules: tuple[Rule, ...]
 
     def of(self, kind: Kind) -> tuple[Rule, ...]:
-        """The rules of one kind."""
-        return tuple(rule for rule in self.rules if rule.kind is kind)
+        """The rules of one kind that are in force."""
+        return tuple(rule for rule in self.rules if rule.kind is kind and rule.is_enabled)
 
     def columns(self, kind: Kind) -> tuple[str, ...]:
         """The columns that a row needs for the rules of one kind, `tutor_id` first."""
@@ -115,206 +157,187 @@ def load_catalogue(profile: str | Path, inputs: Mapping[str, Mapping[str, Column
     """Parse and check a shipped profile (by name) or a user's own file (by path).
 
     `inputs` are the relations that rules may name: relation -> column -> type and exposure, each
-    with one row per tutor. Raises UsageError when there is no such profile, TutorPipelineError
+    with one row per tutor. To them comes `open_alerts`, with a flag per alert of the profile, for
+    insights and achievements. Raises UsageError when there is no such profile, TutorPipelineError
     with file, line and all that is wrong when its content is.
     """
-    path = _find(profile)
-    return _Parser(path, Inputs(inputs)).parse()
+    path = profiles.find(profile)
+    wrong: list[NodeError] = []
+    auto_resolve, rules = True, []
+    try:
+        sections = [shape.section for shape in _SHAPES.values()]
+        files = profiles.read(path, sections, wrong.append)
+        if files.auto_resolve is not None:
+            auto_resolve = nodes.scalar(files.auto_resolve, (bool,), "true or false")
+        alerts = open_alerts(files.sections[_SHAPES[Kind.ALERT].section])
+        every_input = Inputs({**inputs, OPEN_ALERTS: alerts})
+        for kind, shape in _SHAPES.items():
+            parser = _RuleParser(kind, every_input)
+            for rule_id, draft in files.sections[shape.section].items():
+                try:
+                    rules.append(parser.parse(rule_id, draft))
+                except NodeError as error:
+                    wrong.append(error)
+    except NodeError as error:
+        wrong.append(error)
+    if wrong:
+        raise TutorPipelineError("\n".join(["the rule catalogue is wrong:", *map(str, wrong)]))
+    return Catalogue(path.stem, auto_resolve, tuple(rules))
 
 
-def _find(profile: str | Path) -> Path:
-    shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.yml"))}
-    path = shipped.get(str(profile), Path(profile))
-    if not path.is_file():
-        names = ", ".join(shipped)
-        raise UsageError(
-            f"there is no rule profile {profile}{nearest(str(profile), shipped)}\n"
-            f"Name one that ships ({names}) or the path of your own YAML file."
-        )
-    return path
+class _RuleParser:
+    """Checks the drafts of one kind. Each raises NodeError at the first thing that is wrong."""
 
-
-class _EntryError(Exception):
-    """What is wrong with one node of the file."""
-
-    def __init__(self, node: yaml.Node, message: str) -> None:
-        super().__init__(message)
-        self.line = node.start_mark.line + 1
-
-
-class _Parser:
-    """Reads one file. Every rule is read, so that one error tells all that is wrong."""
-
-    def __init__(self, path: Path, inputs: Inputs) -> None:
-        self._path = path
+    def __init__(self, kind: Kind, inputs: Inputs) -> None:
+        self._kind = kind
+        self._shape = _SHAPES[kind]
         self._inputs = inputs
-        self._wrong: list[str] = []
 
-    def parse(self) -> Catalogue:
-        auto_resolve, rules = True, []
-        try:
-            root = self._compose()
-            sections = {shape.section: kind for kind, shape in _SHAPES.items()}
-            entries = _mapping(root, optional=("auto_resolve", *sections))
-            if node := entries.pop("auto_resolve", None):
-                auto_resolve = _scalar(node, (bool,), "true or false")
-            for section, node in entries.items():
-                rules += list(self._rules(node, sections[section]))
-        except _EntryError as error:
-            self._note(error)
-        if self._wrong:
-            raise TutorPipelineError("\n".join(["the rule catalogue is wrong:", *self._wrong]))
-        return Catalogue(self._path.stem, auto_resolve, tuple(rules))
-
-    def _note(self, error: _EntryError) -> None:
-        self._wrong.append(f"{self._path}:{error.line}: {error}")
-
-    def _compose(self) -> yaml.Node:
-        try:
-            root = yaml.compose(self._path.read_text("utf-8"), yaml.SafeLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise TutorPipelineError(f"{self._path} is not YAML: {error}") from error
-        if root is None:
-            raise TutorPipelineError(f"{self._path} is empty: it needs at least one rule")
-        return root
-
-    def _rules(self, node: yaml.Node, kind: Kind) -> Iterator[Rule]:
-        known: set[str] = set()
-        for key, body in _pairs(node):
-            try:
-                rule_id = _scalar(key, (str,), "a rule's id")
-                if rule_id in known:
-                    raise _EntryError(key, f"{kind} {rule_id} is there twice")
-                known.add(rule_id)
-                yield self._rule(rule_id, body, kind)
-            except _EntryError as error:
-                self._note(error)
-
-    def _rule(self, rule_id: str, body: yaml.Node, kind: Kind) -> Rule:
-        shape = _SHAPES[kind]
-        entries = _mapping(
-            body,
-            required=("when", *shape.texts, *(("severity",) if shape.has_severity else ())),
-            optional=("evidence",),
-        )
-        severity = _severity(entries["severity"]) if shape.has_severity else None
-        when = tuple(self._condition(node) for node in _items(entries["when"]))
-        texts = {name: self._template(entries[name]) for name in shape.texts}
+    def parse(self, rule_id: str, draft: profiles.Draft) -> Rule:
+        shape = self._shape
+        required = ("when", *shape.choices, *shape.texts)
+        optional = ["enabled", "requires", "evidence", *shape.chosen_texts]
+        if shape.has_metric_value:
+            optional.append("metric_value")
+        nodes.check_names(draft.entries, (*required, *optional))
+        entries = {name: entry.value for name, entry in draft.entries.items()}
+        _check_missing(draft, entries, required)
+        words = {key: _word(entries[key], key, allowed) for key, allowed in shape.choices.items()}
+        chosen = self._chosen_texts(draft, entries, words)
+        severity = Severity(words.pop(_SEVERITY)) if _SEVERITY in words else None
+        texts = {key: template.Template(word, (), word) for key, word in words.items()}
+        texts |= {name: self._template(entries[name]) for name in (*shape.texts, *chosen)}
+        when = tuple(self._condition(node) for node in nodes.items(entries["when"]))
+        requires = self._requires(entries.get("requires"))
         evidence = self._evidence(entries.get("evidence"))
+        metric_value = self._metric_value(entries.get("metric_value"), when[0])
+        is_enabled = True
+        if "enabled" in entries:
+            is_enabled = nodes.scalar(entries["enabled"], (bool,), "true or false")
         return Rule(
             rule_id,
-            kind,
+            self._kind,
             severity,
             when,
+            requires,
             texts,
             evidence,
-            version=_version(rule_id, kind, severity, when, texts, evidence),
+            metric_value,
+            is_enabled,
+            source=nodes.place(draft.key),
+            version=_version(
+                id=rule_id,
+                kind=self._kind,
+                severity=severity,
+                when=[[c.metric, c.op, c.value, c.minimum_exposure] for c in when],
+                requires=requires,
+                texts={name: text.text for name, text in texts.items()},
+                evidence=evidence,
+                metric_value=metric_value,
+            ),
         )
 
+    def _chosen_texts(
+        self, draft: profiles.Draft, entries: Mapping[str, yaml.Node], words: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """The sentences that the chosen words ask for; those of another word are refused."""
+        wanted = tuple(
+            name for key, word in words.items() for name in self._shape.choices[key][word]
+        )
+        _check_missing(draft, entries, wanted)
+        for name in self._shape.chosen_texts:
+            if name in entries and name not in wanted:
+                word = ", ".join(words.values())
+                raise NodeError(draft.entries[name].key, f"a {word} has no {name}")
+        return wanted
+
     def _condition(self, node: yaml.Node) -> Condition:
-        entries = _mapping(node, required=("metric", "op", "value"), optional=("minimum_exposure",))
-        metric = self._column(entries["metric"])
+        entries = nodes.mapping(node)
+        nodes.check_names(entries, ("metric", "op", "value", "minimum_exposure"))
+        if missing := [name for name in ("metric", "op", "value") if name not in entries]:
+            raise NodeError(node, f"missing: {', '.join(missing)}")
+        metric = self._column(entries["metric"].value)
         scale = self._inputs.scale(metric)
         if scale not in _THRESHOLDS:
-            raise _EntryError(entries["metric"], f"{metric} can't be compared with a threshold")
+            raise NodeError(entries["metric"].value, f"{metric} can't be compared with a threshold")
         types, expected, operators = _THRESHOLDS[scale]
-        op = _scalar(entries["op"], (str,), "an operator")
+        op = nodes.scalar(entries["op"].value, (str,), "an operator")
         if op not in operators:
             allowed = " ".join(name for name in OPERATORS if name in operators)
-            raise _EntryError(entries["op"], f"operator {op} is not one of {allowed} for {metric}")
-        value = _scalar(entries["value"], types, f"{expected} (the threshold of {metric})")
+            raise NodeError(
+                entries["op"].value, f"operator {op} is not one of {allowed} for {metric}"
+            )
+        threshold = entries["value"].value
+        value = nodes.scalar(threshold, types, f"{expected} (the threshold of {metric})")
         exposure = self._inputs.exposure(metric)
         # A count of 0 over no session at all says nothing: by default one session is asked for.
         minimum = 1
-        if asked := entries.get("minimum_exposure"):
+        if "minimum_exposure" in entries:
+            asked = entries["minimum_exposure"].value
             if exposure is None:
-                raise _EntryError(asked, f"{metric} has no exposure to ask a minimum of")
-            minimum = _scalar(asked, (int,), "a whole number")
+                raise NodeError(asked, f"{metric} has no exposure to ask a minimum of")
+            minimum = nodes.scalar(asked, (int,), "a whole number")
         return Condition(metric, scale, op, value, exposure, minimum)
 
     def _column(self, node: yaml.Node) -> str:
-        name: str = _scalar(node, (str,), "the name of a metric")
+        name: str = nodes.scalar(node, (str,), "the name of a metric")
         if name not in self._inputs:
-            raise _EntryError(node, f"unknown metric {name}{self._inputs.nearest(name)}")
+            raise NodeError(node, f"unknown metric {name}{self._inputs.nearest(name)}")
+        if self._kind is Kind.ALERT and name.startswith(f"{OPEN_ALERTS}."):
+            raise NodeError(node, f"an alert can't read {name}: alerts are evaluated first")
         return name
 
     def _template(self, node: yaml.Node) -> template.Template:
-        text = _scalar(node, (str,), "text")
+        text = nodes.scalar(node, (str,), "text")
         try:
             return template.parse(text, self._inputs)
         except ValueError as error:
-            raise _EntryError(node, str(error)) from error
+            raise NodeError(node, str(error)) from error
+
+    def _requires(self, node: yaml.Node | None) -> dict[str, int]:
+        minimums: dict[str, int] = {}
+        for key, value in nodes.mapping(node).values() if node is not None else ():
+            name = self._column(key)
+            if self._inputs.scale(name) is not Scale.COUNT:
+                raise NodeError(key, f"{name} is no count to ask a minimum of")
+            minimums[name] = nodes.scalar(value, (int,), "a whole number")
+        return minimums
 
     def _evidence(self, node: yaml.Node | None) -> str | None:
         if node is None:
             return None
         name = self._column(node)
         if self._inputs.scale(name) is not Scale.SESSIONS:
-            raise _EntryError(node, f"{name} holds no session ids")
+            raise NodeError(node, f"{name} holds no session ids")
+        return name
+
+    def _metric_value(self, node: yaml.Node | None, principal: Condition) -> str | None:
+        """The metric that the rule shows: of itself its principal one, where that is a number."""
+        if not self._shape.has_metric_value:
+            return None
+        if node is None:
+            return principal.metric if principal.scale in NUMERIC else None
+        name = self._column(node)
+        if self._inputs.scale(name) not in NUMERIC:
+            raise NodeError(node, f"{name} is no number to show")
         return name
 
 
-def _pairs(node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
-        raise _EntryError(node, "a mapping (key: value) is expected here")
-    pairs: list[tuple[yaml.Node, yaml.Node]] = node.value
-    return pairs
-
-
-def _items(node: yaml.Node) -> list[yaml.Node]:
-    if not isinstance(node, yaml.SequenceNode) or not node.value:
-        raise _EntryError(node, "a list with at least one entry is expected here")
-    items: list[yaml.Node] = node.value
-    return items
-
-
-def _mapping(
-    node: yaml.Node, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
-) -> dict[str, yaml.Node]:
-    known = dict.fromkeys((*required, *optional))
-    entries: dict[str, yaml.Node] = {}
-    for key, value in _pairs(node):
-        name = _scalar(key, (str,), "a key")
-        if name not in known:
-            raise _EntryError(key, f"unknown key {name}{nearest(name, known)}")
-        if name in entries:
-            raise _EntryError(key, f"key {name} is there twice")
-        entries[name] = value
+def _check_missing(
+    draft: profiles.Draft, entries: Mapping[str, yaml.Node], required: tuple[str, ...]
+) -> None:
     if missing := [name for name in required if name not in entries]:
-        raise _EntryError(node, f"missing: {', '.join(missing)}")
-    return entries
+        raise NodeError(draft.key, f"missing: {', '.join(missing)}{draft.hint}")
 
 
-def _scalar(node: yaml.Node, types: tuple[type, ...], expected: str) -> Any:
-    value = yaml.SafeLoader("").construct_object(node, deep=True)
-    is_flag = isinstance(value, bool)
-    is_finite = not isinstance(value, float) or math.isfinite(value)
-    if isinstance(value, types) and is_finite and (bool in types or not is_flag):
-        return value
-    raise _EntryError(node, f"{value!r} is not {expected}")
+def _word(node: yaml.Node, key: str, allowed: Mapping[str, object]) -> str:
+    word: str = nodes.scalar(node, (str,), f"a word for {key}")
+    if word not in allowed:
+        raise NodeError(
+            node, f"{key} {word} is not one of {', '.join(allowed)}{nearest(word, allowed)}"
+        )
+    return word
 
 
-def _severity(node: yaml.Node) -> Severity:
-    name = _scalar(node, (str,), "a severity")
-    if name not in list(Severity):
-        raise _EntryError(node, f"severity {name} is not one of {', '.join(Severity)}")
-    return Severity(name)
-
-
-def _version(
-    rule_id: str,
-    kind: Kind,
-    severity: Severity | None,
-    when: tuple[Condition, ...],
-    texts: Mapping[str, template.Template],
-    evidence: str | None,
-) -> str:
-    content = [
-        rule_id,
-        kind,
-        severity,
-        [[c.metric, c.op, c.value, c.minimum_exposure] for c in when],
-        {name: text.text for name, text in texts.items()},
-        evidence,
-    ]
+def _version(**content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -7,7 +7,8 @@ Does not belong here: thresholds, sentences, SQL.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
@@ -15,6 +16,8 @@ from typing import Protocol
 
 TUTOR_ID = "tutor_id"
 MAIN_INPUT = "tutor_aggregates"
+OPEN_ALERTS = "open_alerts"
+"""The relation with a flag per alert of the profile: whether the tutor has it open."""
 
 
 class Column(Protocol):
@@ -39,6 +42,10 @@ class Scale(StrEnum):
     SESSIONS = "sessions"
     OTHER = "other"
 
+
+# Looking up a member costs more than comparing it, and values are read by the million.
+_COUNT, _NUMBER, _FLAG, _TEXT, _SESSIONS, _ = Scale
+NUMERIC = (_COUNT, _NUMBER)
 
 _SCALES = {
     "smallint": Scale.COUNT,
@@ -88,14 +95,29 @@ class Inputs:
         """The column that counts the sessions behind this one, if there is one."""
         return self._exposures[name]
 
+    def description(self, name: str) -> str:
+        """What the column is, in words; empty where that is not declared."""
+        return str(getattr(self._columns.get(name), "description", ""))
+
     def nearest(self, name: str) -> str:
         """` (did you mean …?)`, or nothing when no name is near."""
         return nearest(name, self._columns)
 
 
-def nearest(name: str, names: Mapping[str, object]) -> str:
+@dataclass(frozen=True, slots=True)
+class _OpenAlert:
+    type: str = "boolean"
+    exposure: str | None = None
+
+
+def open_alerts(rule_ids: Iterable[str]) -> dict[str, Column]:
+    """The columns of `OPEN_ALERTS` for the alerts of a profile."""
+    return dict.fromkeys(rule_ids, _OpenAlert())
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean …?)` with the name nearest to a wrong one, or an empty string."""
-    found = get_close_matches(name, names, n=1)
+    found = get_close_matches(name, list(names), n=1)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
@@ -109,16 +131,18 @@ def read(row: Mapping[str, object], name: str, scale: Scale) -> object:
         value = row[name]
     except KeyError:
         raise BadValueError(f"the row has no column {name}") from None
-    if value is None or (type(value) is int and scale is Scale.COUNT):  # nearly always
+    if value is None or (type(value) is int and scale is _COUNT):  # nearly always
         return value
-    if scale is Scale.COUNT or scale is Scale.NUMBER:
+    if scale is _NUMBER and type(value) is float:
+        return round(value, 9) if math.isfinite(value) else None
+    if scale in NUMERIC:
         return _number(value, name, scale)
-    if scale is Scale.FLAG and not isinstance(value, bool):
+    if scale is _FLAG and not isinstance(value, bool):
         raise BadValueError(f"{name} is neither true nor false: {value!r}")
-    if scale is Scale.TEXT and not isinstance(value, str):
+    if scale is _TEXT and not isinstance(value, str):
         raise BadValueError(f"{name} is not text: {value!r}")
-    if scale is Scale.SESSIONS and not (
-        isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if scale is _SESSIONS and not (
+        isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
     ):
         raise BadValueError(f"{name} is not a list of session ids: {value!r}")
     return value
@@ -129,7 +153,7 @@ def _number(value: object, name: str, scale: Scale) -> float | None:
         raise BadValueError(f"{name} is not a number: {value!r}")
     if not math.isfinite(value):
         return None
-    if scale is Scale.NUMBER:
+    if scale is _NUMBER:
         return round(float(value), 9)
     if value != int(value):
         raise BadValueError(f"{name} is not a whole number: {value!r}")

@@ -32,6 +32,8 @@ class Template:
 
     def render(self, row: Mapping[str, object]) -> str:
         """The sentence for one row; a NULL is written `unknown`. Raises BadValueError."""
+        if not self.placeholders:
+            return self.tail
         written = (
             before + _write(read(row, metric, scale), form)
             for before, metric, scale, form in self.placeholders
@@ -81,4 +83,6 @@ def _write(value: object, form: str) -> str:
     if "|" in form:
         one, many = form.split("|")
         return f"{value} {one if value == 1 else many}"
-    return format(value, form).replace("%", " %")
+    if form.endswith("%"):
+        return f"{format(value, form)[:-1]} %"
+    return format(value, form)

@@ -87,6 +87,14 @@ def test_what_was_resolved_by_hand_needs_new_evidence(make, past, evidence, open
     )
 
 
+def test_a_row_for_ever_opens_again(make):
+    past = {PAIR: Past(2, by_hand=False, reopens="a1")}
+    (change,) = reconcile(make.evaluation(make.finding(), at=9), [], past, ACTIVE).changes
+    assert (change.step, change.row_id, change.occurrence) == (Step.REOPENED, "a1", 3)
+    assert change.event_no is None
+    assert reconcile(make.evaluation(make.finding(), at=9), [], past, {"T2"}).changes == ()
+
+
 def test_ids_differ_by_tutor_rule_moment_and_occurrence(make):
     names = [
         ("T1", "no_show", make.day(0), 1),

@@ -10,101 +10,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutor_pipeline.domain import Kind, Override, Reading, Step
-from tutor_pipeline.errors import RefusedError
+from tutor_pipeline.errors import RefusedError, UsageError
 from tutor_pipeline.lifecycle.reconcile import row_id
-from tutor_pipeline.lifecycle.store import apply, clear, last_applied, read_overrides
+from tutor_pipeline.lifecycle.store import (
+    apply,
+    clear,
+    last_applied,
+    list_overrides,
+    preview,
+    read_overrides,
+    remove_override,
+    set_override,
+)
 
 ACTIVE = frozenset({"T1", "T2", "T3"})
 
 
-@pytest.fixture(scope="module")
-def db(warehouse):
-    """The module's database, with the one table of dbt's that the store reads."""
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "create table {marts}.fct_sessions (tutor_id text, session_id text,"
-                " scheduled_start timestamptz, status text, primary key (tutor_id, session_id))"
-            )
-        )
-    return warehouse
-
-
-@pytest.fixture(autouse=True)
-def _empty(db):
-    yield
-    with db.connect() as connection:
-        clear(connection, db)
-        connection.execute(db.sql("truncate {marts}.fct_sessions; truncate {ops}.rule_overrides"))
-
-
-@pytest.fixture
-def run(db):
-    """Apply an evaluation in a connection of its own."""
-
-    def run_once(evaluation, run_id=None, active=ACTIVE, scope=None):
-        with db.connect() as connection:
-            return apply(
-                connection,
-                db,
-                evaluation,
-                run_id=run_id or f"run-{evaluation.as_of:%d}",
-                active_tutors=active,
-                scope=scope,
-            )
-
-    return run_once
-
-
-@pytest.fixture
-def query(db):
-    def fetch(text, *parameters):
-        with db.connect(row_factory=psycopg.rows.dict_row) as connection:
-            return connection.execute(db.sql(text), parameters).fetchall()
-
-    return fetch
-
-
-@pytest.fixture
-def execute(db):
-    def run_statement(text, *parameters):
-        with db.connect() as connection:
-            connection.execute(db.sql(text), parameters)
-
-    return run_statement
-
-
-@pytest.fixture
-def sessions(execute, make):
-    """Put sessions into fct_sessions: id -> day on which they took place."""
-
-    def add(tutor_id="T1", status="no_show_tutor", **days):
-        for session_id, number in days.items():
-            execute(
-                "insert into {marts}.fct_sessions values (%s, %s, %s, %s)",
-                tutor_id, session_id, make.day(number), status,
-            )  # fmt: skip
-
-    return add
-
-
-COLUMNS = {
-    "alerts": "*",
-    "alert_events": "tutor_id, alert_id, event_no, event, at, actor, run_id, details",
-    "reconcile_runs": "kind, run_id, as_of, evaluated, opened, confirmed, escalated, resolved,"
-    " suppressed, skipped",
-}
-
-
-def everything(db):
-    """Every row of the findings' tables, but for the wall-clock moment of the run."""
-    with db.connect() as connection:
-        return {
-            name: connection.execute(
-                db.sql(f"select {columns} from {{ops}}.{name} order by 1, 2, 3")
-            ).fetchall()
-            for name, columns in COLUMNS.items()
-        }
+pytestmark = pytest.mark.usefixtures("empty")
 
 
 def test_an_alert_is_written_whole(run, query, make):
@@ -173,15 +95,15 @@ def test_resolved_and_back_again(run, query, make):
     assert rows[0]["alert_id"] != rows[1]["alert_id"]
 
 
-def test_the_same_run_again_changes_nothing(db, run, make, sessions):
+def test_the_same_run_again_changes_nothing(everything, run, make, sessions):
     sessions(S1=-3, S2=-2)
     run(make.evaluation(make.finding(), make.finding("T2", severity="warning")))
     second = make.evaluation(make.finding("T2"), at=1, evaluated={"no_show": {"T1", "T2"}})
     run(second)
-    before = everything(db)
+    before = everything()
     again = run(second)
     assert (again.opened, again.escalated, again.resolved, again.confirmed) == (0, 0, 0, 1)
-    assert everything(db) == before
+    assert everything() == before
 
 
 def test_an_unchanged_row_is_not_even_rewritten(run, query, make):
@@ -206,21 +128,13 @@ def test_a_scoped_run_leaves_other_tutors_alone(run, query, make):
     ]
 
 
-def resolve_by_hand(execute, at):
-    execute(
-        "update {ops}.alerts set resolved_at = %s, resolved_by = 'ada', resolution = 'coached'"
-        " where resolved_at is null",
-        at,
-    )
-
-
 def test_resolved_by_hand_it_needs_a_session_first_processed_later(
-    run, query, make, sessions, execute
+    run, query, make, sessions, resolve_all
 ):
     sessions(S1=-6, S2=-5, S3=-4, S4=-3, S5=-2, S6=-1)
     sessions(S7=0, status="scheduled")
     run(make.evaluation(make.finding(evidence=("S6", "S5", "S4", "S3", "S2"))))
-    resolve_by_hand(execute, make.day(0) + timedelta(hours=1))
+    resolve_all(make.day(0) + timedelta(hours=1))
 
     def opens(number, *evidence):
         applied = run(make.evaluation(make.finding(evidence=evidence), at=number))
@@ -236,46 +150,46 @@ def test_resolved_by_hand_it_needs_a_session_first_processed_later(
     assert len(query("select * from {ops}.alerts where resolved_at is null")) == 1
 
 
-def test_a_session_that_was_only_planned_is_new_evidence(run, make, sessions, execute):
+def test_a_session_that_was_only_planned_is_new_evidence(run, make, sessions, execute, resolve_all):
     sessions(S1=-1)
     sessions(S2=0, status="scheduled")
     sessions(S3=1)  # in the future, whatever its status says
     run(make.evaluation(make.finding(evidence=("S1",))))
-    resolve_by_hand(execute, make.day(0))
+    resolve_all(make.day(0))
     execute("update {marts}.fct_sessions set status = 'no_show_tutor'")
     assert run(make.evaluation(make.finding(evidence=("S2", "S1")), at=1)).opened == 1
-    resolve_by_hand(execute, make.day(1))
+    resolve_all(make.day(1))
     assert run(make.evaluation(make.finding(evidence=("S3", "S1")), at=2)).opened == 0
 
 
 def test_a_session_between_the_last_run_and_the_resolution_is_not_lost(
-    run, make, sessions, execute
+    run, make, sessions, resolve_all
 ):
     sessions(S1=-1)
     run(make.evaluation(make.finding(evidence=("S1",))))
-    sessions(S2=0)  # loaded, but no run has looked at it before the resolution
-    resolve_by_hand(execute, make.day(0))
+    sessions(S2=0.1)  # loaded, but no run has looked at it before the resolution
+    resolve_all(make.day(0.2))
     assert run(make.evaluation(make.finding(evidence=("S2", "S1")), at=1)).opened == 1
 
 
-def test_sessions_processed_while_not_evaluated_are_known(run, make, sessions, execute):
+def test_sessions_processed_while_not_evaluated_are_known(run, make, sessions, resolve_all):
     sessions(S1=-1)
     run(make.evaluation(make.finding(evidence=("S1",))))
     sessions(S2=0)
     run(make.evaluation(at=1, evaluated={"no_show": set(), "late": {"T2"}}))
-    resolve_by_hand(execute, make.day(1))
+    resolve_all(make.day(1))
     assert run(make.evaluation(make.finding(evidence=("S2", "S1")), at=2)).opened == 0
 
 
-def test_an_older_moment_is_refused_and_changes_nothing(db, run, make):
+def test_an_older_moment_is_refused_and_changes_nothing(everything, run, make):
     run(make.evaluation(make.finding(), at=2))
-    before = everything(db)
+    before = everything()
     with pytest.raises(RefusedError) as refused:
         run(make.evaluation(at=1, evaluated={"no_show": {"T1"}}))
     assert make.day(2).isoformat() in str(refused.value)
     assert make.day(1).isoformat() in str(refused.value)
     assert "tutor-pipeline clear" in str(refused.value)
-    assert everything(db) == before
+    assert everything() == before
 
 
 def test_a_run_that_evaluated_nothing_refuses_nobody(db, run, make):
@@ -287,13 +201,13 @@ def test_a_run_that_evaluated_nothing_refuses_nobody(db, run, make):
         assert last_applied(connection, db, Kind.INSIGHT) is None
 
 
-def test_nobody_active_while_alerts_are_open_is_refused(db, run, make):
+def test_nobody_active_while_alerts_are_open_is_refused(everything, run, make):
     assert run(make.evaluation(evaluated={"no_show": set()}), active=()).resolved == 0
     run(make.evaluation(make.finding()))
-    before = everything(db)
+    before = everything()
     with pytest.raises(RefusedError, match="no tutor is active, yet 1 alerts"):
         run(make.evaluation(at=1), active=())
-    assert everything(db) == before
+    assert everything() == before
 
 
 def test_a_moment_without_time_zone_is_an_error(run, make):
@@ -342,28 +256,9 @@ class AbortError(Exception):
     """The caller's own failure after the store was done."""
 
 
-def killing_cursor(warehouse, at_statement):
-    """A cursor class whose connection is cut before its n-th statement."""
-    count = 0
-
-    class KillingCursor(psycopg.Cursor):
-        def execute(self, *args, **kwargs):
-            nonlocal count
-            count += 1
-            if count == at_statement:
-                kill(warehouse, self.connection)
-            return super().execute(*args, **kwargs)
-
-    return KillingCursor
-
-
-def kill(warehouse, connection):
-    """End the server's side of a connection, as a crash would."""
-    with warehouse.connect() as other:
-        other.execute("select pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
-
-
-def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(db, run, make, sessions):
+def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
+    db, run, make, sessions, everything, kill, killing
+):
     sessions(S1=-3, S2=-2)
     run(
         make.evaluation(
@@ -372,7 +267,7 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(db, run, make, se
             make.finding("T3", rule_id="late"),
         )
     )
-    before = everything(db)
+    before = everything()
     # Opens T1/late, confirms T1/no_show, escalates T2/no_show, resolves T3/late.
     second = make.evaluation(
         make.finding("T1"), make.finding("T1", "late"), make.finding("T2"),
@@ -383,12 +278,12 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(db, run, make, se
         statements += 1
         try:
             with db.connect() as connection:
-                connection.cursor_factory = killing_cursor(db, statements)
+                connection.cursor_factory = killing(statements)
                 with connection.transaction():
                     apply(connection, db, second, run_id="run-02", active_tutors=ACTIVE)
                     raise AbortError
         except psycopg.OperationalError:
-            assert everything(db) == before, f"statement {statements} left something behind"
+            assert everything() == before, f"statement {statements} left something behind"
         except AbortError:
             break  # every statement ran: there is none left to die at
     assert statements > 7
@@ -398,12 +293,12 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(db, run, make, se
         connection.transaction(),
     ):
         apply(connection, db, second, run_id="run-02", active_tutors=ACTIVE)
-        kill(db, connection)  # before the commit
-    assert everything(db) == before
+        kill(connection)  # before the commit
+    assert everything() == before
 
     run(second, run_id="run-02")
-    after = everything(db)
-    assert [row[3] for row in after["alert_events"]].count("opened") == 4
+    after = everything()
+    assert [row["event"] for row in after["alert_events"]].count("opened") == 4
     with db.connect() as connection:
         clear(connection, db)
     run(
@@ -414,7 +309,7 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(db, run, make, se
         )
     )
     run(second, run_id="run-02")
-    assert everything(db) == after, "not the state of one clean run"
+    assert everything() == after, "not the state of one clean run"
 
 
 def test_apply_is_a_part_of_the_callers_transaction(db, query, make):
@@ -425,35 +320,230 @@ def test_apply_is_a_part_of_the_callers_transaction(db, query, make):
     assert query("select tutor_id from {ops}.alerts") == []
 
 
-def test_overrides_in_force(db, execute, make):
-    insert = (
-        "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled, reason,"
-        " set_by, set_at, expires_at) values (%s, %s, 'no_show', %s, %s, 'why', 'ada', %s, %s)"
-    )
-    execute(insert, "T1", "alert", 5, False, make.day(0), None)
-    execute(insert, "T2", "alert", None, True, make.day(0), make.day(9))
-    execute(insert, "T3", "alert", None, True, make.day(0), make.day(1))
-    execute(insert, "T1", "insight", None, True, make.day(0), None)
+# Insights and achievements: the same mechanism, other tables.
+
+
+def test_an_insight_opens_goes_on_ends_and_comes_back(run, query, make):
+    def apply_at(number, *findings, evaluated=("T1",)):
+        rules = {"high_engagement": set(evaluated)}
+        return run(
+            make.evaluation(*findings, at=number, kind=Kind.INSIGHT, evaluated=rules),
+            run_id=f"insights-{number}",
+        )
+
+    assert apply_at(0, make.insight(evidence=("S2", "S1"))).opened == 1
+    (row,) = query("select * from {ops}.tutor_insights")
+    expected = {
+        "category": "high_engagement", "insight_type": "strength", "coaching_tip": None,
+        "display_text": "high_engagement!", "metric_value": 9.2, "sample_sessions": ["S2", "S1"],
+        "metrics": {"engagement": {"value": 9.2, "threshold": 8.5, "exposure": 12}},
+        "occurrence": 1, "is_active": True, "detected_at": make.day(0), "resolved_at": None,
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+    assert apply_at(1, make.insight(metric_value=9.5)).confirmed == 1
+    assert apply_at(2, evaluated=()).resolved == 0, "not evaluated"
+    assert apply_at(3).resolved == 1
+    assert apply_at(4, make.insight()).opened == 1
+    rows = query("select * from {ops}.tutor_insights order by occurrence")
+    assert [(row["occurrence"], row["is_active"], row["resolution"]) for row in rows] == [
+        (1, False, "auto"),
+        (2, True, None),
+    ]
+    assert (rows[0]["metric_value"], rows[0]["detected_at"]) == (9.5, make.day(0))
+    assert rows[0]["resolved_at"] == make.day(3)
+
+
+def test_an_achievement_is_one_row_for_ever(run, query, make):
+    def apply_at(number, *findings, **changes):
+        rules = {"rising_star": {"T1"}}
+        evaluation = make.evaluation(
+            *findings, at=number, kind=Kind.ACHIEVEMENT, evaluated=rules, **changes
+        )
+        return run(evaluation, run_id=f"badges-{number}")
+
+    def row():
+        (only,) = query("select * from {ops}.achievements")
+        return only
+
+    assert apply_at(0, make.badge()).opened == 1
+    first = row()
+    assert (first["title"], first["icon"], first["is_active"]) == ("Rising Star", "🚀", True)
+    assert first["earned_date"] == first["last_earned_date"] == make.day(0)
+    assert apply_at(1, make.badge()).confirmed == 1
+    assert row()["last_earned_date"] == make.day(0)
+    assert apply_at(2).resolved == 1
+    lost = row()
+    assert (lost["is_active"], lost["resolved_at"]) == (False, make.day(2))
+    assert (lost["resolution"], lost["resolved_by"]) == ("auto", "pipeline")
+
+    again = apply_at(3, make.badge(texts=make.badge().texts | {"description": "again"}))
+    assert (again.opened, [each.step for each in again.changes]) == (1, [Step.REOPENED])
+    regained = row()
+    assert (regained["achievement_id"], regained["is_active"]) == (first["achievement_id"], True)
+    assert (regained["earned_date"], regained["last_earned_date"]) == (make.day(0), make.day(3))
+    assert (regained["occurrence"], regained["description"]) == (2, "again")
+    assert regained["resolution"] is regained["resolved_by"] is None
+    assert apply_at(3, make.badge(texts=regained_texts(regained))).confirmed == 1
+    assert row() == regained, "the same run again changes nothing"
+
+
+def regained_texts(row):
+    return {name: row[name] for name in ("title", "description", "icon")}
+
+
+def test_kinds_leave_each_other_alone(run, everything, make):
+    run(make.evaluation(make.finding(), at=5))
+    alerts = everything()["alerts"]
+    run(make.evaluation(make.insight(rule_id="no_show"), at=1, kind=Kind.INSIGHT), run_id="i")
+    run(make.evaluation(make.badge(rule_id="no_show"), at=2, kind=Kind.ACHIEVEMENT), run_id="b")
+    run(make.evaluation(at=3, kind=Kind.INSIGHT, evaluated={"no_show": {"T1"}}), run_id="i3")
+    after = everything()
+    assert after["alerts"] == alerts
+    assert len(after["tutor_insights"]) == len(after["achievements"]) == 1
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), max_size=5),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+)
+def test_any_text_arrives_as_it_was(db, query, run, make, evidence, text):
     with db.connect() as connection:
+        clear(connection, db)
+    texts = {"title": text, "description": text, "recommended_action": "\\N"}
+    readings = (Reading(text, text, None, None),)
+    finding = make.finding(
+        tutor_id=text, rule_id=text, evidence=evidence, texts=texts, readings=readings
+    )
+    run(make.evaluation(finding, rules=(text,)), active={text})
+    (row,) = query("select * from {ops}.alerts")
+    assert (row["tutor_id"], row["alert_type"], row["title"]) == (text, text, text)
+    assert (row["recommended_action"], row["evidence_session_ids"]) == ("\\N", evidence)
+    assert row["metrics"] == {text: {"value": text, "threshold": None, "exposure": None}}
+
+
+# What a run would do, and what was completed.
+
+
+def test_a_preview_says_what_apply_does_and_writes_nothing(db, run, everything, make):
+    run(make.evaluation(make.finding("T1", severity="warning"), make.finding("T3")))
+    before = everything()
+    evaluation = make.evaluation(
+        make.finding("T1"), make.finding("T2"), at=1, evaluated={"no_show": ACTIVE}
+    )
+    with db.connect() as connection:
+        connection.read_only = True
+        result = preview(connection, db, evaluation, active_tutors=ACTIVE)
+        scoped = preview(connection, db, evaluation, active_tutors=ACTIVE, scope=["T1", "T2"])
+        with pytest.raises(RefusedError, match="is older"):
+            preview(connection, db, make.evaluation(at=-1), active_tutors=ACTIVE)
+    assert everything() == before
+    steps = [(change.tutor_id, change.step) for change in result.changes]
+    assert steps == [("T1", Step.ESCALATED), ("T2", Step.OPENED), ("T3", Step.RESOLVED)]
+    assert [change.tutor_id for change in scoped.changes] == ["T1", "T2"]
+    assert run(evaluation).changes == result.changes
+
+
+def test_full_runs_count_the_completed_sessions_of_each_day(run, query, sessions, execute, make):
+    sessions(S1=-1, S2=-1, S3=0, status="completed")
+    sessions(S4=-1, S5=1)
+    sessions(S6=-120, S7=2, status="completed")
+    run(make.evaluation(make.finding(), at=0))
+
+    def days():
+        rows = query("select * from {ops}.session_days order by 1")
+        return {(row["session_on"] - make.day(0).date()).days: row["completed"] for row in rows}
+
+    assert days() == {-1: 2, 0: 1}
+    sessions(S8=-2, status="completed")
+    run(make.evaluation(make.finding(), at=2), scope=["T1"])
+    assert days() == {-1: 2, 0: 1}, "a scoped run does not see all sessions"
+    execute("delete from {marts}.fct_sessions where session_id = 'S3'")
+    run(make.evaluation(make.insight(), at=3, kind=Kind.INSIGHT), run_id="insights")
+    assert days() == {-1: 2, 0: 1}, "once a day is enough: the alerts' run counts"
+    run(make.evaluation(make.finding(), at=3))
+    assert days() == {-2: 1, -1: 2, 2: 1}
+
+
+# Exceptions of single tutors.
+
+
+def test_overrides_are_made_replaced_listed_and_removed(db, make):
+    with db.connect() as connection:
+
+        def put(override, kind=Kind.ALERT, **changes):
+            values = {"reason": "why", "by": "ada", "at": make.day(0)} | changes
+            set_override(connection, db, kind, override, **values)
+
+        put(Override("T2", "no_show", disabled=True), expires_at=make.day(9))
+        put(Override("T3", "no_show", disabled=True), expires_at=make.day(1))
+        put(Override("T1", "no_show", disabled=True), Kind.INSIGHT)
+        put(Override("T1", "no_show", threshold=4))
+        put(Override("T1", "no_show", threshold=5), by="bob", reason="again", at=make.day(1))
         assert read_overrides(connection, db, Kind.ALERT, make.day(1)) == (
             Override("T1", "no_show", threshold=5.0),
             Override("T2", "no_show", disabled=True),
         )
-    with pytest.raises(psycopg.errors.CheckViolation):
-        execute(insert, "T9", "alert", 5, True, make.day(0), None)
+        rows = list_overrides(connection, db)
+        assert [(row["tutor_id"], row["kind"]) for row in rows] == [
+            ("T1", "alert"), ("T1", "insight"), ("T2", "alert"), ("T3", "alert"),
+        ]  # fmt: skip
+        first = {name: rows[0][name] for name in ("reason", "set_by", "set_at", "threshold")}
+        assert first == {
+            "reason": "again", "set_by": "bob", "set_at": make.day(1), "threshold": 5.0,
+        }  # fmt: skip
+        assert (rows[2]["disabled"], rows[2]["expires_at"]) == (True, make.day(9))
+        assert remove_override(connection, db, Kind.ALERT, "T1", "no_show")
+        assert not remove_override(connection, db, Kind.ALERT, "T1", "no_show")
+        assert len(list_overrides(connection, db)) == 3
 
 
-def test_clear_removes_what_was_generated_and_keeps_what_people_set(db, run, execute, query, make):
+@pytest.mark.parametrize(
+    ("override", "changes", "match"),
+    [
+        (Override("T1", "no_show"), {}, "either"),
+        (Override("T1", "no_show", threshold=3, disabled=True), {}, "either"),
+        (Override("T1", "no_show", threshold=float("nan")), {}, "finite"),
+        (Override("T1", "no_show", threshold=3), {"reason": " "}, "reason"),
+        (Override("T1", "no_show", threshold=3), {"by": ""}, "who"),
+        (Override("T1", "no_show", threshold=3), {"expires_at": -1}, "past"),
+    ],
+)
+def test_an_override_that_cannot_be_meant_is_refused(db, make, override, changes, match):
+    if "expires_at" in changes:
+        changes = changes | {"expires_at": make.day(changes["expires_at"])}
+    values = {"reason": "why", "by": "ada", "at": make.day(0)} | changes
+    with db.connect() as connection:
+        with pytest.raises(UsageError, match=match):
+            set_override(connection, db, Kind.ALERT, override, **values)
+        assert list_overrides(connection, db) == []
+
+
+def test_clear_removes_what_was_generated_and_keeps_what_people_set(
+    db, run, execute, query, make, everything, sessions
+):
     execute(
         "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, reason, set_by,"
         " set_at) values ('T1', 'alert', 'late', 9, 'why', 'ada', now())"
     )
+    execute("insert into {ops}.churn_algorithm_weights values (1, 'all', 1, now())")
+    execute(
+        "insert into {ops}.current_tutor_risk (tutor_id, as_of, scorer, version, is_probability,"
+        " status) values ('T1', now(), 'rules', 'v1', true, 'ok')"
+    )
+    sessions(S1=0, status="completed")
     run(make.evaluation(make.finding(), at=3))
+    run(make.evaluation(make.insight(), at=3, kind=Kind.INSIGHT), run_id="insights")
+    run(make.evaluation(make.badge(), at=3, kind=Kind.ACHIEVEMENT), run_id="badges")
+    assert all(everything().values())
     with db.connect() as connection:
-        assert clear(connection, db) == 1
+        assert clear(connection, db) == 3
         assert last_applied(connection, db) is None
-    assert not any(everything(db).values())
-    assert query("select count(*) as n from {ops}.rule_overrides") == [{"n": 1}]
+    assert not any(everything().values())
+    for kept in ("rule_overrides", "churn_algorithm_weights", "current_tutor_risk"):
+        assert query(f"select count(*) as n from {{ops}}.{kept}") == [{"n": 1}]
     assert run(make.evaluation(make.finding(), at=1)).opened == 1, "an older moment is fine now"
 
 
@@ -487,6 +577,22 @@ def test_tutors_needing_attention_are_ranked(run, query, make, execute):
     }
 
 
+def test_of_tutors_in_equal_need_the_one_at_risk_comes_first(run, query, make, execute):
+    run(make.evaluation(*(make.finding(tutor) for tutor in ("T1", "T2", "T3"))))
+    for tutor, score, level in (("T2", 0.2, "Low"), ("T3", 0.9, "High")):
+        execute(
+            "insert into {ops}.current_tutor_risk (tutor_id, as_of, scorer, version, score,"
+            " is_probability, level, status) values (%s, %s, 'rules', 'v1', %s, true, %s, 'ok')",
+            tutor, make.day(0), score, level,
+        )  # fmt: skip
+    rows = query("select * from {ops}.tutors_needing_attention")
+    assert [(row["tutor_id"], row["churn_score"], row["churn_level"]) for row in rows] == [
+        ("T3", 0.9, "High"),
+        ("T2", 0.2, "Low"),
+        ("T1", None, None),
+    ]
+
+
 def test_a_tutor_in_need_is_shown_by_the_newest_alert(run, query, make):
     late = make.finding("T1", "late", severity="warning", evidence=("S8", "S7"), excess=3.0)
     run(make.evaluation(make.finding("T1", excess=1.0)))
@@ -510,73 +616,3 @@ def test_the_summary_of_critical_alerts(run, query, make):
     assert [(each["tutor_id"], each["critical_alerts"]) for each in rows] == [("T1", 2), ("T2", 1)]
     assert rows[0]["alert_types"] == ["late", "no_show"]
     assert rows[0]["newest_triggered_date"] == make.day(2)
-
-
-# Random histories: the stored rows and their events stay consistent.
-
-TUTORS = ("T1", "T2")
-states = st.tuples(*[st.sampled_from(["critical", "warning", "healthy", "unknown"])] * 2)
-steps = st.lists(st.tuples(states, st.booleans(), st.booleans()), min_size=1, max_size=8)
-
-
-def check_history(db, run, execute, query, sessions, make, history):
-    known = ["S0"]
-    sessions(**{"S0": -1})
-    for number, (state, new_session, by_hand) in enumerate(history):
-        if new_session:
-            known.append(f"S{number + 1}")
-            sessions(**{known[-1]: number})
-        evidence = tuple(known[:-6:-1])
-        evaluation = make.evaluation(
-            *(
-                make.finding(tutor, severity=each, evidence=evidence)
-                for tutor, each in zip(TUTORS, state, strict=True)
-                if each in ("critical", "warning")
-            ),
-            at=number,
-            evaluated={
-                "no_show": {t for t, s in zip(TUTORS, state, strict=True) if s != "unknown"}
-            },
-        )
-        run(evaluation, run_id=f"run-{number}")
-        once = everything(db)
-        run(evaluation, run_id=f"run-{number}")
-        assert everything(db) == once
-        rows = query(
-            "select alerts.tutor_id, alerts.resolved_at is null as is_open, severity,"
-            " array_agg(event order by event_no) as events,"
-            " array_agg(event_no order by event_no) as numbers, triggered_date, min(at) as first"
-            " from {ops}.alerts join {ops}.alert_events using (tutor_id, alert_id)"
-            " group by tutor_id, alert_id"
-        )
-        assert len(rows) == len(query("select * from {ops}.alerts")), "an alert without event"
-        for row in rows:
-            assert row["numbers"] == list(range(1, len(row["numbers"]) + 1))
-            assert row["triggered_date"] == row["first"]
-        open_now = {row["tutor_id"]: row["severity"] for row in rows if row["is_open"]}
-        for tutor, each in zip(TUTORS, state, strict=True):
-            if each == "healthy":
-                assert tutor not in open_now
-            elif each != "unknown" and tutor in open_now:
-                assert open_now[tutor] == each
-        if by_hand:
-            resolve_by_hand(execute, make.day(number))
-
-
-@pytest.mark.parametrize(
-    "examples", [8, pytest.param(150, marks=pytest.mark.long)], ids=["few", "many"]
-)
-def test_random_histories(db, run, execute, query, sessions, make, examples):
-    @given(steps)
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-    def check(history):
-        with db.connect() as connection:
-            clear(connection, db)
-            connection.execute(db.sql("truncate {marts}.fct_sessions"))
-        check_history(db, run, execute, query, sessions, make, history)
-
-    check()

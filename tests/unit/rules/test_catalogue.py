@@ -48,9 +48,9 @@ def test_the_version_follows_the_content(load, profile):
         ("no_shows, op: '>=', value: 3", "rating, op: '<', value: 3, minimum_exposure: 2", 6,
          "rating has no exposure"),
         ("severity: critical", "severity: urgent", 3, "severity urgent is not one of warning, cri"),
-        ("    severity: critical\n", "", 3, "missing: severity"),
+        ("    severity: critical\n", "", 2, "missing: severity$"),
         ("severity: critical", "severty: critical", 3, "unknown key severty .did you mean sever"),
-        ("  low_score:", "  no_show:", 10, "alert no_show is there twice"),
+        ("  low_score:", "  no_show:", 10, "rule no_show is there twice"),
         ("title: Low score", "title: Low score\n    title: x", 13, "key title is there twice"),
         ("{score:.2f}", "{scor:.2f}", 15, "unknown metric scor .did you mean score"),
         ("{score:.2f}", "{score.real}", 15, "unknown metric score.real"),
@@ -63,6 +63,20 @@ def test_the_version_follows_the_content(load, profile):
         ("evidence: no_show_ids", "evidence: sessions", 9, "sessions holds no session ids"),
         ("recommended_action: Call", "recommended_action: 3", 8, "3 is not text"),
         ("alerts:", "alert:", 1, "unknown key alert .did you mean alerts"),
+        ("severity: critical", "severity: critcal", 3, "warning, critical .did you mean critical"),
+        ("title: No shows", "title: x\n    enabled: maybe", 5, "'maybe' is not true or false"),
+        ("title: No shows", "title: x\n    metric_value: sessions", 5, "unknown key metric_value"),
+        ("title: No shows", "title: x\n    icon: x", 5, "unknown key icon"),
+        ("title: No shows", "title: 2026-13-45", 4, "this is not text"),
+        ("title: No shows", "title: !!python/name:os.system x", 4, "this is not text"),
+        ("evidence: no_show_ids", "requires: {session: 3}", 9,
+         "unknown metric session .did you mean sessions"),
+        ("evidence: no_show_ids", "requires: {score: 3}", 9, "score is no count to ask a min"),
+        ("evidence: no_show_ids", "requires: {sessions: 2.5}", 9, "2.5 is not a whole number"),
+        ("evidence: no_show_ids", "requires: {sessions: 3, sessions: 4}", 9, "key sessions is the"),
+        ("evidence: no_show_ids", "requires: 5", 9, "a mapping .key: value. is expected"),
+        ("no_shows, op: '>=', value: 3", "open_alerts.low_score, op: '=', value: true", 6,
+         "an alert can't read open_alerts.low_score: alerts are evaluated first"),
         ("when:\n      - {metric: score", "when:\n      {metric: score", 14, "a list with"),
     ],
 )  # fmt: skip
@@ -75,6 +89,123 @@ def test_an_error_tells_file_and_line(load, profile, tmp_path, wrong, right, lin
     told = [each for each in str(caught.value).splitlines() if each.startswith(place)]
     assert len(told) == 1, caught.value
     assert re.search(message, told[0])
+
+
+OTHERS = """\
+insights:
+  keen:
+    insight_type: strength
+    when: [{metric: score, op: ">", value: 8}]
+    display_text: "Keen ({score:.1f})"
+  dull:
+    insight_type: growth_area
+    when: [{metric: open_alerts.no_show, op: "=", value: false}]
+    display_text: Dull
+    coaching_tip: Laugh {no_shows:time|times}
+    metric_value: score
+achievements:
+  keen:
+    title: Keen
+    when: [{metric: score, op: ">", value: 9}]
+    description: Keen
+    icon: "*"
+"""
+
+
+def test_insights_and_achievements_are_read(load, profile):
+    catalogue = load(profile + OTHERS)
+    keen, dull = catalogue.of(Kind.INSIGHT)
+    assert (keen.severity, keen.metric_value, dull.metric_value) == (None, "score", "score")
+    assert {name: text.text for name, text in keen.texts.items()} == {
+        "insight_type": "strength", "display_text": "Keen ({score:.1f})",
+    }  # fmt: skip
+    assert set(dull.texts) == {"insight_type", "display_text", "coaching_tip"}
+    assert catalogue.columns(Kind.INSIGHT) == (
+        "tutor_id", "no_shows", "open_alerts.no_show", "score", "scored",
+    )  # fmt: skip
+    (badge,) = catalogue.of(Kind.ACHIEVEMENT)
+    assert set(badge.texts) == {"title", "description", "icon"}
+    assert badge.metric_value is None
+    assert keen.version != badge.version
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "line", "message"),
+    [
+        ("metric: score, op: '>', value: 8", "metric: scor, op: '>', value: 8", 4,
+         "unknown metric scor .did you mean score"),
+        ("metric: score, op: '>', value: 9", "metric: scor, op: '>', value: 9", 15,
+         "unknown metric scor .did you mean score"),
+        ("value: 8", "value: high", 4, "'high' is not a number"),
+        ("value: 9", "value: high", 15, "'high' is not a number"),
+        ("{score:.1f}", "{scores:.1f}", 5, "unknown metric scores .did you mean score"),
+        ("{no_shows:time|times}", "{no_show}", 10, "unknown metric no_show .did you mean no_shows"),
+        ("description: Keen", "description: '{scored_n}'", 16, "scored_n .did you mean scored"),
+        ("  dull:", "  keen:", 6, "rule keen is there twice"),
+        ("achievements:", "achievements:\n  keen: {}", 14, "rule keen is there twice"),
+        ("insights:", "insight:", 1, "unknown key insight .did you mean insights"),
+        ("achievements:", "achievement:", 12, "unknown key achievement .did you mean achievements"),
+        ("strength", "strenght", 3, "insight_type strenght is not one of strength, growth_area"),
+        ("insight_type: strength", "insight_type: 3", 3, "3 is not a word for insight_type"),
+        ("    insight_type: strength\n", "", 2, "missing: insight_type"),
+        ("    coaching_tip: Laugh {no_shows:time|times}\n", "", 6, "missing: coaching_tip"),
+        ('display_text: "Keen', 'coaching_tip: x\n    display_text: "Keen', 5,
+         "a strength has no coaching_tip"),
+        ("insight_type: strength", "insight_type: strength\n    severity: warning", 4,
+         "unknown key severity"),
+        ("metric_value: score", "metric_value: is_flagged", 11, "is_flagged is no number to show"),
+        ("metric_value: score", "metric_value: scor", 11, "did you mean score"),
+        ('    icon: "*"\n', "", 13, "missing: icon"),
+        ('icon: "*"', 'icon: "*"\n    metric_value: score', 18, "unknown key metric_value"),
+        ("open_alerts.no_show,", "open_alerts.no_shows,", 8,
+         "unknown metric open_alerts.no_shows .did you mean open_alerts.no_show"),
+        ("value: false", "value: 1", 8, "1 is not true or false"),
+    ],
+)  # fmt: skip
+def test_an_error_in_an_insight_or_a_badge_tells_file_and_line(
+    load, profile, tmp_path, wrong, right, line, message
+):
+    text = OTHERS.replace('">"', "'>'")
+    assert text.count(wrong) >= 1
+    with pytest.raises(TutorPipelineError) as caught:
+        load(text.replace(wrong, right, 1) + profile)
+    place = f"{tmp_path / 'own.yml'}:{line}: "
+    told = [each for each in str(caught.value).splitlines() if each.startswith(place)]
+    assert len(told) == 1, caught.value
+    assert re.search(message, told[0])
+
+
+def test_an_insight_shows_the_number_of_its_principal_condition_if_it_has_one(load, profile):
+    text = OTHERS.replace("    metric_value: score\n", "")
+    assert load(profile + text).of(Kind.INSIGHT)[1].metric_value is None
+
+
+def test_a_rule_that_is_off_is_checked_and_listed_and_not_in_force(load, profile):
+    text = profile.replace("title: No shows", "title: No shows\n    enabled: false")
+    catalogue = load(text + OTHERS)
+    assert [rule.id for rule in catalogue.of(Kind.ALERT)] == ["low_score"]
+    assert [(rule.id, rule.is_enabled) for rule in catalogue.rules][:2] == [
+        ("no_show", False), ("low_score", True),
+    ]  # fmt: skip
+    assert catalogue.columns(Kind.ALERT) == ("tutor_id", "score", "scored")
+    # Whether it is in force is not what it says.
+    assert catalogue.rules[0].version == load(profile + OTHERS).rules[0].version
+    with pytest.raises(TutorPipelineError, match="unknown metric nope"):
+        load(text.replace("metric: no_shows", "metric: nope") + OTHERS)
+
+
+def test_what_a_rule_requires_is_read_with_the_row(load, profile):
+    text = profile.replace("    evidence: no_show_ids", "    requires: {champion.sessions: 3}")
+    rule = load(text).rules[0]
+    assert rule.requires == {"champion.sessions": 3}
+    assert "champion.sessions" in load(text).columns(Kind.ALERT)
+    assert rule.version != load(profile).rules[0].version
+
+
+def test_a_rule_says_where_it_stands(load, profile, tmp_path):
+    assert [rule.source for rule in load(profile).rules] == [
+        f"{tmp_path / 'own.yml'}:2", f"{tmp_path / 'own.yml'}:10",
+    ]  # fmt: skip
 
 
 def test_all_that_is_wrong_is_told_at_once(load, profile):

@@ -18,6 +18,7 @@ from tutor_pipeline.rules.inputs import Inputs
         ("{score:.2f} and {score:+.1f}", {"score": 2.5}, "2.50 and +2.5"),
         ("{score:+.1f}", {"score": -2.54}, "-2.5"),
         ("{score:.0%}", {"score": 0.124}, "12 %"),
+        ("{champion.level:} of 5%", {"champion.level": "50%"}, "50% of 5%"),
         ("{champion.level} risk", {"champion.level": "High"}, "High risk"),
     ],
 )

@@ -1,0 +1,296 @@
+"""What administrators do: each act once, with its event, and nothing lost beside a run."""
+
+import threading
+
+import psycopg
+import pytest
+
+from tutor_pipeline.domain import Resolution, Step
+from tutor_pipeline.errors import UsageError
+from tutor_pipeline.lifecycle import acts
+
+ACTIVE = frozenset({"T1", "T2", "T3"})
+pytestmark = pytest.mark.usefixtures("empty")
+
+
+@pytest.fixture
+def three(run, make, open_ids):
+    """The ids of three open alerts: T1's no_show and late, T2's no_show."""
+    run(make.evaluation(make.finding(), make.finding(rule_id="late"), make.finding("T2")))
+    ids = open_ids()
+    return ids["T1", "no_show"], ids["T1", "late"], ids["T2", "no_show"]
+
+
+@pytest.fixture
+def alert(query):
+    """A row of an alert by its id."""
+
+    def fetch(alert_id):
+        (row,) = query("select * from {ops}.alerts where alert_id = %s", alert_id)
+        return row
+
+    return fetch
+
+
+@pytest.fixture
+def events(query):
+    """The events of an alert after the first: (number, event, at, actor, details)."""
+
+    def fetch(alert_id):
+        rows = query(
+            "select event_no, event, at, actor, details from {ops}.alert_events"
+            " where alert_id = %s order by event_no",
+            alert_id,
+        )
+        assert (rows[0]["event_no"], rows[0]["event"]) == (1, "opened")
+        return [tuple(row.values()) for row in rows[1:]]
+
+    return fetch
+
+
+def test_acknowledge_several_and_again(act, three, alert, events, make):
+    done = act(acts.acknowledge, three[:2], make.day(1), note="calling at 3 pm")
+    assert done == acts.Acted(three[:2], {})
+    row = alert(three[0])
+    assert (row["acknowledged"], row["acknowledged_at"]) == (True, make.day(1))
+    assert (row["acknowledged_by"], row["acknowledged_note"]) == ("ada", "calling at 3 pm")
+    assert events(three[0]) == [
+        (2, "acknowledged", make.day(1), "ada", {"note": "calling at 3 pm"})
+    ]
+    again = act(acts.acknowledge, three, make.day(2), by="bob")
+    already = "acknowledged already"
+    assert again == acts.Acted(three[2:], {three[0]: already, three[1]: already})
+    assert alert(three[0]) == row
+    assert len(events(three[0])) == 1
+
+
+def test_snooze_hides_and_may_be_moved(act, three, alert, events, query, make):
+    until = make.day(20_000)  # the view asks the clock
+    assert act(acts.snooze, three[:2], make.day(1), until=until).changed == three[:2]
+    needing = query("select tutor_id, critical_alerts from {ops}.tutors_needing_attention")
+    assert [row["tutor_id"] for row in needing] == ["T2"]
+    again = act(acts.snooze, three[:1], make.day(2), until=until)
+    assert again == acts.Acted((), {three[0]: "snoozed until then already"})
+    later = make.day(20_001)
+    assert act(acts.snooze, three[:1], make.day(3), until=later, note="ill").changed == three[:1]
+    assert (alert(three[0])["snoozed_until"], alert(three[0])["snoozed_by"]) == (later, "ada")
+    assert [(number, event, details) for number, event, _, _, details in events(three[0])] == [
+        (2, "snoozed", {"until": until.isoformat()}),
+        (3, "snoozed", {"until": later.isoformat(), "note": "ill"}),
+    ]
+
+
+def test_a_snoozed_alert_is_kept_current(act, run, three, alert, make):
+    act(acts.snooze, three[:1], make.day(1), until=make.day(20_000))
+    assert run(make.evaluation(make.finding(excess=9.0), at=1)).confirmed == 1
+    row = alert(three[0])
+    assert (row["excess"], row["last_confirmed_at"]) == (9.0, make.day(1))
+    assert row["snoozed_until"] == make.day(20_000)
+
+
+def test_resolve_and_reopen_are_the_same_row(act, run, three, alert, events, make):
+    act(acts.acknowledge, three[:1], make.day(1))
+    done = act(
+        acts.resolve, three[:1], make.day(2), reason=Resolution.COACHED, action_taken="a talk"
+    )
+    assert done.changed == three[:1]
+    row = alert(three[0])
+    assert (row["resolved"], row["resolved_at"], row["resolved_by"]) == (True, make.day(2), "ada")
+    assert (row["resolution"], row["action_taken"]) == ("coached", "a talk")
+    for verb, arguments in (
+        (acts.resolve, {"reason": Resolution.FIXED}),
+        (acts.acknowledge, {}),
+        (acts.snooze, {"until": make.day(9)}),
+    ):
+        assert act(verb, three[:1], make.day(3), **arguments) == acts.Acted(
+            (), {three[0]: "resolved already"}
+        )
+
+    assert act(acts.reopen, three, make.day(4), by="bob", note="too early") == acts.Acted(
+        three[:1], {three[1]: "open already", three[2]: "open already"}
+    )
+    row = alert(three[0])
+    cleared = ("resolved_at", "resolved_by", "resolution", "action_taken")
+    assert [row[name] for name in cleared] == [None] * 4
+    assert row["acknowledged_by"] == "ada"
+    assert [each[:2] + each[3:] for each in events(three[0])] == [
+        (2, "acknowledged", "ada", {}),
+        (3, "resolved", "ada", {"resolution": "coached", "action_taken": "a talk"}),
+        (4, "reopened", "bob", {"note": "too early"}),
+    ]
+    # The next run goes on with it.
+    evaluation = make.evaluation(
+        make.finding(severity="warning"), at=5, evaluated={"no_show": {"T1"}, "late": set()}
+    )
+    assert [change.step for change in run(evaluation).changes] == [Step.EASED]
+    assert events(three[0])[-1][:2] == (5, "eased")
+    assert alert(three[0])["occurrence"] == 1
+
+
+def test_only_the_newest_of_a_pair_is_reopened(act, run, three, open_ids, make):
+    gone = make.evaluation(at=1, evaluated={"no_show": {"T1", "T2"}, "late": {"T1"}})
+    assert run(gone).resolved == 3
+    run(make.evaluation(make.finding(), at=2))
+    newer = open_ids()["T1", "no_show"]
+    assert act(acts.reopen, three, make.day(3)) == acts.Acted(
+        three[1:], {three[0]: f"a newer alert of the tutor and type is open: {newer}"}
+    )
+    run(make.evaluation(at=4, evaluated={"no_show": {"T1"}, "late": set()}))
+    refused = act(acts.reopen, [three[0], newer], make.day(5))
+    assert refused == acts.Acted(
+        (newer,), {three[0]: f"a newer alert of the tutor and type is there: {newer}"}
+    )
+
+
+def test_reopened_and_auto_resolved_it_comes_back_freely(act, run, three, make, sessions):
+    sessions(S1=-1)
+    act(acts.resolve, three, make.day(1), reason=Resolution.FIXED)
+    assert run(make.evaluation(make.finding(), at=1)).suppressed == 1
+    act(acts.reopen, three[:1], make.day(2))
+    assert run(make.evaluation(at=3, evaluated={"no_show": {"T1"}, "late": set()})).resolved == 1
+    assert run(make.evaluation(make.finding(), at=4)).opened == 1
+
+
+def test_an_unknown_id_stops_the_whole_act(act, three, everything, make):
+    before = everything()
+    with pytest.raises(UsageError, match=r"no alert nobody, never; nothing was changed"):
+        act(acts.acknowledge, [three[0], "nobody", "never"], make.day(1))
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "error", "match"),
+    [
+        (acts.snooze, {"until": 1}, UsageError, "is past"),
+        (acts.snooze, {"until": 0}, UsageError, "is past"),
+        (acts.resolve, {"reason": Resolution.AUTO}, UsageError, "coached, fixed"),
+        (acts.acknowledge, {"by": " "}, UsageError, "who"),
+    ],
+)
+def test_acts_that_cannot_be_meant_are_refused(
+    act, three, everything, make, verb, arguments, error, match
+):
+    before = everything()
+    if "until" in arguments:
+        arguments = {"until": make.day(arguments["until"])}
+    with pytest.raises(error, match=match):
+        act(verb, three, make.day(1), **arguments)
+    assert everything() == before
+
+
+def test_no_alert_and_one_named_twice(act, three, events, make):
+    assert act(acts.acknowledge, [], make.day(1)) == acts.Acted((), {})
+    assert act(acts.acknowledge, [three[0]] * 3, make.day(1)).changed == three[:1]
+    assert len(events(three[0])) == 1
+
+
+def test_acts_and_runs_at_once_end_as_one_after_the_other(act, run, three, query, make):
+    """Every event is there, numbered without a gap, whoever came first."""
+    barrier = threading.Barrier(9)
+    failures, done = [], []
+
+    def at_once(work):
+        try:
+            barrier.wait()
+            done.append(work())
+        except Exception as error:
+            failures.append(error)
+
+    def acknowledge(number):
+        return len(act(acts.acknowledge, three, make.day(1), by=f"a{number}").changed)
+
+    def snooze(number):
+        return len(act(acts.snooze, three, make.day(1), until=make.day(10 + number)).changed)
+
+    def apply(severity):
+        changed = make.evaluation(
+            make.finding(severity=severity), make.finding("T2", severity=severity),
+            at=1, evaluated={"no_show": {"T1", "T2"}, "late": set()},
+        )  # fmt: skip
+        return len(run(changed, run_id=severity).changes)
+
+    works = [lambda n=n: acknowledge(n) for n in range(3)]
+    works += [lambda n=n: snooze(n) for n in range(4)]
+    works += [lambda s=s: apply(s) for s in ("warning", "critical")]
+    threads = [threading.Thread(target=at_once, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    rows = query("select * from {ops}.alert_events order by tutor_id, alert_id, event_no")
+    assert len(rows) == 3 + sum(done), "an event is missing"
+    for alert_id in three:
+        numbers = [row["event_no"] for row in rows if row["alert_id"] == alert_id]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert sum(row["event"] == "acknowledged" for row in rows) == 3, "each alert once"
+
+
+def test_an_act_that_dies_at_any_statement_changes_nothing(
+    db, three, act, everything, killing, sessions, make
+):
+    sessions(S1=-1)
+    before = everything()
+    arguments = {"by": "ada", "at": make.day(1), "reason": Resolution.OTHER}
+    statement = 0
+    while True:
+        statement += 1
+        try:
+            with db.connect() as connection:
+                connection.cursor_factory = killing(statement)
+                acts.resolve(connection, db, three, **arguments)
+            break
+        except psycopg.OperationalError:
+            assert everything() == before, f"statement {statement} left something behind"
+    assert statement > 4
+    after = everything()
+    assert after != before
+    assert act(acts.resolve, three, make.day(1), reason=Resolution.OTHER).changed == ()
+    assert everything() == after
+
+
+# What comes of it: the activity of each day.
+
+
+def test_the_activity_of_each_day(act, run, three, open_ids, query, sessions, make):
+    sessions(S1=0, S2=0, S3=0, S4=0, status="completed")
+    run(make.evaluation(make.finding(), make.finding(rule_id="late"), make.finding("T2")))
+    t1, late, t2 = three
+    act(acts.acknowledge, [t1, t2], make.day(0.25))
+    act(acts.snooze, [late], make.day(0.25), until=make.day(20_000))
+    act(acts.resolve, [t1], make.day(1.25), reason=Resolution.COACHED)
+    act(acts.resolve, [t2], make.day(1.375), reason=Resolution.NOT_ACTIONABLE)
+    act(acts.reopen, [t2], make.day(2))
+    run(make.evaluation(make.finding("T2", severity="warning"), at=3, rules=("no_show",)))
+    run(make.evaluation(make.finding("T2"), at=4))
+    run(make.evaluation(at=4, evaluated={"no_show": {"T2"}, "late": set()}), run_id="run-4b")
+    rows = query("select * from {ops}.alert_activity")
+    by_day = {((row["day"] - make.day(0).date()).days, row["alert_type"]): row for row in rows}
+    assert list(by_day) == [
+        (0, "late"), (0, "no_show"), (1, "no_show"), (2, "no_show"), (3, "late"), (3, "no_show"),
+        (4, "no_show"),
+    ]  # fmt: skip
+
+    def of(day, alert_type="no_show"):
+        row = by_day[day, alert_type]
+        return {name: value for name, value in row.items() if value not in (0, None)}
+
+    share = {"sessions_completed": 4, "sessions_that_opened": 1, "opened_session_share": 0.25}
+    first = {"day": make.day(0).date()}
+    assert of(0, "late") == first | share | {"alert_type": "late", "opened": 1, "snoozed": 1}
+    assert of(0) == first | share | {
+        "alert_type": "no_show", "opened": 2, "acknowledged": 2,
+        "mean_hours_to_acknowledge": 6, "median_hours_to_acknowledge": 6,
+    }  # fmt: skip
+    assert of(1) == {
+        "day": make.day(1).date(), "alert_type": "no_show", "resolved_by_hand": 2, "coached": 1,
+        "not_actionable": 1, "coached_share": 0.5, "not_actionable_share": 0.5,
+        "mean_hours_to_resolve": 31.5, "median_hours_to_resolve": 31.5,
+    }  # fmt: skip
+    assert of(2)["reopened"] == 1
+    assert of(3, "late")["resolved_retired"] == 1
+    assert "mean_hours_to_resolve" not in of(3, "late")
+    assert of(4)["escalated"] == of(4)["resolved_auto"] == 1
+    assert of(4)["mean_hours_to_resolve"] == 96
+    assert by_day[4, "no_show"]["coached_share"] is None
+    assert by_day[1, "no_show"]["opened_session_share"] is None

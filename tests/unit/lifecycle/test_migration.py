@@ -1,0 +1,173 @@
+"""A database of an earlier version keeps its alerts; the new tables refuse what they must."""
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from tutor_pipeline.domain import Resolution
+from tutor_pipeline.lifecycle import acts
+from tutor_pipeline.lifecycle.store import apply
+from tutor_pipeline.warehouse import migrate
+from tutor_pipeline.warehouse.connection import Schemas, Warehouse
+
+
+def move(warehouse, verb, revision):
+    """Bring a database to a revision other than the newest."""
+    engine = create_engine("postgresql+psycopg://", creator=warehouse.connect, poolclass=NullPool)
+    configuration = Config()
+    configuration.set_main_option("script_location", str(migrate.MIGRATIONS))
+    with engine.begin() as connection:
+        for schema in warehouse.schemas.ours:
+            migrate.ensure_marked_schema(connection.connection.dbapi_connection, schema)
+        configuration.attributes.update(connection=connection, schemas=warehouse.schemas)
+        verb(configuration, revision)
+
+
+# As version 0002 wrote them: one open, one acknowledged and snoozed, one resolved by hand.
+ALERTS = """
+insert into {ops}.alerts (
+    tutor_id, alert_id, alert_type, occurrence, severity, title, description, recommended_action,
+    session_id, evidence_session_ids, metrics, excess, rule_profile, rule_version, triggered_date,
+    last_confirmed_at, known_session_ids, acknowledged_at, acknowledged_by, snoozed_until,
+    snoozed_by, resolved_at, resolved_by, resolution, action_taken
+)
+select
+    tutor_id, 'a' || n, 'no_show', 1, 'critical', 'No-Show', '3 no-shows', 'Call', 'S1', '{{S1}}',
+    '{{"no_shows": {{"value": 3, "threshold": 3, "exposure": 20}}}}', 0.5, 'conservative', 'v1',
+    %(then)s, %(then)s, '{{S1}}', acknowledged_at, by_1, snoozed_until, by_1, resolved_at, by_2,
+    resolution, action_taken
+from (values
+    (1, 'T1', null, null, null, null, null, null, null),
+    (2, 'T2', %(then)s, 'ada', %(then)s + interval '9 days', null, null, null, null),
+    (3, 'T3', null, null, null, %(then)s, 'bob', 'coached', 'a talk')
+) as rows (
+    n, tutor_id, acknowledged_at, by_1, snoozed_until, resolved_at, by_2, resolution, action_taken
+)
+"""
+EVENTS = """
+insert into {ops}.alert_events (tutor_id, alert_id, event_no, event, at, actor, details)
+values
+    ('T1', 'a1', 1, 'opened', %(then)s, 'pipeline', '{{}}'),
+    ('T2', 'a2', 1, 'opened', %(then)s, 'pipeline', '{{}}'),
+    ('T2', 'a2', 2, 'acknowledged', %(then)s, 'ada', '{{}}'),
+    ('T3', 'a3', 1, 'opened', %(then)s, 'pipeline', '{{}}'),
+    ('T3', 'a3', 2, 'resolved', %(then)s, 'bob', '{{"resolution": "coached"}}')
+"""
+
+
+@pytest.fixture(params=["", "tutor_"])
+def old(databases, request):
+    """A database at 0002 with alerts in it; under a prefix too."""
+    warehouse = Warehouse(databases.create(migrated=False), Schemas(prefix=request.param))
+    move(warehouse, command.upgrade, "0002")
+    return warehouse
+
+
+def rows(warehouse, name):
+    with warehouse.connect(row_factory=dict_row) as connection:
+        return connection.execute(
+            warehouse.sql(f"select * from {{ops}}.{name} order by 1, 2, 3")
+        ).fetchall()
+
+
+def test_an_upgrade_keeps_every_row_and_goes_on(old, make):
+    then = {"then": make.day(0)}
+    with old.connect() as connection:
+        connection.execute(old.sql(ALERTS), then)
+        connection.execute(old.sql(EVENTS), then)
+        connection.execute(
+            old.sql(
+                "create table {marts}.fct_sessions (tutor_id text, session_id text,"
+                " session_on date, scheduled_start timestamptz, status text)"
+            )
+        )
+    before = {name: rows(old, name) for name in ("alerts", "alert_events")}
+    assert [len(each) for each in before.values()] == [3, 5]
+
+    assert migrate.upgrade(old) is True
+    assert {name: rows(old, name) for name in before} == before
+    with old.connect() as connection:
+        evaluation = make.evaluation(*(make.finding(tutor) for tutor in ("T1", "T2", "T3")), at=1)
+        run = {"run_id": "r1", "active_tutors": {"T1", "T2", "T3"}}
+        applied = apply(connection, old, evaluation, **run)
+        # T3's was resolved by hand and shows nothing that was not known then.
+        assert (applied.confirmed, applied.opened, applied.suppressed) == (2, 0, 1)
+        by_ada = {"by": "ada", "at": make.day(2)}
+        assert acts.reopen(connection, old, ["a3"], **by_ada).changed == ("a3",)
+        done = acts.resolve(connection, old, ["a2"], reason=Resolution.FIXED, **by_ada)
+        assert done.changed == ("a2",)
+    events = [(each["alert_id"], each["event_no"]) for each in rows(old, "alert_events")]
+    assert events == [
+        ("a1", 1), ("a2", 1), ("a2", 2), ("a2", 3), ("a3", 1), ("a3", 2), ("a3", 3),
+    ]  # fmt: skip
+    assert [row["tutor_id"] for row in rows(old, "tutors_needing_attention")] == ["T1", "T3"]
+
+
+def test_down_and_up_again_keeps_the_alerts(old, make):
+    with old.connect() as connection:
+        connection.execute(old.sql(ALERTS), {"then": make.day(0)})
+    before = {name: rows(old, name) for name in ("alerts", "tutors_needing_attention")}
+    for need in before["tutors_needing_attention"]:
+        del need["newest_age"]
+    migrate.upgrade(old)
+    move(old, command.downgrade, "0002")
+    after = {name: rows(old, name) for name in before}
+    for need in after["tutors_needing_attention"]:
+        del need["newest_age"]
+    assert after == before
+    assert migrate.upgrade(old) is True
+
+
+# The weights.
+
+
+def add(warehouse, version, **weights):
+    with warehouse.connect() as connection:
+        for factor, weight in weights.items():
+            connection.execute(
+                warehouse.sql(
+                    "insert into {ops}.churn_algorithm_weights values (%s, %s, %s, now(), null)"
+                ),
+                (version, factor, weight),
+            )
+
+
+def test_weights_of_a_version_sum_to_one_and_are_never_changed(warehouse):
+    add(warehouse, 1, a=0.1, b=0.2, c=0.7)  # their sum is not exactly 1 in floating point
+    add(warehouse, 2, a=0.5, b=0.5)
+    for weights in ({"a": 0.5}, {"a": 0.5, "b": 0.6}, {"a": 0.5, "b": 0.499}):
+        with pytest.raises(psycopg.errors.CheckViolation, match="version 3 sum to"):
+            add(warehouse, 3, **weights)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        add(warehouse, 3, a=1.5, b=-0.5)
+    with pytest.raises(psycopg.errors.CheckViolation), warehouse.connect() as connection:
+        connection.execute("delete from ops.churn_algorithm_weights where factor = 'b'")
+    with (
+        pytest.raises(psycopg.errors.RestrictViolation, match="add a version"),
+        warehouse.connect() as connection,
+    ):
+        connection.execute("update ops.churn_algorithm_weights set notes = 'x' where version = 1")
+    with warehouse.connect() as connection:
+        connection.execute("delete from ops.churn_algorithm_weights where version = 2")
+        assert connection.execute(
+            "select version, count(*) from ops.churn_algorithm_weights group by version"
+        ).fetchall() == [(1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("level", "'Huge'"), ("status", "'late'"), ("score", "'NaN'"), ("score", "'Infinity'")],
+)
+def test_a_score_that_no_scorer_gives_is_refused(warehouse, column, value):
+    values = {"level": "'High'", "status": "'ok'", "score": "0.7", column: value}
+    with pytest.raises(psycopg.errors.CheckViolation), warehouse.connect() as connection:
+        connection.execute(
+            "insert into ops.current_tutor_risk (tutor_id, as_of, scorer, version, score,"
+            " is_probability, level, status) values"
+            f" ('T1', now(), 'rules', 'v1', {values['score']}, true, {values['level']},"
+            f" {values['status']})"
+        )

@@ -1,0 +1,200 @@
+"""Verbs that answer who and why: attention, tutor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tutor_pipeline.cli.console import STYLES, emit_json, note, out, warn
+from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.session import Session, open_session
+from tutor_pipeline.reports import queries
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command()(attention)
+    app.command()(tutor)
+
+
+def attention(
+    limit: Annotated[int, typer.Option(min=1, help="How many tutors to show.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Who needs a call today, and why: the most urgent first.
+
+    Example: [bold]tutor-pipeline attention --limit 20[/bold]
+    """
+    session = open_session(note)
+    if as_json:
+        with session.warehouse.connect() as connection:
+            emit_json(queries.attention(connection, session.warehouse, limit))
+    else:
+        show_attention(session, limit)
+
+
+def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
+    """Print the tutors in need of attention, each with reasons, evidence and what to do."""
+    with session.warehouse.connect() as connection:
+        rows = queries.attention(connection, session.warehouse, limit)
+        in_need = queries.tutors_in_need(connection, session.warehouse)
+        counts = queries.status(connection, session.warehouse)
+        stale = queries.is_stale(connection, session.warehouse)
+    tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
+    as_of = counts["data"]["computed_as_of"]
+    if tutors is None:
+        out.print(
+            "Nothing is computed yet. Have a platform to read (tutor-pipeline generate, import, or"
+            " TUTOR_PLATFORM_SCHEMA), then run: tutor-pipeline enrich"
+        )
+        return []
+    verb = "needs" if in_need == 1 else "need"
+    out.print(
+        f"[bold]{in_need:,} of {tutors:,} active tutors {verb} attention[/bold]"
+        f" [dim](as of {as_of})[/dim]"
+    )
+    if stale:
+        warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
+    for row in rows:
+        out.print(_panel(row))
+    if in_need > len(rows):
+        more = f"{in_need - len(rows):,} more"
+        out.print(f"… and {more}: tutor-pipeline attention --limit {in_need}")
+    return rows
+
+
+def tutor(
+    tutor_id: Annotated[str, typer.Argument(metavar="ID")],
+    everything: Annotated[bool, typer.Option("--all", help="Every metric.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One tutor: profile, metrics, open alerts, insights, badges.
+
+    Example: [bold]tutor-pipeline tutor T0007[/bold]
+    """
+    session = open_session(note)
+    with session.warehouse.connect() as connection:
+        facts = queries.tutor(connection, session.warehouse, tutor_id)
+    if as_json:
+        emit_json(facts)
+        return
+    profile = facts["profile"]
+    out.print(f"[bold]{escape(_who(profile.get('name'), tutor_id))}[/bold]")
+    known = [
+        f"{name} {_number(profile[name])}" for name in _PROFILE if profile.get(name) is not None
+    ]
+    if known:
+        out.print(f"[dim]{escape(' · '.join(known))}[/dim]")
+    metrics = facts["metrics"]
+    if metrics is None:
+        out.print("Not active: no metrics are computed.")
+    else:
+        _print_metrics(metrics, None if everything else _SHOWN)
+        out.print("[dim]– = nothing to judge by, which is not the same as 0[/dim]")
+    active = [row for row in facts["alerts"] if row["resolved_at"] is None]
+    out.print(f"\n[bold]Open alerts: {len(active)}[/bold]")
+    for row in active:
+        out.print(Text(f"{row['severity']}: {row['title']}", style=STYLES[row["severity"]]))
+        out.print(f"  {escape(row['description'])}")
+        out.print(f"  → {escape(row['recommended_action'])}")
+        out.print(f"  [dim]sessions {escape(', '.join(row['evidence_session_ids']))}[/dim]")
+    for insight_type, heading in _INSIGHTS.items():
+        found = [row for row in facts["insights"] if row["insight_type"] == insight_type]
+        if found:
+            out.print(f"\n[bold]{heading}: {len(found)}[/bold]")
+        for row in found:
+            out.print(escape(row["display_text"]))
+            if row["coaching_tip"]:
+                out.print(f"  → {escape(row['coaching_tip'])}")
+            sessions = ", ".join(row["sample_sessions"]) or "–"
+            out.print(f"  [dim]sessions {escape(sessions)}[/dim]")
+    if facts["achievements"]:
+        out.print(f"\n[bold]Badges: {len(facts['achievements'])}[/bold]")
+    for row in facts["achievements"]:
+        since = f"since {row['earned_date']:%Y-%m-%d}"
+        held = "" if row["is_active"] else ", not met at present"
+        out.print(
+            f"{row['icon']} {escape(row['title'])} [dim]({since}{held})[/dim]"
+            f" {escape(row['description'])}"
+        )
+
+
+_INSIGHTS = {"strength": "Strengths", "growth_area": "Could be better"}
+
+
+_PROFILE = ("primary_subject", "months_experience", "certification_level", "member_since")
+
+_SHOWN = (
+    "overall_score",
+    "sessions_30d",
+    "sessions_completed_30d",
+    "days_since_last_session",
+    "avg_session_score_30d",
+    "score_change_14d",
+    "low_score_streak",
+    "avg_rating_30d",
+    "avg_engagement_30d",
+    "no_show_tutor_30d",
+    "tutor_reschedules_30d",
+    "reschedule_rate_30d",
+    "is_high_reschedule",
+    "late_count_30d",
+    "frustration_sessions_14d",
+    "poor_first_sessions_60d",
+    "talk_ratio_last5",
+)
+"""What a coach looks at first; `--all` shows the rest."""
+
+
+def _print_metrics(metrics: Mapping[str, Any], names: Iterable[str] | None) -> None:
+    table = Table(show_header=False, box=None)
+    for name in names or metrics:
+        if name in metrics and name != "tutor_id":
+            table.add_row(name, escape(_number(metrics[name])))
+    out.print(table)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return str(value)
+
+
+def _panel(row: Mapping[str, Any]) -> Panel:
+    body = Text()
+    for number, alert in enumerate(row["alerts"] or ()):
+        if number:
+            body.append("\n\n")
+        body.append(alert["severity"].upper(), style=STYLES[alert["severity"]])
+        body.append(f"  {alert['title']}\n", style="bold")
+        body.append(f"{alert['description']}\n")
+        body.append(f"→ {alert['recommended_action']}\n")
+        evidence = ", ".join(alert["evidence_session_ids"] or ()) or "–"
+        body.append(f"sessions {evidence} · since {_since(alert['triggered_date'])}", style="dim")
+    badge = "  [yellow]· reschedules over 15 %[/yellow]" if row["is_high_reschedule"] else ""
+    name = escape(_who(row["name"], row["tutor_id"]))
+    title = f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"
+    return Panel(body, title=title, title_align="left", width=min(out.width, 100))
+
+
+def _who(name: str | None, tutor_id: str) -> str:
+    """Name and id; a source without names has the id alone."""
+    return f"{name} {tutor_id}" if name and name != tutor_id else tutor_id
+
+
+def _since(moment: str) -> str:
+    age = datetime.now(UTC) - datetime.fromisoformat(moment)
+    return moment[:10] + (f" ({age.days} days)" if age.days > 1 else "")

@@ -1,0 +1,70 @@
+"""Options that several verbs share, and the reading of days and moments."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import date, datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from tutor_pipeline.errors import UsageError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="DATE|latest",
+        help="Compute as of the end of this day, or of the newest completed session's day."
+        " Default: now.",
+    ),
+]
+
+By = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who acts. Default: your login name.")
+]
+
+Note = Annotated[str | None, typer.Option(metavar="TEXT", help="A note for the history.")]
+
+
+def actor(by: str | None) -> str:
+    """Who acts: the name given, else the login name. Raises UsageError where there is neither."""
+    if by is not None and by.strip():
+        return by.strip()
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as error:
+        raise UsageError("who acts? This account has no name: say --by NAME") from error
+
+
+def day(text: str, option: str) -> date:
+    """A day written as 2026-01-31. Raises UsageError naming the option."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: write a day as 2026-01-31") from error
+
+
+def moment(text: str, option: str, timezone: str) -> datetime:
+    """A day (its beginning) or a moment (2026-01-31T09:00), in `timezone` unless it names one."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{option} {text}: write a day as 2026-01-31 or a moment as 2026-01-31T09:00"
+        ) from error
+    if parsed.tzinfo is None:
+        return parsed.replace(tzinfo=ZoneInfo(timezone))
+    return parsed
+
+
+def check_as_of(text: str | None) -> None:
+    """Raises UsageError unless it is a date or `latest`."""
+    if text is not None and text != "latest":
+        try:
+            day(text, "--as-of")
+        except UsageError as error:
+            raise UsageError(f"{error} or latest") from error

@@ -1,0 +1,360 @@
+"""Verbs on rules: list, show, check, page; and the exceptions of single tutors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tutor_pipeline.cli.console import done, emit_json, note, out
+from tutor_pipeline.cli.options import AsJson, By, actor, moment
+from tutor_pipeline.cli.session import Session, open_session
+from tutor_pipeline.domain import Change, Kind, Override, Step
+from tutor_pipeline.errors import UsageError
+from tutor_pipeline.lifecycle import store
+from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.reports import queries
+from tutor_pipeline.rules import describe
+from tutor_pipeline.rules.catalogue import Catalogue, Rule, load_catalogue
+from tutor_pipeline.rules.evaluate import evaluate
+from tutor_pipeline.rules.inputs import NUMERIC, nearest
+from tutor_pipeline.rules.profiles import shipped
+from tutor_pipeline.settings import load_settings
+
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE", help="A shipped profile or your own file. Default: TUTOR_RULE_PROFILE."
+    ),
+]
+OfKind = Annotated[Kind | None, typer.Option(help="Only rules of this kind.")]
+RuleId = Annotated[str, typer.Argument(metavar="RULE", help="The id of a rule.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    group = typer.Typer(
+        help="Rules: list, show, check, and the exceptions of single tutors.",
+        no_args_is_help=True,
+    )
+    group.command("list")(list_)
+    group.command()(show)
+    group.command()(check)
+    group.command()(override)
+    group.command()(overrides)
+    group.command()(page)
+    app.add_typer(group, name="rules")
+
+
+def list_(profile: Profile = None, kind: OfKind = None, as_json: AsJson = False) -> None:
+    """The rules of a profile, one line each.
+
+    Example: [bold]tutor-pipeline rules list --kind alert --profile standard[/bold]
+    """
+    catalogue = _load(profile)
+    rules = [rule for rule in catalogue.rules if kind is None or rule.kind is kind]
+    if as_json:
+        emit_json([_as_dict(rule) for rule in rules])
+        return
+    for each in Kind:
+        of_kind = [rule for rule in rules if rule.kind is each]
+        if not of_kind:
+            continue
+        table = Table(f"{each} ({catalogue.profile})", "when", box=None)
+        for rule in of_kind:
+            table.add_row(escape(rule.id), escape(describe.summary(rule)))
+        out.print(table)
+        out.print()
+
+
+def show(
+    rule_id: RuleId, profile: Profile = None, kind: OfKind = None, as_json: AsJson = False
+) -> None:
+    """One rule in full: conditions, minimums, texts, evidence, where it is written.
+
+    Example: [bold]tutor-pipeline rules show high_reschedule_rate[/bold]
+    """
+    found = _find(_load(profile), rule_id, kind)
+    if as_json:
+        emit_json([_as_dict(rule) for rule in found])
+        return
+    for rule in found:
+        out.print(f"[bold]{escape(rule.id)}[/bold] ({rule.kind})")
+        table = Table(show_header=False, box=None)
+        for label, value in describe.details(rule, wide_rows.rule_inputs()):
+            table.add_row(f"[bold]{escape(label)}[/bold]", escape(value))
+        out.print(table)
+
+
+def check(
+    profile: Profile = None,
+    against_data: Annotated[
+        bool, typer.Option("--against-data", help="Show what it would change, without doing it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a profile: that it can be loaded and, against the data, what it would open, resolve
+    and keep. Nothing is written.
+
+    Example: [bold]tutor-pipeline rules check --profile own.yml --against-data[/bold]
+    """
+    catalogue = _load(profile)
+    off = sum(1 for rule in catalogue.rules if not rule.is_enabled)
+    counts = {str(kind): len(catalogue.of(kind)) for kind in Kind}
+    if not against_data:
+        if as_json:
+            emit_json({"profile": catalogue.profile, "rules": counts, "off": off})
+        else:
+            shown = ", ".join(f"{count} {kind}s" for kind, count in counts.items())
+            done(f"{catalogue.profile}: {shown}; {off} off")
+        return
+    session = open_session(note)
+    effects = _effects(session, catalogue)
+    if as_json:
+        emit_json({"profile": catalogue.profile, "rules": counts, "off": off, **effects})
+        return
+    out.print(
+        f"Profile [bold]{escape(catalogue.profile)}[/bold] on the metrics as of"
+        f" {effects['as_of']:%Y-%m-%d %H:%M UTC}: what a run would do now"
+    )
+    table = Table("kind", "rule", "evaluated", "would open", "keep", "resolve", box=None)
+    for row in effects["effects"]:
+        table.add_row(
+            row["kind"],
+            escape(row["rule"]) + (" (gone)" if row["evaluated"] is None else ""),
+            "–" if row["evaluated"] is None else f"{row['evaluated']:,}",
+            *(str(row[name]) for name in ("open", "keep", "resolve")),
+        )
+    out.print(table)
+    now, then = effects["tutors_with_an_alert"]["now"], effects["tutors_with_an_alert"]["then"]
+    out.print(f"Tutors with an open alert: {now} now, {then} then")
+
+
+def override(
+    tutor_id: Annotated[str, typer.Argument(metavar="TUTOR", help="The tutor's id.")],
+    rule_id: RuleId,
+    threshold: Annotated[
+        float | None, typer.Option(help="Another threshold for the rule's first condition.")
+    ] = None,
+    disable: Annotated[bool, typer.Option("--disable", help="The rule is off for them.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="End the exception.")] = False,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="It ends when this day begins.")
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="Which kind of rule.")] = Kind.ALERT,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an exception of one tutor to one rule: another threshold, or the rule off.
+
+    It counts from the next refresh on.
+
+    Example: [bold]tutor-pipeline rules override T0064 high_reschedule_rate --threshold 8
+    --reason "on leave every Friday" --until 2027-01-01[/bold]
+    """
+    if sum((threshold is not None, disable, remove)) != 1:
+        raise UsageError("say one of --threshold NUMBER, --disable, --remove")
+    if not remove and not (reason and reason.strip()):
+        raise UsageError("say why: --reason TEXT (it is shown beside the exception)")
+    who = actor(by)
+    if not remove:
+        (rule,) = _find(_load(None), rule_id, kind)
+        if threshold is not None and rule.when[0].scale not in NUMERIC:
+            raise UsageError(
+                f"the first condition of {rule_id} has no number for a threshold; --disable"
+                " switches the rule off for the tutor"
+            )
+    session = open_session(note)
+    warehouse = session.warehouse
+    with warehouse.connect() as connection:
+        if remove:
+            changed = store.remove_override(connection, warehouse, kind, tutor_id, rule_id)
+        else:
+            queries.tutor(connection, warehouse, tutor_id)  # or an error that names near ids
+            store.set_override(
+                connection,
+                warehouse,
+                kind,
+                Override(tutor_id, rule_id, threshold, disable),
+                reason=str(reason),
+                by=who,
+                at=datetime.now(UTC),
+                expires_at=moment(until, "--until", warehouse.timezone) if until else None,
+            )
+            changed = True
+    if as_json:
+        emit_json({"tutor_id": tutor_id, "kind": kind, "rule_id": rule_id, "changed": changed})
+    elif remove:
+        done("The rule counts for the tutor again" if changed else "There was no such exception")
+    else:
+        what = "is off" if disable else f"has the threshold {threshold:g}"
+        done(f"{rule_id} {what} for {tutor_id} from the next refresh on")
+
+
+def overrides(
+    tutor: Annotated[
+        str | None, typer.Option("--tutor", metavar="ID", help="Of this tutor alone.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The exceptions of single tutors.
+
+    Example: [bold]tutor-pipeline rules overrides --tutor T0064[/bold]
+    """
+    session = open_session(note)
+    with session.warehouse.connect() as connection:
+        rows = store.list_overrides(connection, session.warehouse)
+    rows = [row for row in rows if tutor is None or row["tutor_id"] == tutor]
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        out.print("No exceptions.")
+        return
+    table = Table("tutor", "kind", "rule", "instead", "why", "by", "until", box=None)
+    for row in rows:
+        table.add_row(
+            escape(row["tutor_id"]),
+            row["kind"],
+            escape(row["rule_id"]),
+            "off" if row["disabled"] else f"{row['threshold']:g}",
+            escape(row["reason"]),
+            escape(row["set_by"]),
+            f"{row['expires_at']:%Y-%m-%d}" if row["expires_at"] else "–",
+        )
+    out.print(table)
+
+
+def page() -> None:
+    """Print the page of all rules of the shipped profiles, in Markdown (docs/rules.md).
+
+    Example: [bold]tutor-pipeline rules page > docs/rules.md[/bold]
+    """
+    inputs = wide_rows.rule_inputs()
+    typer.echo(describe.page([load_catalogue(name, inputs) for name in shipped()]), nl=False)
+
+
+def _load(profile: str | None) -> Catalogue:
+    chosen = profile or load_settings().rule_profile
+    return load_catalogue(chosen, wide_rows.rule_inputs())
+
+
+def _find(catalogue: Catalogue, rule_id: str, kind: Kind | None) -> list[Rule]:
+    of_kind = [rule for rule in catalogue.rules if kind is None or rule.kind is kind]
+    found = [rule for rule in of_kind if rule.id == rule_id]
+    if not found:
+        near = nearest(rule_id, {rule.id: rule for rule in of_kind})
+        raise UsageError(
+            f"profile {catalogue.profile} has no {kind or 'rule'} {rule_id}{near}.\n"
+            "See them with: tutor-pipeline rules list"
+        )
+    return found
+
+
+def _as_dict(rule: Rule) -> dict[str, Any]:
+    return {
+        "kind": rule.kind,
+        "id": rule.id,
+        "enabled": rule.is_enabled,
+        "severity": rule.severity,
+        "when": [
+            {
+                "metric": condition.metric,
+                "op": condition.op,
+                "value": condition.value,
+                "minimum_exposure": condition.minimum_exposure,
+            }
+            for condition in rule.when
+        ],
+        "requires": dict(rule.requires),
+        "texts": {name: text.text for name, text in rule.texts.items()},
+        "evidence": rule.evidence,
+        "source": rule.source,
+        "version": rule.version,
+    }
+
+
+def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
+    """What a run under these rules would do to the rows that are there, per rule."""
+    warehouse = session.warehouse
+    rows: list[dict[str, Any]] = []
+    alerts: dict[str, set[str]] = {}
+    with warehouse.connect() as connection:
+        for kind in Kind:
+            wide = wide_rows.read(connection, warehouse, "", catalogue.columns(kind))
+            if kind is not Kind.ALERT:
+                _assume(wide.rows, alerts)
+            found = evaluate(
+                catalogue,
+                kind,
+                wide.rows,
+                wide.as_of,
+                store.read_overrides(connection, warehouse, kind, wide.as_of),
+            )
+            changes = store.preview(
+                connection, warehouse, found, active_tutors=wide.active_tutors
+            ).changes
+            rows += _by_rule(kind, changes, found.evaluated)
+            if kind is Kind.ALERT:
+                before = queries.open_findings(connection, warehouse, "alerts")
+                alerts = _open_after(changes, queries.open_alert_types(connection, warehouse))
+    then = sum(1 for types in alerts.values() if types)
+    return {
+        "as_of": wide.as_of,
+        "effects": rows,
+        "tutors_with_an_alert": {"now": before["tutors_with_one"], "then": then},
+    }
+
+
+_AFTER: Mapping[Step, str] = {
+    Step.OPENED: "open",
+    Step.REOPENED: "open",
+    Step.CONFIRMED: "keep",
+    Step.ESCALATED: "keep",
+    Step.EASED: "keep",
+    Step.RESOLVED: "resolve",
+}
+
+
+def _by_rule(
+    kind: Kind, changes: Iterable[Change], evaluated: Mapping[str, frozenset[str]]
+) -> list[dict[str, Any]]:
+    count = Counter((change.rule_id, _AFTER[change.step]) for change in changes)
+    gone = sorted({rule_id for rule_id, _ in count} - set(evaluated))
+    return [
+        {
+            "kind": kind,
+            "rule": rule_id,
+            "evaluated": len(evaluated[rule_id]) if rule_id in evaluated else None,
+            **{name: count[rule_id, name] for name in ("open", "keep", "resolve")},
+        }
+        for rule_id in (*evaluated, *gone)
+    ]
+
+
+def _open_after(
+    changes: Iterable[Change], types_by_tutor: dict[str, set[str]]
+) -> dict[str, set[str]]:
+    """Which alerts each tutor would have open after the changes."""
+    for change in changes:
+        types = types_by_tutor.setdefault(change.tutor_id, set())
+        if change.step is Step.RESOLVED:
+            types.discard(change.rule_id)
+        else:
+            types.add(change.rule_id)
+    return types_by_tutor
+
+
+def _assume(rows: Iterable[dict[str, Any]], alerts: Mapping[str, set[str]]) -> None:
+    """Let rows say which alerts would be open, not which are."""
+    prefix = f"{wide_rows.OPEN_ALERTS}."
+    for row in rows:
+        for name in row:
+            if name.startswith(prefix):
+                row[name] = name.removeprefix(prefix) in alerts.get(row["tutor_id"], ())

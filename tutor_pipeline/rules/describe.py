@@ -1,0 +1,222 @@
+"""Rules in words, for people: one line, all there is to know, and the page in the docs.
+
+Belongs here: how a rule is written down. Does not belong here: where the text goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tutor_pipeline.domain import Kind
+from tutor_pipeline.rules.catalogue import Catalogue, Condition, Rule
+from tutor_pipeline.rules.inputs import NUMERIC, Column, Inputs
+
+_SIGNS = {">=": "≥", "<=": "≤"}
+_SAME = "the same"
+_ABSENT = "–"
+
+
+def conditions(rule: Rule) -> str:
+    """`no_show_tutor_30d ≥ 3 and no_show_rate_30d ≥ 0.05`."""
+    return " and ".join(map(_condition, rule.when))
+
+
+def minimums(rule: Rule) -> str:
+    """The counts under which the rule is not evaluated: `avg_talk_ratio_n ≥ 5`; may be empty.
+
+    The one session that every metric needs is left out.
+    """
+    counts: dict[str, int] = {}
+    of_conditions = [(each.exposure, each.minimum_exposure) for each in rule.when]
+    for name, minimum in (*of_conditions, *rule.requires.items()):
+        if name is not None and minimum > 1:
+            counts[name] = max(minimum, counts.get(name, 0))
+    return " and ".join(f"{name} ≥ {minimum}" for name, minimum in counts.items())
+
+
+def takes_threshold(rule: Rule) -> bool:
+    """Whether one tutor's exception can set another threshold: the principal one is a number."""
+    return rule.when[0].scale in NUMERIC
+
+
+def summary(rule: Rule) -> str:
+    """One line: severity (or type, or icon) · conditions · minimums; `off:` first when it is."""
+    parts = [_label(rule), conditions(rule)]
+    if needed := minimums(rule):
+        parts.append(f"needs {needed}")
+    return ("" if rule.is_enabled else "off: ") + " · ".join(parts)
+
+
+def details(rule: Rule, inputs: Mapping[str, Mapping[str, Column]]) -> list[tuple[str, str]]:
+    """What there is to know of a rule beside its id and kind, as (label, value).
+
+    A label may come more than once (`when`: one per condition).
+
+    `inputs` are those of `load_catalogue`; the description of a column is added where it has one.
+    """
+    columns = Inputs(inputs)
+
+    def described(words: str, name: str) -> str:
+        description = columns.description(name)
+        return f"{words} ({description.rstrip('.')})" if description else words
+
+    lines = [("in force", "yes" if rule.is_enabled else "no (enabled: false)")]
+    if rule.severity is not None:
+        lines.append(("severity", rule.severity))
+    lines += [("when", described(_condition(each), each.metric)) for each in rule.when]
+    if needed := minimums(rule):
+        lines.append(("needs", needed))
+    lines += [(name.replace("_", " "), text.text) for name, text in rule.texts.items()]
+    if rule.metric_value is not None:
+        lines.append(("shows", described(rule.metric_value, rule.metric_value)))
+    if rule.evidence is not None:
+        lines.append(("evidence", described(rule.evidence, rule.evidence)))
+    return [*lines, ("defined in", rule.source), ("version", rule.version)]
+
+
+def page(catalogues: Sequence[Catalogue]) -> str:
+    """The Markdown page of some profiles, the default one first: what it has, the others change."""
+    profiles = ", ".join(f"`{catalogue.profile}`" for catalogue in catalogues)
+    sections = [
+        _INTRODUCTION.format(profiles=profiles),
+        "## Alerts\n\nWhat somebody should do something about.",
+        _table(catalogues, Kind.ALERT, "recommended_action", "recommended action"),
+        "## Insights\n\nWhat a tutor does well (strength) and what could be better (growth area).",
+        _table(catalogues, Kind.INSIGHT, "coaching_tip", "coaching tip"),
+        "## Achievements\n\nBadges: earned once and kept; shown as no longer active while the"
+        " criterion is not met.",
+        _table(catalogues, Kind.ACHIEVEMENT, "title", "title"),
+        _YOUR_OWN.rstrip(),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _condition(condition: Condition) -> str:
+    value = condition.value
+    written = str(value).lower() if isinstance(value, bool) else value
+    return f"{condition.metric} {_SIGNS.get(condition.op, condition.op)} {written}"
+
+
+def _label(rule: Rule) -> str:
+    """The word or sign that tells at a glance what a rule's findings are."""
+    if rule.severity is not None:
+        return rule.severity
+    key = "insight_type" if rule.kind is Kind.INSIGHT else "icon"
+    return rule.texts[key].text.replace("_", " ")
+
+
+def _table(catalogues: Sequence[Catalogue], kind: Kind, text: str, heading: str) -> str:
+    by_profile = [
+        {rule.id: rule for rule in catalogue.rules if rule.kind is kind} for catalogue in catalogues
+    ]
+    head = [kind, *(catalogue.profile for catalogue in catalogues), heading]
+    rows = [head, ["---"] * len(head)]
+    for rule_id in dict.fromkeys(rule_id for rules in by_profile for rule_id in rules):
+        rules = [profile.get(rule_id) for profile in by_profile]
+        cells = [_cell(rules[0], None), *(_cell(rule, rules[0]) for rule in rules[1:])]
+        rows.append([f"`{rule_id}`", *cells, _texts(rules, text)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(rule: Rule | None, default: Rule | None) -> str:
+    if rule is None:
+        return _ABSENT
+    if default is None or rule.version != default.version:
+        return summary(rule)
+    if rule.is_enabled == default.is_enabled:
+        return _SAME
+    return "on" if rule.is_enabled else "off"
+
+
+def _texts(rules: Iterable[Rule | None], name: str) -> str:
+    """What the profiles say under one name: mostly one sentence."""
+    texts = dict.fromkeys(
+        rule.texts[name].text for rule in rules if rule is not None and name in rule.texts
+    )
+    return "<br>".join(texts).replace("|", "\\|")
+
+
+_INTRODUCTION = """\
+<!-- Written by: tutor-pipeline rules page > docs/rules.md -->
+
+# Rules
+
+Rules are data: YAML files in `tutor_pipeline/rules/catalogue/`. A rule names
+[metrics](metrics.md), each with a threshold, and holds when all its conditions do. What it says,
+it says in numbers, and it shows the sessions behind them.
+
+`TUTOR_RULE_PROFILE` picks a profile: {profiles} or a file of your own.
+`tutor-pipeline rules list` shows the rules in force, `rules show` all there is to know of one, and
+`rules check --against-data` what a profile would open and close before it goes live.
+
+**Missing data is not health.** A rule is *not evaluated* for a tutor where a metric is NULL, or
+where less stands behind it than the rule needs: at least one session, and what follows "needs"
+below. Then it neither opens nor resolves anything.
+
+**A count or a share.** Where a tutor gives more than about 30 sessions a month, use
+`high_volume`: five sessions moved out of 150 are 3 %, and its count rules ask for a share as well.
+
+**What is late, poor or too much** is decided where it is counted, and changed there: in the vars
+of `dbt_project/dbt_project.yml` (5 minutes, a score under 5.0). The sentences that repeat such a
+number are held to it by a test.
+
+What becomes of an alert, and the exceptions for one tutor: [alerts](alerts.md).
+
+In the tables, "–" is a rule that the profile does not have, "off" one that it switches off, and
+"the same" means as in the first column."""
+
+_YOUR_OWN = """\
+## Your own profile
+
+A file of your own extends one that ships (or another file, by its path) and changes only what it
+names. A rule of the same id is changed key by key, `when` as a whole; any other is new. What is
+misspelt, or can't be, is an error with file and line before anything runs.
+
+```yaml
+extends: conservative
+
+alerts:
+  no_show_pattern:                # another threshold
+    when:
+      - {metric: no_show_tutor_30d, op: ">=", value: 2}
+  student_churn_risk:             # switched on
+    enabled: true
+
+insights:
+  rare_praise:                    # a new rule
+    insight_type: growth_area     # or strength, which has no coaching_tip
+    requires: {sessions_completed_30d: 10}
+    when:
+      - {metric: avg_reinforcement, op: "<", value: 3, minimum_exposure: 5}
+      - {metric: open_alerts.repeated_student_frustration, op: "=", value: false}
+    display_text: Seldom praises ({avg_reinforcement:.1f} times per session)
+    coaching_tip: Name one thing that the student did well before correcting the next.
+    evidence: reinforcement_session_ids
+```
+
+| of | key | what it says |
+| --- | --- | --- |
+| every rule | `when` | the conditions; a tutor's exception changes the threshold of the \
+first |
+| | `requires` | counts, each with the minimum under which the rule is not evaluated |
+| | `enabled` | `false` switches the rule off |
+| | `evidence` | the column with the sessions that show it |
+| a condition | `metric`, `op`, `value` | `op` is one of `>=` `>` `<=` `<` `=` |
+| | `minimum_exposure` | how many sessions must stand behind the metric; 1 unless said |
+| an alert | `severity` | `warning` or `critical` |
+| | `title`, `description`, `recommended_action` | texts |
+| an insight | `insight_type` | `strength` or `growth_area` |
+| | `display_text`, `coaching_tip` | texts; the tip is for a growth area |
+| | `metric_value` | the number it shows, if it is not that of the principal condition |
+| an achievement | `title`, `description`, `icon` | texts |
+| the file | `extends` | a profile that ships, or the path of a file, seen from this one |
+| | `auto_resolve` | `false` leaves the resolving of alerts to people |
+
+In texts, `{metric}` is its value; `{metric:.1f}`, `{metric:+.1f}` and `{metric:.0%}` say how to
+write it, and `{metric:session|sessions}` writes a count with its noun.
+
+Metrics are the columns of `marts.tutor_aggregates` by their names, and of other inputs by
+`input.column`: `tutor_risk` (the churn score: `level`, `score`, `reasons`), `student_risk`
+(`students_at_high_risk`, `students`) and `open_alerts`, with a flag per alert of the profile, which
+insights and achievements may read.
+"""

@@ -1,0 +1,77 @@
+"""The versions of the weights of the student churn score, in `ops.churn_algorithm_weights`.
+
+Belongs here: seeding the first version, reading the newest. A version is never changed: a trigger
+refuses it, and another that its weights do not add up to 1.
+Does not belong here: fitting new weights, computing the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+from psycopg.rows import tuple_row
+
+from tutor_pipeline.warehouse.connection import Warehouse
+
+FIRST = Path(__file__).parent / "churn_weights.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One version: factor -> weight (0 to 1, together 1), in force since a moment."""
+
+    version: int
+    weights: Mapping[str, float]
+    effective_from: datetime
+    notes: str
+
+
+def seed(connection: psycopg.Connection[Any], warehouse: Warehouse, at: datetime) -> bool:
+    """Write the first version where there is none; whether it did. Safe when two do it at once."""
+    first = yaml.safe_load(FIRST.read_text(encoding="utf-8"))
+    with connection.transaction():
+        connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            (f"{warehouse.schemas.ops}.churn_algorithm_weights",),
+        )
+        if current(connection, warehouse) is not None:
+            return False
+        connection.execute(
+            warehouse.sql(
+                "insert into {ops}.churn_algorithm_weights"
+                " (version, factor, weight, effective_from, notes)"
+                " select %s, factor, weight, %s, %s"
+                " from unnest(%s::text[], %s::double precision[]) as first (factor, weight)"
+            ),
+            (
+                first["version"],
+                at,
+                first["notes"],
+                list(first["weights"]),
+                list(first["weights"].values()),
+            ),
+        )
+    return True
+
+
+def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Weights | None:
+    """The newest version, heaviest factor first; None before the seeding."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(
+            warehouse.sql(
+                "select version, factor, weight, effective_from, notes"
+                " from {ops}.churn_algorithm_weights"
+                " where version = (select max(version) from {ops}.churn_algorithm_weights)"
+                " order by weight desc, factor"
+            )
+        ).fetchall()
+    if not rows:
+        return None
+    version, _, _, effective_from, notes = rows[0]
+    return Weights(version, {row[1]: row[2] for row in rows}, effective_from, notes)
