@@ -16,6 +16,7 @@ from tutor_pipeline.cli.options import AsJson, By, actor, moment
 from tutor_pipeline.cli.session import Session, open_session
 from tutor_pipeline.domain import Change, Kind, Override, Step
 from tutor_pipeline.errors import UsageError
+from tutor_pipeline.lifecycle import overrides as exceptions
 from tutor_pipeline.lifecycle import store
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.reports import queries
@@ -174,10 +175,10 @@ def override(
     warehouse = session.warehouse
     with warehouse.connect() as connection:
         if remove:
-            changed = store.remove_override(connection, warehouse, kind, tutor_id, rule_id)
+            changed = exceptions.remove(connection, warehouse, kind, tutor_id, rule_id)
         else:
             queries.tutor(connection, warehouse, tutor_id)  # or an error that names near ids
-            store.set_override(
+            exceptions.put(
                 connection,
                 warehouse,
                 kind,
@@ -209,7 +210,7 @@ def overrides(
     """
     session = open_session(note)
     with session.warehouse.connect() as connection:
-        rows = store.list_overrides(connection, session.warehouse)
+        rows = exceptions.list_all(connection, session.warehouse)
     rows = [row for row in rows if tutor is None or row["tutor_id"] == tutor]
     if as_json:
         emit_json(rows)
@@ -295,7 +296,7 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
                 kind,
                 wide.rows,
                 wide.as_of,
-                store.read_overrides(connection, warehouse, kind, wide.as_of),
+                exceptions.read(connection, warehouse, kind, wide.as_of),
             )
             changes = store.preview(
                 connection, warehouse, found, active_tutors=wide.active_tutors

@@ -13,7 +13,7 @@ from tutor_pipeline.defs.columns import column_schema
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.domain import Applied, Change, Evaluation, Kind, Step
-from tutor_pipeline.lifecycle import store
+from tutor_pipeline.lifecycle import overrides, store
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.reports import queries
 from tutor_pipeline.rules.catalogue import Catalogue
@@ -107,8 +107,8 @@ def _build_asset(findings: _Findings, catalogue: Catalogue) -> dg.AssetsDefiniti
             store.lock(connection, target, kind)
             columns = catalogue.columns(kind)
             wide = wide_rows.read(connection, target, context.run_id, columns)
-            overrides = store.read_overrides(connection, target, kind, wide.as_of)
-            evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, overrides)
+            exceptions = overrides.read(connection, target, kind, wide.as_of)
+            evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, exceptions)
             evaluated = perf_counter()
             applied = store.apply(
                 connection,

@@ -15,12 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import isfinite
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row, tuple_row
+from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.domain import (
@@ -30,16 +29,16 @@ from tutor_pipeline.domain import (
     Evaluation,
     Finding,
     Kind,
-    Override,
     Severity,
     Step,
 )
-from tutor_pipeline.errors import RefusedError, UsageError
+from tutor_pipeline.errors import RefusedError
 from tutor_pipeline.lifecycle.reconcile import Held, Pair, Past, Reconciled, reconcile
 from tutor_pipeline.warehouse.connection import Warehouse
 
 ACTOR = "pipeline"
 
+_to_json = json.JSONEncoder().encode
 _SEVERITIES: Mapping[str | None, Severity] = {str(each): each for each in Severity}
 
 # A day's completed sessions are counted again as long as late arrivals may be expected.
@@ -50,7 +49,8 @@ _COUNTED_AGAIN = timedelta(days=100)
 class _Table:
     """Where the rows of one kind are, and how a finding becomes one.
 
-    `columns` maps a column to its type and its value; `moments` are the columns of the moment that
+    `columns` maps a column to its type and its value as text that COPY takes (the driver's own way
+    with a list takes longer than the rest of a run); `moments` are the columns of the moment that
     opened the row. Where there are two, a pair has one row for ever: it opens again, the second
     column says when, and `occurrence` counts how often. `events` is the table of what happened to
     each row, for the kind that people act on; such a row notes `known_session_ids` when they close
@@ -73,19 +73,17 @@ def _array(values: Sequence[str]) -> str:
     return '{"' + '","'.join(values) + '"}' if values else "{}"
 
 
-# How a value of each type is copied in. The driver's own way with lists takes longer than all the
-# rest of a run.
-_AS_TEXT: Mapping[str, Callable[[Any], object]] = {
-    "text": lambda value: value,
-    "text[]": _array,
-    "jsonb": json.JSONEncoder().encode,
-    "double precision": lambda value: value,
-}
-
-
 def _text(name: str) -> tuple[str, Callable[[Finding], object]]:
     """A column of the kind's own words; NULL where the kind may do without."""
     return "text", lambda finding: finding.texts.get(name)
+
+
+def _evidence(finding: Finding) -> str:
+    return _array(finding.evidence)
+
+
+def _metrics_json(finding: Finding) -> str:
+    return _to_json(_metrics(finding))
 
 
 def _metrics(finding: Finding) -> dict[str, dict[str, object]]:
@@ -116,8 +114,8 @@ _TABLES = {
             "description": _text("description"),
             "recommended_action": _text("recommended_action"),
             "session_id": ("text", _newest_session),
-            "evidence_session_ids": ("text[]", lambda finding: finding.evidence),
-            "metrics": ("jsonb", _metrics),
+            "evidence_session_ids": ("text[]", _evidence),
+            "metrics": ("jsonb", _metrics_json),
             "excess": ("double precision", lambda finding: finding.excess),
         },
     ),
@@ -131,8 +129,8 @@ _TABLES = {
             "display_text": _text("display_text"),
             "coaching_tip": _text("coaching_tip"),
             "metric_value": ("double precision", lambda finding: finding.metric_value),
-            "sample_sessions": ("text[]", lambda finding: finding.evidence),
-            "metrics": ("jsonb", _metrics),
+            "sample_sessions": ("text[]", _evidence),
+            "metrics": ("jsonb", _metrics_json),
         },
     ),
     Kind.ACHIEVEMENT: _Table(
@@ -144,7 +142,7 @@ _TABLES = {
             "title": _text("title"),
             "description": _text("description"),
             "icon": _text("icon"),
-            "metrics": ("jsonb", _metrics),
+            "metrics": ("jsonb", _metrics_json),
         },
     ),
 }
@@ -222,99 +220,6 @@ def last_applied(
             {"kind": kind},
         ).fetchone()
     return row[0] if row else None
-
-
-def read_overrides(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind, as_of: datetime
-) -> tuple[Override, ...]:
-    """The exceptions to rules of one kind that are in force as of a moment."""
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(
-            warehouse.sql(
-                "select tutor_id, rule_id, threshold, disabled from {ops}.rule_overrides"
-                " where kind = %s and (expires_at is null or expires_at > %s)"
-                " order by tutor_id, rule_id"
-            ),
-            (kind, as_of),
-        ).fetchall()
-    return tuple(Override(*row) for row in rows)
-
-
-def list_overrides(
-    connection: psycopg.Connection[Any], warehouse: Warehouse
-) -> list[dict[str, Any]]:
-    """All exceptions, also those that have expired, with reason, set_by, set_at, expires_at."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            warehouse.sql(
-                "select tutor_id, kind, rule_id, threshold, disabled, reason, set_by, set_at,"
-                " expires_at from {ops}.rule_overrides order by tutor_id, kind, rule_id"
-            )
-        ).fetchall()
-
-
-def set_override(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    kind: Kind,
-    override: Override,
-    *,
-    reason: str,
-    by: str,
-    at: datetime,
-    expires_at: datetime | None = None,
-) -> None:
-    """Make an exception, or replace the one that is there; it counts from the next run on.
-
-    Raises UsageError unless it is either another, finite threshold or none at all, says why
-    and who, and expires after `at`.
-    """
-    if override.disabled is (override.threshold is not None):
-        raise UsageError("an exception is either another threshold or the rule switched off")
-    if override.threshold is not None and not isfinite(override.threshold):
-        raise UsageError(f"a threshold is a finite number, not {override.threshold}")
-    if not reason.strip() or not by.strip():
-        raise UsageError("an exception needs a reason and the name of who makes it")
-    if expires_at is not None and expires_at <= at:
-        raise UsageError(f"{expires_at.isoformat()} is past: the exception would never count")
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
-            " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-            " on conflict (tutor_id, kind, rule_id) do update set"
-            " threshold = excluded.threshold, disabled = excluded.disabled,"
-            " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at,"
-            " expires_at = excluded.expires_at"
-        ),
-        (
-            override.tutor_id,
-            kind,
-            override.rule_id,
-            override.threshold,
-            override.disabled,
-            reason,
-            by,
-            at,
-            expires_at,
-        ),
-    )
-
-
-def remove_override(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    kind: Kind,
-    tutor_id: str,
-    rule_id: str,
-) -> bool:
-    """Let the rule count for the tutor again. False when there was no exception."""
-    removed = connection.execute(
-        warehouse.sql(
-            "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s"
-        ),
-        (tutor_id, kind, rule_id),
-    )
-    return removed.rowcount > 0
 
 
 def clear(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
@@ -446,7 +351,7 @@ class _Store:
             "copy incoming (tutor_id, row_id, rule_id, occurrence, rule_version, {own}) from stdin",
             **parts,
         )
-        values = [(value, _AS_TEXT[pg_type]) for pg_type, value in table.columns.values()]
+        values = [value for _, value in table.columns.values()]
         with self._cursor.copy(copying) as copy:
             for change, finding in found:
                 copy.write_row(
@@ -456,7 +361,7 @@ class _Store:
                         change.rule_id,
                         str(change.occurrence),
                         finding.rule_version,
-                        *[as_text(value(finding)) for value, as_text in values],
+                        *[value(finding) for value in values],
                     )
                 )
         self._execute(

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from tutor_pipeline.domain import BY_HAND, Kind, Override, Resolution
 from tutor_pipeline.errors import RefusedError
 from tutor_pipeline.lifecycle import acts, store
+from tutor_pipeline.lifecycle import overrides as exceptions
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -94,7 +95,7 @@ class Machine(RuleBasedStateMachine):
             for pair, state in by_pair.items()
             if pair[0] in covered and pair[1] not in retired and pair not in self.disabled
         }
-        overrides = store.read_overrides(self.reader, self.tools.db, Kind.ALERT, self.now)
+        overrides = exceptions.read(self.reader, self.tools.db, Kind.ALERT, self.now)
         assert {(each.tutor_id, each.rule_id) for each in overrides} == self.disabled
         findings = [
             self.tools.make.finding(
@@ -247,10 +248,10 @@ class Machine(RuleBasedStateMachine):
         """Switch a rule off for a tutor, or on again."""
         if pair in self.disabled:
             self.disabled.remove(pair)
-            assert store.remove_override(self.reader, self.tools.db, Kind.ALERT, *pair)
+            assert exceptions.remove(self.reader, self.tools.db, Kind.ALERT, *pair)
         else:
             self.disabled.add(pair)
-            store.set_override(
+            exceptions.put(
                 self.reader, self.tools.db, Kind.ALERT, Override(*pair, disabled=True),
                 reason="why", by="ada", at=self.now,
             )  # fmt: skip

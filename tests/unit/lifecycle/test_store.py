@@ -9,18 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tutor_pipeline.domain import Kind, Override, Reading, Step
-from tutor_pipeline.errors import RefusedError, UsageError
+from tutor_pipeline.domain import Kind, Reading, Step
+from tutor_pipeline.errors import RefusedError
 from tutor_pipeline.lifecycle.reconcile import row_id
 from tutor_pipeline.lifecycle.store import (
     apply,
     clear,
     last_applied,
-    list_overrides,
     preview,
-    read_overrides,
-    remove_override,
-    set_override,
 )
 
 ACTIVE = frozenset({"T1", "T2", "T3"})
@@ -465,60 +461,6 @@ def test_full_runs_count_the_completed_sessions_of_each_day(run, query, sessions
     assert days() == {-1: 2, 0: 1}, "once a day is enough: the alerts' run counts"
     run(make.evaluation(make.finding(), at=3))
     assert days() == {-2: 1, -1: 2, 2: 1}
-
-
-# Exceptions of single tutors.
-
-
-def test_overrides_are_made_replaced_listed_and_removed(db, make):
-    with db.connect() as connection:
-
-        def put(override, kind=Kind.ALERT, **changes):
-            values = {"reason": "why", "by": "ada", "at": make.day(0)} | changes
-            set_override(connection, db, kind, override, **values)
-
-        put(Override("T2", "no_show", disabled=True), expires_at=make.day(9))
-        put(Override("T3", "no_show", disabled=True), expires_at=make.day(1))
-        put(Override("T1", "no_show", disabled=True), Kind.INSIGHT)
-        put(Override("T1", "no_show", threshold=4))
-        put(Override("T1", "no_show", threshold=5), by="bob", reason="again", at=make.day(1))
-        assert read_overrides(connection, db, Kind.ALERT, make.day(1)) == (
-            Override("T1", "no_show", threshold=5.0),
-            Override("T2", "no_show", disabled=True),
-        )
-        rows = list_overrides(connection, db)
-        assert [(row["tutor_id"], row["kind"]) for row in rows] == [
-            ("T1", "alert"), ("T1", "insight"), ("T2", "alert"), ("T3", "alert"),
-        ]  # fmt: skip
-        first = {name: rows[0][name] for name in ("reason", "set_by", "set_at", "threshold")}
-        assert first == {
-            "reason": "again", "set_by": "bob", "set_at": make.day(1), "threshold": 5.0,
-        }  # fmt: skip
-        assert (rows[2]["disabled"], rows[2]["expires_at"]) == (True, make.day(9))
-        assert remove_override(connection, db, Kind.ALERT, "T1", "no_show")
-        assert not remove_override(connection, db, Kind.ALERT, "T1", "no_show")
-        assert len(list_overrides(connection, db)) == 3
-
-
-@pytest.mark.parametrize(
-    ("override", "changes", "match"),
-    [
-        (Override("T1", "no_show"), {}, "either"),
-        (Override("T1", "no_show", threshold=3, disabled=True), {}, "either"),
-        (Override("T1", "no_show", threshold=float("nan")), {}, "finite"),
-        (Override("T1", "no_show", threshold=3), {"reason": " "}, "reason"),
-        (Override("T1", "no_show", threshold=3), {"by": ""}, "who"),
-        (Override("T1", "no_show", threshold=3), {"expires_at": -1}, "past"),
-    ],
-)
-def test_an_override_that_cannot_be_meant_is_refused(db, make, override, changes, match):
-    if "expires_at" in changes:
-        changes = changes | {"expires_at": make.day(changes["expires_at"])}
-    values = {"reason": "why", "by": "ada", "at": make.day(0)} | changes
-    with db.connect() as connection:
-        with pytest.raises(UsageError, match=match):
-            set_override(connection, db, Kind.ALERT, override, **values)
-        assert list_overrides(connection, db) == []
 
 
 def test_clear_removes_what_was_generated_and_keeps_what_people_set(

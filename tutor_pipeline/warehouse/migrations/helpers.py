@@ -17,7 +17,8 @@ def run_sql(statements: str) -> None:
     }
     for name, value in names.items():
         statements = statements.replace("{" + name + "}", f'"{value}"')
-    # exec_driver_sql: no bind parameters here, so colons and percent signs stay as written.
+    # exec_driver_sql: no bind parameters here, so colons stay as written; a percent sign is
+    # written twice.
     op.get_bind().exec_driver_sql(statements)
 
 
