@@ -100,7 +100,10 @@ select
     ))[1:5] as recommendation_session_ids,
     (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
         where student_satisfaction_rating is not null and session_on > :as_of_on - 30
-    ))[1:5] as rating_session_ids
+    ))[1:5] as rating_session_ids,
+    (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+        where session_on > :as_of_on - 90
+    ))[1:5] as recent_session_ids
 from {marts}.fct_sessions
 where
     tutor_id = %(tutor)s

@@ -310,7 +310,10 @@ done as (
         ))[1:5] as recommendation_session_ids,
         (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
             where student_satisfaction_rating is not null and session_on > :as_of_on - 30
-        ))[1:5] as rating_session_ids
+        ))[1:5] as rating_session_ids,
+        (array_agg(session_id order by scheduled_start desc, session_id desc) filter (
+            where session_on > :as_of_on - 90
+        ))[1:5] as recent_session_ids
     from completed
     group by tutor_id
 ),
@@ -598,6 +601,7 @@ select
     coalesce(technical_issue_session_ids, '{}') as technical_issue_session_ids,
     coalesce(recommendation_session_ids, '{}') as recommendation_session_ids,
     coalesce(rating_session_ids, '{}') as rating_session_ids,
+    coalesce(recent_session_ids, '{}') as recent_session_ids,
     coalesce(low_score_session_ids, '{}') as low_score_session_ids,
     coalesce(declining_session_ids, '{}') as declining_session_ids
 from combined

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+MAX_SKIPPED_SHARE = 0.01
+"""More tutors than this with unusable data, and a run fails (after it did the others)."""
+
 
 class Kind(StrEnum):
     """What a rule's finding becomes: a row of one of three tables."""

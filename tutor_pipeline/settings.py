@@ -120,7 +120,12 @@ def load_settings() -> Settings:
             for item in error.errors()
         ]
         raise UsageError("wrong setting in the environment:\n  " + "\n  ".join(lines)) from error
-    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+    absolute: dict[str, object] = {"home": settings.home.expanduser().resolve()}
+    profile = Path(settings.rule_profile)
+    if profile.suffix or len(profile.parts) > 1:
+        # A file: Dagster's processes run in a folder of their own.
+        absolute["rule_profile"] = str(profile.expanduser().resolve())
+    return settings.model_copy(update=absolute)
 
 
 def _sentence(message: str) -> str:

@@ -549,6 +549,7 @@ from rates
         'technical_issue': recent ~ 'technical_issues',
         'recommendation': recent ~ 'not would_recommend',
         'rating': recent ~ 'student_satisfaction_rating is not null',
+        'recent': 'is_completed',
     }) }}
 {%- endmacro %}
 

@@ -33,6 +33,9 @@ def main() -> None:
             soft_wrap=True,
         )
         sys.exit(1)
+    except UnicodeEncodeError:
+        err.print("[bold red]error:[/bold red] an argument is not text in UTF-8")
+        sys.exit(2)
     except KeyboardInterrupt:
         err.print("interrupted; nothing is half done: run the same command again to go on")
         sys.exit(130)

@@ -14,11 +14,14 @@ from rich.markup import escape
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.options import AsJson, By, Note, actor, moment
-from tutor_pipeline.cli.session import open_session
-from tutor_pipeline.domain import Resolution
+from tutor_pipeline.cli.session import Session, open_session
+from tutor_pipeline.domain import Kind, Resolution
 from tutor_pipeline.errors import UsageError
 from tutor_pipeline.lifecycle import acts
+from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.reports import queries
+from tutor_pipeline.rules.catalogue import load_catalogue
+from tutor_pipeline.rules.inputs import nearest
 from tutor_pipeline.warehouse.connection import Warehouse
 
 Ids = Annotated[
@@ -83,7 +86,7 @@ def snooze(
         str | None,
         typer.Option(metavar="DATE", help="Until this day begins, or a moment (…T09:00)."),
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="For so many days.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="For so many days.")] = None,
     by: By = None,
     note: Note = None,
     as_json: AsJson = False,
@@ -170,6 +173,25 @@ def reopen(
     )
 
 
+def check_names(
+    session: Session, connection: Any, tutor: str | None, alert_type: str | None
+) -> None:
+    """Raises UsageError, with the nearest name, for a tutor or a type that there is not."""
+    if tutor is not None:
+        queries.profile_of(connection, session.warehouse, tutor)
+    if alert_type is None:
+        return
+    catalogue = load_catalogue(session.settings.rule_profile, wide_rows.rule_inputs())
+    known = {rule.id for rule in catalogue.rules if rule.kind is Kind.ALERT}
+    known |= queries.alert_types(connection, session.warehouse)
+    if alert_type not in known:
+        near = nearest(alert_type, dict.fromkeys(known))
+        raise UsageError(
+            f"there is no type of alert {alert_type}{near}.\n"
+            "See them with: tutor-pipeline rules list --kind alert"
+        )
+
+
 def _act(
     done_word: str,
     ids: list[str] | None,
@@ -193,6 +215,7 @@ def _act(
         if ids:
             chosen = queries.alert_ids(connection, warehouse, ids)
         else:
+            check_names(session, connection, tutor, alert_type)
             chosen = queries.alert_ids_of(
                 connection,
                 warehouse,
@@ -207,7 +230,9 @@ def _act(
         return
     for alert_id in acted.changed:
         row = rows[alert_id]
-        done(f"{done_word} {alert_id}: {row['tutor_id']} {row['title']}")
+        until = row["snoozed_until"] if done_word == "snoozed" else None
+        when = f", until {until:%Y-%m-%d %H:%M UTC}" if until else ""
+        done(f"{done_word} {alert_id}: {row['tutor_id']} {row['title']}{when}")
     for alert_id, why in acted.unchanged.items():
         warn(f"{alert_id}: {why}")
     if not chosen:

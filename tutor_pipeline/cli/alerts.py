@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,15 +19,9 @@ from tutor_pipeline.cli import acts
 from tutor_pipeline.cli.console import STYLES, done, emit_json, note, out
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, open_session
+from tutor_pipeline.domain import Severity
 from tutor_pipeline.errors import TutorPipelineError, UsageError
 from tutor_pipeline.reports import queries
-
-
-class Level(StrEnum):
-    """Severities, for `--severity`."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +41,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     tutor_id: Annotated[str | None, typer.Option("--tutor", metavar="ID")] = None,
     alert_type: Annotated[str | None, typer.Option("--type", metavar="TYPE")] = None,
-    severity: Annotated[Level | None, typer.Option()] = None,
+    severity: Annotated[Severity | None, typer.Option()] = None,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,6 +51,7 @@ def list_(
     """
     session = open_session(note)
     with session.warehouse.connect() as connection:
+        acts.check_names(session, connection, tutor_id, alert_type)
         rows = queries.alerts(
             connection,
             session.warehouse,
@@ -72,13 +66,17 @@ def list_(
     if not rows:
         out.print("No alerts." if everything else "No open alerts.")
         return
-    table = Table("id", "tutor", "severity", "alert", "since", "state", "why", box=None)
+    table = Table(box=None)
+    for heading in ("id", "tutor", "severity", "alert", "since"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("state")
+    table.add_column("why", min_width=40)
     for row in rows:
         table.add_row(
             row["alert_id"],
             escape(row["tutor_id"]),
             Text(row["severity"], style=STYLES[row["severity"]]),
-            row["alert_type"],
+            escape(row["alert_type"]),
             f"{row['triggered_date']:%Y-%m-%d}",
             _state(row),
             escape(row["description"]),
@@ -103,6 +101,7 @@ def show(
     table = Table(show_header=False, box=None)
     for name in (
         "alert_id",
+        "alert_type",
         "tutor_id",
         "severity",
         "title",
@@ -124,13 +123,16 @@ def show(
     for event in row["events"]:
         table.add_row(
             f"[bold]event {event['event_no']}[/bold]",
-            f"{event['at']:%Y-%m-%d %H:%M} {event['event']} by {escape(event['actor'])}",
+            f"{event['at']:%Y-%m-%d %H:%M} {event['event']} by {escape(event['actor'])}"
+            + escape(_said(event["details"])),
         )
     out.print(table)
 
 
 def activity(
-    days: Annotated[int, typer.Option(min=1, help="Of so many days, today included.")] = 30,
+    days: Annotated[
+        int, typer.Option(min=1, max=3650, help="Of so many days, today included.")
+    ] = 30,
     by_day: Annotated[bool, typer.Option("--by-day", help="A line per day and type.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -163,6 +165,7 @@ def activity(
 
 _ACTIVITY = {
     "opened": "opened",
+    "reopened": "reopened",
     "escalated": "escalated",
     "acknowledged": "acked",
     "snoozed": "snoozed",
@@ -170,7 +173,9 @@ _ACTIVITY = {
     "resolved_auto": "auto",
     "resolved_retired": "retired",
     "mean_hours_to_acknowledge": "hours to ack",
+    "median_hours_to_acknowledge": "median",
     "mean_hours_to_resolve": "hours to resolve",
+    "median_hours_to_resolve": "median",
     "not_actionable_share": "not actionable",
     "coached_share": "coached",
     "opened_session_share": "of sessions",
@@ -179,10 +184,10 @@ _ACTIVITY = {
 
 def _figure(name: str, value: Any) -> str:
     if value is None:
-        return "–"
+        return "all" if name == "alert_type" else "–"
     if name.endswith("_share"):
         return f"{value:.1%}".replace("%", " %")
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if isinstance(value, float) else escape(str(value))
 
 
 def export(
@@ -247,7 +252,7 @@ def _write_csv(file: Any, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
-        return " ".join(value)
+        value = " ".join(value)
     if isinstance(value, dict):
         return json.dumps(value, default=str)
     if isinstance(value, datetime):
@@ -266,8 +271,23 @@ def _state(row: Mapping[str, Any]) -> str:
     return "acknowledged" if row["acknowledged"] else "open"
 
 
+def _said(details: Mapping[str, Any]) -> str:
+    """What an event's details hold beside the numbers: severities, until when, why, in words."""
+    parts = []
+    if "was" in details and "severity" in details:
+        parts.append(f"{details['was']} → {details['severity']}")
+    parts += [
+        f"{name.replace('_', ' ')}: {details[name]}"
+        for name in ("until", "resolution", "action_taken", "note")
+        if details.get(name)
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
 def _reading(reading: Mapping[str, Any]) -> str:
     value, exposure = reading["value"], reading.get("exposure")
     shown = f"{value:.2f}" if isinstance(value, float) else str(value)
     behind = "" if exposure is None else f", over {exposure} sessions"
-    return f"{shown} (threshold {reading['threshold']}{behind})"
+    limits = reading["threshold"]
+    threshold = " and ".join(map(str, limits)) if isinstance(limits, list) else limits
+    return f"{shown} (threshold {threshold}{behind})"

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def attention(
-    limit: Annotated[int, typer.Option(min=1, help="How many tutors to show.")] = 8,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many tutors to show.")] = 8,
     as_json: AsJson = False,
 ) -> None:
     """Who needs a call today, and why: the most urgent first.
@@ -47,6 +47,7 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         in_need = queries.tutors_in_need(connection, session.warehouse)
         counts = queries.status(connection, session.warehouse)
         stale = queries.is_stale(connection, session.warehouse)
+        rules = queries.profile_in_force(connection, session.warehouse)
     tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
     as_of = counts["data"]["computed_as_of"]
     if tutors is None:
@@ -55,10 +56,14 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
             " TUTOR_PLATFORM_SCHEMA), then run: tutor-pipeline enrich"
         )
         return []
+    if rules is None:
+        out.print("No rule was evaluated since the last `clear`. To find who needs attention:")
+        out.print("tutor-pipeline enrich")
+        return []
     verb = "needs" if in_need == 1 else "need"
     out.print(
         f"[bold]{in_need:,} of {tutors:,} active tutors {verb} attention[/bold]"
-        f" [dim](as of {as_of})[/dim]"
+        f" [dim](as of {as_of}, rules {escape(rules)})[/dim]"
     )
     if stale:
         warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
@@ -104,7 +109,10 @@ def tutor(
         out.print(Text(f"{row['severity']}: {row['title']}", style=STYLES[row["severity"]]))
         out.print(f"  {escape(row['description'])}")
         out.print(f"  → {escape(row['recommended_action'])}")
-        out.print(f"  [dim]sessions {escape(', '.join(row['evidence_session_ids']))}[/dim]")
+        snoozed = row["snoozed_until"]
+        if snoozed is not None and snoozed > datetime.now(UTC):
+            out.print(f"  snoozed until {snoozed:%Y-%m-%d %H:%M UTC}")
+        out.print(f"  [dim]{escape(' · '.join(_small_print(row)))}[/dim]")
     for insight_type, heading in _INSIGHTS.items():
         found = [row for row in facts["insights"] if row["insight_type"] == insight_type]
         if found:
@@ -182,12 +190,22 @@ def _panel(row: Mapping[str, Any]) -> Panel:
         body.append(f"  {alert['title']}\n", style="bold")
         body.append(f"{alert['description']}\n")
         body.append(f"→ {alert['recommended_action']}\n")
-        evidence = ", ".join(alert["evidence_session_ids"] or ()) or "–"
-        body.append(f"sessions {evidence} · since {_since(alert['triggered_date'])}", style="dim")
+        body.append(" · ".join(_small_print(alert)), style="dim")
     badge = "  [yellow]· reschedules over 15 %[/yellow]" if row["is_high_reschedule"] else ""
     name = escape(_who(row["name"], row["tutor_id"]))
     title = f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"
     return Panel(body, title=title, title_align="left", width=min(out.width, 100))
+
+
+def _small_print(alert: Mapping[str, Any]) -> list[str]:
+    """Evidence, age, who is on it already, and the id that the commands on alerts take."""
+    parts = [f"alert {alert['alert_id']}", f"since {_since(alert['triggered_date'])}"]
+    if alert["evidence_session_ids"]:
+        parts.insert(0, f"sessions {', '.join(alert['evidence_session_ids'])}")
+    if alert["acknowledged_by"]:
+        why = f" ({alert['acknowledged_note']})" if alert["acknowledged_note"] else ""
+        parts.append(f"acknowledged by {alert['acknowledged_by']}{why}")
+    return parts
 
 
 def _who(name: str | None, tutor_id: str) -> str:
@@ -195,6 +213,7 @@ def _who(name: str | None, tutor_id: str) -> str:
     return f"{name} {tutor_id}" if name and name != tutor_id else tutor_id
 
 
-def _since(moment: str) -> str:
-    age = datetime.now(UTC) - datetime.fromisoformat(moment)
-    return moment[:10] + (f" ({age.days} days)" if age.days > 1 else "")
+def _since(moment: str | datetime) -> str:
+    begun = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    age = datetime.now(UTC) - begun
+    return f"{begun:%Y-%m-%d}" + (f" ({age.days} days)" if age.days > 1 else "")

@@ -115,13 +115,15 @@ def backfill(
     position = {tutor_id: number for number, tutor_id in enumerate(chosen, 1)}
     rows: list[dict[str, Any]] = []
     outcomes: list[Outcome] = []
+    worked: list[bool] = []
 
     def attempt(tutors: Sequence[str]) -> str | None:
         whole = everybody and len(tutors) == len(chosen)
         outcome = refresh(as_of=as_of, tutors=None if whole else tutors)
         outcomes.append(outcome)
-        if outcome.skipped:
+        if not set(FINDINGS.values()).isdisjoint(outcome.skipped):
             return "; ".join(outcome.failed.values()) or "not computed"
+        worked.append(outcome.success)
         with session.warehouse.connect() as connection:
             found = queries.findings_by_tutor(connection, session.warehouse, tutors)
         rows.extend(found)
@@ -132,15 +134,17 @@ def backfill(
         return None
 
     broken = isolate(chosen, attempt, warn)
-    for outcome in outcomes:
-        broken |= outcome.unreadable
     _report_backfill(rows, broken, outcomes, len(chosen), as_json)
-    raise typer.Exit(1 if broken else 0)
+    skipped = any(outcome.unreadable for outcome in outcomes)
+    raise typer.Exit(0 if all(worked) and not broken and not skipped else 1)
 
 
 def _findings_of(row: dict[str, Any]) -> str:
-    name = row["name"] or row["tutor_id"]
-    return f"{name}: {row['alerts']} alerts, {row['insights']} insights"
+    name = f"{row['name']} ({row['tutor_id']})" if row["name"] else row["tutor_id"]
+    counts = ", ".join(
+        f"{row[what]} {what if row[what] != 1 else what[:-1]}" for what in ("alerts", "insights")
+    )
+    return f"{name}: {counts}"
 
 
 def _report_backfill(
@@ -162,7 +166,8 @@ def _report_backfill(
             {
                 "tutors": rows,
                 "totals": totals,
-                "broken": broken,
+                "broken": broken
+                | {tutor: why for each in outcomes for tutor, why in each.unreadable.items()},
                 "runs": [outcome.as_dict() for outcome in outcomes],
             }
         )
@@ -243,13 +248,15 @@ def report(outcome: Outcome, as_json: bool) -> None:
         warn(f"tutor {tutor_id} skipped: {reason}")
     if outcome.skipped:
         warn(f"not made, because of that: {', '.join(outcome.skipped)}")
+    profile = outcome.metadata.get(FINDINGS["alerts"], {}).get("rule_profile")
+    rules = f", rules {profile}" if profile else ""
     times = ", ".join(
         f"{name} {outcome.seconds[name]:.1f} s"
         for name in ("start", "dbt", "rules", "write")
         if name in outcome.seconds
     )
     if outcome.success:
-        done(f"Run {outcome.run_id[:8]} finished ({times})")
+        done(f"Run {outcome.run_id[:8]} finished ({times}{rules})")
     else:
         warn(f"Run {outcome.run_id[:8]} failed ({times}); `tutor-pipeline up` shows its log")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
-HOPELESS_AFTER = 3
-"""So many broken alone and none that worked: it is not their data."""
+HOPELESS_AFTER = 30
+"""So many attempts in a row that failed, of whatever size: it is not their data."""
 
 
 def isolate(
@@ -16,24 +17,26 @@ def isolate(
     """Attempt all items at once; where that fails, halve the batch until the broken are alone.
 
     `attempt` returns None when a batch worked, else what went wrong. Returns item -> message for
-    those that did not work. Gives up, with the same message for all that are left, when
-    `HOPELESS_AFTER` failed alone before anything worked.
+    those that did not work. The larger batches come first, so that those who can go on do soon.
+    Gives up on what is left, with the last message, after `HOPELESS_AFTER` failures in a row.
     """
     broken: dict[str, str] = {}
-    waiting = [list(items)]
-    worked = False
+    waiting = deque([list(items)])
+    failures = 0
     while waiting:
-        batch = waiting.pop()
+        batch = waiting.popleft()
         message = attempt(batch)
         if message is None:
-            worked = True
-        elif len(batch) > 1:
+            failures = 0
+            continue
+        failures += 1
+        if len(batch) > 1:
             tell(f"{len(batch)} tutors together failed; trying them in two halves")
             middle = len(batch) // 2
-            waiting += [batch[middle:], batch[:middle]]
+            waiting += [batch[:middle], batch[middle:]]
         else:
             broken[batch[0]] = message
-            if not worked and len(broken) >= HOPELESS_AFTER:
-                broken |= {item: f"not tried; {message}" for rest in waiting for item in rest}
-                break
+        if failures >= HOPELESS_AFTER:
+            broken |= {item: f"not tried alone; {message}" for rest in waiting for item in rest}
+            break
     return {item: broken[item] for item in items if item in broken}

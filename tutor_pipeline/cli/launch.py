@@ -100,7 +100,7 @@ def _execute(
     only: Sequence[str] | None,
     report: Callable[[str], None],
 ) -> Outcome:
-    note("Loading the pipeline")
+    note("Loading the pipeline (some seconds)")
     import dagster as dg
 
     from tutor_pipeline.definitions import defs

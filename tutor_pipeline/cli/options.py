@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -52,13 +52,13 @@ def moment(text: str, option: str, timezone: str) -> datetime:
     """A day (its beginning) or a moment (2026-01-31T09:00), in `timezone` unless it names one."""
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError as error:
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=ZoneInfo(timezone))
+        return parsed.astimezone(UTC)  # a moment on the edge of the calendar has none
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{option} {text}: write a day as 2026-01-31 or a moment as 2026-01-31T09:00"
         ) from error
-    if parsed.tzinfo is None:
-        return parsed.replace(tzinfo=ZoneInfo(timezone))
-    return parsed
 
 
 def check_as_of(text: str | None) -> None:

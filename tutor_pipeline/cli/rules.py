@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Annotated, Any
 
 import typer
+from psycopg import IsolationLevel
 from rich.markup import escape
 from rich.table import Table
 
-from tutor_pipeline.cli.console import done, emit_json, note, out
+from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.options import AsJson, By, actor, moment
 from tutor_pipeline.cli.session import Session, open_session
-from tutor_pipeline.domain import Change, Kind, Override, Step
+from tutor_pipeline.domain import MAX_SKIPPED_SHARE, Change, Kind, Override, Step
 from tutor_pipeline.errors import UsageError
 from tutor_pipeline.lifecycle import overrides as exceptions
 from tutor_pipeline.lifecycle import store
@@ -23,7 +25,7 @@ from tutor_pipeline.reports import queries
 from tutor_pipeline.rules import describe
 from tutor_pipeline.rules.catalogue import Catalogue, Rule, load_catalogue
 from tutor_pipeline.rules.evaluate import evaluate
-from tutor_pipeline.rules.inputs import NUMERIC, nearest
+from tutor_pipeline.rules.inputs import NUMERIC, Scale, nearest
 from tutor_pipeline.rules.profiles import shipped
 from tutor_pipeline.settings import load_settings
 
@@ -116,9 +118,10 @@ def check(
         return
     session = open_session(note)
     effects = _effects(session, catalogue)
+    status = 1 if effects["would_fail"] else 0
     if as_json:
         emit_json({"profile": catalogue.profile, "rules": counts, "off": off, **effects})
-        return
+        raise typer.Exit(status)
     out.print(
         f"Profile [bold]{escape(catalogue.profile)}[/bold] on the metrics as of"
         f" {effects['as_of']:%Y-%m-%d %H:%M UTC}: what a run would do now"
@@ -127,13 +130,18 @@ def check(
     for row in effects["effects"]:
         table.add_row(
             row["kind"],
-            escape(row["rule"]) + (" (gone)" if row["evaluated"] is None else ""),
+            escape(row["rule"]) + (" (off or gone)" if row["evaluated"] is None else ""),
             "–" if row["evaluated"] is None else f"{row['evaluated']:,}",
             *(str(row[name]) for name in ("open", "keep", "resolve")),
         )
     out.print(table)
     now, then = effects["tutors_with_an_alert"]["now"], effects["tutors_with_an_alert"]["then"]
     out.print(f"Tutors with an open alert: {now} now, {then} then")
+    for tutor_id, reason in effects["unreadable"].items():
+        warn(f"tutor {tutor_id} would be skipped: {reason}")
+    if effects["would_fail"]:
+        warn(f"more than {MAX_SKIPPED_SHARE:.0%} would be skipped: a run would fail at its end")
+    raise typer.Exit(status)
 
 
 def override(
@@ -166,18 +174,15 @@ def override(
     who = actor(by)
     if not remove:
         (rule,) = _find(_load(None), rule_id, kind)
-        if threshold is not None and rule.when[0].scale not in NUMERIC:
-            raise UsageError(
-                f"the first condition of {rule_id} has no number for a threshold; --disable"
-                " switches the rule off for the tutor"
-            )
+        if threshold is not None:
+            _check_threshold(rule, threshold)
     session = open_session(note)
     warehouse = session.warehouse
     with warehouse.connect() as connection:
         if remove:
             changed = exceptions.remove(connection, warehouse, kind, tutor_id, rule_id)
         else:
-            queries.tutor(connection, warehouse, tutor_id)  # or an error that names near ids
+            queries.profile_of(connection, warehouse, tutor_id)  # or an error that names near ids
             exceptions.put(
                 connection,
                 warehouse,
@@ -196,6 +201,24 @@ def override(
     else:
         what = "is off" if disable else f"has the threshold {threshold:g}"
         done(f"{rule_id} {what} for {tutor_id} from the next refresh on")
+
+
+def _check_threshold(rule: Rule, threshold: float) -> None:
+    """Raises UsageError unless the rule's first condition can have this threshold."""
+    condition = rule.when[0]
+    if condition.scale not in NUMERIC:
+        raise UsageError(
+            f"the first condition of {rule.id} has no number for a threshold; --disable switches"
+            " the rule off for the tutor"
+        )
+    if condition.scale is not Scale.COUNT:
+        return
+    least = 1 if condition.op == ">=" else 0
+    if not isfinite(threshold) or threshold != int(threshold) or threshold < least:
+        raise UsageError(
+            f"--threshold {threshold:g}: {condition.metric} is a count, so its threshold is a whole"
+            f" number, at least {least}; --disable switches the rule off for the tutor"
+        )
 
 
 def overrides(
@@ -286,7 +309,10 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
     warehouse = session.warehouse
     rows: list[dict[str, Any]] = []
     alerts: dict[str, set[str]] = {}
+    unreadable: dict[str, str] = {}
+    would_fail = False
     with warehouse.connect() as connection:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one moment for all kinds
         for kind in Kind:
             wide = wide_rows.read(connection, warehouse, "", catalogue.columns(kind))
             if kind is not Kind.ALERT:
@@ -301,6 +327,8 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
             changes = store.preview(
                 connection, warehouse, found, active_tutors=wide.active_tutors
             ).changes
+            unreadable |= found.skipped
+            would_fail |= found.skipped_share > MAX_SKIPPED_SHARE
             rows += _by_rule(kind, changes, found.evaluated)
             if kind is Kind.ALERT:
                 before = queries.open_findings(connection, warehouse, "alerts")
@@ -310,6 +338,8 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
         "as_of": wide.as_of,
         "effects": rows,
         "tutors_with_an_alert": {"now": before["tutors_with_one"], "then": then},
+        "unreadable": unreadable,
+        "would_fail": would_fail,
     }
 
 

@@ -50,6 +50,7 @@ class Session:
         settings = self.settings
         return {
             "TUTOR_HOME": str(settings.home),
+            "TUTOR_RULE_PROFILE": settings.rule_profile,
             "TUTOR_DATABASE_URL": self.warehouse.url,
             "TUTOR_DAGSTER_DATABASE_URL": self.located.dagster_url,
             "DAGSTER_HOME": str(dagster_home(settings)),

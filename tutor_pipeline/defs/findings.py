@@ -12,7 +12,7 @@ import dagster as dg
 from tutor_pipeline.defs.columns import column_schema
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.domain import Applied, Change, Evaluation, Kind, Step
+from tutor_pipeline.domain import MAX_SKIPPED_SHARE, Applied, Change, Evaluation, Kind, Step
 from tutor_pipeline.lifecycle import overrides, store
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.reports import queries
@@ -21,8 +21,6 @@ from tutor_pipeline.rules.evaluate import evaluate
 
 GROUP = "findings"
 EVERY_TUTOR = "every_tutor_was_evaluated"
-MAX_SKIPPED_SHARE = 0.01
-"""More tutors than this with unusable data, and the run fails (after it did the others)."""
 
 _SHOWN_CHANGES = 50
 

@@ -153,7 +153,8 @@ def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
         raise RefusedError(
             f"as of {moment:%Y-%m-%d %H:%M} lies before {applied:%Y-%m-%d %H:%M}, for which alerts"
             " were made already; the live tables only move forward.\n"
-            "Leave --as-of out, or remove what was made with `tutor-pipeline clear` first."
+            "Leave --as-of out, or remove what was made, with its history, first:"
+            " tutor-pipeline clear"
         )
     return moment
 

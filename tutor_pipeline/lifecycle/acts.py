@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 from tutor_pipeline.domain import BY_HAND, Kind, Resolution
 from tutor_pipeline.errors import UsageError
-from tutor_pipeline.lifecycle.store import last_applied, lock
+from tutor_pipeline.lifecycle.store import check_person, last_applied, lock
 from tutor_pipeline.warehouse.connection import Warehouse
 
 # Evidence comes from windows of at most 90 days, so older sessions need not be remembered; the
@@ -169,7 +169,7 @@ def reopen(
     at: datetime,
     note: str | None = None,
 ) -> Acted:
-    """Open resolved alerts again: the same rows, still acknowledged if they were.
+    """Open resolved alerts again: the same rows, acknowledged if they were, no longer snoozed.
 
     Of a tutor and type only the newest alert may be opened. Raises UsageError for an unknown id.
     """
@@ -188,6 +188,7 @@ def reopen(
         alert_ids,
         refusal,
         "resolved_at = null, resolved_by = null, resolution = null, action_taken = null,"
+        " snoozed_until = null, snoozed_by = null,"
         " known_session_ids = '{{}}'",
         by=by,
         at=at,
@@ -212,8 +213,7 @@ def _act(
     """Change the alerts that `refusal` has nothing against, and add the event to each."""
     if at.tzinfo is None:
         raise ValueError("at needs a time zone")
-    if not by.strip():
-        raise UsageError("say who acts: the history names them")
+    check_person(by)
     ids = list(dict.fromkeys(alert_ids))
     with connection.transaction():
         lock(connection, warehouse, Kind.ALERT)

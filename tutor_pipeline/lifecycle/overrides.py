@@ -15,6 +15,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from tutor_pipeline.domain import Kind, Override
 from tutor_pipeline.errors import UsageError
+from tutor_pipeline.lifecycle.store import check_person
 from tutor_pipeline.warehouse.connection import Warehouse
 
 
@@ -65,8 +66,9 @@ def put(
         raise UsageError("an exception is either another threshold or the rule switched off")
     if override.threshold is not None and not isfinite(override.threshold):
         raise UsageError(f"a threshold is a finite number, not {override.threshold}")
-    if not reason.strip() or not by.strip():
-        raise UsageError("an exception needs a reason and the name of who makes it")
+    if not reason.strip():
+        raise UsageError("an exception needs a reason")
+    check_person(by)
     if expires_at is not None and expires_at <= at:
         raise UsageError(f"{expires_at.isoformat()} is past: the exception would never count")
     connection.execute(

@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -32,7 +32,7 @@ from tutor_pipeline.domain import (
     Severity,
     Step,
 )
-from tutor_pipeline.errors import RefusedError
+from tutor_pipeline.errors import RefusedError, UsageError
 from tutor_pipeline.lifecycle.reconcile import Held, Pair, Past, Reconciled, reconcile
 from tutor_pipeline.warehouse.connection import Warehouse
 
@@ -87,10 +87,14 @@ def _metrics_json(finding: Finding) -> str:
 
 
 def _metrics(finding: Finding) -> dict[str, dict[str, object]]:
+    """What the conditions read, by metric; `threshold` is a list where several are about one."""
+    thresholds: dict[str, list[object]] = {}
+    for reading in finding.readings:
+        thresholds.setdefault(reading.metric, []).append(reading.threshold)
     return {
         reading.metric: {
             "value": reading.value,
-            "threshold": reading.threshold,
+            "threshold": each if len(each := thresholds[reading.metric]) > 1 else each[0],
             "exposure": reading.exposure,
         }
         for reading in finding.readings
@@ -202,6 +206,16 @@ def lock(connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind) 
         "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"{warehouse.schemas.ops}.{kind}",),
     )
+
+
+def check_person(by: str) -> None:
+    """Raise UsageError unless `by` names somebody, and not the runs themselves."""
+    if not by.strip():
+        raise UsageError("say who acts: the history names them")
+    if by.strip() == ACTOR:
+        raise UsageError(
+            f"{ACTOR!r} is the name under which runs act; say who you are with: --by NAME"
+        )
 
 
 def last_applied(
@@ -457,20 +471,28 @@ class _Store:
         )
 
     def count_sessions(self) -> None:
-        """Note how many sessions were completed on each day, for those who read the events."""
+        """Note how many sessions were completed on each day, for those who read the events.
+
+        Days are of UTC as the events' are, not of the settings' time zone as `session_on` is.
+        """
         if self._table.events is None:
             return
-        as_of = self._evaluation.as_of
+        as_of = self._evaluation.as_of.astimezone(UTC)
         since = (as_of - _COUNTED_AGAIN).date()
         # Counted in a statement of its own: one that writes may not use a second core.
         days = self._execute(
             """
-            select session_on, count(*)
+            select (scheduled_start at time zone 'UTC')::date as day, count(*)
             from {marts}.fct_sessions
-            where session_on >= %s and status = 'completed' and scheduled_start <= %s
-            group by session_on
+            where
+                -- At most a day from the day of UTC; this one has an index.
+                session_on >= %(since)s - 1
+                and scheduled_start >= %(since)s::timestamp at time zone 'UTC'
+                and scheduled_start <= %(as_of)s
+                and status = 'completed'
+            group by (scheduled_start at time zone 'UTC')::date
             """,
-            (since, as_of),
+            {"since": since, "as_of": as_of},
         ).fetchall()
         self._execute("delete from {ops}.session_days where session_on >= %s", (since,))
         self._execute(

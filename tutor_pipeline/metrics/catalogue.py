@@ -23,12 +23,14 @@ CONTRACT = MODELS / "staging" / "_platform__sources.yml"
 class Column:
     """A column: PostgreSQL type, description, and the column that says how much it rests on.
 
-    `exposure` is None for what is no metric: keys, moments, evidence arrays.
+    `exposure` is None for what is no metric: keys, moments, evidence arrays. `values` are the
+    words that a text column may hold, where there are few.
     """
 
     type: str
     description: str
     exposure: str | None
+    values: tuple[str, ...] = ()
 
 
 @cache

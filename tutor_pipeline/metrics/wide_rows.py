@@ -28,7 +28,9 @@ _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
     "tutor_risk": (
         "current_tutor_risk",
         {
-            "level": Column("text", "Level of the champion score: Low, Medium or High.", None),
+            "level": Column(
+                "text", "Level of the champion score.", None, ("Low", "Medium", "High")
+            ),
             "score": Column("double precision", "The champion score, 0-1.", None),
             "scorer": Column("text", "Which scorer is the champion.", None),
             "reasons": Column("text", "The reasons of the score, in words.", None),

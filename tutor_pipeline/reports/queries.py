@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from tutor_pipeline.domain import BY_HAND
 from tutor_pipeline.errors import TutorPipelineError, UsageError
 from tutor_pipeline.warehouse.connection import Warehouse
 
@@ -54,7 +55,9 @@ def attention(connection: Connection, warehouse: Warehouse, limit: int) -> list[
                         'description', alerts.description,
                         'recommended_action', alerts.recommended_action,
                         'evidence_session_ids', alerts.evidence_session_ids,
-                        'triggered_date', alerts.triggered_date
+                        'triggered_date', alerts.triggered_date,
+                        'acknowledged_by', alerts.acknowledged_by,
+                        'acknowledged_note', alerts.acknowledged_note
                     ) order by alerts.severity, alerts.triggered_date desc, alerts.alert_id)
                     from {ops}.alerts as alerts
                     where
@@ -96,7 +99,7 @@ def alerts(
     severity: str | None = None,
     include_resolved: bool = False,
 ) -> list[Row]:
-    """Alerts, newest first; open ones unless asked."""
+    """Alerts, newest first, then the worst; open ones unless asked."""
     return _rows(
         connection,
         warehouse.sql(
@@ -110,7 +113,7 @@ def alerts(
                 and (%(tutor)s::text is null or tutor_id = %(tutor)s)
                 and (%(alert_type)s::text is null or alert_type = %(alert_type)s)
                 and (%(severity)s::text is null or severity = %(severity)s)
-            order by triggered_date desc, tutor_id, alert_id
+            order by triggered_date desc, severity, excess desc, tutor_id, alert_id
             """
         ),
         {
@@ -183,16 +186,15 @@ def alert_ids_of(
 ) -> list[str]:
     """The open alerts of a tutor, of a type, or of both; or the newest that a person resolved
     where none of that tutor and type is open.
-
-    Raises UsageError where there never was an alert of that tutor or type.
     """
     rows = _rows(
         connection,
         warehouse.sql(
             """
             select distinct on (tutor_id, alert_type)
-                alert_id, resolved_at is null as is_open, resolved_by is distinct from 'pipeline'
-                    and resolved_at is not null as is_by_hand
+                alert_id,
+                resolved_at is null as is_open,
+                resolution = any(%(by_hand)s) as is_by_hand
             from {ops}.alerts
             where
                 (%(tutor)s::text is null or tutor_id = %(tutor)s)
@@ -200,18 +202,8 @@ def alert_ids_of(
             order by tutor_id, alert_type, resolved_at is null desc, occurrence desc
             """
         ),
-        {"tutor": tutor, "alert_type": alert_type},
+        {"tutor": tutor, "alert_type": alert_type, "by_hand": [str(each) for each in BY_HAND]},
     )
-    if not rows:
-        of = " and ".join(
-            text
-            for text in (tutor and f"tutor {tutor}", alert_type and f"type {alert_type}")
-            if text
-        )
-        raise UsageError(
-            f"there never was an alert of {of}.\n"
-            "See what there is with: tutor-pipeline alerts list --all"
-        )
     wanted = "is_by_hand" if resolved_by_hand else "is_open"
     return [row["alert_id"] for row in rows if row[wanted]]
 
@@ -219,9 +211,9 @@ def alert_ids_of(
 def activity(
     connection: Connection, warehouse: Warehouse, since: date, *, by_day: bool
 ) -> list[Row]:
-    """What became of alerts since a day (`ops.alert_activity`), per type, or per day and type.
-
-    Means over several days are of all that were acknowledged or resolved in them.
+    """What became of alerts since a day (UTC): per type, the most opened first and then all types
+    together (`alert_type` None); or per day and type (`ops.alert_activity`, which says what the
+    columns mean). Nothing where nothing happened.
     """
     if by_day:
         return _rows(
@@ -235,37 +227,54 @@ def activity(
         connection,
         warehouse.sql(
             """
-            with days as (
+            with completed as (
+                select sum(completed) as sessions
+                from {ops}.session_days
+                where session_on >= %(since)s
+            ),
+
+            counted as (
                 select
-                    *,
-                    resolved_by_hand + resolved_auto as resolved
-                from {ops}.alert_activity
-                where day >= %(since)s
+                    line.alert_type,
+                    count(*) filter (where event = 'opened') as opened,
+                    count(*) filter (where event = 'escalated') as escalated,
+                    count(*) filter (where event = 'acknowledged') as acknowledged,
+                    count(*) filter (where event = 'snoozed') as snoozed,
+                    count(*) filter (where resolved = 'by hand') as resolved_by_hand,
+                    count(*) filter (where resolved = 'auto') as resolved_auto,
+                    count(*) filter (where resolved = 'retired') as resolved_retired,
+                    count(*) filter (where event = 'reopened') as reopened,
+                    count(*) filter (where resolved = 'by hand' and resolution = 'coached')
+                        as coached,
+                    count(*) filter (where resolved = 'by hand' and resolution = 'not_actionable')
+                        as not_actionable,
+                    avg(hours) filter (where event = 'acknowledged') as mean_hours_to_acknowledge,
+                    percentile_cont(0.5) within group (order by hours)
+                        filter (where event = 'acknowledged') as median_hours_to_acknowledge,
+                    avg(hours) filter (where resolved in ('by hand', 'auto'))
+                        as mean_hours_to_resolve,
+                    percentile_cont(0.5) within group (order by hours)
+                        filter (where resolved in ('by hand', 'auto')) as median_hours_to_resolve,
+                    count(distinct session_id) filter (where event = 'opened')
+                        as sessions_that_opened
+                from {ops}.alert_history as history
+                -- Each event counts in the line of its type and in that of all types.
+                cross join lateral (values (history.alert_type), (null)) as line (alert_type)
+                where history.day >= %(since)s
+                group by line.alert_type
             )
+
             select
-                alert_type,
-                sum(opened)::integer as opened,
-                sum(reopened)::integer as reopened,
-                sum(escalated)::integer as escalated,
-                sum(acknowledged)::integer as acknowledged,
-                sum(snoozed)::integer as snoozed,
-                sum(resolved_by_hand)::integer as resolved_by_hand,
-                sum(resolved_auto)::integer as resolved_auto,
-                sum(resolved_retired)::integer as resolved_retired,
-                sum(mean_hours_to_acknowledge * acknowledged)
-                / nullif(sum(acknowledged), 0) as mean_hours_to_acknowledge,
-                sum(mean_hours_to_resolve * resolved)
-                / nullif(sum(resolved), 0) as mean_hours_to_resolve,
-                sum(not_actionable)::double precision
-                / nullif(sum(resolved_by_hand), 0) as not_actionable_share,
-                sum(coached)::double precision
-                / nullif(sum(resolved_by_hand), 0) as coached_share,
-                sum(sessions_that_opened)::double precision / nullif((
-                    select sum(completed) from {ops}.session_days where session_on >= %(since)s
-                ), 0) as opened_session_share
-            from days
-            group by alert_type
-            order by opened desc, alert_type
+                counted.*,
+                not_actionable::double precision / nullif(resolved_by_hand, 0)
+                    as not_actionable_share,
+                coached::double precision / nullif(resolved_by_hand, 0) as coached_share,
+                completed.sessions as sessions_completed,
+                sessions_that_opened::double precision / nullif(completed.sessions, 0)
+                    as opened_session_share
+            from counted
+            cross join completed
+            order by alert_type is null, opened desc, alert_type
             """
         ),
         {"since": since},
@@ -296,10 +305,8 @@ def alerts_by_id(
     return {row["alert_id"]: row for row in found}
 
 
-def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
-    """One tutor's profile, metrics, alerts, insights and badges. Raises UsageError naming similar
-    ids.
-    """
+def profile_of(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
+    """One tutor's row of `dim_tutors`. Raises UsageError naming similar ids."""
     if not exists(connection, warehouse.schemas.marts, "dim_tutors"):
         raise TutorPipelineError("no tutor is known yet. Run: tutor-pipeline enrich")
     profile = _rows(
@@ -314,6 +321,32 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
         near = begun[:3] or get_close_matches(tutor_id, ids)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"no tutor {tutor_id!r} among {len(known):,}.{hint}")
+    return profile[0]
+
+
+def alert_types(connection: Connection, warehouse: Warehouse) -> set[str]:
+    """The types that any alert ever had."""
+    rows = _rows(connection, warehouse.sql("select distinct alert_type from {ops}.alerts"))
+    return {row["alert_type"] for row in rows}
+
+
+def profile_in_force(connection: Connection, warehouse: Warehouse) -> str | None:
+    """The rule profile of the newest run; None where nothing was evaluated, or all was cleared."""
+    found: str | None = _value(
+        connection,
+        warehouse.sql(
+            "select profile from {ops}.reconcile_runs where kind = 'alert'"
+            " order by applied_at desc limit 1"
+        ),
+    )
+    return found
+
+
+def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
+    """One tutor's profile, metrics, alerts, insights and badges. Raises UsageError naming similar
+    ids.
+    """
+    profile = profile_of(connection, warehouse, tutor_id)
     metrics = _rows(
         connection,
         warehouse.sql("select * from {marts}.tutor_aggregates where tutor_id = %s"),
@@ -321,7 +354,7 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
     )
     return {
         "tutor_id": tutor_id,
-        "profile": profile[0],
+        "profile": profile,
         "metrics": metrics[0] if metrics else None,
         "alerts": alerts(connection, warehouse, tutor=tutor_id, include_resolved=True),
         "insights": _rows(
@@ -361,7 +394,10 @@ def tutors_to_refresh(
             """
             select tutors.tutor_id, max(sessions.session_on) as last_session_on
             from {marts}.dim_tutors as tutors
-            left join {marts}.fct_sessions as sessions on tutors.tutor_id = sessions.tutor_id
+            left join {marts}.fct_sessions as sessions
+                on tutors.tutor_id = sessions.tutor_id
+                    and sessions.scheduled_start <= now()
+                    and sessions.status not in ('scheduled', 'in_progress')
             group by tutors.tutor_id
             order by tutors.tutor_id
             """
@@ -376,7 +412,7 @@ def tutors_to_refresh(
             )
     return [
         tutor_id
-        for tutor_id in (named or last)
+        for tutor_id in dict.fromkeys(named or last)
         if since is None or (last[tutor_id] is not None and last[tutor_id] >= since)
     ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class _Shape:
     section: str
     texts: tuple[str, ...]
     choices: Mapping[str, Mapping[str, tuple[str, ...]]]
+    needs_evidence: bool = False
     has_metric_value: bool = False
 
     @property
@@ -63,11 +64,17 @@ class _Shape:
 
 
 _SEVERITY = "severity"
+_EVIDENCE = "evidence"
+# Why a key is asked for, where its name does not tell.
+_WHY = {
+    _EVIDENCE: " (an alert that somebody resolved comes back only with a session processed since)"
+}
 _SHAPES = {
     Kind.ALERT: _Shape(
         "alerts",
         ("title", "description", "recommended_action"),
         {_SEVERITY: dict.fromkeys(Severity, ())},
+        needs_evidence=True,
     ),
     Kind.INSIGHT: _Shape(
         "insights",
@@ -177,7 +184,7 @@ def load_catalogue(profile: str | Path, inputs: Mapping[str, Mapping[str, Column
                 try:
                     rules.append(parser.parse(rule_id, draft))
                 except NodeError as error:
-                    wrong.append(error)
+                    wrong.append(parser.cause(rule_id, draft, error))
     except NodeError as error:
         wrong.append(error)
     if wrong:
@@ -195,8 +202,9 @@ class _RuleParser:
 
     def parse(self, rule_id: str, draft: profiles.Draft) -> Rule:
         shape = self._shape
-        required = ("when", *shape.choices, *shape.texts)
-        optional = ["enabled", "requires", "evidence", *shape.chosen_texts]
+        required = ["when", *shape.choices, *shape.texts]
+        optional = ["enabled", "requires", *shape.chosen_texts]
+        (required if shape.needs_evidence else optional).append(_EVIDENCE)
         if shape.has_metric_value:
             optional.append("metric_value")
         nodes.check_names(draft.entries, (*required, *optional))
@@ -209,7 +217,7 @@ class _RuleParser:
         texts |= {name: self._template(entries[name]) for name in (*shape.texts, *chosen)}
         when = tuple(self._condition(node) for node in nodes.items(entries["when"]))
         requires = self._requires(entries.get("requires"))
-        evidence = self._evidence(entries.get("evidence"))
+        evidence = self._evidence(entries.get(_EVIDENCE))
         metric_value = self._metric_value(entries.get("metric_value"), when[0])
         is_enabled = True
         if "enabled" in entries:
@@ -236,6 +244,21 @@ class _RuleParser:
                 metric_value=metric_value,
             ),
         )
+
+    def cause(self, rule_id: str, draft: profiles.Draft, error: NodeError) -> NodeError:
+        """The error where it was caused, of a draft that several files make together.
+
+        What one file says and another makes wrong is told of the file that came last.
+        """
+        before = draft.before
+        is_own = error.node.start_mark.name == draft.key.start_mark.name
+        if before is None or (is_own and error.node is not draft.key):
+            return error
+        try:
+            self.parse(rule_id, before)
+        except NodeError as earlier:
+            return self.cause(rule_id, before, earlier)
+        return NodeError(draft.key, error.message)
 
     def _chosen_texts(
         self, draft: profiles.Draft, entries: Mapping[str, yaml.Node], words: Mapping[str, str]
@@ -269,6 +292,9 @@ class _RuleParser:
             )
         threshold = entries["value"].value
         value = nodes.scalar(threshold, types, f"{expected} (the threshold of {metric})")
+        if (words := self._inputs.values(metric)) and value not in words:
+            near = nearest(value, dict.fromkeys(words))
+            raise NodeError(threshold, f"{metric} is one of {', '.join(words)}, not {value}{near}")
         exposure = self._inputs.exposure(metric)
         # A count of 0 over no session at all says nothing: by default one session is asked for.
         minimum = 1
@@ -276,7 +302,7 @@ class _RuleParser:
             asked = entries["minimum_exposure"].value
             if exposure is None:
                 raise NodeError(asked, f"{metric} has no exposure to ask a minimum of")
-            minimum = nodes.scalar(asked, (int,), "a whole number")
+            minimum = _minimum(asked)
         return Condition(metric, scale, op, value, exposure, minimum)
 
     def _column(self, node: yaml.Node) -> str:
@@ -300,7 +326,7 @@ class _RuleParser:
             name = self._column(key)
             if self._inputs.scale(name) is not Scale.COUNT:
                 raise NodeError(key, f"{name} is no count to ask a minimum of")
-            minimums[name] = nodes.scalar(value, (int,), "a whole number")
+            minimums[name] = _minimum(value)
         return minimums
 
     def _evidence(self, node: yaml.Node | None) -> str | None:
@@ -324,10 +350,17 @@ class _RuleParser:
 
 
 def _check_missing(
-    draft: profiles.Draft, entries: Mapping[str, yaml.Node], required: tuple[str, ...]
+    draft: profiles.Draft, entries: Mapping[str, yaml.Node], required: Iterable[str]
 ) -> None:
-    if missing := [name for name in required if name not in entries]:
+    if missing := [name + _WHY.get(name, "") for name in required if name not in entries]:
         raise NodeError(draft.key, f"missing: {', '.join(missing)}{draft.hint}")
+
+
+def _minimum(node: yaml.Node) -> int:
+    minimum: int = nodes.scalar(node, (int,), "a whole number")
+    if minimum < 1:
+        raise NodeError(node, f"a minimum of {minimum} asks for nothing: it is at least 1")
+    return minimum
 
 
 def _word(node: yaml.Node, key: str, allowed: Mapping[str, object]) -> str:

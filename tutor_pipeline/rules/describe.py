@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tutor_pipeline.domain import Kind
 from tutor_pipeline.rules.catalogue import Catalogue, Condition, Rule
-from tutor_pipeline.rules.inputs import NUMERIC, Column, Inputs
+from tutor_pipeline.rules.inputs import Column, Inputs
 
 _SIGNS = {">=": "≥", "<=": "≤"}
 _SAME = "the same"
@@ -32,11 +32,6 @@ def minimums(rule: Rule) -> str:
         if name is not None and minimum > 1:
             counts[name] = max(minimum, counts.get(name, 0))
     return " and ".join(f"{name} ≥ {minimum}" for name, minimum in counts.items())
-
-
-def takes_threshold(rule: Rule) -> bool:
-    """Whether one tutor's exception can set another threshold: the principal one is a number."""
-    return rule.when[0].scale in NUMERIC
 
 
 def summary(rule: Rule) -> str:
@@ -169,7 +164,8 @@ _YOUR_OWN = """\
 ## Your own profile
 
 A file of your own extends one that ships (or another file, by its path) and changes only what it
-names. A rule of the same id is changed key by key, `when` as a whole; any other is new. What is
+names. A rule of the same id is changed key by key, `when` as a whole, and `null` takes a key away;
+any other rule is new. An id is of a-z, 0-9 and _, a letter first, at most 48 long. What is
 misspelt, or can't be, is an error with file and line before anything runs.
 
 ```yaml
@@ -200,7 +196,8 @@ insights:
 first |
 | | `requires` | counts, each with the minimum under which the rule is not evaluated |
 | | `enabled` | `false` switches the rule off |
-| | `evidence` | the column with the sessions that show it |
+| | `evidence` | the column with the sessions that show it; an alert must have it, because one \
+that somebody resolved comes back only with a session processed since |
 | a condition | `metric`, `op`, `value` | `op` is one of `>=` `>` `<=` `<` `=` |
 | | `minimum_exposure` | how many sessions must stand behind the metric; 1 unless said |
 | an alert | `severity` | `warning` or `critical` |

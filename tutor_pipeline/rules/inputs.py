@@ -31,6 +31,10 @@ class Column(Protocol):
     def exposure(self) -> str | None:
         """The name of a column of the same relation, or None."""
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The words that a text column may hold; none where it may hold any."""
+
 
 class Scale(StrEnum):
     """What kind of value a column holds: this decides how it compares and how it is written."""
@@ -99,6 +103,10 @@ class Inputs:
         """What the column is, in words; empty where that is not declared."""
         return str(getattr(self._columns.get(name), "description", ""))
 
+    def values(self, name: str) -> tuple[str, ...]:
+        """The words that the column may hold; none where it may hold any."""
+        return self._columns[name].values
+
     def nearest(self, name: str) -> str:
         """` (did you mean …?)`, or nothing when no name is near."""
         return nearest(name, self._columns)
@@ -108,6 +116,7 @@ class Inputs:
 class _OpenAlert:
     type: str = "boolean"
     exposure: str | None = None
+    values: tuple[str, ...] = ()
 
 
 def open_alerts(rule_ids: Iterable[str]) -> dict[str, Column]:

@@ -5,7 +5,7 @@ Belongs here: what a node must be. Does not belong here: what a profile says.
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,10 @@ from tutor_pipeline.rules.inputs import nearest
 
 # The parser written in C, where PyYAML was built with it: 10 times faster.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULL = "tag:yaml.org,2002:null"
+_GREATEST = 1e15
+"""Up to here a float tells whole numbers apart, and every column can hold the number."""
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Entry(NamedTuple):
@@ -32,6 +36,8 @@ class NodeError(Exception):
 
     def __init__(self, node: yaml.Node, message: str) -> None:
         super().__init__(f"{place(node)}: {message}")
+        self.node = node
+        self.message = message
 
 
 def place(node: yaml.Node) -> str:
@@ -83,15 +89,31 @@ def items(node: yaml.Node) -> list[yaml.Node]:
     return found
 
 
+def is_null(node: yaml.Node) -> bool:
+    """Whether nothing, or the word null, stands here."""
+    return bool(node.tag == _NULL)
+
+
 def scalar(node: yaml.Node, types: tuple[type, ...], expected: str) -> Any:
-    """A value of one of the types; true and false are no numbers, NaN and infinity neither."""
+    """A value of one of the types, which the database can hold: no NaN, no NUL in a text.
+
+    True and false are no numbers.
+    """
+    # Before it is constructed: a few lines of aliases can stand for gigabytes.
+    if not isinstance(node, yaml.ScalarNode):
+        raise NodeError(node, f"a list or a mapping is not {expected}")
     try:
-        value = SafeConstructor().construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
+        value = SafeConstructor().construct_object(node)
+    # All that the constructor raises where a text does not fit its explicit tag (`!!int x`).
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         reason = getattr(error, "problem", None) or error
         raise NodeError(node, f"this is not {expected}: {reason}") from error
     is_flag = isinstance(value, bool)
-    is_finite = not isinstance(value, float) or math.isfinite(value)
-    if isinstance(value, types) and is_finite and (bool in types or not is_flag):
-        return value
-    raise NodeError(node, f"{value!r} is not {expected}")
+    if not isinstance(value, types) or (is_flag and bool not in types):
+        written = repr(value) if isinstance(value, str) else node.value or "nothing"
+        raise NodeError(node, f"{written} is not {expected}")
+    if isinstance(value, (int, float)) and not abs(value) <= _GREATEST:  # NaN is not
+        raise NodeError(node, f"{node.value} is not {expected} from -1e15 to 1e15")
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        raise NodeError(node, f"{value!r} has a character that PostgreSQL can't store")
+    return value

@@ -6,6 +6,7 @@ Does not belong here: whether a rule makes sense (`catalogue`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +21,27 @@ from tutor_pipeline.rules.nodes import Entry, NodeError
 _FOLDER = Path(__file__).parent / "catalogue"
 _EXTENDS = "extends"
 _AUTO_RESOLVE = "auto_resolve"
+_SHIPPED = ("conservative", "standard", "high_volume")
+"""The default one first, then as they are likely to interest."""
+
+# An id becomes a cell of tables and the name of a column, `open_alerts.<id>`: with 48 characters it
+# has room in the 63 that PostgreSQL allows.
+_RULE_ID = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """One rule as the files of a profile say it together, unchecked.
 
-    `key` is where the last of them names it. `hint` says, of a rule that only an extending file
-    has, that the profile it extends does not know it: its id may be misspelt.
+    `key` is where the last of them names it, `before` what the others say without that one. `hint`
+    says, of a rule that only an extending file has, that the profile it extends does not know it:
+    its id may be misspelt.
     """
 
     key: yaml.Node
     entries: Mapping[str, Entry]
     hint: str = ""
+    before: Draft | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Profile:
 
 def shipped() -> dict[str, Path]:
     """The profiles that ship, by name."""
-    return {path.stem: path for path in sorted(_FOLDER.glob("*.yml"))}
+    return {name: _FOLDER / f"{name}.yml" for name in _SHIPPED}
 
 
 def find(profile: str | Path) -> Path:
@@ -69,9 +78,9 @@ def read(
     """Read a profile and, first, the one it extends.
 
     A file changes only what it names: a rule's key replaces that key of the same rule, as a
-    whole. What is wrong with one rule is noted, and the others go on. Raises NodeError for what
-    is wrong with a file as a whole, TutorPipelineError when one is not YAML. `extending` are the
-    files that led here.
+    whole, and null takes it away. What is wrong with one rule is noted, and the others go on.
+    Raises NodeError for what is wrong with a file as a whole, TutorPipelineError when one is not
+    YAML. `extending` are the files that led here.
     """
     entries = nodes.mapping(nodes.compose(path))
     nodes.check_names(entries, (_EXTENDS, _AUTO_RESOLVE, *sections))
@@ -122,13 +131,22 @@ def _merge(
             if rule_id in known:
                 raise NodeError(key, f"rule {rule_id} is there twice")
             known.add(rule_id)
+            if not _RULE_ID.fullmatch(rule_id):
+                raise NodeError(
+                    key,
+                    f"{rule_id!r} is no id of a rule: a-z, 0-9 and _, a letter first, at most 48",
+                )
             entries = nodes.mapping(body)
         except NodeError as error:
             note(error)
             continue
         if rule_id in parent:
             before = parent[rule_id]
-            merged[rule_id] = Draft(key, {**before.entries, **entries}, before.hint)
+            together = {**before.entries, **entries}
+            for name, entry in entries.items():
+                if name in before.entries and nodes.is_null(entry.value):
+                    del together[name]
+            merged[rule_id] = Draft(key, together, before.hint, before)
         else:
             hint = ""
             if parent_name is not None:

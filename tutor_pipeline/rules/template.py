@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tutor_pipeline.rules.inputs import Inputs, Scale, read
 
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?)(?::([^{}]*))?\}")
-_NUMBER_FORMAT = re.compile(r"[+-]?\.?\d*[f%]")
+_NUMBER_FORMAT = re.compile(r"[+-]?(\.[0-9]{1,2})?[f%]")
 _UNKNOWN = "unknown"
 
 

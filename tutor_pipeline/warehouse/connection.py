@@ -84,8 +84,12 @@ class Warehouse:
                 f"cannot connect to {self.masked_url}: {str(error).strip()}\n"
                 "Is the server up, and does TUTOR_DATABASE_URL name it?"
             ) from error
-        # A role or a URL may have settings under which moments come in another form.
-        connection.execute("set datestyle to 'ISO'; set timezone to 'UTC'")
+        # A server, a role or a URL may have settings under which moments come in another form,
+        # or under which who waited for a lock does not see what was done meanwhile.
+        connection.execute(
+            "set datestyle to 'ISO'; set timezone to 'UTC';"
+            " set default_transaction_isolation to 'read committed'"
+        )
         connection.autocommit = autocommit
         return connection
 

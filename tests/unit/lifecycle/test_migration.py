@@ -144,30 +144,43 @@ def test_weights_of_a_version_sum_to_one_and_are_never_changed(warehouse):
             add(warehouse, 3, **weights)
     with pytest.raises(psycopg.errors.CheckViolation):
         add(warehouse, 3, a=1.5, b=-0.5)
-    with pytest.raises(psycopg.errors.CheckViolation), warehouse.connect() as connection:
-        connection.execute("delete from ops.churn_algorithm_weights where factor = 'b'")
-    with (
-        pytest.raises(psycopg.errors.RestrictViolation, match="add a version"),
-        warehouse.connect() as connection,
+    for change in (
+        "update ops.churn_algorithm_weights set notes = 'x' where version = 1",
+        "delete from ops.churn_algorithm_weights where factor = 'b'",
+        "delete from ops.churn_algorithm_weights where version = 2",
     ):
-        connection.execute("update ops.churn_algorithm_weights set notes = 'x' where version = 1")
+        with (
+            pytest.raises(psycopg.errors.RestrictViolation, match="add a version"),
+            warehouse.connect() as connection,
+        ):
+            connection.execute(change)
     with warehouse.connect() as connection:
-        connection.execute("delete from ops.churn_algorithm_weights where version = 2")
         assert connection.execute(
-            "select version, count(*) from ops.churn_algorithm_weights group by version"
-        ).fetchall() == [(1, 3)]
+            "select version, count(*) from ops.churn_algorithm_weights group by version order by 1"
+        ).fetchall() == [(1, 3), (2, 2)]
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
-    [("level", "'Huge'"), ("status", "'late'"), ("score", "'NaN'"), ("score", "'Infinity'")],
+    "wrong",
+    [
+        {"level": "Huge"},
+        {"status": "late"},
+        {"score": "NaN"},
+        {"score": "Infinity"},
+        {"reasons": '{"code": "late"}'},
+        {"status": "insufficient_data"},  # with a level: it would raise an alert
+    ],
 )
-def test_a_score_that_no_scorer_gives_is_refused(warehouse, column, value):
-    values = {"level": "'High'", "status": "'ok'", "score": "0.7", column: value}
-    with pytest.raises(psycopg.errors.CheckViolation), warehouse.connect() as connection:
-        connection.execute(
-            "insert into ops.current_tutor_risk (tutor_id, as_of, scorer, version, score,"
-            " is_probability, level, status) values"
-            f" ('T1', now(), 'rules', 'v1', {values['score']}, true, {values['level']},"
-            f" {values['status']})"
-        )
+def test_a_score_that_no_scorer_gives_is_refused(warehouse, wrong):
+    right = {"score": 0.7, "level": "High", "reasons": "[]", "status": "ok"}
+    insert = (
+        "insert into ops.current_tutor_risk (tutor_id, as_of, scorer, version, is_probability,"
+        " score, level, reasons, status) values ('T1', now(), 'rules', 'v1', true, %(score)s,"
+        " %(level)s, %(reasons)s, %(status)s)"
+    )
+    with warehouse.connect() as connection:
+        with pytest.raises(psycopg.errors.CheckViolation), connection.transaction():
+            connection.execute(insert, right | wrong)
+        for fine in (right, right | {"status": "insufficient_data", "level": None}):
+            with connection.transaction(force_rollback=True):
+                connection.execute(insert, fine)

@@ -47,6 +47,7 @@ def test_overrides_are_made_replaced_listed_and_removed(db, make):
         (Override("T1", "no_show", threshold=float("nan")), {}, "finite"),
         (Override("T1", "no_show", threshold=3), {"reason": " "}, "reason"),
         (Override("T1", "no_show", threshold=3), {"by": ""}, "who"),
+        (Override("T1", "no_show", threshold=3), {"by": "pipeline"}, "who you are"),
         (Override("T1", "no_show", threshold=3), {"expires_at": -1}, "past"),
     ],
 )

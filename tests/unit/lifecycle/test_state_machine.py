@@ -371,7 +371,7 @@ def as_told(events):
             row |= {"resolution": details["resolution"], "resolved_at": at, "resolved_by": actor}
             row["action_taken"] = details.get("action_taken")
         elif event["event"] in ("opened", "reopened"):
-            cleared = ("resolution", "resolved_at", "resolved_by", "action_taken")
+            cleared = ("resolution", "resolved_at", "resolved_by", "action_taken", "snoozed_by")
             row |= dict.fromkeys(cleared)
     return row
 

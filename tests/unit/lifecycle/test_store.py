@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import timedelta, timezone
 
 import psycopg
 import pytest
@@ -58,6 +58,25 @@ def test_an_alert_is_written_whole(run, query, make):
         "opened", 1, make.day(0), "pipeline",
     )  # fmt: skip
     assert event["details"]["severity"] == "critical"
+
+
+def test_each_condition_keeps_its_threshold_where_several_are_about_one_metric(run, query, make):
+    readings = (
+        Reading("talk_ratio", 0.4, 0.35, 12), Reading("sessions", 20, 8, None),
+        Reading("talk_ratio", 0.4, 0.45, 12),
+    )  # fmt: skip
+    run(make.evaluation(make.finding(readings=readings)))
+    expected = {
+        "talk_ratio": {"value": 0.4, "threshold": [0.35, 0.45], "exposure": 12},
+        "sessions": {"value": 20, "threshold": 8, "exposure": None},
+    }
+    ((alert, event),) = [
+        row.values()
+        for row in query(
+            "select metrics, (select details from {ops}.alert_events) from {ops}.alerts"
+        )
+    ]
+    assert alert == event["metrics"] == expected
 
 
 def test_what_still_holds_is_refreshed_and_keeps_its_beginning(run, query, make):
@@ -461,6 +480,30 @@ def test_full_runs_count_the_completed_sessions_of_each_day(run, query, sessions
     assert days() == {-1: 2, 0: 1}, "once a day is enough: the alerts' run counts"
     run(make.evaluation(make.finding(), at=3))
     assert days() == {-2: 1, -1: 2, 2: 1}
+
+
+def test_sessions_are_counted_on_the_day_of_utc(run, query, execute, make):
+    """As events are, whatever the time zone in which a session has its day."""
+    first = (make.day(0) - timedelta(days=100)).replace(hour=0)
+    for number, (start, local) in enumerate(
+        (
+            (make.day(0).replace(hour=1), -1),  # the evening before, in America
+            (make.day(-1).replace(hour=23), 0),  # the morning after, in Asia
+            (first, -101),
+            (first - timedelta(seconds=1), -100),  # counted by an earlier run, if by any
+        )
+    ):
+        execute(
+            "insert into {marts}.fct_sessions values ('T1', %s, %s, %s, 'completed')",
+            f"S{number}", make.day(local).date(), start,
+        )  # fmt: skip
+    elsewhere = make.day(0).astimezone(timezone(timedelta(hours=14)))
+    assert elsewhere.date() > make.day(0).date()
+    run(replace(make.evaluation(make.finding()), as_of=elsewhere))
+    rows = query("select session_on, completed from {ops}.session_days order by 1")
+    assert [((row["session_on"] - make.day(0).date()).days, row["completed"]) for row in rows] == [
+        (-100, 1), (-1, 1), (0, 1),
+    ]  # fmt: skip
 
 
 def test_clear_removes_what_was_generated_and_keeps_what_people_set(

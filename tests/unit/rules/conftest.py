@@ -12,6 +12,7 @@ from tutor_pipeline.rules.catalogue import load_catalogue
 class Column:
     type: str
     exposure: str | None = None
+    values: tuple[str, ...] = ()
 
 
 INPUTS = {
@@ -26,8 +27,8 @@ INPUTS = {
         "no_show_ids": Column("text[]"),
         "last_seen_at": Column("timestamp with time zone"),
     },
-    "champion": {"level": Column("text"), "score": Column("numeric", "sessions"),
-                 "sessions": Column("bigint")},
+    "champion": {"level": Column("text", None, ("Low", "High")),
+                 "score": Column("numeric", "sessions"), "sessions": Column("bigint")},
 }  # fmt: skip
 
 PROFILE = """\
@@ -47,6 +48,7 @@ alerts:
       - {metric: score, op: "<", value: 5, minimum_exposure: 4}
     description: "Score {score:.2f}"
     recommended_action: Coach
+    evidence: no_show_ids
 """
 
 

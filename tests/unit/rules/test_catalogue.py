@@ -1,6 +1,8 @@
 """The catalogue: what a profile may say, and where an error is told to be."""
 
+import json
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -33,12 +35,14 @@ def test_the_version_follows_the_content(load, profile):
     [
         ("metric: no_shows,", "metric: no_show,", 6, "unknown metric no_show .did you mean no_sh"),
         ("metric: no_shows,", "metric: qqqqq,", 6, "unknown metric qqqqq$"),
+        ("no_shows, op: '>=', value: 3", "champion.level, op: '=', value: Hihg", 6,
+         "champion.level is one of Low, High, not Hihg .did you mean High"),
         ("metric: no_shows,", "metric: last_seen_at,", 6, "last_seen_at can't be compared"),
         ("metric: no_shows,", "metric: no_show_ids,", 6, "no_show_ids can't be compared"),
         ("value: 3}", "value: 2.5}", 6, "2.5 is not a whole number"),
         ("value: 3}", "value: many}", 6, "'many' is not a whole number"),
-        ("value: 3}", "value: true}", 6, "True is not a whole number"),
-        ("value: 5,", "value: yes,", 14, "True is not a number"),
+        ("value: 3}", "value: true}", 6, "true is not a whole number"),
+        ("value: 5,", "value: yes,", 14, "yes is not a number"),
         ("value: 5,", "value: .nan,", 14, "nan is not a number"),
         ("no_shows, op: '>=', value: 3", "is_flagged, op: '=', value: 3", 6, "3 is not true or"),
         ("no_shows, op: '>='", "is_flagged, op: '>='", 6, "operator >= is not one of = for"),
@@ -69,14 +73,37 @@ def test_the_version_follows_the_content(load, profile):
         ("title: No shows", "title: x\n    icon: x", 5, "unknown key icon"),
         ("title: No shows", "title: 2026-13-45", 4, "this is not text"),
         ("title: No shows", "title: !!python/name:os.system x", 4, "this is not text"),
-        ("evidence: no_show_ids", "requires: {session: 3}", 9,
+        ("title: No shows", "title: x\n    requires: {session: 3}", 5,
          "unknown metric session .did you mean sessions"),
-        ("evidence: no_show_ids", "requires: {score: 3}", 9, "score is no count to ask a min"),
-        ("evidence: no_show_ids", "requires: {sessions: 2.5}", 9, "2.5 is not a whole number"),
-        ("evidence: no_show_ids", "requires: {sessions: 3, sessions: 4}", 9, "key sessions is the"),
-        ("evidence: no_show_ids", "requires: 5", 9, "a mapping .key: value. is expected"),
+        ("title: No shows", "title: x\n    requires: {score: 3}", 5,
+         "score is no count to ask a min"),
+        ("title: No shows", "title: x\n    requires: {sessions: 2.5}", 5,
+         "2.5 is not a whole number"),
+        ("title: No shows", "title: x\n    requires: {sessions: 3, sessions: 4}", 5,
+         "key sessions is the"),
+        ("title: No shows", "title: x\n    requires: 5", 5, "a mapping .key: value. is expected"),
         ("no_shows, op: '>=', value: 3", "open_alerts.low_score, op: '=', value: true", 6,
          "an alert can't read open_alerts.low_score: alerts are evaluated first"),
+        ("    evidence: no_show_ids\n", "", 2,
+         "missing: evidence .an alert that somebody resolved comes back only with"),
+        ("evidence: no_show_ids", "evidence:", 9, "nothing is not the name of a metric"),
+        ("title: No shows", 'title: "No\\0shows"', 4, "a character that PostgreSQL can't store"),
+        ("title: No shows", "title: [No, shows]", 4, "a list or a mapping is not text"),
+        ("title: No shows", "title: !!int x", 4, "this is not text"),
+        ("title: No shows", "title: !!int ''", 4, "this is not text"),
+        ("title: No shows", "title: !!bool x", 4, "this is not text"),
+        ("title: No shows", "title: !!timestamp x", 4, "this is not text"),
+        ("value: 5,", "value: 1.1e+15,", 14, r"1.1e\+15 is not a number .* from -1e15 to 1e15"),
+        ("value: 5,", "value: -.inf,", 14, "-.inf is not a number .* from -1e15 to 1e15"),
+        ("value: 3}", "value: 1000000000000001}", 6, "is not a whole number .* from -1e15 to"),
+        ("value: 3}", f"value: 0x{'f' * 5000}}}", 6, "is not a whole number .* from -1e15 to"),
+        ("value: 3}", "value: 3, minimum_exposure: 0}", 6, "it is at least 1"),
+        ("value: 3}", "value: 3, minimum_exposure: -5}", 6, "it is at least 1"),
+        ("title: No shows", "title: x\n    requires: {sessions: -3}", 5, "it is at least 1"),
+        ("title: No shows", "title: x\n    requires: {sessions: 0}", 5, "it is at least 1"),
+        ("{score:.2f}", "{score:.99999999f}", 15, "which can't be written as '.99999999f'"),
+        ("{score:.2f}", "{score:99999999f}", 15, "which can't be written as '99999999f'"),
+        ("{score:.2f}", "{score:.f}", 15, "which can't be written as '.f'"),
         ("when:\n      - {metric: score", "when:\n      {metric: score", 14, "a list with"),
     ],
 )  # fmt: skip
@@ -89,6 +116,41 @@ def test_an_error_tells_file_and_line(load, profile, tmp_path, wrong, right, lin
     told = [each for each in str(caught.value).splitlines() if each.startswith(place)]
     assert len(told) == 1, caught.value
     assert re.search(message, told[0])
+
+
+@pytest.mark.parametrize(
+    "rule_id", ["No_show", "no-show", "3_no_shows", "_no_show", "no show", "no\nshow", "né", "",
+                "n|o", "n" * 49],
+)  # fmt: skip
+def test_an_id_is_one_that_a_column_can_have(load, profile, rule_id):
+    with pytest.raises(TutorPipelineError, match=r"own\.yml:2: .* is no id of a rule"):
+        load(profile.replace("  no_show:", f"  {json.dumps(rule_id)}:"))
+
+
+def test_an_id_has_up_to_48_characters(load, profile):
+    longest = "n" + "_9" * 23 + "z"
+    assert len(longest) == 48
+    assert load(profile.replace("  no_show:", f"  {longest}:")).rules[0].id == longest
+
+
+def test_the_greatest_threshold(load, profile):
+    text = profile.replace("value: 3}", "value: 1000000000000000}").replace(
+        "value: 5,", "value: -1.0e+15,"
+    )
+    assert [rule.when[0].value for rule in load(text).rules] == [10**15, -1e15]
+
+
+@pytest.mark.parametrize(
+    "place", ["auto_resolve: {}", "extends: {}", "? {}\n: 3", "alerts: {{x: {{title: {}}}}}"]
+)
+def test_what_aliases_stand_for_is_never_made(load, place):
+    """A bomb of aliases, 10**5 entries in full: too small to do harm should it ever go off."""
+    levels = [f"&{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdef")]
+    bomb = f"[&a [x], {', '.join(levels)}]"
+    if "title" in place:
+        bomb += ", severity: warning, when: [], evidence: x, description: x, recommended_action: x"
+    with pytest.raises(TutorPipelineError, match=r"own\.yml:1: a list or a mapping is not "):
+        load(place.format(bomb) + "\n")
 
 
 OTHERS = """\
@@ -187,7 +249,7 @@ def test_a_rule_that_is_off_is_checked_and_listed_and_not_in_force(load, profile
     assert [(rule.id, rule.is_enabled) for rule in catalogue.rules][:2] == [
         ("no_show", False), ("low_score", True),
     ]  # fmt: skip
-    assert catalogue.columns(Kind.ALERT) == ("tutor_id", "score", "scored")
+    assert catalogue.columns(Kind.ALERT) == ("tutor_id", "no_show_ids", "score", "scored")
     # Whether it is in force is not what it says.
     assert catalogue.rules[0].version == load(profile + OTHERS).rules[0].version
     with pytest.raises(TutorPipelineError, match="unknown metric nope"):
@@ -195,7 +257,9 @@ def test_a_rule_that_is_off_is_checked_and_listed_and_not_in_force(load, profile
 
 
 def test_what_a_rule_requires_is_read_with_the_row(load, profile):
-    text = profile.replace("    evidence: no_show_ids", "    requires: {champion.sessions: 3}")
+    text = profile.replace(
+        "title: No shows", "title: No shows\n    requires: {champion.sessions: 3}"
+    )
     rule = load(text).rules[0]
     assert rule.requires == {"champion.sessions": 3}
     assert "champion.sessions" in load(text).columns(Kind.ALERT)

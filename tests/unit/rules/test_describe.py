@@ -83,16 +83,16 @@ def test_without_descriptions_the_names_do(load, profile, inputs):
     assert (lines["when"], lines["severity"]) == ("no_shows ≥ 3", "critical")
 
 
-def test_which_rules_take_another_threshold(rules):
-    assert describe.takes_threshold(rules("standard", Kind.ALERT, "high_talk_ratio"))
-    assert not describe.takes_threshold(rules("standard", Kind.ALERT, "high_churn_risk"))
-
-
 def test_the_page_in_the_docs_is_that_of_the_catalogue():
     page = describe.page([load_catalogue(name, rule_inputs()) for name in shipped()])
     assert PAGE.read_text("utf-8") == page, (
         "write it anew: tutor-pipeline rules page > docs/rules.md"
     )
+
+
+def test_every_file_of_the_catalogue_is_a_profile_that_ships():
+    (folder,) = {path.parent for path in shipped().values()}
+    assert sorted(shipped().values()) == sorted(folder.glob("*.yml"))
 
 
 def test_the_page_tells_profiles_apart():

@@ -170,12 +170,14 @@ alerts:
       - {metric: champion.level, op: "=", value: High}
     description: "{champion.level} with {rating}"
     recommended_action: Talk
+    evidence: no_show_ids
 """
 
 
 def test_all_conditions_must_hold_and_be_known(run):
     def judged(flag, level):
-        row = {"tutor_id": "T1", "is_flagged": flag, "champion.level": level, "rating": None}
+        row = {"tutor_id": "T1", "is_flagged": flag, "champion.level": level, "rating": None,
+               "no_show_ids": None}  # fmt: skip
         evaluation = run([row], text=BOTH)
         return bool(evaluation.findings), bool(evaluation.evaluated["both"])
 
@@ -187,7 +189,8 @@ def test_all_conditions_must_hold_and_be_known(run):
 
 
 def test_a_null_in_a_sentence_is_unknown(run):
-    row = {"tutor_id": "T1", "is_flagged": True, "champion.level": "High", "rating": None}
+    row = {"tutor_id": "T1", "is_flagged": True, "champion.level": "High", "rating": None,
+           "no_show_ids": None}  # fmt: skip
     (finding,) = run([row], text=BOTH).findings
     assert finding.texts["description"] == "High with unknown"
     assert finding.excess == 0

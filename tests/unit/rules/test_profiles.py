@@ -87,6 +87,7 @@ alerts:
     when: [{metric: sessions, op: ">", value: 3}]
     description: Late
     recommended_action: Call
+    evidence: no_show_ids
   low_score: {enabled: false}
 insights:
   fine:
@@ -129,6 +130,12 @@ insights:
          "rule low_score is there twice"),
         ("extends: base.yml\nalerts:\n  low_score: {title: x, title: y}\n", 3,
          "key title is there twice"),
+        ("extends: base.yml\nalerts:\n  low_score:\n    title: null\n", 3, "missing: title$"),
+        ("extends: base.yml\nalerts:\n  low_score:\n    evidence: ~\n", 3, "missing: evidence .an"),
+        ("extends: base.yml\nalerts:\n  low_score:\n    requires: null\n", 4, "a mapping"),
+        ("extends: base.yml\nalerts:\n  low_score:\n    titel: null\n", 4,
+         "unknown key titel .did you mean title"),
+        ("extends: base.yml\nalerts:\n  Low_score: {title: x}\n", 3, "is no id of a rule"),
         ("extends: base.yml\nalerts:\n  low_score: off\n", 3, "a mapping"),
         ("extends: base.yml\nalerts:\n", 2, "a mapping"),
     ],
@@ -152,6 +159,51 @@ def test_what_is_wrong_in_the_extended_file_is_told_with_that_file(write, profil
     assert [line.split(": ")[0] for line in lines] == [f"{base}:6", f"{own}:3"]
 
 
+DULL = """\
+insights:
+  dull:
+    insight_type: growth_area
+    requires: {sessions: 10}
+    when: [{metric: score, op: "<", value: 8}]
+    display_text: Dull
+    coaching_tip: Laugh
+"""
+
+
+def test_null_takes_an_inherited_key_away(write, inputs):
+    base = write("base.yml", DULL)
+    own = write(
+        "own.yml",
+        "extends: base.yml\ninsights:\n  dull:\n    insight_type: strength\n"
+        "    coaching_tip: null\n    requires:\n",
+    )
+    before, after = (load_catalogue(path, inputs).rules[0] for path in (base, own))
+    assert (before.requires, set(before.texts)) == (
+        {"sessions": 10}, {"insight_type", "display_text", "coaching_tip"},
+    )  # fmt: skip
+    assert (after.requires, set(after.texts)) == ({}, {"insight_type", "display_text"})
+
+
+def test_what_two_files_make_wrong_together_is_told_of_the_one_that_caused_it(write, inputs):
+    """A strength has no tip: the tip is inherited and right, the type is not."""
+    write("base.yml", DULL)
+    middle = write("middle.yml", "extends: base.yml\n\ninsights:\n  dull:\n"
+                   "    insight_type: strength\n")  # fmt: skip
+    own = write("own.yml", "extends: middle.yml\ninsights:\n  dull: {display_text: Bored}\n")
+    for path in (middle, own):
+        assert told(path, inputs).splitlines()[1:] == [
+            f"{middle}:4: a strength has no coaching_tip"
+        ]
+
+
+def test_what_the_extended_file_lacks_is_told_of_that_file(write, inputs):
+    base = write("base.yml", DULL.replace("    display_text: Dull\n", ""))
+    own = write("own.yml", "extends: base.yml\ninsights:\n  dull: {coaching_tip: Smile}\n")
+    assert told(own, inputs).splitlines()[1:] == [f"{base}:2: missing: display_text"]
+    write("own.yml", "extends: base.yml\ninsights:\n  dull: {display_text: Bored}\n")
+    assert load_catalogue(own, inputs).rules[0].texts["display_text"].text == "Bored"
+
+
 def test_an_extended_file_that_is_not_yaml_is_named(write, inputs):
     base = write("base.yml", "alerts: [")
     assert f"{base} is not YAML" in told(write("own.yml", "extends: base.yml\n"), inputs)
@@ -170,6 +222,7 @@ alerts:
     when: [{metric: days_since_last_session, op: ">=", value: 14}]
     description: No session for {days_since_last_session:day|days}.
     recommended_action: Ask what happened
+    evidence: recent_session_ids
 insights:
   weekend_teacher:
     insight_type: strength
@@ -190,7 +243,8 @@ achievements:
     catalogue = load_catalogue(own, rule_inputs())
     row = {"tutor_id": "T1", "days_since_last_session": 14, "sessions_completed_all": 1000,
            "weekend_share_90d": 0.6, "sessions_90d": 10, "sessions_completed_30d": 5,
-           "open_alerts.idle": False, "engagement_session_ids": ["S2", "S1"]}  # fmt: skip
+           "open_alerts.idle": False, "recent_session_ids": ["S3"],
+           "engagement_session_ids": ["S2", "S1"]}  # fmt: skip
 
     def found(kind, **changes):
         complete = {**dict.fromkeys(catalogue.columns(kind)), **row, **changes}
@@ -198,6 +252,7 @@ achievements:
 
     idle = found(Kind.ALERT)["idle"]
     assert (idle.severity, idle.texts["description"]) == ("warning", "No session for 14 days.")
+    assert idle.evidence == ("S3",)
     assert "idle" not in found(Kind.ALERT, days_since_last_session=13)
     weekend = found(Kind.INSIGHT)["weekend_teacher"]
     assert weekend.texts == {

@@ -56,3 +56,15 @@ def test_a_url_is_shown_without_its_password():
     assert Warehouse(URL).masked_url == "postgresql://app@db.example.com:5433/live"
     assert "p@ss" not in repr(Warehouse(URL))
     assert "p%40ss" not in repr(Warehouse(URL))
+
+
+def test_a_profile_is_a_name_or_a_file_wherever_the_process_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for given, expected in (
+        ("standard", "standard"),
+        ("own.yml", str(tmp_path / "own.yml")),
+        ("rules/own", str(tmp_path / "rules" / "own")),
+        ("/etc/own.yml", "/etc/own.yml"),
+    ):
+        monkeypatch.setenv("TUTOR_RULE_PROFILE", given)
+        assert load_settings().rule_profile == expected

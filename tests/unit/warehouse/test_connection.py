@@ -22,6 +22,15 @@ def test_moments_are_read_whatever_form_the_url_asks_for(warehouse):
         assert connection.execute("show datestyle").fetchone()[0].startswith("ISO")
 
 
+def test_a_transaction_sees_what_others_commit_whatever_the_url_asks_for(warehouse):
+    option = "?options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
+    with Warehouse(warehouse.url + option).connect() as connection:
+        for _ in range(2):
+            isolation = connection.execute("show transaction_isolation").fetchone()
+            assert isolation == ("read committed",)
+            connection.rollback()
+
+
 def test_an_unreachable_server_is_a_sentence():
     with pytest.raises(TutorPipelineError, match="TUTOR_DATABASE_URL"):
         Warehouse("postgresql://app:s3cret@127.0.0.1:1/live").connect()

@@ -62,7 +62,8 @@ def _tables() -> None:
         comment on column {{ops}}.tutor_insights.sample_sessions is
             'Sessions that show it, at most 5, newest first';
         comment on column {{ops}}.tutor_insights.metrics is
-            'Per metric: value, threshold, exposure (the sessions behind it)';
+            'Per metric: value, threshold (a list where several conditions are about it), exposure'
+            ' (the sessions behind it)';
         comment on column {{ops}}.tutor_insights.detected_at is 'The as-of moment that opened it';
 
         create table {{ops}}.achievements (
@@ -109,8 +110,10 @@ def _tables() -> None:
             score double precision check (score > '-Infinity' and score < 'Infinity'),
             is_probability boolean not null,
             level text check (level in ('Low', 'Medium', 'High')),
-            reasons jsonb not null default '[]',
-            status text not null check (status in ('ok', 'insufficient_data', 'fallback'))
+            reasons jsonb not null default '[]' check (jsonb_typeof(reasons) = 'array'),
+            status text not null check (status in ('ok', 'insufficient_data', 'fallback')),
+            -- Alerts are about the level: too little data raises none.
+            check (status <> 'insufficient_data' or level is null)
         );
         comment on table {{ops}}.current_tutor_risk is
             'The newest churn score of each tutor by the scorer in use';
@@ -142,6 +145,9 @@ def _tables() -> None:
         -- Rows that go on are refreshed daily: room on the page keeps the indexes out of it.
         alter table {{ops}}.alerts set (fillfactor = 70);
         create index alerts_id on {{ops}}.alerts (alert_id);
+        comment on column {{ops}}.alerts.metrics is
+            'Per metric: value, threshold (a list where several conditions are about it), exposure'
+            ' (the sessions behind it)';
         comment on column {{ops}}.alerts.known_session_ids is
             'Resolved by hand: the sessions of the tutor that had been processed by then. It comes'
             ' back only with evidence that is not among them';
@@ -160,33 +166,34 @@ def _weights() -> None:
             primary key (version, factor)
         );
         comment on table {ops}.churn_algorithm_weights is
-            'Weights of the churn score by version; each version sums to 1 and is never changed:'
-            ' other weights are another version';
+            'Weights of the churn score by version; each version sums to 1 and is never changed or'
+            ' deleted: other weights are another version';
 
-        create function {ops}.refuse_update() returns trigger language plpgsql as $$
+        -- Scores name the version they came of, so it stays what it was. TRUNCATE is let through:
+        -- nobody does it by mistake, and tests start over with it.
+        create function {ops}.refuse_change() returns trigger language plpgsql as $$
         begin
             raise restrict_violation
                 using message = tg_table_name || ' is never changed in place: add a version';
         end $$;
-        create trigger never_changed before update on {ops}.churn_algorithm_weights
-            for each statement execute function {ops}.refuse_update();
+        create trigger never_changed before update or delete on {ops}.churn_algorithm_weights
+            for each statement execute function {ops}.refuse_change();
 
         create function {ops}.check_weights() returns trigger language plpgsql as $$
         declare
-            of_version integer := coalesce(new.version, old.version);
             total double precision := (
-                select sum(weight) from {ops}.churn_algorithm_weights where version = of_version
+                select sum(weight) from {ops}.churn_algorithm_weights where version = new.version
             );
         begin
             if abs(total - 1) > 1e-6 then
                 raise check_violation using message = concat(
-                    'the weights of version ', of_version, ' sum to ', total, ', not to 1');
+                    'the weights of version ', new.version, ' sum to ', total, ', not to 1');
             end if;
             return null;
         end $$;
         -- Deferred: a version is complete when its transaction ends.
-        create constraint trigger sums_to_one after insert or delete
-            on {ops}.churn_algorithm_weights deferrable initially deferred
+        create constraint trigger sums_to_one after insert on {ops}.churn_algorithm_weights
+            deferrable initially deferred
             for each row execute function {ops}.check_weights();
         """)
 
@@ -258,35 +265,51 @@ def _views() -> None:
             ' attention_rank: open critical alerts, then the largest excess, then open warnings,'
             ' then the churn score';
 
+        create view {ops}.alert_history as
+        select
+            events.tutor_id,
+            events.alert_id,
+            events.event_no,
+            alerts.alert_type,
+            events.at,
+            (events.at at time zone 'UTC')::date as day,
+            events.event,
+            case
+                when events.event <> 'resolved' then null
+                when undone.event_no is not null then 'undone'
+                when events.details ->> 'resolution' = 'auto' then 'auto'
+                when
+                    events.details ->> 'resolution'
+                    in ('rule_retired', 'rule_disabled', 'tutor_inactive')
+                    then 'retired'
+                else 'by hand'
+            end as resolved,
+            events.details ->> 'resolution' as resolution,
+            events.details ->> 'session_id' as session_id,
+            extract(epoch from events.at - alerts.triggered_date)::double precision / 3600 as hours
+        from {ops}.alert_events as events
+        inner join {ops}.alerts
+            on events.tutor_id = alerts.tutor_id and events.alert_id = alerts.alert_id
+        -- Nothing else can follow a resolution of the same row.
+        left join {ops}.alert_events as undone
+            on
+                events.tutor_id = undone.tutor_id
+                and events.alert_id = undone.alert_id
+                and undone.event_no = events.event_no + 1
+                and undone.event = 'reopened';
+        comment on view {ops}.alert_history is
+            'What happened to alerts, a row per event, with what to count it as';
+        comment on column {ops}.alert_history.day is 'The day (UTC) of `at`';
+        comment on column {ops}.alert_history.resolved is
+            'Of a resolution: by hand, auto, retired (the rule or the tutor), or undone where the'
+            ' alert was reopened later, whatever had closed it';
+        comment on column {ops}.alert_history.resolution is 'The reason, of a resolution';
+        comment on column {ops}.alert_history.session_id is
+            'The newest session of the evidence, of an opened alert';
+        comment on column {ops}.alert_history.hours is 'Since triggered_date';
+
         create view {ops}.alert_activity as
-        with events as (
-            select
-                (events.at at time zone 'UTC')::date as day,
-                alerts.alert_type,
-                events.event,
-                events.details ->> 'resolution' as resolution,
-                events.details ->> 'session_id' as session_id,
-                extract(epoch from events.at - alerts.triggered_date)::double precision / 3600
-                    as hours
-            from {ops}.alert_events as events
-            inner join {ops}.alerts
-                on events.tutor_id = alerts.tutor_id and events.alert_id = alerts.alert_id
-        ),
-
-        labelled as (
-            select
-                events.*,
-                case
-                    when event <> 'resolved' then null
-                    when resolution = 'auto' then 'auto'
-                    when resolution in ('rule_retired', 'rule_disabled', 'tutor_inactive')
-                        then 'retired'
-                    else 'by hand'
-                end as resolved
-            from events
-        ),
-
-        counted as (
+        with counted as (
             select
                 day,
                 alert_type,
@@ -298,8 +321,9 @@ def _views() -> None:
                 count(*) filter (where resolved = 'auto') as resolved_auto,
                 count(*) filter (where resolved = 'retired') as resolved_retired,
                 count(*) filter (where event = 'reopened') as reopened,
-                count(*) filter (where resolution = 'coached') as coached,
-                count(*) filter (where resolution = 'not_actionable') as not_actionable,
+                count(*) filter (where resolved = 'by hand' and resolution = 'coached') as coached,
+                count(*) filter (where resolved = 'by hand' and resolution = 'not_actionable')
+                    as not_actionable,
                 avg(hours) filter (where event = 'acknowledged') as mean_hours_to_acknowledge,
                 percentile_cont(0.5) within group (order by hours)
                     filter (where event = 'acknowledged') as median_hours_to_acknowledge,
@@ -307,7 +331,7 @@ def _views() -> None:
                 percentile_cont(0.5) within group (order by hours)
                     filter (where resolved in ('by hand', 'auto')) as median_hours_to_resolve,
                 count(distinct session_id) filter (where event = 'opened') as sessions_that_opened
-            from labelled
+            from {ops}.alert_history
             group by day, alert_type
         )
 
@@ -342,6 +366,8 @@ def _views() -> None:
         comment on view {ops}.alert_activity is
             'Per day (UTC) and alert type: what happened, how long people took, and whether it'
             ' was worth it; NULL where there is nothing to divide by';
+        comment on column {ops}.alert_activity.resolved_by_hand is
+            'As the other resolutions: without those that were reopened later';
         comment on column {ops}.alert_activity.mean_hours_to_acknowledge is
             'From triggered_date, of those acknowledged that day; goal: under 24';
         comment on column {ops}.alert_activity.mean_hours_to_resolve is
@@ -358,10 +384,10 @@ def _views() -> None:
 
 def downgrade() -> None:
     run_sql("""
-        drop view {ops}.alert_activity, {ops}.tutors_needing_attention;
+        drop view {ops}.alert_activity, {ops}.alert_history, {ops}.tutors_needing_attention;
         drop table {ops}.tutor_insights, {ops}.achievements, {ops}.current_tutor_risk,
             {ops}.tutor_student_churn, {ops}.session_days, {ops}.churn_algorithm_weights;
-        drop function {ops}.refuse_update(), {ops}.check_weights();
+        drop function {ops}.refuse_change(), {ops}.check_weights();
         drop index {ops}.alerts_id;
         alter table {ops}.alerts reset (fillfactor);
 
