@@ -182,5 +182,5 @@ def test_only_the_sessions_are_needed(databases: Any, make_bench: Any, tmp_path:
         *("tutor_id", "as_of", "as_of_date", "sessions_completed_all", "last_session_at"),
         *(f"sessions_{days}d" for days in (7, 14, 30, 60, 90)),
         *(f"sessions_completed_{days}d" for days in (7, 14, 30, 90)),
-        *("completion_rate_30d", "active_days_30d"),
+        *("completion_rate_30d", "active_days_30d", "recent_session_ids"),
     }
