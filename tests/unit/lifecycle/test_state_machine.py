@@ -378,7 +378,7 @@ def as_told(events):
 
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [(5, 20), pytest.param(60, 40, marks=pytest.mark.long)],
+    [(5, 20), pytest.param(30, 40, marks=pytest.mark.long)],
     ids=["few", "many"],
 )
 def test_any_life(db, make, reader, empty, everything, killing, examples, steps):
