@@ -58,6 +58,10 @@ def server_url() -> str:
             if not connection.execute(
                 "select 1 from pg_database where datname = %s", (_TEMPLATE,)
             ).fetchone():
+                # The server goes with the run: nothing of it has to outlive a power cut.
+                for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                    connection.execute(f"alter system set {setting} = off")
+                connection.execute("select pg_reload_conf()")
                 connection.execute(f"create database {_TEMPLATE}")
                 migrate.upgrade(Warehouse(url))
     return server.url("postgres")

@@ -7,16 +7,22 @@ from typing import Any
 import dagster as dg
 
 from tutor_pipeline.defs.automation import build_jobs
+from tutor_pipeline.defs.checks import blocking_checks
 from tutor_pipeline.defs.dbt_manifest import load_manifest
-from tutor_pipeline.defs.findings import build_findings_assets, build_findings_checks
+from tutor_pipeline.defs.findings import (
+    INPUTS,
+    build_findings_assets,
+    build_findings_checks,
+)
 from tutor_pipeline.defs.metrics import build_metrics_assets
 from tutor_pipeline.defs.progress import progress_logger
-from tutor_pipeline.defs.quality import quarantine
+from tutor_pipeline.defs.quality import build_suite_checks, quarantine, validation_report
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.scores import churn_algorithm_weights
+from tutor_pipeline.defs.scores import SCORES, churn_algorithm_weights
 from tutor_pipeline.defs.source import build_source_assets
 from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.metrics.wide_rows import rule_inputs
+from tutor_pipeline.quality.suites import load_suites
 from tutor_pipeline.rules.catalogue import load_catalogue
 from tutor_pipeline.settings import load_settings
 from tutor_pipeline.source.contract import load_contract
@@ -33,19 +39,25 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     metrics, snapshots = build_metrics_assets(
         manifest, project, settings.timezone, settings.history_start.isoformat()
     )
-    findings = build_findings_assets(catalogue)
+    suite_checks = build_suite_checks(load_suites())
+    findings = build_findings_assets(catalogue, blocking_checks([metrics, *suite_checks], INPUTS))
     return dg.Definitions(
         assets=_with_code_references(
             *build_source_assets(load_contract(CONTRACT).tables),
+            *SCORES,
             metrics,
             snapshots,
             quarantine,
             churn_algorithm_weights,
             *findings,
+            validation_report,
         ),
-        asset_checks=build_findings_checks(),
+        asset_checks=[*suite_checks, *build_findings_checks()],
         jobs=build_jobs(
-            current=[metrics, quarantine, churn_algorithm_weights, *findings], by_day=[snapshots]
+            current=[metrics, quarantine, churn_algorithm_weights, *findings],
+            by_day=[snapshots],
+            checks=suite_checks,
+            report=validation_report,
         ),
         resources={"warehouse": WarehouseResource(), **(resource_overrides or {})},
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
@@ -23,6 +24,8 @@ from tutor_pipeline.warehouse.locate import Located, locate
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 """The checkout: `.tutor/`, `dbt_project/`, `workspace.yaml` and `dagster.yaml` lie in it."""
+
+DEFAULT_REPORTS_PORT = 3030
 
 
 def _timezone(name: str) -> str:
@@ -51,6 +54,16 @@ def _postgres_url(url: str) -> str:
     return url
 
 
+def _http_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+        raise ValueError("write it as https://reports.example.com or https://example.com/reports")
+    try:
+        urlsplit(url).port  # noqa: B018 (it raises on a wrong one)
+    except ValueError as error:
+        raise ValueError(f"its port is wrong: {error}") from error
+    return url
+
+
 def _schema_prefix(prefix: str) -> str:
     if not re.fullmatch(r"([a-z_][a-z0-9_]*)?", prefix) or prefix.startswith("pg_"):
         raise ValueError("write it in lower case letters, digits and _, for instance tutor_")
@@ -59,6 +72,7 @@ def _schema_prefix(prefix: str) -> str:
 
 SchemaPrefix = Annotated[str, AfterValidator(_schema_prefix)]
 TimezoneName = Annotated[str, AfterValidator(_timezone)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 
 
@@ -91,11 +105,40 @@ class Settings(BaseSettings):
         date(2025, 1, 1), description="first day that snapshots can be made for"
     )
     ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
+    reports_port: int | None = Field(
+        None, ge=1, le=65535, description="port of the validation reports; none = 3030 or next free"
+    )
+    reports_url: HttpUrl | None = Field(
+        None, description="where people reach the reports; none = that port on this machine"
+    )
 
     @property
     def schemas(self) -> Schemas:
         """The schema names that follow from the settings."""
         return Schemas(prefix=self.schema_prefix, platform=self.platform_schema)
+
+    @property
+    def reports_dir(self) -> Path:
+        """The folder of the validation reports."""
+        return self.home / "reports" / "validation"
+
+    @property
+    def reports_port_file(self) -> Path:
+        """Keeps the port on which the reports were served last: links to them stay right."""
+        return self.home / "reports.port"
+
+    @property
+    def reports_port_in_use(self) -> int:
+        """The port that is set, else the one used last, else 3030."""
+        try:
+            return self.reports_port or int(self.reports_port_file.read_text())
+        except (OSError, ValueError):
+            return DEFAULT_REPORTS_PORT
+
+    def report_address(self, file_name: str) -> str:
+        """URL of a validation report; it ends with `up`."""
+        base = self.reports_url or f"http://127.0.0.1:{self.reports_port_in_use}"
+        return f"{base.rstrip('/')}/{quote(file_name)}"
 
     def locate(self, progress: Callable[[str], None] = lambda _: None) -> Located:
         """The databases that these settings name (see `warehouse.locate`)."""

@@ -5,7 +5,7 @@ Each gives SQL of the shape that the macro gives. dbt itself never reads this fo
 
 from types import SimpleNamespace
 
-model = SimpleNamespace(columns={"session_id": {}, "row_key": {}, "payload": {}})
+model = SimpleNamespace(columns={"session_id": {}, "tutor_id": {}, "row_key": {}, "payload": {}})
 
 
 def refresh() -> dict[str, str | None]:
@@ -82,6 +82,21 @@ def one_per_session(_part: object, _scoped: bool) -> str:
 def session_checks() -> list[dict[str, str]]:
     """One error that a row may have."""
     return [{"reason": "status_missing", "broken": "joined.status is null"}]
+
+
+def given_columns() -> list[dict[str, str]]:
+    """One column that staging converts."""
+    return [{"table": "incoming", "name": "session_number", "shown": "session_number"}]
+
+
+def max_id_length() -> int:
+    """A length."""
+    return 255
+
+
+def is_usable_id(value: str) -> str:
+    """A condition."""
+    return f"{value} is not null"
 
 
 def fallback_session_score(rows: str) -> str:

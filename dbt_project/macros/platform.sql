@@ -60,6 +60,34 @@ table. Domains count as the type below them; unique = by an index on that column
 {%- endmacro %}
 
 {#-
+Columns of the platform's table that are not of their contract type (as text, everything is what
+it was): staging also has them as they are, as <column>_given.
+-#}
+{% macro converted_columns(table) -%}
+    {%- set converted = [] -%}
+    {%- set actual = platform_columns(table) or {} -%}
+    {%- for column in platform_contract(table).columns.values() if column.name in actual -%}
+        {%- if column.data_type not in ('text', actual[column.name].type) -%}
+            {%- do converted.append(column.name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(converted) }}
+{%- endmacro %}
+
+{#- Columns of the platform's table that are texts. -#}
+{% macro text_columns(table) -%}
+    {%- set texts = [] -%}
+    {%- for name, column in (platform_columns(table) or {}).items() if is_text(column.type) -%}
+        {%- do texts.append(name) -%}
+    {%- endfor -%}
+    {{ return(texts) }}
+{%- endmacro %}
+
+{% macro is_text(type) -%}
+    {{ return(type in ('text', 'character varying', 'character', 'citext')) }}
+{%- endmacro %}
+
+{#-
 The contract's columns of a platform table, each of its contract type: NULL where the platform
 lacks the column, no rows where it lacks the table. Raises when something required is missing.
 -#}
@@ -74,6 +102,9 @@ lacks the column, no rows where it lacks the table. Raises when something requir
         {{ platform_value(relation, column, (actual or {}).get(column.name)) }} as {{
             column.name
         }}{{ ',' if not loop.last }}
+    {%- endfor %}
+    {%- for name in converted_columns(table) %},
+        platform.{{ adapter.quote(name) }} as {{ name }}_given
     {%- endfor %}
     {% if actual is not none -%}
     from {{ relation }} as platform
@@ -116,21 +147,21 @@ lacks the column, no rows where it lacks the table. Raises when something requir
     {%- else -%}
         {%- set value = 'platform.' ~ adapter.quote(column.name) -%}
         {%- set from_type = actual.type -%}
-        {%- set is_text = from_type in ('text', 'character varying', 'character', 'citext') -%}
         {%- set expression = none -%}
         {%- if target_type == 'text' -%}
             {%- set expression = value if from_type == 'text' else value ~ '::text' -%}
         {%- elif target_type in ('integer', 'double precision', 'numeric') -%}
-            {%- set expression = platform_number(value, from_type, is_text, target_type) -%}
+            {%- set expression = platform_number(value, from_type, target_type) -%}
         {%- elif target_type == 'boolean' -%}
             {%- if from_type == 'boolean' -%}
                 {%- set expression = value -%}
             {%- elif from_type in ('smallint', 'integer', 'bigint') -%}
                 {%- set expression = value ~ ' <> 0' -%}
-            {%- elif is_text -%}
-                {%- set expression = "case when lower(" ~ value ~ "::text) in ('t', 'true', 'y',"
-                    ~ " 'yes', '1') then true when lower(" ~ value ~ "::text) in ('f', 'false',"
-                    ~ " 'n', 'no', '0') then false end" -%}
+            {%- elif is_text(from_type) -%}
+                {%- set word = "lower(trim(" ~ value ~ "::text))" -%}
+                {%- set expression = "case when " ~ word ~ " in ('t', 'true', 'y', 'yes', '1')"
+                    ~ " then true when " ~ word ~ " in ('f', 'false', 'n', 'no', '0')"
+                    ~ " then false end" -%}
             {%- endif -%}
         {%- elif target_type == 'timestamptz' -%}
             {%- if from_type == 'timestamp with time zone' -%}
@@ -165,17 +196,20 @@ lacks the column, no rows where it lacks the table. Raises when something requir
     {%- endif -%}
 {%- endmacro %}
 
-{#- A number of any type as integer, double precision or numeric; none if it is no number. -#}
-{% macro platform_number(value, from_type, is_text, target_type) -%}
+{#-
+A number of any type as integer, double precision or numeric; none if it is no number. A blank text
+is no value.
+-#}
+{% macro platform_number(value, from_type, target_type) -%}
     {%- set is_exact = from_type in ('smallint', 'integer') -%}
     {%- if is_exact or from_type == target_type == 'double precision' -%}
         {{ return(value if from_type == target_type else value ~ '::' ~ target_type) }}
-    {%- elif is_text -%}
+    {%- elif is_text(from_type) -%}
         {%- if run_query('show server_version_num').rows[0][0] | int < 160000 -%}
             {{ return(none) }}
         {%- endif -%}
         {%- set value = "case when pg_input_is_valid(" ~ value ~ "::text, 'double precision') then "
-            ~ value ~ "::text::double precision when " ~ value ~ " is not null then 'NaN' end" -%}
+            ~ value ~ "::text::double precision when trim(" ~ value ~ ") <> '' then 'NaN' end" -%}
     {%- elif from_type == 'real' -%}
         {#- By way of text: 4.2 stays 4.2. -#}
         {%- set value = value ~ '::text::double precision' -%}

@@ -47,6 +47,18 @@ while parsing (--vars, env_var) would throw the partial parse away.
     {%- endif -%}
 {%- endmacro %}
 
+{#- on-run-end: note when the tables of the refresh stood, unless one of them could not be made. -#}
+{% macro mark_built(results) -%}
+    {%- set broken = [] -%}
+    {%- for result in results if result.node.resource_type == 'model' -%}
+        {%- if result.status != 'success' -%} {%- do broken.append(result) -%} {%- endif -%}
+    {%- endfor -%}
+    {%- if execute and flags.WHICH in ('run', 'build') and not broken -%}
+        update {{ our_table('ops', 'refresh_runs') }} set built_at = clock_timestamp()
+        where run_id = {{ quote_text(run_id()) }}
+    {%- endif -%}
+{%- endmacro %}
+
 {#-
 on-run-start: where the platform promises no unique session ids, tutors may share one, and a change
 of the one decides whether the other's row is a duplicate. A scoped refresh then covers both.
@@ -68,7 +80,7 @@ of the one decides whether the other's row is a duplicate. A scoped refresh then
             select tutor_id, session_id from {{ known }}
         ) as sharing
         where
-            sharing.tutor_id is not null
+            {{ is_usable_id('sharing.tutor_id') }}
             and sharing.session_id in (
                 select id::text from {{ sessions }}
                 where tutor_id is null or tutor_id::text = any({{ scope_tutors() }})

@@ -43,6 +43,27 @@ newest wins, and between equals the smallest as text: every run picks the same.
     {%- endif %}
 {%- endmacro %}
 
+{#-
+What staging converts of an incoming session: [{table, name, shown}], being the name of the CTE and
+of the column in it, and the column's name in session_rows.
+-#}
+{% macro given_columns() -%}
+    {%- set found = [] -%}
+    {%- if execute -%}
+        {%- for name in converted_columns('sessions') -%}
+            {%- do found.append({'table': 'incoming', 'name': name, 'shown': name}) -%}
+        {%- endfor -%}
+        {%- for part in session_parts() -%}
+            {%- for name in converted_columns(part.table) -%}
+                {%- do found.append({
+                    'table': part.name, 'name': name, 'shown': part.renamed.get(name, name),
+                }) -%}
+            {%- endfor -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(found) }}
+{%- endmacro %}
+
 {#- Every row-level error of an incoming session: [{reason, broken}] over the rows of `joined`. -#}
 {% macro session_checks() -%}
     {%- if not execute -%} {{ return([]) }} {%- endif -%}
@@ -52,14 +73,15 @@ newest wins, and between equals the smallest as text: every run picks the same.
     {%- endfor -%}
     {{ return(checks + [
         {'reason': 'unknown_tutor', 'broken': 'joined.is_unknown_tutor'},
+        {'reason': 'unknown_student', 'broken': 'joined.is_unknown_student'},
         {
             'reason': 'duplicate_id',
             'broken': 'joined.occurrence > 1 and joined.session_id is not null',
         },
         {
             'reason': 'rating_without_completion',
-            'broken': "joined.student_satisfaction_rating is not null"
-                ~ " and joined.status <> 'completed'",
+            'broken': "joined.status <> 'completed' and (joined.student_satisfaction_rating"
+                ~ " is not null or joined.satisfaction_score is not null)",
         },
         {
             'reason': 'completed_without_tutor',

@@ -45,6 +45,10 @@ LOCAL = {
     "ops.reconcile_runs",
     "ops.session_days",
     "ops.churn_algorithm_weights",
+    "ops.dq_results",
+    "ops.dq_overrides",
+    "ops.validation_reports",
+    "ops.rule_coverage",
     "ops.alembic_version",
 }
 BY_TUTOR = {"marts.dim_tutors", "ops.rule_overrides"}

@@ -7,7 +7,9 @@ import dagster as dg
 import pytest
 
 from tutor_pipeline.definitions import defs
+from tutor_pipeline.defs.findings import INPUTS
 from tutor_pipeline.metrics.catalogue import CONTRACT
+from tutor_pipeline.quality.suites import load_suites
 from tutor_pipeline.source.contract import load_contract
 
 MATERIALIZABLE = {
@@ -26,6 +28,7 @@ MATERIALIZABLE = {
     "ops/tutor_insights",
     "ops/achievements",
     "ops/churn_algorithm_weights",
+    "validation_report",
 }
 FINDINGS = {"ops/alerts", "ops/tutor_insights", "ops/achievements"}
 GROUPS = {"source", "staging", "intermediate", "marts", "findings", "scores", "quality"}
@@ -40,7 +43,8 @@ def test_the_set_of_assets(graph):
     made = {key.to_user_string() for key in graph.materializable_asset_keys}
     external = {key.to_user_string() for key in graph.external_asset_keys}
     assert made == MATERIALIZABLE
-    assert external == {f"platform/{table.name}" for table in load_contract(CONTRACT).tables}
+    platform = {f"platform/{table.name}" for table in load_contract(CONTRACT).tables}
+    assert external == platform | {"ops/current_tutor_risk"}
 
 
 def test_every_asset_says_what_it_is_and_whose(graph):
@@ -66,14 +70,16 @@ def test_groups_follow_one_another_without_a_loop(graph):
 
 
 def test_findings_come_after_what_they_read(graph):
-    metrics = {"marts/tutor_aggregates", "marts/dim_tutors"}
+    read = {"marts/tutor_aggregates", "marts/dim_tutors", "ops/current_tutor_risk"}
+    # While a check of these blocks, nothing is derived in the same run.
+    checked = {"marts/fct_sessions", "ops/quarantine"}
     for name, more in (
         ("alerts", set()),
         ("tutor_insights", {"ops/alerts"}),
         ("achievements", set()),
     ):
         parents = graph.get(dg.AssetKey(["ops", name])).parent_keys
-        assert {key.to_user_string() for key in parents} == metrics | more
+        assert {key.to_user_string() for key in parents} == read | checked | more
 
 
 def test_jobs(graph):
@@ -83,6 +89,49 @@ def test_jobs(graph):
     }
     assert refreshed == MATERIALIZABLE - {"marts/tutor_performance_snapshots"}
     assert jobs["daily_snapshots"].partitions_def is not None
+    checks_alone = jobs["data_quality"].asset_layer
+    assert {key.to_user_string() for key in checks_alone.selected_asset_keys} == {
+        "validation_report"
+    }
+    of_suites = {
+        dg.AssetCheckKey(dg.AssetKey(suite.asset.split("/")), check.name)
+        for suite in load_suites()
+        for check in suite.checks
+    }
+    assert checks_alone.asset_graph.asset_check_keys == of_suites
+    assert jobs["daily_refresh"].asset_layer.asset_graph.asset_check_keys >= of_suites
+
+
+def test_every_check_says_what_must_hold(graph):
+    for key in graph.asset_check_keys:
+        description = graph.get(key).description
+        assert description, key
+        assert description.endswith("."), key
+
+
+def test_what_findings_rest_on_blocks_them(graph):
+    """Each blocking check of an input is known to the guard, and, where Dagster can, stops it."""
+    blocking = {
+        (spec.asset_key.to_user_string(), spec.name)
+        for spec in map(graph.get_check_spec, graph.asset_check_keys)
+        if spec.blocking and spec.asset_key.to_user_string() in INPUTS
+    }
+    assert {asset for asset, _ in blocking} == set(INPUTS) - {"staging/session_rows"}
+    parents = {
+        key.to_user_string() for key in graph.get(dg.AssetKey(["ops", "alerts"])).parent_keys
+    }
+    # dbt's tests are part of the step that makes the tables: when one fails, the step does.
+    by_suites = {suite.asset for suite in load_suites() for check in suite.checks if check.blocking}
+    assert by_suites <= parents
+
+
+def test_the_report_is_written_last(graph):
+    steps = defs.resolve_job_def("daily_refresh").nodes
+    priorities = {node.name: int(node.tags.get("dagster/priority", 0)) for node in steps}
+    lowest = min(priorities.values())
+    assert [name for name, priority in priorities.items() if priority == lowest] == [
+        "validation_report"
+    ]
 
 
 def test_checks_stand_on_the_grain_of_every_model(graph):
@@ -97,7 +146,10 @@ def test_checks_stand_on_the_grain_of_every_model(graph):
 
 
 def test_loading_gives_no_warning_and_connects_to_nothing(tmp_path):
-    code = "from tutor_pipeline.definitions import defs; defs.resolve_asset_graph()"
+    code = (
+        "import sys; from tutor_pipeline.definitions import defs; defs.resolve_asset_graph();"
+        "assert 'great_expectations' not in sys.modules"
+    )
     result = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-W", "default", "-c", code],
         capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from filelock import FileLock
 
 from tutor_pipeline.warehouse.connection import Schemas, Warehouse
 
@@ -118,18 +120,29 @@ class Project:
 def new_project(
     databases: Any, tmp_path_factory: pytest.TempPathFactory, zygote: Zygote
 ) -> Iterator[Callable[..., Project]]:
-    """Make projects, each with an empty database beside which Dagster makes its own."""
+    """Make projects, each with an empty database beside which Dagster makes its own.
+
+    What dbt parsed for the first of them is there for the others: it is kept by what it came from.
+    """
     made: list[Project] = []
+    parsed = Path(os.environ["TUTOR_TEST_HOME"]) / "parsed"
 
     def make(**settings: str) -> Project:
         url = databases.create(migrated=False)
         project = Project(tmp_path_factory.mktemp("a home "), url, zygote, settings)
         made.append(project)
+        with FileLock(f"{parsed}.lock"):
+            if parsed.exists():
+                shutil.copytree(parsed, project.home / "dbt" / "target")
         return project
 
     yield make
     for project in made:
         databases.adopt(f"{project.url}_dagster")
+        target = project.home / "dbt" / "target"
+        with FileLock(f"{parsed}.lock"):
+            if (target / "manifest.stamp").exists() and not parsed.exists():
+                shutil.copytree(target, parsed)
 
 
 @pytest.fixture(scope="module")

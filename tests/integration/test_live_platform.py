@@ -188,7 +188,6 @@ def test_nothing_can_be_loaded_into_it(live):
 
 def test_the_platform_stays_free_to_change(live):
     """Its own migrations go through while our tables stand on it, and the next run copes."""
-    live.run("enrich")
     live.execute("alter table sessions alter column overall_session_score type double precision")
     live.execute("alter table sessions alter column status type text")
     live.execute("alter table sessions drop column actual_start")
@@ -208,7 +207,6 @@ def test_the_platform_stays_free_to_change(live):
     assert "not made" in said
     assert "ops/alerts" in said
     live.execute("alter table sessions rename column starts_at to scheduled_start")
-    assert live.json("enrich")["success"]
     live.execute("alter table sessions rename to lessons")
     assert "sessions" in live.run("enrich", status=1).stderr
     live.execute("alter table lessons rename to sessions")

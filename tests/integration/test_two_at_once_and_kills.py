@@ -42,6 +42,7 @@ def clean(make):
     return state(project)
 
 
+@pytest.mark.long
 def test_two_at_once_leave_what_one_leaves(make, clean):
     project = make()
     runs = [project.start("enrich", *AS_OF) for _ in range(2)]

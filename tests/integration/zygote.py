@@ -16,7 +16,8 @@ SLOW_TO_IMPORT = (
     "dagster", "dagster_dbt", "dagster_postgres", "dbt.cli.main", "dbt.adapters.postgres",
     "alembic.command", "sqlalchemy.dialects.postgresql", "tutor_pipeline.cli.app",
     "tutor_pipeline.defs.metrics", "tutor_pipeline.defs.findings", "tutor_pipeline.metrics.dbt",
-    "tutor_pipeline.synthetic.generator",
+    "tutor_pipeline.synthetic.generator", "great_expectations",
+    "tutor_pipeline.quality.expectations",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tutor_pipeline.cli import alerts, attention, compute, data, rules, server
+from tutor_pipeline.cli import alerts, attention, compute, data, quarantine, rules, server, validate
 
 app = typer.Typer(
     name="tutor-pipeline",
@@ -16,5 +16,5 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for verbs in (server, data, compute, attention, alerts, rules):
+for verbs in (server, data, compute, quarantine, validate, attention, alerts, rules):
     verbs.register(app)

@@ -13,9 +13,9 @@ from rich.markup import escape
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
 from tutor_pipeline.cli.isolate import isolate
 from tutor_pipeline.cli.launch import FINDINGS, Outcome, refresh
-from tutor_pipeline.cli.options import AsJson, AsOf, check_as_of, day
+from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
 from tutor_pipeline.cli.session import Session, open_session
-from tutor_pipeline.errors import UsageError
+from tutor_pipeline.errors import RefusedError, UsageError
 
 LAST = "last"
 """As of the moment of the alerts that are there."""
@@ -54,22 +54,39 @@ def enrich(
         Step | None, typer.Option(help="Only this step, from the tables as they are.")
     ] = None,
     as_of: AsOf = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Make alerts, insights and achievements although data quality checks stop them;"
+            " it is recorded.",
+        ),
+    ] = False,
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute everything: weights, metrics (dbt), alerts, insights, achievements.
+    """Recompute everything: weights, metrics (dbt), checks, alerts, insights, achievements.
 
     What depends on a failed step is left out and named; the rest goes on.
 
     Example: [bold]tutor-pipeline enrich --as-of latest[/bold]
     """
     check_as_of(as_of)
+    if force and only is Step.SCORES:
+        raise UsageError("nothing stops --only scores: leave --force out")
+    if by is not None and not force:
+        raise UsageError("--by says who forces it: say --force too, or leave --by out")
     if only is not None and as_of is not None:
         raise UsageError(
             "--only computes from the metrics as they are, and so as of their moment: leave --as-of"
             " out, or leave --only out"
         )
     session = open_session(note)
-    outcome = refresh(as_of=as_of, only=_ASSETS[only] if only else None)
+    outcome = refresh(
+        as_of=as_of,
+        only=_ASSETS[only] if only else None,
+        forced_by=actor(by) if force else None,
+    )
     report(outcome, as_json)
     if not as_json and only is None:
         if as_of is None:
@@ -121,6 +138,13 @@ def backfill(
         whole = everybody and len(tutors) == len(chosen)
         outcome = refresh(as_of=as_of, tutors=None if whole else tutors)
         outcomes.append(outcome)
+        if outcome.blocking:
+            # It is about everybody's tables: no tutor could be set aside for it.
+            raise RefusedError(
+                "data quality checks stop what follows, for all tutors:\n"
+                + "\n".join(f"  {name}: {says}" for name, says in outcome.blocking.items())
+                + "\nSee tutor-pipeline validate; the alerts stay as they were"
+            )
         if not set(FINDINGS.values()).isdisjoint(outcome.skipped):
             return "; ".join(outcome.failed.values()) or "not computed"
         worked.append(outcome.success)
@@ -248,13 +272,18 @@ def report(outcome: Outcome, as_json: bool) -> None:
         warn(f"tutor {tutor_id} skipped: {reason}")
     if outcome.skipped:
         warn(f"not made, because of that: {', '.join(outcome.skipped)}")
+    if outcome.blocking:
+        hint = "" if outcome.success else "; to go on all the same: tutor-pipeline enrich --force"
+        warn(f"data quality checks stop what follows: see tutor-pipeline validate{hint}")
     profile = outcome.metadata.get(FINDINGS["alerts"], {}).get("rule_profile")
     rules = f", rules {profile}" if profile else ""
     times = ", ".join(
         f"{name} {outcome.seconds[name]:.1f} s"
-        for name in ("start", "dbt", "rules", "write")
+        for name in ("start", "dbt", "checks", "rules", "write")
         if name in outcome.seconds
     )
+    if outcome.report is not None:
+        note(f"Validation report {outcome.report}")
     if outcome.success:
         done(f"Run {outcome.run_id[:8]} finished ({times}{rules})")
     else:

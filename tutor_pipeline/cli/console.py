@@ -39,8 +39,8 @@ def warn(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """One JSON document on stdout, never wrapped or coloured."""
-    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    """One JSON document on stdout, in ASCII: what is no letter there cannot move the terminal."""
+    typer.echo(json.dumps(value, default=_plain, indent=2))
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def import_(
             why = str(file.refused).removeprefix(f"{file.name} ")
             err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {why}')}")
         if any(file.quarantined for file in summary.files):
-            note("The bad rows, with line and reason, are in the table ops.quarantine")
+            note("The bad rows, with line and reason: tutor-pipeline quarantine list")
         if not summary.refused:
             done("Imported. Compute with: tutor-pipeline enrich --as-of latest")
     raise typer.Exit(REFUSED if summary.refused else 0)

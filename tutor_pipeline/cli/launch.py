@@ -22,6 +22,10 @@ FINDINGS = {
 
 DAILY_REFRESH = "daily_refresh"
 DAILY_SNAPSHOTS = "daily_snapshots"
+DATA_QUALITY = "data_quality"
+
+REPORT = "validation_report"
+"""The asset of the validation report."""
 
 _IN_THE_UI = {".dagster/repository": "__repository__@tutor_pipeline"}
 """Shows a run on the pages of its job and on the timeline (location name of workspace.yaml)."""
@@ -30,7 +34,8 @@ _IN_THE_UI = {".dagster/repository": "__repository__@tutor_pipeline"}
 @dataclass(slots=True)
 class Outcome:
     """What a run did. `seconds` splits its time; `failed` names steps, `skipped` the assets
-    that were not made, `unreadable` the tutors whose metrics could not be read, and why.
+    that were not made, `blocking` the failed checks that stopped some and what they say,
+    `unreadable` the tutors whose metrics could not be read, and why.
     """
 
     run_id: str
@@ -40,7 +45,14 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     failed_checks: list[str] = field(default_factory=list)
+    blocking: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def report(self) -> str | None:
+        """The file of the validation report, where one was written."""
+        file: str | None = self.metadata.get(REPORT, {}).get("file")
+        return file
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -59,6 +71,8 @@ class Outcome:
             "failed": self.failed,
             "left_out": self.skipped,
             "failed_checks": self.failed_checks,
+            "blocking": self.blocking,
+            "report": self.report,
         }
 
 
@@ -67,21 +81,65 @@ def refresh(
     as_of: str | None = None,
     tutors: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
+    forced_by: str | None = None,
     report: Callable[[str], None] = done,
 ) -> Outcome:
     """Run `daily_refresh`, or the assets named by `only`, and wait for it.
 
+    `forced_by` = who wants findings although checks of what they rest on do not hold: they are
+    then made by a second run, where the first one stopped.
+
     Raises RefusedError (exit 3) when the data or the as-of was refused, TutorPipelineError when
     the definitions can't be loaded.
     """
-    config = {
-        "ops": {
-            "metrics": {
-                "config": {"as_of": as_of, "tutors": None if tutors is None else list(tutors)}
-            }
-        }
-    }
-    return _execute(DAILY_REFRESH, config if only is None else {}, {}, only, report)
+    scope = {"as_of": as_of, "tutors": None if tutors is None else list(tutors)}
+    if only is not None:
+        return _execute(DAILY_REFRESH, _forced(only, forced_by), {}, only, report)
+    config = {"ops": {"metrics": {"config": scope}}}
+    outcome = _execute(DAILY_REFRESH, config, {}, None, report)
+    stopped = [key for key in FINDINGS.values() if key in outcome.skipped]
+    if forced_by is not None and stopped and not outcome.blocking:
+        warn("not forced: no check stopped them, a step failed; see what it says")
+    elif forced_by is not None and stopped:
+        warn(f"forced by {forced_by}: {', '.join(stopped)}")
+        again = _execute(DAILY_REFRESH, _forced(stopped, forced_by), {}, [*stopped, REPORT], report)
+        outcome = _joined(outcome, again)
+    return outcome
+
+
+def _forced(only: Sequence[str], forced_by: str | None) -> dict[str, Any]:
+    steps = [key.replace("/", "__") for key in only if key in FINDINGS.values()]
+    if forced_by is None or not steps:
+        return {}
+    return {"ops": {step: {"config": {"forced_by": forced_by}} for step in steps}}
+
+
+def _joined(first: Outcome, second: Outcome) -> Outcome:
+    """Two runs as one: the second made what the checks of the first one stopped. What else failed
+    there has still failed.
+    """
+    failed = {step: why for step, why in first.failed.items() if not _is_of_checks(step)}
+    failed |= second.failed
+    return Outcome(
+        run_id=second.run_id,
+        success=second.success and not failed,
+        seconds={**second.seconds, **first.seconds},
+        metadata={**first.metadata, **second.metadata},
+        failed=failed,
+        skipped=[key for key in first.skipped if key not in second.metadata],
+        failed_checks=first.failed_checks + second.failed_checks,
+        blocking=first.blocking,
+        unreadable={**first.unreadable, **second.unreadable},
+    )
+
+
+def _is_of_checks(step: str) -> bool:
+    return step.startswith("check_")
+
+
+def run_checks(report: Callable[[str], None] = done) -> Outcome:
+    """Evaluate the suites' checks of the tables as they are, and write the validation report."""
+    return _execute(DATA_QUALITY, {}, {}, None, report)
 
 
 def snapshots(first: date, last: date, report: Callable[[str], None] = done) -> Outcome:
@@ -129,6 +187,9 @@ def _execute(
         outcome.success = result.success and not outcome.failed
         outcome.skipped = sorted(set(planned) - set(outcome.metadata))
         outcome.seconds["run"] = time.time() - began
+    outcome.seconds["checks"] = sum(
+        seconds for step, seconds in outcome.seconds.items() if _is_of_checks(step)
+    )
     for name in ("rules", "write"):
         outcome.seconds[name] = sum(
             float(outcome.metadata.get(key, {}).get(f"{name}_seconds") or 0.0)
@@ -153,14 +214,26 @@ def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None
         check = event.asset_check_evaluation_data
         if not check.passed:
             name = f"{check.asset_key.to_user_string()}: {check.check_name}"
+            says = check.metadata["rule"].value
             outcome.failed_checks.append(name)
-            warn(f"check failed: {name}")
+            if check.blocking and check.severity.value == "ERROR":
+                outcome.blocking[name] = says
+            warn(f"{_failing(check.metadata)} {name}: {says}")
     elif kind == "STEP_FAILURE":
         error = event.step_failure_data.error
         cause = error.cause or error
         outcome.failed[event.step_key] = _message(event.step_failure_data) or str(cause.message)
     elif kind == "STEP_SUCCESS":
         outcome.seconds[_stage(event.step_key)] = event.step_success_data.duration_ms / 1000
+
+
+def _failing(metadata: Mapping[str, Any]) -> str:
+    shown = {name: entry.value for name, entry in metadata.items()}
+    if shown.get("rows_failing"):
+        return f"{shown['rows_failing']:,} rows fail"
+    if "observed" in shown:
+        return f"observed {shown['observed']}, against"
+    return "cannot be evaluated:" if shown.get("status") == "errored" else "fails"
 
 
 def _stage(step: str) -> str:

@@ -70,6 +70,7 @@ def demo() -> None:
     shown = attention.show_attention(session, limit=8)
     out.print()
     out.print(f"All alerts   {exported}", soft_wrap=True)
+    out.print(f"The data     {outcome.report}", soft_wrap=True)
     if shown:
         out.print(f"One tutor    .venv/bin/tutor-pipeline tutor {shown[0]['tutor_id']}")
     out.print("The UI       make up")
@@ -81,7 +82,9 @@ def up(
         str, typer.Option(help="Address to listen on. The UI has no login: keep it local.")
     ] = "127.0.0.1",
 ) -> None:
-    """Start the Dagster UI and its daemon; Ctrl-C stops them, PostgreSQL goes on.
+    """Start the Dagster UI, its daemon, and the validation reports that it links to.
+
+    Ctrl-C stops them, PostgreSQL goes on.
 
     Example: [bold]tutor-pipeline up --port 3001[/bold]
     """
@@ -99,12 +102,17 @@ def up(
             "the UI of this project is up already.\n"
             "Stop it with `tutor-pipeline down --ui-only`, or with Ctrl-C where it runs."
         )
-    chosen = _free_port(host, port or session.settings.ui_port, is_wish=port is not None)
+    chosen = _free_port(
+        host, port or session.settings.ui_port, is_wish=port is not None, option="--port"
+    )
     from tutor_pipeline.defs.dbt_manifest import load_manifest
 
     load_manifest(session.settings)
     if host not in ("127.0.0.1", "localhost", "::1"):
         warn(f"listening on {host}: Dagster has no login, put a reverse proxy in front of it")
+        if session.settings.reports_url is None:
+            warn("links to the validation reports lead to this machine: set TUTOR_REPORTS_URL")
+    reports = _serve_reports(session, host, chosen)
     note(f"Starting Dagster; the UI will be at http://{host}:{chosen} (Ctrl-C stops it)")
     workspace = PROJECT_DIR / "workspace.yaml"
     # A shell that starts us in the background has us ignore SIGINT, which Dagster would inherit,
@@ -123,7 +131,7 @@ def up(
         start_new_session=True,
     )
     pid_file.write_text(str(child.pid))
-    Thread(target=_say_when_ready, args=(host, chosen), daemon=True).start()
+    Thread(target=_say_when_ready, args=(host, chosen, reports), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: _end_group(child.pid))
     try:
         status_code = child.wait()
@@ -278,19 +286,40 @@ def _end_group(group: int) -> None:
         psutil.wait_procs(members, timeout=1)
 
 
-def _say_when_ready(host: str, port: int) -> None:
+def _serve_reports(session: Session, host: str, ui_port: int) -> str:
+    """Serve the validation reports from a thread, on a port that is kept; where they are."""
+    from tutor_pipeline.reports.serve import serve
+
+    settings = session.settings
+    port = _free_port(
+        host,
+        settings.reports_port_in_use,
+        is_wish=settings.reports_port is not None,
+        option="TUTOR_REPORTS_PORT",
+        taken=ui_port,
+    )
+    serve(settings.reports_dir, host, port, settings.reports_url)
+    settings.reports_port_file.write_text(str(port))
+    return settings.report_address("")
+
+
+def _say_when_ready(host: str, port: int, reports: str) -> None:
     url = f"http://{host}:{port}"
     for _ in range(180):
         time.sleep(1)
         with suppress(OSError), socket.create_connection((host, port), timeout=2):
-            done(f"Ready: {url}/assets/ops/alerts and {url}/runs")
+            done(f"Ready: {url}/assets/ops/alerts and {url}/runs; validation report: {reports}")
             return
 
 
-def _free_port(host: str, wanted: int, *, is_wish: bool) -> int:
-    """The wanted port; where nobody asked for just that one, the next free one."""
+def _free_port(
+    host: str, wanted: int, *, is_wish: bool, option: str, taken: int | None = None
+) -> int:
+    """The wanted port; where nobody asked for just that one, the next free one. Never `taken`."""
     last = wanted if is_wish else min(wanted + 19, 65_535)
     for candidate in range(wanted, last + 1):
+        if candidate == taken:
+            continue
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -300,4 +329,5 @@ def _free_port(host: str, wanted: int, *, is_wish: bool) -> int:
             if candidate != wanted:
                 note(f"Port {wanted} is taken, using {candidate}")
             return candidate
-    raise TutorPipelineError(f"port {wanted} to {last} on {host} is taken; name another: --port")
+    ports = f"port {wanted}" if is_wish else f"port {wanted} to {last}"
+    raise TutorPipelineError(f"{ports} on {host} is taken; name another: {option}")

@@ -2,27 +2,58 @@
 the rows that are there. One adapter for the three; what differs between them is data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
 import dagster as dg
 
+from tutor_pipeline.defs.checks import asset_key, check_result
 from tutor_pipeline.defs.columns import column_schema
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.domain import MAX_SKIPPED_SHARE, Applied, Change, Evaluation, Kind, Step
 from tutor_pipeline.lifecycle import overrides, store
 from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.quality import coverage, guard, results
+from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.reports import queries
 from tutor_pipeline.rules.catalogue import Catalogue
 from tutor_pipeline.rules.evaluate import evaluate
+from tutor_pipeline.warehouse.runs import moment
 
 GROUP = "findings"
 EVERY_TUTOR = "every_tutor_was_evaluated"
+_EVERY_TUTOR_SAYS = (
+    "No tutor was left out because the metrics could not be read (a few are a warning; over"
+    f" {MAX_SKIPPED_SHARE:.0%} fail the run, after the others were done)."
+)
 
+INPUTS = (
+    "staging/session_rows",
+    "ops/quarantine",
+    "intermediate/int_tutor_days",
+    "marts/fct_sessions",
+    "marts/dim_tutors",
+    "marts/tutor_aggregates",
+    "ops/current_tutor_risk",
+)
+"""What findings rest on: while a blocking check of one of these does not hold, none is made."""
+
+_READ = ("marts/tutor_aggregates", "marts/dim_tutors", "ops/current_tutor_risk")
+_CHECKED = ("marts/fct_sessions", "ops/quarantine")
 _SHOWN_CHANGES = 50
+
+
+class FindingsConfig(dg.Config):
+    """How findings are made."""
+
+    forced_by: str | None = None
+    """Who wants them although checks of what they read do not hold, which is recorded; None =
+    they are not made then.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +95,14 @@ FINDINGS = (
 )
 
 
-def build_findings_assets(catalogue: Catalogue) -> list[dg.AssetsDefinition]:
-    """`ops/alerts`, `ops/tutor_insights`, `ops/achievements` under the rules of a catalogue."""
-    return [_build_asset(findings, catalogue) for findings in FINDINGS]
+def build_findings_assets(
+    catalogue: Catalogue, required: Sequence[guard.Required]
+) -> list[dg.AssetsDefinition]:
+    """`ops/alerts`, `ops/tutor_insights`, `ops/achievements` under the rules of a catalogue.
+
+    `required` are the blocking checks without which none is made.
+    """
+    return [_build_asset(findings, catalogue, required) for findings in FINDINGS]
 
 
 def build_findings_checks() -> list[dg.AssetChecksDefinition]:
@@ -74,14 +110,15 @@ def build_findings_checks() -> list[dg.AssetChecksDefinition]:
     return [_build_check(findings) for findings in FINDINGS]
 
 
-def _build_asset(findings: _Findings, catalogue: Catalogue) -> dg.AssetsDefinition:
+def _build_asset(
+    findings: _Findings, catalogue: Catalogue, required: Sequence[guard.Required]
+) -> dg.AssetsDefinition:
     kind, table = findings.kind, findings.table
 
     @dg.asset(
         key=["ops", table],
         deps=[
-            ["marts", "tutor_aggregates"],
-            ["marts", "dim_tutors"],
+            *map(asset_key, _READ + _CHECKED),
             *(["ops", other] for other in findings.after),
         ],
         group_name=GROUP,
@@ -95,7 +132,7 @@ def _build_asset(findings: _Findings, catalogue: Catalogue) -> dg.AssetsDefiniti
         },
     )
     def asset(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext, config: FindingsConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         target = warehouse.warehouse
         began = perf_counter()
@@ -103,6 +140,14 @@ def _build_asset(findings: _Findings, catalogue: Catalogue) -> dg.AssetsDefiniti
             # Under the lock from reading to writing: of two runs at once the later one reads
             # what the earlier one has written.
             store.lock(connection, target, kind)
+            overridden = guard.require(
+                connection,
+                target,
+                required,
+                asset=f"ops/{table}",
+                run_id=context.run_id,
+                forced_by=config.forced_by,
+            )
             columns = catalogue.columns(kind)
             wide = wide_rows.read(connection, target, context.run_id, columns)
             exceptions = overrides.read(connection, target, kind, wide.as_of)
@@ -116,6 +161,8 @@ def _build_asset(findings: _Findings, catalogue: Catalogue) -> dg.AssetsDefiniti
                 active_tutors=wide.active_tutors,
                 scope=wide.scope,
             )
+            if wide.scope is None:
+                coverage.record(connection, target, context.run_id, evaluation)
             written = perf_counter()
             now = queries.open_findings(connection, target, table)
             schema = column_schema(connection, target.schemas.ops, table)
@@ -127,11 +174,19 @@ def _build_asset(findings: _Findings, catalogue: Catalogue) -> dg.AssetsDefiniti
                 "rules_seconds": round(evaluated - began, 3),
                 "write_seconds": round(written - evaluated, 3),
                 "rule_profile": catalogue.profile,
+                **_overridden(overridden, config.forced_by),
                 "dagster/column_schema": schema,
             }
         )
 
     return asset
+
+
+def _overridden(objections: Sequence[str], forced_by: str | None) -> dict[str, Any]:
+    if not objections:
+        return {}
+    lines = "\n".join(f"- {_cell(line)}" for line in objections)
+    return {"forced_by": forced_by, "checks_overridden": dg.MetadataValue.md(lines)}
 
 
 def _build_check(findings: _Findings) -> dg.AssetChecksDefinition:
@@ -140,8 +195,7 @@ def _build_check(findings: _Findings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=dg.AssetKey(["ops", findings.table]),
         name=EVERY_TUTOR,
-        description="No tutor was left out because the metrics could not be read. A few are a"
-        f" warning; over {MAX_SKIPPED_SHARE:.0%} fail the run, after the others were done.",
+        description=_EVERY_TUTOR_SAYS,
     )
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> Any:
         target = warehouse.warehouse
@@ -149,19 +203,27 @@ def _build_check(findings: _Findings) -> dg.AssetChecksDefinition:
             tutors, skipped = queries.skipped_tutors(
                 connection, target, findings.kind, context.run.run_id
             )
-        too_many = len(skipped) > MAX_SKIPPED_SHARE * tutors
-        lines = [f"| {_cell(tutor)} | {_cell(reason)} |" for tutor, reason in skipped.items()]
-        yield dg.AssetCheckResult(
-            passed=not skipped,
-            severity=dg.AssetCheckSeverity.ERROR if too_many else dg.AssetCheckSeverity.WARN,
-            metadata={
-                "tutors": tutors,
-                "skipped": len(skipped),
-                "who": dg.MetadataValue.md(
-                    "\n".join(["| tutor | why |", "| --- | --- |", *lines[:_SHOWN_CHANGES]])
-                ),
-            },
-        )
+            too_many = len(skipped) > MAX_SKIPPED_SHARE * tutors
+            outcome = Outcome(
+                f"ops/{findings.table}",
+                EVERY_TUTOR,
+                "pipeline",
+                _EVERY_TUTOR_SAYS,
+                "error" if too_many else "warn",
+                False,
+                Status.FAILED if skipped else Status.PASSED,
+                rows_checked=tutors,
+                rows_failing=len(skipped),
+                sample=[
+                    plain({"tutor_id": tutor, "why": why})
+                    for tutor, why in islice(skipped.items(), MAX_SAMPLE)
+                ],
+            )
+            run_id = context.run.run_id
+            results.record(
+                connection, target, run_id, moment(connection, target, run_id), [outcome]
+            )
+        yield check_result(outcome)
         if skipped and too_many:
             raise dg.Failure(
                 f"{len(skipped)} of {tutors} tutors were skipped because their metrics could not"

@@ -12,15 +12,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import psycopg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from psycopg import sql
 
+from tutor_pipeline.defs.checks import check_result
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.source import source_key
-from tutor_pipeline.errors import RefusedError
+from tutor_pipeline.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.lifecycle import store
 from tutor_pipeline.metrics import dbt
+from tutor_pipeline.quality import results
+from tutor_pipeline.quality.outcome import Outcome, Status, first_rows, plain
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.exclusive import one_writer
 from tutor_pipeline.warehouse.runs import (
@@ -101,7 +105,7 @@ def build_metrics_assets(
                 context.run_id, resolve_as_of(target, config.as_of), all_or(config.tutors)
             )
             write_header(target, run)
-            yield from _build(context, warehouse, manifest, project, translator)
+            yield from _build(context, warehouse, manifest, project, translator, run.as_of)
 
     @dbt_assets(
         manifest=manifest,
@@ -125,7 +129,7 @@ def build_metrics_assets(
                 snapshot_until=last,
             )
             write_header(target, run)
-            yield from _build(context, warehouse, manifest, project, translator)
+            yield from _build(context, warehouse, manifest, project, translator, run.as_of)
 
     return [metrics, snapshots]
 
@@ -165,8 +169,12 @@ def _build(
     manifest: Mapping[str, Any],
     project: DbtProject,
     translator: Translator,
+    as_of: datetime,
 ) -> Iterator[Any]:
-    """Run `dbt build` of the selected assets, yielding an event as each model or test ends."""
+    """Run `dbt build` of the selected assets, yielding an event as each model or test ends.
+
+    What the tests said is kept, whatever becomes of the rest.
+    """
     warehouse = resource.warehouse
     models = {key.path[-1] for key in context.selected_asset_keys}
     arguments = ["build", "--exclude-resource-type", "unit_test", "--select", *sorted(models)]
@@ -181,6 +189,7 @@ def _build(
 
     environment = dbt.dbt_environment(warehouse, context.run_id, resource.settings.home)
     checks = set(context.selected_asset_check_keys)
+    outcomes: list[Outcome] = []
     worker = Thread(target=work, name="dbt", daemon=True)
     with dbt.hold_environment(environment):
         worker.start()
@@ -201,17 +210,61 @@ def _build(
                 ):
                     # A test over two models may run with one of them unselected: not our check.
                     if isinstance(event, dg.AssetCheckResult) and _key_of(event) in checks:
-                        yield event
+                        outcomes.append(
+                            _test_outcome(node, item, _key_of(event), warehouse, resource)
+                        )
+                        yield check_result(outcomes[-1])
         finally:
             # Whatever went wrong here, dbt must not go on writing once the writers' lock is
             # given back, nor find the environment changed under it.
             worker.join()
+            with warehouse.connect() as connection:
+                results.record(connection, warehouse, context.run_id, as_of, outcomes)
 
 
 def _key_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
     assert result.asset_key is not None
     assert result.check_name is not None
     return dg.AssetCheckKey(result.asset_key, result.check_name)
+
+
+_STATUSES = {"pass": Status.PASSED, "fail": Status.FAILED, "warn": Status.FAILED}
+
+
+def _test_outcome(
+    node: Mapping[str, Any],
+    event: Mapping[str, Any],
+    key: dg.AssetCheckKey,
+    warehouse: Warehouse,
+    resource: WarehouseResource,
+) -> Outcome:
+    """What a dbt test found. Its severity says whether it blocks: errors do, warnings don't."""
+    data = event["data"]
+    status = _STATUSES.get(data["node_info"]["node_status"], Status.ERRORED)
+    severity = (node["config"].get("severity") or "error").lower()
+    query = dbt.compiled_sql(resource.settings.home, node)
+    sample: list[dict[str, Any]] = []
+    message = f"see {dbt.log_file(resource.settings.home)}" if status is Status.ERRORED else None
+    if status is Status.FAILED and query is not None:
+        try:
+            with warehouse.connect() as connection:
+                sample = [plain(row) for row in first_rows(connection, query)]
+        except (psycopg.Error, TutorPipelineError) as error:
+            message = f"its rows could not be listed: {error}"  # it has failed all the same
+    return Outcome(
+        key.asset_key.to_user_string(),
+        key.name,
+        "dbt",
+        node["config"]["meta"]["description"],
+        severity,
+        severity == "error",
+        status,
+        rows_failing=None if status is Status.ERRORED else int(data.get("num_failures") or 0),
+        sample=sample,
+        query=query,
+        message=message,
+        seconds=round(float(data["execution_time"]), 3),
+    )
 
 
 def _output(

@@ -1,4 +1,4 @@
-"""What scorers are configured with, as assets."""
+"""Scores, and what scorers are configured with, as assets."""
 
 from datetime import UTC, datetime
 
@@ -10,6 +10,19 @@ from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.scores import weights
 
 GROUP = "scores"
+
+SCORES = (
+    dg.AssetSpec(
+        ["ops", "current_tutor_risk"],
+        group_name=GROUP,
+        kinds={"postgres"},
+        owners=[OWNER],
+        description="The newest churn score of each tutor, which the rule high_churn_risk reads;"
+        " empty where nothing writes scores.",
+        metadata={"dagster/table_name": "ops.current_tutor_risk"},
+    ),
+)
+"""Tables of scores that findings read; nothing here makes them."""
 
 
 @dg.asset(

@@ -31,13 +31,26 @@ def target_dir(home: Path) -> Path:
     return home / "dbt" / "target"
 
 
+def log_file(home: Path) -> Path:
+    """dbt's own log."""
+    return home / "dbt" / "logs" / "dbt.log"
+
+
+def compiled_sql(home: Path, node: Mapping[str, Any]) -> str | None:
+    """The SQL of a node of the manifest as dbt last compiled it; None when it did not."""
+    name = Path(node["original_file_path"])
+    name = name / f"{node['name']}.sql" if name.suffix == ".yml" else name
+    path = target_dir(home) / "compiled" / node["package_name"] / name
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+
 def parse_environment(schemas: Schemas, home: Path) -> dict[str, str]:
     """The variables that `dbt parse` reads: names of schemas and folders, no connection."""
     return {
         "TUTOR_SCHEMA_PREFIX": schemas.prefix,
         "TUTOR_PLATFORM_SCHEMA": schemas.platform,
         "DBT_TARGET_PATH": str(target_dir(home)),
-        "DBT_LOG_PATH": str(home / "dbt" / "logs"),
+        "DBT_LOG_PATH": str(log_file(home).parent),
     }
 
 

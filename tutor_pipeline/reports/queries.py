@@ -31,14 +31,14 @@ Row = dict[str, Any]
 def exists(connection: Connection, schema: str, table: str) -> bool:
     """Whether a table or view is there."""
     name = sql.Identifier(schema, table).as_string(connection)
-    return _value(connection, "select to_regclass(%s) is not null", (name,)) is True
+    return fetch_value(connection, "select to_regclass(%s) is not null", (name,)) is True
 
 
 def attention(connection: Connection, warehouse: Warehouse, limit: int) -> list[Row]:
     """The first tutors in need of attention, most urgent first, with name and all open alerts."""
     if not exists(connection, warehouse.schemas.marts, "tutor_aggregates"):
         return []
-    return _rows(
+    return fetch_rows(
         connection,
         warehouse.sql(
             """
@@ -80,7 +80,7 @@ def attention(connection: Connection, warehouse: Warehouse, limit: int) -> list[
 
 def tutors_in_need(connection: Connection, warehouse: Warehouse) -> int:
     """How many tutors need attention."""
-    found: int = _value(
+    found: int = fetch_value(
         connection,
         warehouse.sql(
             "select count(distinct tutor_id) from {ops}.alerts where resolved_at is null"
@@ -100,7 +100,7 @@ def alerts(
     include_resolved: bool = False,
 ) -> list[Row]:
     """Alerts, newest first, then the worst; open ones unless asked."""
-    return _rows(
+    return fetch_rows(
         connection,
         warehouse.sql(
             """
@@ -131,12 +131,12 @@ def alert(connection: Connection, warehouse: Warehouse, alert_id: str) -> Row:
     Raises UsageError: none or several begin like that.
     """
     (full_id,) = alert_ids(connection, warehouse, [alert_id])
-    (row,) = _rows(
+    (row,) = fetch_rows(
         connection,
         warehouse.sql(f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = %s"),
         (full_id,),
     )
-    row["events"] = _rows(
+    row["events"] = fetch_rows(
         connection,
         warehouse.sql(
             "select event_no, event, at, actor, run_id, details from {ops}.alert_events"
@@ -152,7 +152,7 @@ def alert_ids(connection: Connection, warehouse: Warehouse, beginnings: Sequence
 
     Raises UsageError naming each beginning that none or several alerts have.
     """
-    found = _rows(
+    found = fetch_rows(
         connection,
         warehouse.sql(
             """
@@ -187,7 +187,7 @@ def alert_ids_of(
     """The open alerts of a tutor, of a type, or of both; or the newest that a person resolved
     where none of that tutor and type is open.
     """
-    rows = _rows(
+    rows = fetch_rows(
         connection,
         warehouse.sql(
             """
@@ -216,14 +216,14 @@ def activity(
     columns mean). Nothing where nothing happened.
     """
     if by_day:
-        return _rows(
+        return fetch_rows(
             connection,
             warehouse.sql(
                 "select * from {ops}.alert_activity where day >= %s order by day desc, alert_type"
             ),
             (since,),
         )
-    return _rows(
+    return fetch_rows(
         connection,
         warehouse.sql(
             """
@@ -283,7 +283,7 @@ def activity(
 
 def open_alert_types(connection: Connection, warehouse: Warehouse) -> dict[str, set[str]]:
     """Which alerts each tutor has open."""
-    rows = _rows(
+    rows = fetch_rows(
         connection,
         warehouse.sql(
             "select tutor_id, array_agg(alert_type) as types from {ops}.alerts"
@@ -297,7 +297,7 @@ def alerts_by_id(
     connection: Connection, warehouse: Warehouse, ids: Sequence[str]
 ) -> dict[str, Row]:
     """Alerts by their whole ids."""
-    found = _rows(
+    found = fetch_rows(
         connection,
         warehouse.sql(f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = any(%s)"),
         (list(ids),),
@@ -309,13 +309,13 @@ def profile_of(connection: Connection, warehouse: Warehouse, tutor_id: str) -> R
     """One tutor's row of `dim_tutors`. Raises UsageError naming similar ids."""
     if not exists(connection, warehouse.schemas.marts, "dim_tutors"):
         raise TutorPipelineError("no tutor is known yet. Run: tutor-pipeline enrich")
-    profile = _rows(
+    profile = fetch_rows(
         connection,
         warehouse.sql("select * from {marts}.dim_tutors where tutor_id = %s"),
         (tutor_id,),
     )
     if not profile:
-        known = _rows(connection, warehouse.sql("select tutor_id from {marts}.dim_tutors"))
+        known = fetch_rows(connection, warehouse.sql("select tutor_id from {marts}.dim_tutors"))
         ids = sorted(row["tutor_id"] for row in known)
         begun = [known_id for known_id in ids if known_id.startswith(tutor_id)]
         near = begun[:3] or get_close_matches(tutor_id, ids)
@@ -326,13 +326,13 @@ def profile_of(connection: Connection, warehouse: Warehouse, tutor_id: str) -> R
 
 def alert_types(connection: Connection, warehouse: Warehouse) -> set[str]:
     """The types that any alert ever had."""
-    rows = _rows(connection, warehouse.sql("select distinct alert_type from {ops}.alerts"))
+    rows = fetch_rows(connection, warehouse.sql("select distinct alert_type from {ops}.alerts"))
     return {row["alert_type"] for row in rows}
 
 
 def profile_in_force(connection: Connection, warehouse: Warehouse) -> str | None:
     """The rule profile of the newest run; None where nothing was evaluated, or all was cleared."""
-    found: str | None = _value(
+    found: str | None = fetch_value(
         connection,
         warehouse.sql(
             "select profile from {ops}.reconcile_runs where kind = 'alert'"
@@ -347,7 +347,7 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
     ids.
     """
     profile = profile_of(connection, warehouse, tutor_id)
-    metrics = _rows(
+    metrics = fetch_rows(
         connection,
         warehouse.sql("select * from {marts}.tutor_aggregates where tutor_id = %s"),
         (tutor_id,),
@@ -357,7 +357,7 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
         "profile": profile,
         "metrics": metrics[0] if metrics else None,
         "alerts": alerts(connection, warehouse, tutor=tutor_id, include_resolved=True),
-        "insights": _rows(
+        "insights": fetch_rows(
             connection,
             warehouse.sql(
                 "select * from {ops}.tutor_insights where tutor_id = %s and is_active"
@@ -365,7 +365,7 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
             ),
             (tutor_id,),
         ),
-        "achievements": _rows(
+        "achievements": fetch_rows(
             connection,
             warehouse.sql(
                 "select * from {ops}.achievements where tutor_id = %s"
@@ -388,7 +388,7 @@ def tutors_to_refresh(
     """
     if not exists(connection, warehouse.schemas.marts, "fct_sessions"):
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
-    known = _rows(
+    known = fetch_rows(
         connection,
         warehouse.sql(
             """
@@ -421,7 +421,7 @@ def findings_by_tutor(
     connection: Connection, warehouse: Warehouse, tutors: Sequence[str]
 ) -> list[Row]:
     """Per tutor: name, open alerts (critical ones and warnings too), insights and badges."""
-    return _rows(
+    return fetch_rows(
         connection,
         warehouse.sql(
             """
@@ -456,7 +456,7 @@ def findings_by_tutor(
 
 def open_findings(connection: Connection, warehouse: Warehouse, table: str) -> Row:
     """How many rows of a table of findings are open, and of how many tutors."""
-    (row,) = _rows(
+    (row,) = fetch_rows(
         connection,
         warehouse.sql(
             "select count(*) as open, count(distinct tutor_id) as tutors_with_one from {ops}."
@@ -472,7 +472,7 @@ def skipped_tutors(
     """How many tutors a run evaluated for one kind, and whom it left out and why; of the newest
     run where that one evaluated nobody.
     """
-    rows = _rows(
+    rows = fetch_rows(
         connection,
         warehouse.sql(
             "select tutors, skipped from {ops}.reconcile_runs where kind = %s"
@@ -485,7 +485,7 @@ def skipped_tutors(
 
 def monthly_load(connection: Connection, warehouse: Warehouse) -> float | None:
     """Median sessions of 30 days of the tutors that had one; None where nobody had."""
-    found: float | None = _value(
+    found: float | None = fetch_value(
         connection,
         warehouse.sql(
             "select percentile_cont(0.5) within group (order by sessions_30d)"
@@ -499,7 +499,7 @@ def newest_session_age_days(connection: Connection, warehouse: Warehouse) -> int
     """Whole days since the newest completed session, None without one."""
     if not exists(connection, warehouse.schemas.marts, "fct_sessions"):
         return None
-    found: int | None = _value(
+    found: int | None = fetch_value(
         connection,
         warehouse.sql(
             "select floor(extract(epoch from now() - max(scheduled_start)) / 86400)::int"
@@ -512,7 +512,7 @@ def newest_session_age_days(connection: Connection, warehouse: Warehouse) -> int
 def is_stale(connection: Connection, warehouse: Warehouse) -> bool:
     """Whether a platform schema of ours was filled after the last refresh began."""
     return (
-        _value(
+        fetch_value(
             connection,
             warehouse.sql(
                 "select (select max(loaded_at) from {ops}.platform_loads)"
@@ -537,7 +537,7 @@ def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
     rows: Row = {}
     for schema, table in tables:
         rows[f"{schema}.{table}"] = (
-            _value(
+            fetch_value(
                 connection,
                 sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table)),
             )
@@ -546,7 +546,7 @@ def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
         )
     data: Row = {"newest_session": None, "computed_as_of": None, "open_alerts": 0}
     if exists(connection, schemas.marts, "fct_sessions"):
-        data["newest_session"] = _value(
+        data["newest_session"] = fetch_value(
             connection,
             warehouse.sql(
                 "select to_char(max(scheduled_start) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
@@ -554,28 +554,30 @@ def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
             ),
         )
     if exists(connection, schemas.marts, "tutor_aggregates"):
-        data["computed_as_of"] = _value(
+        data["computed_as_of"] = fetch_value(
             connection,
             warehouse.sql(
                 "select to_char(max(as_of) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
                 " from {marts}.tutor_aggregates"
             ),
         )
-    data["open_alerts"] = _value(
+    data["open_alerts"] = fetch_value(
         connection, warehouse.sql("select count(*) from {ops}.alerts where resolved_at is null")
     )
-    data["open_quarantine"] = _value(
+    data["open_quarantine"] = fetch_value(
         connection,
         warehouse.sql("select count(*) from {ops}.quarantine where resolved_at is null"),
     )
     return {"rows": rows, "data": data}
 
 
-def _rows(connection: Connection, query: sql.Composed, parameters: Any = None) -> list[Row]:
+def fetch_rows(connection: Connection, query: sql.Composed, parameters: Any = None) -> list[Row]:
+    """All rows of a query, as dicts."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query, parameters).fetchall()
 
 
-def _value(connection: Connection, query: Any, parameters: Any = None) -> Any:
+def fetch_value(connection: Connection, query: Any, parameters: Any = None) -> Any:
+    """The first column of the first row; None where there is none."""
     row = connection.execute(query, parameters).fetchone()
     return None if row is None else row[0]

@@ -67,14 +67,16 @@ def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
 
 
 def moment(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str) -> datetime:
-    """The as-of of the refresh `run_id`; of the newest refresh where that run made none.
+    """The as-of of the refresh `run_id`; of the newest refresh where that run made none (one that
+    wrote snapshots of other days counts only before any other).
 
     Raises TutorPipelineError before the first refresh.
     """
     row = connection.execute(
         warehouse.sql(
             "select as_of from {ops}.refresh_runs"
-            " order by run_id = %s desc, started_at desc, run_id limit 1"
+            " order by run_id = %s desc, (snapshot_from is null) desc, started_at desc, run_id"
+            " limit 1"
         ),
         (run_id,),
     ).fetchone()

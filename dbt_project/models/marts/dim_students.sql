@@ -5,14 +5,14 @@ with
 profiles as (
     select distinct on (profile.user_id) profile.*
     from {{ ref('stg_platform__students') }} as profile
-    where profile.user_id is not null
+    where {{ is_usable_id('profile.user_id') }}
     order by profile.user_id, profile::text desc
 ),
 
 users as (
     select distinct on (person.id) person.*
     from {{ ref('stg_platform__users') }} as person
-    where person.id is not null
+    where {{ is_usable_id('person.id') }}
     order by person.id, person::text desc
 ),
 
@@ -30,10 +30,10 @@ select
     students.student_id,
     users.name,
     users.email,
-    profiles.enrolled_since,
+    {{ within_contract('students', 'enrolled_since') }} as enrolled_since,
     profiles.grade_level,
     profiles.status,
-    profiles.churned_date
+    {{ within_contract('students', 'churned_date') }} as churned_date
 from students
 left join profiles on students.student_id = profiles.user_id
 left join users on students.student_id = users.id

@@ -12,14 +12,14 @@ with
 profiles as (
     select distinct on (profile.user_id) profile.*
     from {{ ref('stg_platform__tutors') }} as profile
-    where profile.user_id is not null and {{ in_scope('profile.user_id') }}
+    where {{ is_usable_id('profile.user_id') }} and {{ in_scope('profile.user_id') }}
     order by profile.user_id, profile::text desc
 ),
 
 users as (
     select distinct on (person.id) person.*
     from {{ ref('stg_platform__users') }} as person
-    where person.id is not null and {{ in_scope('person.id') }}
+    where {{ is_usable_id('person.id') }} and {{ in_scope('person.id') }}
     order by person.id, person::text desc
 ),
 
@@ -37,7 +37,7 @@ select
     tutors.tutor_id,
     users.name,
     users.email,
-    profiles.member_since,
+    {{ within_contract('tutors', 'member_since') }} as member_since,
     {{ within_contract('tutors', 'hourly_rate') }} as hourly_rate,
     {{ within_contract('tutors', 'months_experience') }} as months_experience,
     profiles.certification_level,
@@ -48,8 +48,8 @@ select
     {{ within_contract('tutors', 'reschedule_rate') }} as reschedule_rate,
     {{ within_contract('tutors', 'no_show_count') }} as no_show_count,
     {{ within_contract('tutors', 'total_sessions_completed') }} as total_sessions_completed,
-    profiles.last_login as last_login_at,
-    users.created_at as user_created_at
+    {{ within_contract('tutors', 'last_login') }} as last_login_at,
+    {{ within_contract('users', 'created_at') }} as user_created_at
 from tutors
 left join profiles on tutors.tutor_id = profiles.user_id
 left join users on tutors.tutor_id = users.id

@@ -11,6 +11,8 @@
 
 {%- set scoped = is_scoped() %}
 
+{%- set given = given_columns() %}
+
 {#- Reason and condition of every row-level error; the contract's first, then what ties columns. #}
 {%- set checks = session_checks() %}
 
@@ -20,11 +22,16 @@ sessions as not materialized (
     select * from {{ ref('stg_platform__sessions') }}
 ),
 
+users as not materialized (
+    select * from {{ ref('stg_platform__users') }}
+),
+
 roster as (
     select user_id as tutor_id from {{ ref('stg_platform__tutors') }}
+    where user_id is not null
     union
-    select id from {{ ref('stg_platform__users') }}
-    where role = 'tutor'
+    select id from users
+    where role = 'tutor' and id is not null
 ),
 
 {% if ids_are_unique -%}
@@ -68,6 +75,23 @@ incoming as not materialized (
 ),
 {%- endif %}
 
+students as not materialized (
+    select user_id as student_id from {{ ref('stg_platform__students') }}
+    where user_id is not null
+    union all
+    select id from users
+    where role = 'student' and id is not null
+),
+
+-- There are many students, and a scoped refresh needs few of them.
+enrolled as (
+    select distinct students.student_id
+    from students
+    {%- if scoped %}
+    where students.student_id in (select incoming.student_id from incoming)
+    {%- endif %}
+),
+
 {% for part in session_parts() -%}
 {{ part.name }} as (
     {{ one_per_session(part, scoped) }}
@@ -106,12 +130,19 @@ joined as not materialized (
         {{ part.name }}.{{ column }} as {{ part.renamed.get(column, column) }},
         {%- endfor %}
         {%- endfor %}
+        {%- for column in given %}
+        {{ column.table }}.{{ column.name }}_given as {{ column.shown }}_given,
+        {%- endfor %}
         incoming.occurrence,
-        coalesce(roster.tutor_id is null, false)
+        roster.tutor_id is null
         and incoming.tutor_id is not null
-        and exists (select known.tutor_id from roster as known) as is_unknown_tutor
+        and exists (select known.tutor_id from roster as known) as is_unknown_tutor,
+        enrolled.student_id is null
+        and incoming.student_id is not null
+        and exists (select known.student_id from students as known) as is_unknown_student
     from incoming
     left join roster on incoming.tutor_id = roster.tutor_id
+    left join enrolled on incoming.student_id = enrolled.student_id
     {%- for part in session_parts() %}
     left join {{ part.name }} on incoming.id = {{ part.name }}.session_id
     {%- endfor %}
@@ -138,7 +169,7 @@ labelled as not materialized (
     offset 0  -- noqa: AM09
 ),
 
--- Only what goes to quarantine carries its payload.
+-- Only what goes to quarantine carries its payload: what the platform gave, before any conversion.
 described as not materialized (
     select
         labelled.*,
@@ -146,7 +177,20 @@ described as not materialized (
             when labelled.quarantine_reasons <> '{}'
                 then jsonb_strip_nulls(
                     to_jsonb(labelled)
-                    - array['quarantine_reasons', 'occurrence', 'is_unknown_tutor']
+                    - array[
+                        {%- for column in given %}
+                        '{{ column.shown }}_given',
+                        {%- endfor %}
+                        'quarantine_reasons', 'occurrence', 'is_unknown_tutor', 'is_unknown_student'
+                    ]
+                    {%- for columns in given | batch(50) %}
+                    || jsonb_build_object(
+                        {%- for column in columns %}
+                        '{{ column.shown }}', labelled.{{ column.shown }}_given
+                        {{- ',' if not loop.last }}
+                        {%- endfor %}
+                    )
+                    {%- endfor %}
                 )
         end as payload
     from labelled
@@ -154,7 +198,12 @@ described as not materialized (
 
 select
     {%- for column in model.columns if column not in ('row_key', 'payload') %}
+    {%- if column == 'tutor_id' %}
+    -- The index takes no endless one; the payload has it whole.
+    left(tutor_id, {{ max_id_length() + 1 }}) as tutor_id,
+    {%- else %}
     {{ column }},
+    {%- endif %}
     {%- endfor %}
     payload,
     md5(payload::text) || '#'

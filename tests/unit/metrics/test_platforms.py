@@ -184,3 +184,31 @@ def test_only_the_sessions_are_needed(databases: Any, make_bench: Any, tmp_path:
         *(f"sessions_completed_{days}d" for days in (7, 14, 30, 90)),
         *("completion_rate_30d", "active_days_30d", "recent_session_ids"),
     }
+
+
+def test_people_that_nothing_can_be_known_by_stop_nobody(databases: Any, make_bench: Any) -> None:
+    """An id longer than an index takes, and days that no calendar of Python's has."""
+    bench = make_bench(Warehouse(databases.create()))
+    bench.execute(
+        "create schema platform;"
+        "create table platform.sessions"
+        " (id text, tutor_id text, scheduled_start timestamptz, status text);"
+        "create table platform.users (id text, role text, created_at timestamptz);"
+        "create table platform.tutors (user_id text, member_since date, last_login timestamptz);"
+        "create table platform.students (user_id text, enrolled_since date, churned_date date)"
+    )
+    endless = "".join(map(str, range(2_000)))
+    for person in ("t1", endless):
+        bench.add("users", id=person, role="tutor", created_at="infinity")
+        bench.add("tutors", user_id=person, member_since="infinity", last_login="-infinity")
+        bench.add(
+            "students", user_id=person, enrolled_since="0044-03-15 BC", churned_date="infinity"
+        )
+        bench.add("sessions", id="a", tutor_id=person, scheduled_start=AS_OF, status="completed")
+    bench.refresh(AS_OF)
+    (tutor,) = bench.rows("select * from {marts}.dim_tutors")
+    assert tutor["tutor_id"] == "t1"
+    assert tutor["member_since"] is tutor["last_login_at"] is tutor["user_created_at"] is None
+    (student,) = bench.rows("select * from {marts}.dim_students")
+    assert student["enrolled_since"] is student["churned_date"] is None
+    bench.refresh(AS_OF, tutors=["t1"])  # shares a session's id with the endless one

@@ -10,6 +10,8 @@ import pytest
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 START = AS_OF - timedelta(days=2)
+ENDLESS = "".join(map(str, range(2_000)))
+"""More than an index of PostgreSQL takes, even compressed."""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def rows(bench: Any) -> dict[str, list[dict[str, Any]]]:
         bench.execute(f"alter table {{platform}}.sessions alter {column} drop not null")
     bench.execute(
         "alter table {platform}.sessions alter overall_session_score type double precision,"
-        " alter scheduled_duration type numeric"
+        " alter scheduled_duration type numeric, alter technical_issues type text"
     )
     bench.execute("alter table {platform}.session_feedback drop constraint session_feedback_pkey")
 
@@ -34,16 +36,27 @@ def rows(bench: Any) -> dict[str, list[dict[str, Any]]]:
 
     session("good", overall_session_score=10, tutor_showed_up=True)
     session("by a user", tutor_id="t3")
-    session("far future", scheduled_start=datetime(9990, 1, 1, tzinfo=UTC))
-    session("long ago", scheduled_start=datetime(1, 6, 1, tzinfo=UTC))
+    session("of a student", student_id="p1")
+    session("far future", scheduled_start=datetime(2199, 12, 31, 23, tzinfo=UTC))
+    session("long ago", scheduled_start=datetime(1900, 1, 1, tzinfo=UTC))
+    session("blank", technical_issues=" ")
+    session("yes", technical_issues=" Yes")
     session(None)
     session("no tutor", tutor_id=None)
     session("no start", scheduled_start=None)
     session("no status", status=None)
     session("bad status", status="Completed")
     session("endless", scheduled_start="infinity")
+    session("never", scheduled_start=datetime(9999, 12, 31, tzinfo=UTC))
+    session("year one", scheduled_start=datetime(1, 1, 1, tzinfo=UTC))
     session("bad tutor", tutor_id="nobody")
     session("a student", tutor_id="p1")
+    session("bad student", student_id="nobody")
+    session("a tutor", student_id="t3")
+    session("perhaps", technical_issues="perhaps")
+    session(ENDLESS)
+    session("of an endless tutor", tutor_id=ENDLESS)
+    session("for an endless student", student_id=ENDLESS)
     session("score", overall_session_score=10.01)
     session("nan", overall_session_score="nan")
     session("endless score", overall_session_score="infinity")
@@ -51,6 +64,7 @@ def rows(bench: Any) -> dict[str, list[dict[str, Any]]]:
     session("negative", scheduled_duration=-1)
     session("absent tutor", tutor_showed_up=False)
     session("rated", status="cancelled")
+    session("satisfied", status="no_show_student")
     session("talk")
     session("several", status="no_show_tutor", connection_quality="bad", scheduled_duration=-5)
     for status in ("completed", "completed", "cancelled"):
@@ -58,6 +72,7 @@ def rows(bench: Any) -> dict[str, list[dict[str, Any]]]:
     session("two tutors", tutor_id="t1", updated_at=START)
     session("two tutors", tutor_id="t2", updated_at=START + timedelta(hours=1))
     bench.add("session_feedback", session_id="rated", student_satisfaction_rating=4)
+    bench.add("session_feedback", session_id="satisfied", satisfaction_score=9)
     bench.add("session_feedback", session_id="several", student_satisfaction_rating=6)
     for hours, rating in ((1, 2), (3, 5), (2, 3)):
         bench.add(
@@ -75,7 +90,9 @@ def rows(bench: Any) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("session", ["good", "by a user", "far future", "long ago"])
+@pytest.mark.parametrize(
+    "session", ["good", "by a user", "of a student", "far future", "long ago", "blank", "yes"]
+)
 def test_a_clean_row_has_no_reasons_and_no_payload(rows: Any, session: str) -> None:
     (row,) = rows[session]
     assert (row["quarantine_reasons"], row["payload"], row["row_key"]) == ([], None, None)
@@ -90,8 +107,16 @@ def test_a_clean_row_has_no_reasons_and_no_payload(rows: Any, session: str) -> N
         ("no status", ["status_missing"]),
         ("bad status", ["status_unknown_value"]),
         ("endless", ["scheduled_start_out_of_range"]),
+        ("never", ["scheduled_start_out_of_range"]),
+        ("year one", ["scheduled_start_out_of_range"]),
         ("bad tutor", ["unknown_tutor"]),
         ("a student", ["unknown_tutor"]),
+        ("bad student", ["unknown_student"]),
+        ("a tutor", ["unknown_student"]),
+        ("perhaps", ["technical_issues_unknown_value"]),
+        (ENDLESS, ["id_out_of_range"]),
+        ("of an endless tutor", ["tutor_id_out_of_range", "unknown_tutor"]),
+        ("for an endless student", ["student_id_out_of_range", "unknown_student"]),
         ("score", ["overall_session_score_out_of_range"]),
         ("nan", ["overall_session_score_out_of_range"]),
         ("endless score", ["overall_session_score_out_of_range"]),
@@ -99,6 +124,7 @@ def test_a_clean_row_has_no_reasons_and_no_payload(rows: Any, session: str) -> N
         ("negative", ["scheduled_duration_out_of_range"]),
         ("absent tutor", ["completed_without_tutor"]),
         ("rated", ["rating_without_completion"]),
+        ("satisfied", ["rating_without_completion"]),
         ("talk", ["tutor_talk_ratio_out_of_range"]),
         (
             "several",
@@ -116,6 +142,25 @@ def test_a_bad_row_says_why(rows: Any, session: str | None, reasons: list[str]) 
     assert row["quarantine_reasons"] == reasons
     assert row["payload"].get("session_id") == session
     assert row["row_key"].endswith("#1")
+
+
+@pytest.mark.parametrize(
+    ("session", "given"),
+    [
+        ("huge", {"scheduled_duration": 10**30}),
+        ("nan", {"overall_session_score": "NaN"}),
+        ("perhaps", {"technical_issues": "perhaps"}),
+        ("of an endless tutor", {"tutor_id": ENDLESS}),
+        ("rated", {"student_satisfaction_rating": 4}),
+        ("never", {"scheduled_start": "9999-12-31T00:00:00+00:00"}),
+    ],
+)
+def test_the_payload_is_what_the_platform_gave(rows: Any, session: str, given: Any) -> None:
+    (row,) = rows[session]
+    usual = {"session_id": session, "tutor_id": "t1", "status": "completed"}
+    payload = row["payload"]
+    assert {name: payload[name] for name in given} == given
+    assert payload.keys() == {*usual, *given, "scheduled_start"}
 
 
 def test_of_rows_with_one_id_one_is_clean(rows: Any) -> None:

@@ -33,6 +33,11 @@ def test_the_defaults(monkeypatch):
         ("TUTOR_SCHEMA_PREFIX", "pg_"),
         ("TUTOR_SCHEMA_PREFIX", 'a"b'),
         ("TUTOR_UI_PORT", "0"),
+        ("TUTOR_REPORTS_PORT", "0"),
+        ("TUTOR_REPORTS_URL", "javascript:alert(1)"),
+        ("TUTOR_REPORTS_URL", "https://user:s3cret@reports.example.com"),
+        ("TUTOR_REPORTS_URL", "https://reports.example.com:99999"),
+        ("TUTOR_REPORTS_URL", "https://reports.example.com/?a=b"),
     ],
 )
 def test_a_wrong_one_is_named_and_no_secret_is_repeated(monkeypatch, name, value):
@@ -68,3 +73,17 @@ def test_a_profile_is_a_name_or_a_file_wherever_the_process_runs(monkeypatch, tm
     ):
         monkeypatch.setenv("TUTOR_RULE_PROFILE", given)
         assert load_settings().rule_profile == expected
+
+
+def test_where_people_reach_a_report(monkeypatch, tmp_path):
+    monkeypatch.setenv("TUTOR_HOME", str(tmp_path))
+    assert load_settings().report_address("a.html") == "http://127.0.0.1:3030/a.html"
+    load_settings().reports_port_file.write_text("3037")  # as `up` leaves it
+    assert load_settings().report_address("a.html") == "http://127.0.0.1:3037/a.html"
+    monkeypatch.setenv("TUTOR_REPORTS_PORT", "4000")
+    assert load_settings().report_address("a.html") == "http://127.0.0.1:4000/a.html"
+    for url in ("https://example.com/reports", "https://example.com/reports/"):
+        monkeypatch.setenv("TUTOR_REPORTS_URL", url)
+        assert (
+            load_settings().report_address("a b.html") == "https://example.com/reports/a%20b.html"
+        )

@@ -1,0 +1,60 @@
+"""Texts that nobody checked, and numbers, as people read them."""
+
+import unicodedata
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.reports.conftest import NOW
+from tutor_pipeline.reports.words import age, label, percent, visible
+
+TEXTS = st.text(st.characters(exclude_categories=[])).filter(bool)
+
+
+@given(TEXTS, st.integers(1, 50))
+def test_nothing_in_a_visible_text_controls_a_terminal_or_the_direction(text, limit):
+    shown = visible(text, limit)
+    forbidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    assert not {unicodedata.category(char) for char in shown.replace("\u200d", "")} & forbidden
+    assert shown.endswith("…") == (len(text) > limit or text.endswith("…"))
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=200))
+def test_an_ordinary_text_is_shown_as_it_is(text):
+    assert visible(text) == text
+
+
+def test_lines_stay_where_they_are_wanted():
+    assert visible("a\n\tb\r\x1b[2J") == "a\\n\\tb\\r\\u001b[2J"
+    assert visible("a\n\tb\r\x1b[2J", lines=True) == "a\n\tb\\r\\u001b[2J"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(None, "–"), (0, "0 %"), (0.0001, "< 0.01 %"), (0.05, "0.05 %"), (2.5, "2.5 %"),
+     (99.999, "> 99.99 %"), (100, "100 %")],
+)  # fmt: skip
+def test_percent(number, shown):
+    assert percent(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("passed", "shown"),
+    [
+        (timedelta(seconds=20), "just now"),
+        (timedelta(minutes=1), "1 minute ago"),
+        (timedelta(minutes=119), "119 minutes ago"),
+        (timedelta(hours=47), "47 hours ago"),
+        (timedelta(days=2), "2 days ago"),
+        (timedelta(hours=-1), "in the future"),
+    ],
+)
+def test_age(passed, shown):
+    assert age(NOW - passed, NOW) == shown
+
+
+def test_label():
+    assert label("low_talk_ratio") == "Low talk ratio"
+    assert label("") == ""

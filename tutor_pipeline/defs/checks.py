@@ -1,0 +1,71 @@
+"""Checks in Dagster, whoever evaluates them: how an outcome looks, and which ones block."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from tutor_pipeline.quality.guard import Required
+from tutor_pipeline.quality.outcome import Outcome
+
+
+def asset_key(asset: str) -> dg.AssetKey:
+    """`marts/fct_sessions` as a key."""
+    return dg.AssetKey(asset.split("/"))
+
+
+def check_result(outcome: Outcome) -> dg.AssetCheckResult:
+    """The outcome with what Dagster shows and plots: counts, the failing rows, the SQL of all."""
+    severity = dg.AssetCheckSeverity.ERROR if outcome.is_error else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        passed=outcome.passed,
+        asset_key=asset_key(outcome.asset),
+        check_name=outcome.check,
+        severity=severity,
+        metadata=_metadata(outcome),
+    )
+
+
+def _metadata(outcome: Outcome) -> Mapping[str, Any]:
+    percent = outcome.percent_failing
+    shown = {
+        "rule": outcome.says,
+        "status": str(outcome.status),
+        "blocks": outcome.blocking,
+        "observed": outcome.observed,
+        "rows_checked": outcome.rows_checked,
+        "rows_failing": outcome.rows_failing,
+        "percent_failing": None if percent is None else round(percent, 3),
+        "why": outcome.message,
+    }
+    metadata: dict[str, Any] = {name: value for name, value in shown.items() if value is not None}
+    if outcome.sample:
+        metadata["failing_rows"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({name: _cell(each) for name, each in row.items()})
+                for row in outcome.sample
+            ]
+        )
+    if outcome.query is not None:
+        metadata["query"] = dg.MetadataValue.md(f"```sql\n{outcome.query}\n```")
+    return metadata
+
+
+def _cell(value: Any) -> str | int | float | bool:
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return "" if value is None else str(value)
+
+
+def blocking_checks(
+    definitions: Iterable[dg.AssetsDefinition], assets: Collection[str]
+) -> list[Required]:
+    """The blocking checks that these definitions make on some tables, as the guard needs them."""
+    found = {
+        Required(spec.asset_key.to_user_string(), spec.name)
+        for definition in definitions
+        for spec in definition.check_specs
+        if spec.blocking and spec.asset_key.to_user_string() in assets
+    }
+    return sorted(found, key=lambda each: (each.asset, each.check))

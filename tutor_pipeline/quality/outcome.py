@@ -1,0 +1,97 @@
+"""What a check found: the type that suites, dbt tests and the steps' own checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+MAX_SAMPLE = 10
+"""Failing rows kept of a check."""
+_MAX_TEXT = 120
+
+
+class Status(StrEnum):
+    """How a check ended. Errored = it could not be evaluated, which is worse than failed."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERRORED = "errored"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One check as it was evaluated.
+
+    `asset` is the table as Dagster calls it; `owner` who states the rule: suite, dbt or pipeline;
+    `severity` error or warn. `sample` holds at most MAX_SAMPLE failing rows as JSON-ready values:
+    keys and the offending value; `query` lists all of them. What could not be counted is None.
+    """
+
+    asset: str
+    check: str
+    owner: str
+    says: str
+    severity: str
+    blocking: bool
+    status: Status
+    observed: str | None = None
+    rows_checked: int | None = None
+    rows_failing: int | None = None
+    sample: Sequence[Mapping[str, Any]] = ()
+    query: str | None = None
+    message: str | None = None
+    seconds: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it held."""
+        return self.status is Status.PASSED
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it counts as an error: a check that could not be evaluated always does."""
+        return self.severity == "error" or self.status is Status.ERRORED
+
+    @property
+    def stops(self) -> bool:
+        """Whether what depends on the table must not be derived now."""
+        return self.blocking and not self.passed
+
+    @property
+    def percent_failing(self) -> float | None:
+        """Failing rows as a percentage of those checked; None where either is unknown."""
+        if self.rows_failing is None or not self.rows_checked:
+            return None
+        return 100 * self.rows_failing / self.rows_checked
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a sample as JSON-ready values, long texts cut."""
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value[:MAX_SAMPLE]]
+    if isinstance(value, float) and abs(value) < float("inf"):
+        return value
+    # A json column may hold what no text of PostgreSQL can: NUL, and half a character.
+    text = str(value).replace("\x00", "\ufffd").encode(errors="replace").decode()
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
+
+
+def first_rows(connection: psycopg.Connection[Any], query: str) -> list[dict[str, Any]]:
+    """The first MAX_SAMPLE rows of a query, which is of our own making."""
+    listed = sql.SQL("select * from ({}) as failing limit {}").format(
+        sql.SQL(query), sql.Literal(MAX_SAMPLE)
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(listed).fetchall()
