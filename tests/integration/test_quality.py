@@ -85,7 +85,7 @@ def test_a_blocking_check_stops_findings_in_this_run_and_the_next(enriched, brea
     # In a run of its own nothing of the first one is known to Dagster: the guard knows.
     for only in ("alerts", "achievements"):
         refused = enriched.run("enrich", "--only", only, status=3)
-        assert "At most 2 % of the incoming sessions wait in quarantine." in refused.stderr
+        assert "At most 2 % of the incoming sessions wait in quarantine" in refused.stderr
         assert "--force" in refused.stderr
     assert confirmed_at(enriched) == before
 

@@ -27,6 +27,8 @@ DATA_QUALITY = "data_quality"
 REPORT = "validation_report"
 """The asset of the validation report."""
 
+STOPPED_BY_A_CHECK = "a blocking check does not hold"
+
 _IN_THE_UI = {".dagster/repository": "__repository__@tutor_pipeline"}
 """Shows a run on the pages of its job and on the timeline (location name of workspace.yaml)."""
 
@@ -222,7 +224,11 @@ def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None
     elif kind == "STEP_FAILURE":
         error = event.step_failure_data.error
         cause = error.cause or error
-        outcome.failed[event.step_key] = _message(event.step_failure_data) or str(cause.message)
+        outcome.failed[event.step_key] = (
+            STOPPED_BY_A_CHECK
+            if error.cls_name == "DagsterAssetCheckFailedError"
+            else _message(event.step_failure_data) or str(cause.message)
+        )
     elif kind == "STEP_SUCCESS":
         outcome.seconds[_stage(event.step_key)] = event.step_success_data.duration_ms / 1000
 
@@ -230,7 +236,8 @@ def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None
 def _failing(metadata: Mapping[str, Any]) -> str:
     shown = {name: entry.value for name, entry in metadata.items()}
     if shown.get("rows_failing"):
-        return f"{shown['rows_failing']:,} rows fail"
+        rows = shown["rows_failing"]
+        return "1 row fails" if rows == 1 else f"{rows:,} rows fail"
     if "observed" in shown:
         return f"observed {shown['observed']}, against"
     return "cannot be evaluated:" if shown.get("status") == "errored" else "fails"

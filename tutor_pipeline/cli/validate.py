@@ -51,8 +51,7 @@ def validate(
 
         outcome = launch.run_checks(done)
         for step, message in outcome.failed.items():
-            # A check that blocks fails its step, and is told below.
-            if "blocking asset check" not in message:
+            if message != launch.STOPPED_BY_A_CHECK:
                 warn(f"{step} failed: {message}")
                 incomplete = True
     with session.warehouse.connect() as connection:

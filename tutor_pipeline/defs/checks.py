@@ -33,7 +33,7 @@ def _metadata(outcome: Outcome) -> Mapping[str, Any]:
         "rule": outcome.says,
         "status": str(outcome.status),
         "blocks": outcome.blocking,
-        "observed": outcome.observed,
+        "observed": _number_or_text(outcome.observed),
         "rows_checked": outcome.rows_checked,
         "rows_failing": outcome.rows_failing,
         "percent_failing": None if percent is None else round(percent, 3),
@@ -50,6 +50,14 @@ def _metadata(outcome: Outcome) -> Mapping[str, Any]:
     if outcome.query is not None:
         metadata["query"] = dg.MetadataValue.md(f"```sql\n{outcome.query}\n```")
     return metadata
+
+
+def _number_or_text(observed: str | None) -> float | str | None:
+    """What was observed; a number, where it is one, so that Dagster plots it."""
+    try:
+        return None if observed is None else float(observed.replace(",", ""))
+    except ValueError:
+        return observed
 
 
 def _cell(value: Any) -> str | int | float | bool:
