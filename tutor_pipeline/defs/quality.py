@@ -78,9 +78,10 @@ def validation_report(
     every refresh, whatever came before.
     """
     settings, target = warehouse.settings, warehouse.warehouse
-    folder = settings.home / "reports" / "validation"
     with target.connect() as connection:
-        written = write_report(connection, target, folder, context.run_id, datetime.now(UTC))
+        written = write_report(
+            connection, target, settings.reports_dir, context.run_id, datetime.now(UTC)
+        )
     validation = written.validation
     return dg.MaterializeResult(
         metadata={
