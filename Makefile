@@ -16,7 +16,7 @@ test: install-dev ## Every test but the long ones, under 10 minutes
 	@$(PYTEST) -n 2 --dist loadfile
 
 test-long: install-dev ## Many seeds, long fuzzing, kills
-	@$(PYTEST) -n 2 --dist loadfile -m long
+	@$(PYTEST) -n 2 --dist loadfile -m long --durations=10
 
 check: install-dev ## Linters, types, import contracts, definitions
 	@.venv/bin/ruff check .

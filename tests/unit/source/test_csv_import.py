@@ -520,7 +520,7 @@ def test_every_row_is_loaded_or_quarantined(
 
 
 @pytest.mark.long
-@settings(FUZZ, max_examples=400)
+@settings(FUZZ, max_examples=150)
 @given(rows=ANY_ROWS)
 def test_every_row_of_many_files_is_loaded_or_quarantined(
     export: Export, imports: Imports, rows: list[dict[str, str] | bytes]
