@@ -520,6 +520,7 @@ def test_every_row_is_loaded_or_quarantined(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @settings(FUZZ, max_examples=150)
 @given(rows=ANY_ROWS)
 def test_every_row_of_many_files_is_loaded_or_quarantined(
