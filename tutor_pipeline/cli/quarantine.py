@@ -13,6 +13,7 @@ from tutor_pipeline.cli.console import emit_json, note, out
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import open_session
 from tutor_pipeline.reports import quarantine
+from tutor_pipeline.reports.words import visible
 
 _KEY_SHOWN = 12
 
@@ -67,12 +68,12 @@ def list_(
         resolved = [_day(row["resolved_at"])] if everything else []
         table.add_row(
             _short(row["row_key"]),
-            visible(row["source"]),
-            visible(row["line"]),
-            visible(row["business_key"]),
+            _text(row["source"]),
+            _text(row["line"]),
+            _text(row["business_key"]),
             _day(row["first_seen"]),
             *resolved,
-            visible(", ".join(row["reasons"])),
+            _text(", ".join(row["reasons"])),
         )
     out.print(table)
     if count > len(rows):
@@ -101,14 +102,10 @@ def show(
         out.print(_facts(part))
 
 
-def visible(value: Any) -> Text:
-    """A value as a terminal may have it: what a source puts into its texts is shown, not obeyed."""
+def _text(value: Any) -> Text:
+    """A value as it is: neither markup nor anything that moves the terminal, and never cut."""
     text = "–" if value is None else str(value)
-    return Text(
-        "".join(
-            character if character.isprintable() else ascii(character)[1:-1] for character in text
-        )
-    )
+    return Text(visible(text, len(text)))
 
 
 def _facts(values: Mapping[str, Any]) -> Table:
@@ -116,7 +113,7 @@ def _facts(values: Mapping[str, Any]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
-        table.add_row(visible(name), visible(value))
+        table.add_row(_text(name), _text(value))
     return table
 
 

@@ -102,9 +102,10 @@ def great_expectations() -> Any:
 
 @cache
 def _context() -> Any:
+    library = great_expectations()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    context = great_expectations().get_context(mode="ephemeral")
+    context = library.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     return context
@@ -113,7 +114,7 @@ def _context() -> Any:
 @contextmanager
 def _batch(suite: Suite, warehouse: Warehouse) -> Iterator[Any]:
     """The suite's table as a batch, over connections that are closed at the end."""
-    context = (great_expectations(), _context())[1]
+    context = _context()
     schema, table = _table(suite.asset, warehouse)
     with warnings.catch_warnings():
         # It would rather have the URL, and the password with it.
@@ -228,7 +229,7 @@ def _first_lines(error: object) -> str:
     return f"{name}{' '.join(text.split())}"[:_MAX_MESSAGE]
 
 
-def _errored(suite: Suite, check: Check, message: str) -> Outcome:
+def _of(suite: Suite, check: Check, status: Status, **found: Any) -> Outcome:
     return Outcome(
         suite.asset,
         check.name,
@@ -236,9 +237,13 @@ def _errored(suite: Suite, check: Check, message: str) -> Outcome:
         check.says,
         check.severity,
         check.blocking,
-        Status.ERRORED,
-        message=message,
+        status,
+        **found,
     )
+
+
+def _errored(suite: Suite, check: Check, message: str) -> Outcome:
+    return _of(suite, check, Status.ERRORED, message=message)
 
 
 def _answer(
@@ -284,13 +289,9 @@ def _outcome(
         query = found.get("unexpected_index_query")
     else:
         observed = _shown(found.get("observed_value"))
-    return Outcome(
-        suite.asset,
-        check.name,
-        "suite",
-        check.says,
-        check.severity,
-        check.blocking,
+    return _of(
+        suite,
+        check,
         Status.PASSED if result.success else Status.FAILED,
         observed=observed,
         rows_checked=rows,

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
-
-import psycopg
-from psycopg.rows import dict_row
 
 from tutor_pipeline.errors import UsageError
+from tutor_pipeline.reports.queries import Connection, Row, fetch_rows, fetch_value
 from tutor_pipeline.warehouse.connection import Warehouse
-
-Connection = psycopg.Connection[Any]
-Row = dict[str, Any]
 
 _CHOSEN = """
     from {ops}.quarantine
@@ -40,18 +34,17 @@ def entries(
     _check(connection, warehouse, "source", "source", source)
     _check(connection, warehouse, "reason", "unnest(reasons)", reason)
     chosen = {"all": include_resolved, "source": source, "reason": reason, "limit": limit}
-    with connection.cursor() as cursor:
-        found = cursor.execute(warehouse.sql(f"select count(*) {_CHOSEN}"), chosen).fetchone()
-    assert found is not None
-    rows = _rows(
+    count: int = fetch_value(connection, warehouse.sql(f"select count(*) {_CHOSEN}"), chosen)
+    rows = fetch_rows(
         connection,
-        warehouse,
-        "select source, row_key, business_key, file, line, reasons, first_seen, last_seen,"
-        f" resolved_at {_CHOSEN} order by last_seen desc, source, file, line, row_key"
-        " limit %(limit)s",
+        warehouse.sql(
+            "select source, row_key, business_key, file, line, reasons, first_seen, last_seen,"
+            f" resolved_at {_CHOSEN} order by last_seen desc, source, file, line, row_key"
+            " limit %(limit)s"
+        ),
         chosen,
     )
-    return found[0], rows
+    return count, rows
 
 
 def entry(connection: Connection, warehouse: Warehouse, row_key: str) -> Row:
@@ -60,12 +53,13 @@ def entry(connection: Connection, warehouse: Warehouse, row_key: str) -> Row:
     Raises UsageError: none or several have it.
     """
     beginning, _, number = row_key.partition("#")
-    found = _rows(
+    found = fetch_rows(
         connection,
-        warehouse,
-        "select * from {ops}.quarantine where starts_with(row_key, %(beginning)s)"
-        " and (%(number)s = '' or split_part(row_key, '#', 2) = %(number)s)"
-        " order by source, row_key limit 2",
+        warehouse.sql(
+            "select * from {ops}.quarantine where starts_with(row_key, %(beginning)s)"
+            " and (%(number)s = '' or split_part(row_key, '#', 2) = %(number)s)"
+            " order by source, row_key limit 2"
+        ),
         {"beginning": beginning, "number": number},
     )
     if len(found) != 1:
@@ -83,21 +77,12 @@ def _check(
         return
     known = [
         row["value"]
-        for row in _rows(
+        for row in fetch_rows(
             connection,
-            warehouse,
-            f"select distinct {column} as value from {{ops}}.quarantine order by 1",
-            {},
+            warehouse.sql(f"select distinct {column} as value from {{ops}}.quarantine order by 1"),
         )
     ]
     if value not in known:
         near = get_close_matches(value, known) or known
         hint = f" Known: {', '.join(near)}" if near else ""
         raise UsageError(f"no quarantined row ever had the {what} {value!r}.{hint}")
-
-
-def _rows(
-    connection: Connection, warehouse: Warehouse, query: str, parameters: dict[str, Any]
-) -> list[Row]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(warehouse.sql(query), parameters).fetchall()

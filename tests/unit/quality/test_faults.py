@@ -11,13 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import dagster as dg
 import psycopg
 import pytest
 from psycopg import sql
 
+from tutor_pipeline.defs.metrics import _test_outcome
+from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.quality.run import placeholders, run_suite
@@ -834,3 +838,54 @@ def test_every_reason_belongs_to_one_check(
         assert sum(reason in each for each in found.values()) == 1, reason
     assert "a_reason_of_tomorrow" in found[OTHER]
     assert all(found.values())
+
+
+def test_dbts_own_tests_are_outcomes_too(
+    mended: tuple[Bench, dict[str, Outcome]], manifest: dict[str, Any]
+) -> None:
+    """One that fails and blocks, one that fails and only warns, one that has no answer."""
+    bench, _ = mended
+    bench.execute(
+        "update {marts}.fct_sessions set session_id = null"
+        " where session_id in (select session_id from {marts}.fct_sessions order by 1 limit 2);"
+        " create table {marts}.dim_students as select null::text as student_id;"
+        " alter table {intermediate}.int_tutor_days rename session_on to was_session_on"
+    )
+    names = ("session_has_its_id", "student_has_an_id", "tutor_day_has_a_date", "one_row_per_tutor")
+    events: list[dict[str, Any]] = []
+    try:
+        with pytest.raises(TutorPipelineError):
+            dbt.invoke(
+                ["test", "--select", *names],
+                dbt.dbt_environment(bench.warehouse, None, bench.home),
+                on_event=events.append,
+            )
+        resource: Any = SimpleNamespace(settings=SimpleNamespace(home=bench.home))
+        nodes = [manifest["nodes"][event["data"]["node_info"]["unique_id"]] for event in events]
+        outcomes = {
+            node["name"]: _test_outcome(
+                node,
+                event,
+                dg.AssetCheckKey(dg.AssetKey(["marts", "a_table"]), node["name"]),
+                bench.warehouse,
+                resource,
+            )
+            for node, event in zip(nodes, events, strict=True)
+        }
+    finally:
+        bench.execute(
+            "alter table {intermediate}.int_tutor_days rename was_session_on to session_on;"
+            " drop table {marts}.dim_students"
+        )
+        bench.restore(["marts/fct_sessions"])
+    assert {
+        name: (str(each.status), each.severity, each.stops, each.rows_failing, len(each.sample))
+        for name, each in outcomes.items()
+    } == {
+        "session_has_its_id": ("failed", "error", True, 2, 2),
+        "student_has_an_id": ("failed", "warn", False, 1, 1),
+        "tutor_day_has_a_date": ("errored", "error", True, None, 0),
+        "one_row_per_tutor": ("passed", "error", False, 0, 0),
+    }
+    assert outcomes["session_has_its_id"].says == "Every session that counts has an id."
+    assert "dbt.log" in str(outcomes["tutor_day_has_a_date"].message)
