@@ -92,6 +92,6 @@ def test_what_a_text_would_do_to_a_terminal_is_shown_and_not_done(imported):
         shown = imported.run("quarantine", "show", key, *options).stdout
         assert all(character.isprintable() or character == "\n" for character in shown)
         assert "[bold]:smile:" in shown
-    assert "\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\\u202e" in imported.run(
+    assert "\\u001b[2J\\u001b]0;owned\\u0007\\u009b31m\\u202e" in imported.run(
         "quarantine", "show", key
     ).stdout.replace("\n", "")
