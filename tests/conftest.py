@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from filelock import FileLock
 from psycopg import sql
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from tutor_pipeline.warehouse import migrate
 from tutor_pipeline.warehouse.connection import Schemas, Warehouse
@@ -118,3 +122,24 @@ def platform_warehouse(warehouse: Warehouse) -> Warehouse:
     with warehouse.connect() as connection:
         ensure_platform(connection, warehouse)
     return warehouse
+
+
+@pytest.fixture(scope="session")
+def move() -> Callable[[Warehouse, str], None]:
+    """`move(warehouse, revision)` brings a database to any revision, up or down."""
+
+    def move(warehouse: Warehouse, revision: str) -> None:
+        engine = create_engine(
+            "postgresql+psycopg://", creator=warehouse.connect, poolclass=NullPool
+        )
+        configuration = Config()
+        configuration.set_main_option("script_location", str(migrate.MIGRATIONS))
+        with engine.begin() as connection:
+            raw = connection.connection.dbapi_connection
+            for schema in warehouse.schemas.ours:
+                migrate.ensure_marked_schema(raw, schema)
+            is_back = revision < (migrate.current(raw, warehouse) or "")
+            configuration.attributes.update(connection=connection, schemas=warehouse.schemas)
+            (command.downgrade if is_back else command.upgrade)(configuration, revision)
+
+    return move

@@ -14,11 +14,18 @@ from tutor_pipeline.defs.findings import (
     build_findings_assets,
     build_findings_checks,
 )
+from tutor_pipeline.defs.history import build_history_checks, build_reconcile_job
+from tutor_pipeline.defs.housekeeping import build_housekeeping_job, retention
+from tutor_pipeline.defs.incidents import build_incident_sensors
 from tutor_pipeline.defs.metrics import build_metrics_assets
+from tutor_pipeline.defs.new_sessions import build_new_sessions_sensor
+from tutor_pipeline.defs.post_session import build_post_session_job
 from tutor_pipeline.defs.progress import progress_logger
 from tutor_pipeline.defs.quality import build_suite_checks, quarantine, validation_report
 from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.schedules import build_schedules
 from tutor_pipeline.defs.scores import SCORES, churn_algorithm_weights
+from tutor_pipeline.defs.session_ledger import session_ledger
 from tutor_pipeline.defs.source import build_source_assets
 from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.metrics.wide_rows import rule_inputs
@@ -39,8 +46,27 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     metrics, snapshots = build_metrics_assets(
         manifest, project, settings.timezone, settings.history_start.isoformat()
     )
-    suite_checks = build_suite_checks(load_suites())
-    findings = build_findings_assets(catalogue, blocking_checks([metrics, *suite_checks], INPUTS))
+    suites = load_suites()
+    suite_checks = build_suite_checks(suites)
+    required = blocking_checks([metrics, *suite_checks], INPUTS)
+    findings = build_findings_assets(catalogue, required)
+    history_checks = build_history_checks()
+    resources = {"warehouse": WarehouseResource(), **(resource_overrides or {})}
+    jobs = [
+        build_post_session_job(catalogue, suites, required, resources),
+        *build_jobs(
+            current=[metrics, quarantine, churn_algorithm_weights, *findings, session_ledger],
+            by_day=[snapshots],
+            checks=suite_checks,
+            report=validation_report,
+            checks_of_history=history_checks,
+        ),
+        build_reconcile_job(history_checks),
+        build_housekeeping_job(),
+    ]
+    by_name = {job.name: job for job in jobs}
+    by_default = "RUNNING" if settings.automation == "on" else "STOPPED"
+    sensor_status = dg.DefaultSensorStatus(by_default)
     return dg.Definitions(
         assets=_with_code_references(
             *build_source_assets(load_contract(CONTRACT).tables),
@@ -50,16 +76,24 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             quarantine,
             churn_algorithm_weights,
             *findings,
+            session_ledger,
             validation_report,
+            retention,
         ),
-        asset_checks=[*suite_checks, *build_findings_checks()],
-        jobs=build_jobs(
-            current=[metrics, quarantine, churn_algorithm_weights, *findings],
-            by_day=[snapshots],
-            checks=suite_checks,
-            report=validation_report,
+        asset_checks=[*suite_checks, *build_findings_checks(), *history_checks],
+        jobs=jobs,
+        schedules=build_schedules(
+            by_name,
+            snapshots.keys,
+            settings.history_start,
+            settings.timezone,
+            dg.DefaultScheduleStatus(by_default),
         ),
-        resources={"warehouse": WarehouseResource(), **(resource_overrides or {})},
+        sensors=[
+            build_new_sessions_sensor(by_name, required, sensor_status),
+            *build_incident_sensors(required, sensor_status),
+        ],
+        resources=resources,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
         # Steps are short and share imports: a process each would cost more than all of them.
         executor=dg.in_process_executor,

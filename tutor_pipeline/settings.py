@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -103,6 +103,12 @@ class Settings(BaseSettings):
     rule_profile: str = Field("conservative", description="rule profile: a name or a file")
     history_start: date = Field(
         date(2025, 1, 1), description="first day that snapshots can be made for"
+    )
+    automation: Literal["on", "off"] = Field(
+        "off", description="whether schedules and sensors run by default; `up` says on"
+    )
+    linger_seconds: float = Field(
+        30, ge=0, le=60, description="how long a refresh after sessions waits for the next one"
     )
     ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
     reports_port: int | None = Field(

@@ -34,6 +34,11 @@ def scope_tutors() -> str:
     return "'{}'::text[]"
 
 
+def snapshots_lock() -> str:
+    """The lock of who writes snapshots."""
+    return "1"
+
+
 def pipeline_timezone() -> str:
     """The zone in which a day is a day."""
     return "UTC"
@@ -42,6 +47,11 @@ def pipeline_timezone() -> str:
 def reschedules_are_known() -> bool:
     """A platform that records who moved a session."""
     return True
+
+
+def tutor_history(first_day: str, last_day: str) -> str:
+    """The wide rows of some days."""
+    return f"select {first_day} as as_of_date, {last_day} as until"
 
 
 def platform_has(_table: str, _column: str) -> bool:

@@ -20,6 +20,13 @@ What the platform's table has: {column: {type, is_not_null, is_unique}}; none if
 table. Domains count as the type below them; unique = by an index on that column alone.
 -#}
 {% macro platform_columns(table) -%}
+    {#- Read once per invocation: the graph is what all nodes of one share. -#}
+    {%- set known = graph.setdefault('platform_columns', {}) -%}
+    {%- if table not in known -%} {%- do known.update({table: read_columns(table)}) -%} {%- endif -%}
+    {{ return(known[table]) }}
+{%- endmacro %}
+
+{% macro read_columns(table) -%}
     {%- set relation = source('platform', table) -%}
     {%- set found = run_query(
         "select a.attname as name, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null)"

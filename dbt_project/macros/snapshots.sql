@@ -78,23 +78,47 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
     )
 {%- endmacro %}
 
+{#- The lock of who writes snapshots, until the end of the transaction. -#}
+{% macro snapshots_lock() -%}
+    hashtextextended('snapshots {{ generate_schema_name('marts', none) }}', 0)
+{%- endmacro %}
+
 {#-
 Post-hook of int_tutor_days: a late, corrected, moved or deleted session changes snapshots already
-written. Rewrites those rows of the covered tutors, of the last repair_days, that differ.
+written. While a run writes snapshots this leaves them alone, as a refresh must not wait for a
+backfill; that run repairs them itself when it is done.
 -#}
 {% macro repair_snapshots() -%}
     {%- set table = our_table('marts', 'tutor_performance_snapshots') -%}
-    {%- if execute and load_cached_relation(table) is not none -%}
-    {%- set since = '(' ~ refresh()['as_of_on'] ~ ' - ' ~ (var('repair_days') - 1) ~ ')' -%}
+    {%- if
+        execute and load_cached_relation(table) is not none
+        and run_query('select pg_try_advisory_xact_lock(' ~ snapshots_lock() ~ ')').rows[0][0]
+    -%}
+        {{ rewrite_snapshots(table, this, in_scope('tutor_id'), refresh()['as_of_on']) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+Post-hook of the snapshots, after their commit: what refreshes left to this run. A refresh that
+still meets this lock leaves its part to the next full refresh.
+-#}
+{% macro repair_snapshots_left_alone() -%}
+    select pg_advisory_xact_lock({{ snapshots_lock() }});
+    {{ rewrite_snapshots(this, ref('int_tutor_days'), 'true', 'current_date') }};
+    commit
+{%- endmacro %}
+
+{#- Rewrites the snapshots of the tutors in `scope`, of the last repair_days, that differ. -#}
+{% macro rewrite_snapshots(table, tutor_days, scope, until) -%}
+    {%- set since = '(' ~ until ~ ' - ' ~ (var('repair_days') - 1) ~ ')' -%}
     {%- set days = recorded_snapshot_days(since) -%}
-    {%- set scope = in_scope('tutor_id') -%}
     {%- set measures = [
         'sessions_count', 'completed_count', 'no_show_count', 'reschedule_count',
         'avg_session_score', 'avg_engagement_score', 'avg_student_satisfaction',
     ] -%}
     insert into {{ table }} as snapshots
         (tutor_id, snapshot_date, period_type, {{ measures | join(', ') }})
-    {{ snapshot_rows(this, days, scope) }}
+    {{ snapshot_rows(tutor_days, days, scope) }}
     on conflict (tutor_id, snapshot_date, period_type) do update set
         {%- for measure in measures %}
         {{ measure }} = excluded.{{ measure }}{{ ',' if not loop.last }}
@@ -108,12 +132,11 @@ written. Rewrites those rows of the covered tutors, of the last repair_days, tha
         {{ is_snapshot_of(days) }}
         and {{ scope }}
         and not exists (
-            select from {{ this }} as days
+            select from {{ tutor_days }} as days
             where
                 days.tutor_id = snapshots.tutor_id
                 and days.session_on >= snapshots.snapshot_date
                 and days.session_on <= snapshots.snapshot_date
                 + case snapshots.period_type when 'weekly' then 6 else 0 end
         )
-    {%- endif -%}
 {%- endmacro %}

@@ -1,7 +1,7 @@
 {#-
-The rolling metrics of every active tutor as of a moment: the one definition behind
-tutor_aggregates (and a history of it). `as_of` and `as_of_on` are SQL literals, so that cut-offs
-are constants and not computed per row.
+The rolling metrics of every active tutor as of a moment. `as_of` and `as_of_on` are SQL literals,
+so that cut-offs are constants and not computed per row. What a metric is stands below, in data
+and macros that tutor_aggregates_history shares (tutor_history.sql).
 
 0. tutors   who has a row
 1. bands    the days of int_tutor_days, summed once per band of age
@@ -12,19 +12,7 @@ are constants and not computed per row.
 {% macro tutor_aggregates_as_of(as_of, as_of_on) -%}
 {%- set scope = in_scope('tutor_id') -%}
 {%- set has_reschedules = reschedules_are_known() -%}
-{%- set sums = tutor_aggregate_sums() -%}
-{%- set evidence = tutor_evidence() -%}
-{%- set has_follow_up = platform_has('sessions', 'follow_up_booked') -%}
-{%- if has_follow_up -%}
-    {%- set rebooked_90d, rebook_due_90d = 'follow_up_count_90d', 'follow_up_known_count_90d' -%}
-    {%- set rebooked_all, rebook_due_all = 'follow_up_count_all', 'follow_up_known_count_all' -%}
-{%- else -%}
-    {%- set rebooked_90d = 'pair_rebooked_count_matured_90d' -%}
-    {%- set rebook_due_90d = 'pair_count_matured_90d' -%}
-    {%- set rebooked_all = 'pair_rebooked_count_matured_all' -%}
-    {%- set rebook_due_all = 'pair_count_matured_all' -%}
-{%- endif -%}
-{%- set by_recency = 'order by session_on desc, scheduled_start desc, session_id desc' -%}
+{%- set by_recency = newest_first() -%}
 
 with
 
@@ -34,19 +22,86 @@ tutors as (
     where is_active and {{ scope }}
 ),
 
+{{ window_sums(as_of, as_of_on, scope) }},
+
+counted as not materialized (
+    select
+        *,
+        {{ as_of_on }} - session_on as age,
+        status = 'completed' as is_completed,
+        status = 'completed' and is_first_session as is_completed_first,
+        case
+            when next_session_at <= {{ as_of }}
+                then (next_session_at at time zone '{{ pipeline_timezone() }}')::date
+        end as next_session_on
+    from {{ ref('fct_sessions') }}
+    where
+        session_on > {{ as_of_on }} - {{ var('lookback_days') }}
+        and scheduled_start <= {{ as_of }}
+        and status not in ('scheduled', 'in_progress')
+        and {{ scope }}
+    {{ by_recency.replace('order by', 'order by tutor_id,') }}
+),
+
+gathered as (
+    select
+        tutor_id as gathered_tutor_id,
+        {%- for name, (value, days) in tutor_series().items() %}
+        array_agg({{ value }} {{ by_recency }}) filter (
+            where is_completed and {{ value }} is not null and age < {{ days }}
+        ) as {{ name }},
+        {%- endfor %}
+        {%- for name, condition in tutor_evidence().items() %}
+        (
+            array_agg(session_id {{ by_recency }}) filter (where {{ condition }})
+        )[1:{{ var('evidence_sessions') }}] as {{ name }}_session_ids,
+        {%- endfor %}
+        {%- for name, (condition, first_day, end_day) in tutor_spans().items() %}
+        count(*) filter (
+            where
+            {{ condition }} and {{ first_day }} <= {{ as_of_on }} and {{ end_day }} > {{ as_of_on }}
+        )::integer as {{ name }},
+        {%- endfor %}
+        array_agg(session_id {{ by_recency }}) filter (
+            where is_completed and session_score is not null
+        ) as scored_ids,
+        count(session_score) filter (where is_completed and age < 14)::integer as scored_14d,
+        count(session_score) filter (where is_completed and age < 30)::integer as scored_30d
+    from counted
+    group by tutor_id
+),
+
+details as (
+    {{ tutor_details(has_evidence=true) }}
+),
+
+measured as (
+    select
+        windows.*,
+        details.*
+    from windows
+    left join details on windows.tutor_id = details.gathered_tutor_id
+),
+
+{{ wide_row(has_reschedules, has_evidence=true) }}
+{%- endmacro %}
+
+{#- From `tutors` to `windows`: every sum of int_tutor_days over every window as of a moment. -#}
+{% macro window_sums(as_of, as_of_on, scope) -%}
+{%- set sums = tutor_aggregate_sums() -%}
 bands as (
     select
         tutor_id,
         case
-            {%- for band in age_bands() if band.until %}
-            when session_on > {{ as_of_on }} - {{ band.until }} then {{ loop.index0 }}
+            {%- for age in age_bands() %}
+            when session_on > {{ as_of_on }} - {{ age }} then {{ loop.index0 }}
             {%- endfor %}
-            else {{ age_bands() | length - 1 }}
+            else {{ age_bands() | length }}
         end as band,
-        {%- for column, _ in sums.counts.items() %}
+        {%- for column in sums.counts %}
         sum({{ column }})::integer as {{ column }},
         {%- endfor %}
-        {%- for column, _ in sums.totals.items() %}
+        {%- for column in sums.totals %}
         sum({{ column }}::double precision) as {{ column }},
         {%- endfor %}
         count(*) filter (where completed_count > 0) as active_days,
@@ -60,6 +115,8 @@ bands as (
 windows as (
     select
         tutors.tutor_id,
+        {{ as_of }} as as_of,
+        {{ as_of_on }} as as_of_date,
         {%- for column, used in sums.counts.items() %}
         {%- for window in used %}
         coalesce(sum({{ column }}) filter (where {{ bands_of(window) }}), 0)::integer
@@ -68,63 +125,25 @@ windows as (
         {%- endfor %}
         {%- for column, used in sums.totals.items() %}
         {%- for window in used %}
-        sum({{ column }}) filter (where {{ bands_of(window) }}) as {{ column }}_{{ window }},
+        coalesce(sum({{ column }}) filter (where {{ bands_of(window) }}), 0)
+            as {{ column }}_{{ window }},
         {%- endfor %}
         {%- endfor %}
         coalesce(sum(active_days) filter (where {{ bands_of('30d') }}), 0)::integer
             as active_days_30d,
-        {{ as_of_on }} - max(last_session_on) as days_since_last_session,
+        max(last_session_on) as last_session_on,
         max(last_completed_at) as last_session_at
     from tutors
     left join bands on tutors.tutor_id = bands.tutor_id
     group by tutors.tutor_id
-),
+)
+{%- endmacro %}
 
-counted as not materialized (
-    select
-        *,
-        {{ as_of_on }} - session_on as age,
-        status = 'completed' as is_completed,
-        status = 'completed' and is_first_session as is_completed_first,
-        next_session_at <= {{ as_of }} as is_followed
-    from {{ ref('fct_sessions') }}
-    where
-        session_on > {{ as_of_on }} - {{ var('lookback_days') }}
-        and scheduled_start <= {{ as_of }}
-        and status not in ('scheduled', 'in_progress')
-        and {{ scope }}
-    {{ by_recency.replace('order by', 'order by tutor_id,') }}
-),
-
-gathered as (
-    select
-        tutor_id as gathered_tutor_id,
-        {%- for name, (value, condition) in tutor_series().items() %}
-        array_agg({{ value }} {{ by_recency }}) filter (where {{ condition }}) as {{ name }},
-        {%- endfor %}
-        {%- for name, condition in evidence.items() %}
-        (
-            array_agg(session_id {{ by_recency }}) filter (where {{ condition }})
-        )[1:{{ var('evidence_sessions') }}] as {{ name }}_session_ids,
-        {%- endfor %}
-        count(session_score) filter (where is_completed and age < 14)::integer as scored_14d,
-        count(session_score) filter (where is_completed and age < 30)::integer as scored_30d,
-        -- The last session of each pair within the window: as many as there are students.
-        count(student_id) filter (
-            where age < 30 and is_followed is not true
-        )::integer as distinct_students_30d,
-        count(student_id) filter (where age < 30)::integer as distinct_students_30d_n,
-        count(student_id) filter (
-            where is_completed_first and age >= {{ var('rebook_days') }}
-        )::integer as convert_due,
-        count(student_id) filter (
-            where is_completed_first and age >= {{ var('rebook_days') }} and is_followed
-        )::integer as converted
-    from counted
-    group by tutor_id
-),
-
-details as (
+{#-
+From `gathered` (a row has arrays of its newest values, see tutor_series, and counts) to what is
+not additive: last-N, streaks, deviations.
+-#}
+{% macro tutor_details(has_evidence) -%}
     select
         gathered.*,
         coalesce(cardinality(scores), 0) as scored_sessions,
@@ -133,9 +152,11 @@ details as (
         quality.overall_score,
         quality.low_score_streak,
         quality.session_score_stddev_30d,
+        {%- if has_evidence %}
         scored_ids[1:least(quality.low_score_streak, {{ var('evidence_sessions') }})]
             as low_score_session_ids,
         declining.declining_session_ids,
+        {%- endif %}
         talks.talk_ratio_last5,
         stars.rating_volatility_30d
     from gathered
@@ -153,6 +174,7 @@ details as (
             stddev_samp(score) filter (where position <= scored_30d) as session_score_stddev_30d
         from unnest(scores) with ordinality as newest (score, position)
     ) as quality
+    {%- if has_evidence %}
     cross join lateral (
         select array_agg(session_id order by position) as declining_session_ids
         from (
@@ -165,6 +187,7 @@ details as (
             limit {{ var('evidence_sessions') }}
         ) as lowest
     ) as declining
+    {%- endif %}
     cross join lateral (
         select
             (
@@ -176,16 +199,22 @@ details as (
         select stddev_samp(rating) as rating_volatility_30d
         from unnest(ratings_30d) as newest (rating)
     ) as stars
-),
+{%- endmacro %}
 
-measured as (
-    select
-        windows.*,
-        details.*
-    from windows
-    left join details on windows.tutor_id = details.gathered_tutor_id
-),
-
+{#-
+From `measured` (sums by window, details, as_of, as_of_date) to the columns of the wide row.
+`has_reschedules` is SQL: whether the platform was known to record them.
+-#}
+{% macro wide_row(has_reschedules, has_evidence) -%}
+{%- if platform_has('sessions', 'follow_up_booked') -%}
+    {%- set rebooked_90d, rebook_due_90d = 'follow_up_count_90d', 'follow_up_known_count_90d' -%}
+    {%- set rebooked_all, rebook_due_all = 'follow_up_count_all', 'follow_up_known_count_all' -%}
+{%- else -%}
+    {%- set rebooked_90d = 'pair_rebooked_count_matured_90d' -%}
+    {%- set rebook_due_90d = 'pair_count_matured_90d' -%}
+    {%- set rebooked_all = 'pair_rebooked_count_matured_all' -%}
+    {%- set rebook_due_all = 'pair_count_matured_all' -%}
+{%- endif -%}
 rates as (
     select
         *,
@@ -206,8 +235,8 @@ rates as (
 
 select
     tutor_id,
-    {{ as_of }} as as_of,
-    {{ as_of_on }} as as_of_date,
+    as_of,
+    as_of_date,
 
     -- Lifetime
     completed_count_all as sessions_completed_all,
@@ -266,7 +295,7 @@ select
     {{ window_rate('technical_issue_count_30d', 'technical_known_count_30d') }}
         as technical_issue_rate_30d,
     technical_known_count_30d as technical_issue_rate_30d_n,
-    days_since_last_session,
+    as_of_date - last_session_on as days_since_last_session,
     last_session_at,
     {{ seen('distinct_students_30d', 'distinct_students_30d_n') }} as distinct_students_30d,
     coalesce(distinct_students_30d_n, 0) as distinct_students_30d_n,
@@ -380,12 +409,14 @@ select
     {{ window_rate('converted', 'convert_due') }} as first_session_convert_rate_90d,
     coalesce(convert_due, 0) as first_session_convert_rate_90d_n,
     {{ window_rate(rebooked_90d, rebook_due_90d) }} as rebook_rate_90d,
-    {{ rebook_due_90d }} as rebook_rate_90d_n,
+    {{ rebook_due_90d }} as rebook_rate_90d_n
+    {%- if has_evidence %},
 
     -- Evidence, newest first
-    {%- for name in evidence.keys() | list + ['low_score', 'declining'] %}
+    {%- for name in tutor_evidence().keys() | list + ['low_score', 'declining'] %}
     coalesce({{ name }}_session_ids, '{}') as {{ name }}_session_ids{{ ',' if not loop.last }}
     {%- endfor %}
+    {%- endif %}
 from rates
 {%- endmacro %}
 
@@ -415,28 +446,39 @@ from rates
     )
 {%- endmacro %}
 
-{#- Bands of age in days: `until` is the first age that is older. -#}
-{% macro age_bands() -%}
-    {{ return([
-        {'until': 7}, {'until': 14}, {'until': var('rebook_days')}, {'until': 28}, {'until': 30},
-        {'until': 60}, {'until': 90}, {'until': none},
-    ]) }}
+{#- Windows: ages in days, from the first to the one after the last (none: all older). -#}
+{% macro age_windows() -%}
+    {{ return({
+        '7d': (0, 7),
+        '14d': (0, 14),
+        '30d': (0, 30),
+        '60d': (0, 60),
+        '90d': (0, 90),
+        'all': (0, none),
+        'prior_14d': (14, 28),
+        'prior_30d': (30, 60),
+        'matured_90d': (var('rebook_days'), 90),
+        'matured_all': (var('rebook_days'), none),
+    }) }}
 {%- endmacro %}
 
-{#- Which bands make up a window. -#}
+{#- Bands of age in days that every window is made of: the first age that is older, in order. -#}
+{% macro age_bands() -%}
+    {%- set edges = [] -%}
+    {%- for ages in age_windows().values() -%}
+        {%- for age in ages if age -%} {%- do edges.append(age) -%} {%- endfor -%}
+    {%- endfor -%}
+    {{ return(edges | unique | sort) }}
+{%- endmacro %}
+
+{#- Which bands make up a window: band n holds the ages from edge n - 1 to under edge n. -#}
 {% macro bands_of(window) -%}
-    {{ return({
-        '7d': 'band = 0',
-        '14d': 'band <= 1',
-        '30d': 'band <= 4',
-        '60d': 'band <= 5',
-        '90d': 'band <= 6',
-        'all': 'true',
-        'prior_14d': 'band in (2, 3)',
-        'prior_30d': 'band = 5',
-        'matured_90d': 'band between 3 and 6',
-        'matured_all': 'band >= 3',
-    }[window]) }}
+    {%- set edges = [0] + age_bands() -%}
+    {%- set first_age, end_age = age_windows()[window] -%}
+    {%- if end_age is none -%}
+        {{ return('band >= ' ~ edges.index(first_age)) }}
+    {%- endif -%}
+    {{ return('band between ' ~ edges.index(first_age) ~ ' and ' ~ (edges.index(end_age) - 1)) }}
 {%- endmacro %}
 
 {#- Columns of int_tutor_days and the windows each is wanted for. -#}
@@ -511,17 +553,41 @@ from rates
     }) }}
 {%- endmacro %}
 
-{#- Values of completed sessions, newest first: {array: (value, condition)}. -#}
+{#- Values of completed sessions, newest first: {array: (value, days it looks back)}. -#}
 {% macro tutor_series() -%}
     {{ return({
-        'scores': ('session_score', 'is_completed and session_score is not null'),
-        'scored_ids': ('session_id', 'is_completed and session_score is not null'),
-        'talk_ratios': ('tutor_talk_ratio', 'is_completed and tutor_talk_ratio is not null'),
-        'ratings_30d': (
-            'student_satisfaction_rating',
-            'is_completed and student_satisfaction_rating is not null and age < 30',
+        'scores': ('session_score', var('lookback_days')),
+        'talk_ratios': ('tutor_talk_ratio', var('lookback_days')),
+        'ratings_30d': ('student_satisfaction_rating', 30),
+    }) }}
+{%- endmacro %}
+
+{#-
+Counts of sessions on some days only, as the pair's next session decides: {count: (condition,
+first day, day after the last)}. The last session of each pair within a window: as many as there
+are students.
+-#}
+{% macro tutor_spans() -%}
+    {{ return({
+        'distinct_students_30d': (
+            'student_id is not null', 'session_on', 'least(session_on + 30, next_session_on)',
+        ),
+        'distinct_students_30d_n': ('student_id is not null', 'session_on', 'session_on + 30'),
+        'convert_due': (
+            'student_id is not null and is_completed_first',
+            'session_on + ' ~ var('rebook_days'), 'session_on + ' ~ var('lookback_days'),
+        ),
+        'converted': (
+            'student_id is not null and is_completed_first and next_session_on is not null',
+            'greatest(session_on + ' ~ var('rebook_days') ~ ', next_session_on)',
+            'session_on + ' ~ var('lookback_days'),
         ),
     }) }}
+{%- endmacro %}
+
+{#- What the newest session comes first by. -#}
+{% macro newest_first() -%}
+    order by session_on desc, scheduled_start desc, session_id desc
 {%- endmacro %}
 
 {#- Which sessions are evidence of which family; each array holds the newest of them. -#}

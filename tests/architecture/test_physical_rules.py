@@ -22,6 +22,7 @@ AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
 BIG = {
     "marts.fct_sessions",
     "marts.tutor_aggregates",
+    "marts.tutor_aggregates_history",
     "marts.tutor_performance_snapshots",
     "intermediate.int_tutor_days",
     "ops.alerts",
@@ -30,6 +31,7 @@ BIG = {
     "ops.achievements",
     "ops.current_tutor_risk",
     "ops.tutor_student_churn",
+    "ops.session_ledger",
 }
 # Small, or on the coordinator: queues, headers, what arrives, what has another key.
 LOCAL = {
@@ -40,6 +42,10 @@ LOCAL = {
     "staging.session_rows",
     "ops.refresh_runs",
     "ops.refresh_scope",
+    "ops.session_changes",
+    "ops.refresh_passes",
+    "ops.history_repairs",
+    "ops.incidents",
     "ops.quarantine",
     "ops.platform_loads",
     "ops.reconcile_runs",
@@ -51,7 +57,7 @@ LOCAL = {
     "ops.rule_coverage",
     "ops.alembic_version",
 }
-BY_TUTOR = {"marts.dim_tutors", "ops.rule_overrides"}
+BY_TUTOR = {"marts.dim_tutors", "ops.rule_overrides", "ops.set_aside_tutors"}
 
 
 @pytest.fixture(scope="module")

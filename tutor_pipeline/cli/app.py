@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from tutor_pipeline.cli import alerts, attention, compute, data, quarantine, rules, server, validate
+from tutor_pipeline.cli import (
+    alerts,
+    attention,
+    compute,
+    data,
+    incidents,
+    quarantine,
+    rules,
+    server,
+    simulate,
+    validate,
+)
 
 app = typer.Typer(
     name="tutor-pipeline",
@@ -16,5 +27,16 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for verbs in (server, data, compute, quarantine, validate, attention, alerts, rules):
+for verbs in (
+    server,
+    data,
+    simulate,
+    compute,
+    quarantine,
+    validate,
+    incidents,
+    attention,
+    alerts,
+    rules,
+):
     verbs.register(app)

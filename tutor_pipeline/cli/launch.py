@@ -27,6 +27,8 @@ DATA_QUALITY = "data_quality"
 REPORT = "validation_report"
 """The asset of the validation report."""
 
+SESSION_LEDGER = "ops/session_ledger"
+
 STOPPED_BY_A_CHECK = "a blocking check does not hold"
 
 _IN_THE_UI = {".dagster/repository": "__repository__@tutor_pipeline"}
@@ -104,7 +106,8 @@ def refresh(
         warn("not forced: no check stopped them, a step failed; see what it says")
     elif forced_by is not None and stopped:
         warn(f"forced by {forced_by}: {', '.join(stopped)}")
-        again = _execute(DAILY_REFRESH, _forced(stopped, forced_by), {}, [*stopped, REPORT], report)
+        rest = [*stopped, SESSION_LEDGER, REPORT]
+        again = _execute(DAILY_REFRESH, _forced(stopped, forced_by), {}, rest, report)
         outcome = _joined(outcome, again)
     return outcome
 

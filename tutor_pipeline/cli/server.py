@@ -26,9 +26,12 @@ from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, embedded_server, open_session, program, yesterday
 from tutor_pipeline.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.reports.words import visible
 from tutor_pipeline.settings import PROJECT_DIR, load_settings
 
 _END_SECONDS = 15
+_ALIVE_SECONDS = 120
+"""What Dagster's daemon did so long ago, it no longer does."""
 
 
 def register(app: typer.Typer) -> None:
@@ -114,6 +117,7 @@ def up(
             warn("links to the validation reports lead to this machine: set TUTOR_REPORTS_URL")
     reports = _serve_reports(session, host, chosen)
     note(f"Starting Dagster; the UI will be at http://{host}:{chosen} (Ctrl-C stops it)")
+    _fail_runs_left_behind()
     workspace = PROJECT_DIR / "workspace.yaml"
     # A shell that starts us in the background has us ignore SIGINT, which Dagster would inherit,
     # and it ends on SIGTERM only where it may end on SIGINT.
@@ -125,6 +129,8 @@ def up(
         env={
             **os.environ,
             "TUTOR_AUTOMATION": os.environ.get("TUTOR_AUTOMATION", "on"),
+            # Each process that a code server starts would be told of in the log.
+            "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "ERROR"),
             # Its successor `dg dev` is a tool for developers, which users need not install.
             "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
         },
@@ -139,6 +145,7 @@ def up(
         status_code = 0
     finally:
         _end_group(child.pid)
+        _fail_runs_left_behind(daemon_ended=True)
         pid_file.unlink(missing_ok=True)
     raise typer.Exit(0 if status_code in (0, -signal.SIGTERM, -signal.SIGINT) else 1)
 
@@ -169,7 +176,7 @@ def down(
 
 
 def status(as_json: AsJson = False) -> None:
-    """Where the database is, versions, row counts, the newest session, the last run.
+    """Where the database is, row counts, whether automation runs, what waits, what is broken.
 
     Example: [bold]tutor-pipeline status --json[/bold]
     """
@@ -211,11 +218,17 @@ def env() -> None:
 
 
 def _facts(session: Session) -> dict[str, dict[str, Any]]:
+    from tutor_pipeline.changes import ledger
+    from tutor_pipeline.incidents import incidents
     from tutor_pipeline.reports import queries
 
+    now = datetime.now(UTC)
     with session.warehouse.connect() as connection:
         counts = queries.status(connection, session.warehouse)
         server = connection.info.server_version
+        queue = ledger.waiting(connection, session.warehouse, now)
+        last_pass = queries.last_pass(connection, session.warehouse)
+        broken = incidents.listed(connection, session.warehouse)
     settings = session.settings
     return {
         "database": {
@@ -232,15 +245,52 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
         },
         "rows": counts["rows"],
         "data": counts["data"],
-        "last_run": _last_run(),
+        **_dagster_facts(now),
+        "waiting": {
+            "changes": queue.changes,
+            "tutors": queue.tutors,
+            "oldest": queue.oldest_at and queue.oldest_at.isoformat(" ", "seconds"),
+            "set_aside": queue.set_aside,
+        },
+        "last_pass": last_pass,
+        "incidents": {
+            "open": len(broken),
+            **{f"{each['kind']} {visible(each['subject'])}": each["title"] for each in broken},
+        },
     }
 
 
-def _last_run() -> dict[str, Any]:
+def _dagster_facts(now: datetime) -> dict[str, dict[str, Any]]:
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
-        records = instance.get_run_records(limit=1)
+        return {"automation": _automation(instance, now), "last_run": _last_run(instance)}
+
+
+def _automation(instance: Any, now: datetime) -> dict[str, Any]:
+    """Whether the daemon lives, and whether it looks for new sessions: they say so themselves."""
+    from dagster._core.scheduler.instigation import InstigatorType
+
+    beat = instance.get_daemon_heartbeats().get("SENSOR")
+    looks = [
+        state.instigator_data.last_tick_start_timestamp
+        for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        if state.instigator_name == "new_sessions" and state.instigator_data is not None
+    ]
+    looked = max((look for look in looks if look is not None), default=None)
+
+    def is_recent(seconds: float | None) -> bool:
+        return seconds is not None and now.timestamp() - seconds < _ALIVE_SECONDS
+
+    return {
+        "daemon": "running" if is_recent(beat and beat.timestamp) else "not running",
+        "new_sessions": "on" if is_recent(looked) else "off",
+        "looked": looked and datetime.fromtimestamp(looked, UTC).isoformat(" ", "seconds"),
+    }
+
+
+def _last_run(instance: Any) -> dict[str, Any]:
+    records = instance.get_run_records(limit=1)
     if not records:
         return {"run": None}
     record = records[0]
@@ -252,6 +302,30 @@ def _last_run() -> dict[str, Any]:
         "started": datetime.fromtimestamp(began, UTC).isoformat(" ", "seconds") if began else None,
         "seconds": round(record.end_time - began, 1) if began and record.end_time else None,
     }
+
+
+def _fail_runs_left_behind(*, daemon_ended: bool = False) -> None:
+    """Runs end with the Dagster that launched them; one that a crash or a stop left "running"
+    would hold up its successors for hours. Not where another daemon may be at work on them.
+    """
+    import dagster as dg
+
+    statuses = [getattr(dg.DagsterRunStatus, name) for name in ("STARTING", "STARTED", "CANCELING")]
+    try:
+        with dg.DagsterInstance.get() as instance:
+            beat = instance.get_daemon_heartbeats().get("SENSOR")
+            is_quiet = beat is None or time.time() - beat.timestamp > _ALIVE_SECONDS
+            if not (daemon_ended or is_quiet):
+                return
+            for run in instance.get_runs(dg.RunsFilter(statuses=statuses)):
+                if run.remote_job_origin is None:
+                    continue  # one of the command line
+                if daemon_ended:
+                    instance.report_run_canceled(run, "Dagster was stopped.")
+                else:
+                    instance.report_run_failed(run, "The Dagster that launched it is gone.")
+    except Exception as error:  # the database may be gone as well, and is no reason not to end
+        warn(f"runs left behind still count as running: {error}")
 
 
 def _running_ui(pid_file: Path) -> int | None:

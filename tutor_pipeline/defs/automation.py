@@ -12,6 +12,7 @@ def build_jobs(
     by_day: list[dg.AssetsDefinition],
     checks: list[dg.AssetChecksDefinition],
     report: dg.AssetsDefinition,
+    checks_of_history: list[dg.AssetChecksDefinition],
 ) -> list[Any]:
     """One job for everything as of now, one for the tables with a row per day (they are apart
     because a job has one partitions definition), one for the checks alone.
@@ -27,7 +28,8 @@ def build_jobs(
         ),
         dg.define_asset_job(
             "daily_snapshots",
-            selection=dg.AssetSelection.assets(*by_day),
+            selection=dg.AssetSelection.assets(*by_day)
+            - dg.AssetSelection.checks(*checks_of_history),
             description=f"Tables with a row per day ({PARTITIONED}): the days asked for.",
         ),
         dg.define_asset_job(

@@ -2,13 +2,14 @@
 the rows that are there. One adapter for the three; what differs between them is data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import Any
 
 import dagster as dg
+import psycopg
 
 from tutor_pipeline.defs.checks import asset_key, check_result
 from tutor_pipeline.defs.columns import column_schema
@@ -22,6 +23,7 @@ from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.reports import queries
 from tutor_pipeline.rules.catalogue import Catalogue
 from tutor_pipeline.rules.evaluate import evaluate
+from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.runs import moment
 
 GROUP = "findings"
@@ -127,7 +129,6 @@ def _build_asset(
         context: dg.AssetExecutionContext, config: FindingsConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         target = warehouse.warehouse
-        began = perf_counter()
         with target.connect() as connection:
             # Under the lock from reading to writing: of two runs at once the later one reads
             # what the earlier one has written.
@@ -140,31 +141,16 @@ def _build_asset(
                 run_id=context.run_id,
                 forced_by=config.forced_by,
             )
-            columns = catalogue.columns(kind)
-            wide = wide_rows.read(connection, target, context.run_id, columns)
-            exceptions = overrides.read(connection, target, kind, wide.as_of)
-            evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, exceptions)
-            evaluated = perf_counter()
-            applied = store.apply(
-                connection,
-                target,
-                evaluation,
-                run_id=context.run_id,
-                active_tutors=wide.active_tutors,
-                scope=wide.scope,
-            )
-            if wide.scope is None:
-                coverage.record(connection, target, context.run_id, evaluation)
-            written = perf_counter()
+            made = make(connection, target, catalogue, kind, context.run_id)
+            if made.is_full:
+                coverage.record(connection, target, context.run_id, made.evaluation)
             now = queries.open_findings(connection, target, table)
             schema = column_schema(connection, target.schemas.ops, table)
         return dg.MaterializeResult(
             metadata={
-                **_metadata(evaluation, applied),
+                **made.metadata(),
                 **now,
-                "what_changed": dg.MetadataValue.md(what_changed(applied, findings.says)),
-                "rules_seconds": round(evaluated - began, 3),
-                "write_seconds": round(written - evaluated, 3),
+                "what_changed": dg.MetadataValue.md(what_changed([made.applied], findings.says)),
                 "rule_profile": catalogue.profile,
                 **_overridden(overridden, config.forced_by),
                 "dagster/column_schema": schema,
@@ -172,6 +158,52 @@ def _build_asset(
         )
 
     return asset
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What the rules of one kind said in a run, and what became of it."""
+
+    evaluation: Evaluation
+    applied: Applied
+    is_full: bool
+    rules_seconds: float
+    write_seconds: float
+
+    def metadata(self) -> dict[str, Any]:
+        """Numbers that Dagster plots."""
+        return {
+            **_metadata(self.evaluation, self.applied),
+            "rules_seconds": round(self.rules_seconds, 3),
+            "write_seconds": round(self.write_seconds, 3),
+        }
+
+
+def make(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    catalogue: Catalogue,
+    kind: Kind,
+    run_id: str,
+) -> Made:
+    """Evaluate the rules of one kind over the rows of a refresh and reconcile, in the
+    connection's transaction. The caller holds the kind's lock.
+    """
+    began = perf_counter()
+    wide = wide_rows.read(connection, warehouse, run_id, catalogue.columns(kind))
+    exceptions = overrides.read(connection, warehouse, kind, wide.as_of)
+    evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, exceptions)
+    evaluated = perf_counter()
+    applied = store.apply(
+        connection,
+        warehouse,
+        evaluation,
+        run_id=run_id,
+        active_tutors=wide.active_tutors,
+        scope=wide.scope,
+    )
+    written = perf_counter()
+    return Made(evaluation, applied, wide.scope is None, evaluated - began, written - evaluated)
 
 
 def _overridden(objections: Sequence[str], forced_by: str | None) -> dict[str, Any]:
@@ -241,9 +273,11 @@ def _metadata(evaluation: Evaluation, applied: Applied) -> dict[str, Any]:
     }
 
 
-def what_changed(applied: Applied, says: str) -> str:
+def what_changed(applied: Iterable[Applied], says: str) -> str:
     """A Markdown table of what opened, escalated and resolved, the newly opened first."""
-    changes = sorted(applied.changes, key=_most_telling_first)
+    changes = sorted(
+        (change for each in applied for change in each.changes), key=_most_telling_first
+    )
     if not changes:
         return "Nothing changed."
     lines = ["| what | tutor | rule | why |", "| --- | --- | --- | --- |"]

@@ -4,7 +4,8 @@ dbt runs inside the run's own process, so killing the run kills dbt with it. One
 a time: an advisory lock covers processes that share no Dagster instance.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from queue import SimpleQueue
 from threading import Thread
@@ -17,6 +18,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from psycopg import sql
 
+from tutor_pipeline.changes import ledger
 from tutor_pipeline.defs.checks import check_result
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.source import source_key
@@ -40,6 +42,12 @@ OWNER = "team:data-engineering"
 POOL = "dbt"
 PARTITIONED = "daily_partitions"
 """dbt tag of the models that have a row per day and are built by day."""
+
+REFRESH, HISTORY = "refresh", "history"
+"""Locks of those who write the tables as of now, and the tables with a row per day. A full refresh
+takes both, history first; whoever covers some tutors or some days only takes the one, so that a
+refresh after a session never waits for a backfill.
+"""
 
 LATEST, LAST = "latest", "last"
 
@@ -81,11 +89,38 @@ def model_key(node: Mapping[str, Any]) -> dg.AssetKey:
     return dg.AssetKey([node["config"]["schema"], node["name"]])
 
 
+def _models(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The tables as of now."""
+    for node in manifest["nodes"].values():
+        is_table = node["resource_type"] == "model" and (
+            node["config"]["materialized"] != "ephemeral"
+        )
+        if is_table and PARTITIONED not in node["tags"]:
+            yield node
+
+
+def _with_columns_of_history(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The history has the columns of the wide row but for the evidence (as its macros say)."""
+    wide, history = (
+        manifest["nodes"][f"model.tutor_pipeline.{name}"]
+        for name in ("tutor_aggregates", "tutor_aggregates_history")
+    )
+    shared = {
+        name: column
+        for name, column in wide["columns"].items()
+        if not column["data_type"].endswith("[]")
+    }
+    described = {**history, "columns": {**shared, **history["columns"]}}
+    return {**manifest, "nodes": {**manifest["nodes"], history["unique_id"]: described}}
+
+
 def build_metrics_assets(
     manifest: Mapping[str, Any], project: DbtProject, timezone: str, history_start: str
 ) -> list[dg.AssetsDefinition]:
     """Two families: the tables as of now, and those with a row per day (daily partitions)."""
+    manifest = _with_columns_of_history(manifest)
     translator = Translator(DagsterDbtTranslatorSettings(enable_code_references=True))
+    every_table = {model_key(node) for node in _models(manifest)}
     days = dg.DailyPartitionsDefinition(start_date=history_start, timezone=timezone)
 
     @dbt_assets(
@@ -100,11 +135,13 @@ def build_metrics_assets(
         context: dg.AssetExecutionContext, config: RefreshConfig, warehouse: WarehouseResource
     ) -> Iterator[Any]:
         target = warehouse.warehouse
-        with one_writer(target, "refresh", context.log.warning):
+        with _writer(target, config.tutors is None, context.log.warning):
             run = RefreshRun(
                 context.run_id, resolve_as_of(target, config.as_of), all_or(config.tutors)
             )
             write_header(target, run)
+            if run.tutors is None and every_table <= context.selected_asset_keys:
+                _take_all(context, target, run)
             yield from _build(context, warehouse, manifest, project, translator, run.as_of)
 
     @dbt_assets(
@@ -114,14 +151,15 @@ def build_metrics_assets(
         dagster_dbt_translator=translator,
         name="snapshots",
         partitions_def=days,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        # One run for a year: the SQL is set-based over the range.
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=366),
         pool=POOL,
     )
     def snapshots(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[Any]:
         target = warehouse.warehouse
         keys = context.partition_key_range
         first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
-        with one_writer(target, "refresh", context.log.warning):
+        with one_writer(target, HISTORY, context.log.warning):
             run = RefreshRun(
                 context.run_id,
                 min(end_of_day(last, target.timezone), datetime.now(UTC)),
@@ -132,6 +170,24 @@ def build_metrics_assets(
             yield from _build(context, warehouse, manifest, project, translator, run.as_of)
 
     return [metrics, snapshots]
+
+
+@contextmanager
+def _writer(warehouse: Warehouse, is_full: bool, on_wait: Callable[[str], None]) -> Iterator[None]:
+    with ExitStack() as held:
+        for what in (HISTORY, REFRESH) if is_full else (REFRESH,):
+            held.enter_context(one_writer(warehouse, what, on_wait))
+        yield
+
+
+def _take_all(context: dg.AssetExecutionContext, warehouse: Warehouse, run: RefreshRun) -> None:
+    """Before dbt reads: what changes while it does is found to differ later."""
+    try:
+        with warehouse.connect() as connection:
+            ledger.take_all(connection, warehouse, run.run_id, run.as_of)
+    except TutorPipelineError as error:
+        # Sessions that cannot be read: dbt says what is missing, and what for.
+        context.log.warning(str(error))
 
 
 def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
@@ -197,6 +253,9 @@ def _build(
             while (item := events.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
+                if item["info"]["name"] == dbt.PROGRESS:
+                    context.log.info(item["data"]["msg"])
+                    continue
                 node = manifest["nodes"].get(item["data"]["node_info"]["unique_id"])
                 if node is None or node["config"]["materialized"] == "ephemeral":
                     continue

@@ -228,10 +228,12 @@ def last_applied(
     with connection.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(
             warehouse.sql(
-                "select max(as_of) from {ops}.reconcile_runs"
-                " where evaluated > 0 and (%(kind)s::text is null or kind = %(kind)s)"
+                "select max(newest.as_of) from unnest(%s::text[]) as wanted (kind)"
+                " cross join lateral ("
+                "select max(as_of) as as_of from {ops}.reconcile_runs as run"
+                " where run.evaluated > 0 and run.kind = wanted.kind) as newest"
             ),
-            {"kind": kind},
+            (list(Kind) if kind is None else [kind],),
         ).fetchone()
     return row[0] if row else None
 

@@ -19,11 +19,14 @@ from tutor_pipeline.warehouse.connection import APPLICATION_NAME, Schemas, Wareh
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
 
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
 
-# The events that tell how a model or a test ended.
-_RESULTS = frozenset({"LogModelResult", "LogTestResult"})
+PROGRESS = "JinjaLogInfo"
+"""The event of a macro that says how far it is, in data.msg."""
+# The events that tell how a model or a test ended, or how far it is.
+_TOLD = frozenset({"LogModelResult", "LogTestResult", PROGRESS})
 
 
 def target_dir(home: Path) -> Path:
@@ -92,7 +95,8 @@ def invoke(
     environment: Mapping[str, str],
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> dbtRunnerResult:
-    """Run `dbt <args>` on our project, quietly; `on_event` gets each finished node as in dbt's log.
+    """Run `dbt <args>` on our project, quietly; `on_event` gets each finished node, and what
+    macros say of their progress, as in dbt's log.
 
     Not beside other threads, which may read the environment while it changes: to run dbt in a
     thread, have its starter use `hold_environment` and call `run`.
@@ -102,19 +106,32 @@ def invoke(
         return run(args, on_event)
 
 
+def parse() -> Manifest:
+    """The project as dbt parsed it: for `run`, where one process runs dbt again and again."""
+    result = run(["parse"])
+    manifest: Manifest = result.result  # type: ignore[assignment]
+    return manifest
+
+
 def run(
-    args: Sequence[str], on_event: Callable[[dict[str, Any]], None] | None = None
+    args: Sequence[str],
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+    manifest: Manifest | None = None,
 ) -> dbtRunnerResult:
-    """What `invoke` does, with the process's environment as it is."""
+    """What `invoke` does, with the process's environment as it is; with `manifest`, the project
+    is not parsed.
+    """
     # dbt costs a second to import: only who runs it pays.
     from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict
 
     def forward(event: Any) -> None:
-        if on_event is not None and event.info.name in _RESULTS:
+        if on_event is not None and event.info.name in _TOLD:
             on_event(MessageToDict(event, preserving_proto_field_name=True))
 
-    runner = dbtRunner(callbacks=[forward])
+    # A copy: what was compiled for one run is noted in it, and refused by the next.
+    known = None if manifest is None else manifest.deepcopy()  # type: ignore[no-untyped-call]
+    runner = dbtRunner(manifest=known, callbacks=[forward])
     where = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
     result = runner.invoke(["--quiet", "--log-level", "none", *args, *where])
     if not result.success:

@@ -60,12 +60,29 @@ def objections(
     connection: psycopg.Connection[Any], warehouse: Warehouse, required: Sequence[Required]
 ) -> list[str]:
     """Why nothing should be derived: one line for each required check that does not hold."""
+    rows = _latest(connection, warehouse, required)
+    return [line for row in rows if (line := _objection(row)) is not None]
+
+
+def only_unevaluated(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, required: Sequence[Required]
+) -> bool:
+    """Whether nothing is known to be wrong, but checks lack an evaluation of the tables as they
+    are: a full refresh did not come to its end, and the next one will tell.
+    """
+    rows = _latest(connection, warehouse, required)
+    objected = [row for row in rows if _objection(row) is not None]
+    return bool(objected) and all(not row["is_of_these_tables"] for row in objected)
+
+
+def _latest(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, required: Sequence[Required]
+) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
+        return cursor.execute(
             warehouse.sql(_LATEST),
             ([each.asset for each in required], [each.check for each in required]),
         ).fetchall()
-    return [line for row in rows if (line := _objection(row)) is not None]
 
 
 def _objection(row: dict[str, Any]) -> str | None:

@@ -571,6 +571,28 @@ def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
     return {"rows": rows, "data": data}
 
 
+def last_pass(connection: Connection, warehouse: Warehouse) -> Row:
+    """The newest pass of the refresh after sessions; {"at": None} before the first one."""
+    rows = fetch_rows(
+        connection,
+        warehouse.sql(
+            """
+            select
+                to_char(settled_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') as at,
+                changes,
+                tutors,
+                (select round(sum(value::numeric), 1) from jsonb_each_text(seconds))::float8
+                    as seconds,
+                run_id as run
+            from {ops}.refresh_passes
+            order by settled_at desc, run_id desc
+            limit 1
+            """
+        ),
+    )
+    return rows[0] if rows else {"at": None}
+
+
 def fetch_rows(connection: Connection, query: sql.Composed, parameters: Any = None) -> list[Row]:
     """All rows of a query, as dicts."""
     with connection.cursor(row_factory=dict_row) as cursor:

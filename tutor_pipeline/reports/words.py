@@ -36,6 +36,14 @@ def age(since: datetime, now: datetime) -> str:
     return f"{count(minutes, 'minute')} ago" if minutes else "just now"
 
 
+def span(seconds: float) -> str:
+    """How long: 4 s, 12 min, 5 h, 3 days, in the largest unit of which there are two or more."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length):,} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
 def percent(number: float | None) -> str:
     """0.05 %; what is neither none nor all is never shown as such."""
     if number is None:

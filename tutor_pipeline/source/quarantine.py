@@ -6,7 +6,7 @@ deciding what is bad; that is staging's for a live platform, and the CSV import'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -65,6 +65,29 @@ _RESOLVE_LIVE = """
 """
 
 
+# Rows of some tutors and of nobody: what a refresh of these tutors has labelled anew.
+_OF_TUTORS = " and (tutor_id = any(%(tutors)s) or tutor_id is null)"
+
+_RESOLVE_LIVE_OF_TUTORS = f"""
+    update {{ops}}.quarantine as kept set resolved_at = %(as_of)s
+    from (
+        select opened.row_key
+        from {{ops}}.quarantine as opened
+        left join (
+            select row_key from {{staging}}.session_rows
+            where quarantine_reasons <> '{{{{}}}}' {_OF_TUTORS}
+        ) as incoming on incoming.row_key = opened.row_key
+        where opened.source = %(source)s and opened.resolved_at is null
+            and (
+                opened.payload ->> 'tutor_id' = any(%(tutors)s)
+                or opened.payload ->> 'tutor_id' is null
+            )
+            and incoming.row_key is null
+    ) as gone
+    where kept.source = %(source)s and kept.row_key = gone.row_key
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class QuarantineSummary:
     """Incoming session rows: all = clean + quarantined; a row may have several reasons."""
@@ -103,6 +126,25 @@ def sync_live(
     assert row is not None
     rows, clean = row
     return QuarantineSummary(rows, clean, rows - clean, dict(reasons), resolved)
+
+
+def sync_live_of(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    as_of: datetime,
+    tutors: Sequence[str],
+) -> None:
+    """What `sync_live` does, for the rows of some tutors and of nobody, in the connection's
+    transaction.
+    """
+    values = {
+        "as_of": as_of,
+        "source": LIVE_SOURCE,
+        "max_key": MAX_BUSINESS_KEY,
+        "tutors": list(tutors),
+    }
+    record(connection, warehouse, warehouse.sql(_LIVE_ROWS + _OF_TUTORS), values)
+    connection.execute(warehouse.sql(_RESOLVE_LIVE_OF_TUTORS), values)
 
 
 def record(

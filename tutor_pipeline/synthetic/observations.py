@@ -88,21 +88,42 @@ def observe(
 ) -> tuple[dict[str, Columns], Moments, Latents]:
     """The session tables of the platform. Rows are in order of the scheduled start."""
     rng = stream(parameters.seed, "observations")
-    latents = _measure(rng, traits, timetable)
+    latents = measure(rng, traits, timetable)
     moments = _moments(rng, parameters, traits, timetable)
     ids = make_ids("S", np.arange(1, len(timetable.tutor) + 1), 6, len(timetable.tutor))
+    followed = _followed_up(timetable)
+    end = np.datetime64(parameters.end) + np.timedelta64(1, "D")
+    tables = record(rng, traits, timetable, people, latents, moments, ids, followed, end)
+    return tables, moments, latents
+
+
+def record(
+    rng: np.random.Generator,
+    traits: Traits,
+    timetable: Timetable,
+    people: People,
+    latents: Latents,
+    moments: Moments,
+    ids: Array,
+    followed: Array,
+    until: np.datetime64 | None = None,
+) -> dict[str, Columns]:
+    """The session tables of these sessions, as far as the platform has records of them.
+
+    `followed` is True where the pair meets again. Feedback submitted from `until` on is left out.
+    """
     tables: dict[str, Columns] = {
-        "sessions": _sessions(rng, timetable, people, latents, moments, ids)
+        "sessions": _sessions(rng, timetable, people, latents, moments, ids, followed)
     }
     recorded = {
         name: np.flatnonzero(timetable.completed & (rng.random(len(ids)) < share))
         for name, share in COVERAGE.items()
     }
     tables |= _metrics(rng, traits, timetable, latents, moments, ids, recorded)
-    tables |= _feedback(rng, parameters, timetable, latents, moments, ids, recorded["feedback"])
+    tables |= _feedback(rng, timetable, latents, moments, ids, recorded["feedback"], until)
     tables |= _highlights(rng, timetable, ids, recorded["transcript"])
     tables |= _billing(rng, timetable, people, moments, ids)
-    return tables, moments, latents
+    return tables
 
 
 def score_around(mean_and_spread: tuple[float, float], z: Array, low: float, high: float) -> Array:
@@ -111,7 +132,7 @@ def score_around(mean_and_spread: tuple[float, float], z: Array, low: float, hig
     return np.clip(mean + spread * z, low, high)
 
 
-def _measure(rng: np.random.Generator, traits: Traits, timetable: Timetable) -> Latents:
+def measure(rng: np.random.Generator, traits: Traits, timetable: Timetable) -> Latents:
     """Latent measurements: quality, experience and habits, each with noise of its own."""
     size, tutor, goodness = len(timetable.tutor), timetable.tutor, timetable.goodness
 
@@ -146,6 +167,28 @@ def _measure(rng: np.random.Generator, traits: Traits, timetable: Timetable) -> 
     )
 
 
+def punctuality(
+    rng: np.random.Generator, traits: Traits, timetable: Timetable
+) -> tuple[Array, Array]:
+    """How late each session begins (m8[s], negative: early), and how many minutes it lasts."""
+    size = len(timetable.tutor)
+    late = rng.random(size) < traits.lateness[timetable.tutor]
+    minutes = np.where(
+        late, 6 + rng.gamma(1.5, 4.0, size), np.clip(rng.normal(0, 1.6, size), -5, 4)
+    )
+    planned = timetable.duration
+    short = timetable.technical * rng.uniform(0, 0.15, size)
+    lasted = np.round(planned * (1 - short) + rng.normal(0, 3, size)).astype(np.int32)
+    lasted = np.clip(lasted, 15, planned + 8).astype(np.int32)
+    return np.round(minutes * 60).astype("m8[s]"), lasted
+
+
+def booking_lead(rng: np.random.Generator, size: int) -> Array:
+    """How long before its start a session was booked, m8[m]."""
+    hours = rng.gamma(2.0, 40.0, size) + 6
+    return np.round(hours * 60).astype("m8[m]")
+
+
 def _moments(
     rng: np.random.Generator, parameters: Parameters, traits: Traits, timetable: Timetable
 ) -> Moments:
@@ -153,21 +196,11 @@ def _moments(
     size = len(timetable.tutor)
     origin = np.datetime64(parameters.end) - np.timedelta64(parameters.days - 1, "D")
     scheduled = origin + timetable.start_minute().astype("m8[m]")
-
-    late = rng.random(size) < traits.lateness[timetable.tutor]
-    minutes = np.where(
-        late, 6 + rng.gamma(1.5, 4.0, size), np.clip(rng.normal(0, 1.6, size), -5, 4)
-    )
-    seconds = np.round(minutes * 60).astype("m8[s]")
-    planned = timetable.duration
-    short = timetable.technical * rng.uniform(0, 0.15, size)
-    lasted = np.round(planned * (1 - short) + rng.normal(0, 3, size)).astype(np.int32)
-    lasted = np.clip(lasted, 15, planned + 8).astype(np.int32)
-    begun = scheduled.astype("M8[us]") + seconds
+    late, lasted = punctuality(rng, traits, timetable)
+    begun = scheduled.astype("M8[us]") + late
     over = begun + lasted.astype("m8[m]")
 
-    lead = rng.gamma(2.0, 40.0, size) + 6  # hours ahead
-    created = scheduled - np.round(lead * 60).astype("m8[m]")
+    created = scheduled - booking_lead(rng, size)
     # What lies ahead of the end was booked by then.
     end = np.datetime64(parameters.end) + np.timedelta64(1, "D")
     known = end - np.round(rng.exponential(1800, size) + 1).astype("m8[m]")
@@ -198,6 +231,7 @@ def _sessions(
     latents: Latents,
     moments: Moments,
     ids: Array,
+    followed: Array,
 ) -> Columns:
     """The sessions table."""
     size, status = len(ids), timetable.status
@@ -208,8 +242,8 @@ def _sessions(
     reasons_of_students = text(STUDENT_REASONS)[rng.integers(0, len(STUDENT_REASONS), size)]
     unscored = ~timetable.completed | (rng.random(size) >= SCORED_SHARE)
     subject = people.subject_of_pair[timetable.pair]
-    booked = _followed_up(timetable)
-    booked ^= rng.random(size) < np.where(booked, 0.06, 0.03)
+    # Not all who meet again have booked, and not all who booked meet again.
+    booked = followed ^ (rng.random(size) < np.where(followed, 0.06, 0.03))
     return {
         "id": ids,
         "tutor_id": people.tutor_ids[timetable.tutor],
@@ -339,18 +373,19 @@ def _metrics(
 
 def _feedback(
     rng: np.random.Generator,
-    parameters: Parameters,
     timetable: Timetable,
     latents: Latents,
     moments: Moments,
     ids: Array,
     rows: Array,
+    until: np.datetime64 | None,
 ) -> dict[str, Columns]:
-    """Ratings, words and tags. What would be submitted after the end is not there yet."""
+    """Ratings, words and tags. What would be submitted from `until` on is not there yet."""
     delay = np.round(rng.exponential(300, len(rows)) + 5).astype("m8[m]")
     submitted = moments.completed[rows] + delay
-    given = submitted < np.datetime64(parameters.end) + np.timedelta64(1, "D")
-    rows, submitted = rows[given], submitted[given]
+    if until is not None:
+        given = submitted < until
+        rows, submitted = rows[given], submitted[given]
     size, stars = len(rows), timetable.stars[rows]
     band = np.searchsorted([3.0, 3.8, 4.5], stars, side="right")
     words = text([line for lines in FEEDBACK_TEXTS for line in lines])

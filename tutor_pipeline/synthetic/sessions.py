@@ -45,6 +45,7 @@ CONNECTION_STARS = np.array([0.0, -0.1, -0.3, -0.6])
 CONNECTION_TROUBLE = np.array([0.75, 1.1, 1.9, 3.2])  # odds of technical issues, relative
 
 FIRST_SHARE = 0.15
+BEGINS_SHARE = 0.90 * FIRST_SHARE  # a first session that falls through is repeated
 RATING_MEAN, RATING_SPREAD = 4.1, 0.6
 POOR_RATING = 3.5
 BURNOUT_TOLL = 1.8  # standard deviations of quality lost from no burnout to full burnout
@@ -129,15 +130,12 @@ def hold_sessions(
     burnout = hidden.burnout[tutor, known_day]
     spirits = hidden.spirits[tutor, known_day]
     status, by_student = _statuses(rng, traits, tutor, weekday, burnout, day >= parameters.days)
-    connection, technical = _connections(rng, traits, tutor, weekday, minute)
-    # A first session that falls through is repeated: begin fewer than are seen.
-    starts_pair = rng.random(len(tutor)) < 0.90 * FIRST_SHARE
-    mood = spirits - BURNOUT_TOLL * (burnout - traits.risk[tutor])
+    connection, technical = connections(rng, traits, tutor, weekday, minute)
+    starts_pair = rng.random(len(tutor)) < BEGINS_SHARE
+    mood = moods(traits, tutor, burnout, spirits)
     noise = rng.normal(size=(2, len(tutor)))
-    _, stars = _quality(traits, tutor, mood, connection, starts_pair, noise)
-    leaves = np.where(stars < POOR_RATING, LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST)
-    leaves = np.where(status == COMPLETED, leaves, LEAVES_AFTER_FIRST_FELL_THROUGH)
-    keeps = rng.random(len(tutor)) >= leaves
+    _, stars = quality(traits, tutor, mood, connection, starts_pair, noise)
+    keeps = rng.random(len(tutor)) >= leaving_shares(status, stars)
     pair, pair_tutor = _pairs(rng, tutor, starts_pair, keeps, len(traits.months))
     seen, pair = np.unique(pair, return_inverse=True)
     pair_tutor = pair_tutor[seen]
@@ -145,7 +143,7 @@ def hold_sessions(
     number_before[pair[starts_pair]] = 0
     number_before[joined_on(traits.months, parameters.days)[pair_tutor] > 0] = 0
     number = _numbers(pair, status, number_before)
-    goodness, stars = _quality(traits, tutor, mood, connection, number == 1, noise)
+    goodness, stars = quality(traits, tutor, mood, connection, number == 1, noise)
 
     start = day * 1440 + minute
     replaced = _replacements(rng, pair, pair_tutor, start, status, starts_pair)
@@ -173,6 +171,22 @@ def weekdays(parameters: Parameters, day: Array) -> Array:
     return (parameters.end.weekday() + day - (parameters.days - 1)) % 7
 
 
+def demand(traits: Traits, burnout: Array) -> Array:
+    """How many sessions the tutors give, relative to each other; `burnout` is tutors x days."""
+    return np.asarray(traits.activity[:, None] * (1 - 0.6 * np.clip(burnout - 0.3, 0, None)))
+
+
+def moods(traits: Traits, tutor: Array, burnout: Array, spirits: Array) -> Array:
+    """Shift of a session's quality from what the tutor gives at rest, in standard deviations."""
+    return np.asarray(spirits - BURNOUT_TOLL * (burnout - traits.risk[tutor]))
+
+
+def leaving_shares(status: Array, stars: Array) -> Array:
+    """The chance that a pair's first session was its last."""
+    leaves = np.where(stars < POOR_RATING, LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST)
+    return np.where(status == COMPLETED, leaves, LEAVES_AFTER_FIRST_FELL_THROUGH)
+
+
 def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tuple[Array, Array]:
     """Tutor and day of every session: exactly days x sessions_per_day in the window."""
     rng = stream(parameters.seed, "calendar")
@@ -189,7 +203,7 @@ def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tup
 
     joined = joined_on(traits.months, parameters.days)
     burnout = hidden.burnout[:, np.minimum(days, parameters.days - 1)]
-    weight = traits.activity[:, None] * (1 - 0.6 * np.clip(burnout - 0.3, 0, None))
+    weight = demand(traits, burnout)
     here = (days >= joined[:, None]) & (days < hidden.left_on[:, None])
     weight = np.where(here, weight, 0.0)
     # Weekend-only tutors give on two days what others give on seven.
@@ -230,16 +244,28 @@ def _statuses(
     ahead: Array,
 ) -> tuple[Array, Array]:
     """Status of every session, and whether the student asked for a reschedule."""
-    strain = np.exp(0.8 * (burnout - traits.risk[tutor]))
+    share = reschedule_shares(traits, tutor, weekday, burnout)
+    moved = _now_and_then(rng, tutor, share)
+    status, by_student = outcomes(rng, traits, tutor, burnout, moved)
+    return np.where(ahead, SCHEDULED, status), by_student
+
+
+def reschedule_shares(traits: Traits, tutor: Array, weekday: Array, burnout: Array) -> Array:
+    """The chance that the tutor moves each session."""
     reschedule = traits.reschedules[tutor]
     # Friday movers: most of their Fridays, and seldom another day.
     fridays = traits.has("reschedules_on_fridays")[tutor]
     on_day = np.where(weekday == FRIDAY, 0.60, 0.72 * reschedule)
-    reschedule = np.where(fridays, on_day, reschedule) * strain
-    moved = _now_and_then(rng, tutor, reschedule)
+    return np.where(fridays, on_day, reschedule) * _strain(traits, tutor, burnout)
+
+
+def outcomes(
+    rng: np.random.Generator, traits: Traits, tutor: Array, burnout: Array, moved: Array
+) -> tuple[Array, Array]:
+    """Status of every session but those `moved` by the tutor; whether the student moved it."""
     shares = np.stack(
         [
-            traits.no_shows[tutor] * strain,
+            traits.no_shows[tutor] * _strain(traits, tutor, burnout),
             np.full(len(tutor), NO_SHOW_STUDENT_SHARE),
             np.full(len(tutor), CANCELLED_SHARE),
             np.full(len(tutor), STUDENT_RESCHEDULE_SHARE),
@@ -248,7 +274,12 @@ def _statuses(
     outcome = (rng.random(len(tutor)) >= np.cumsum(shares, axis=0)).sum(axis=0)
     codes = np.array([NO_SHOW_TUTOR, NO_SHOW_STUDENT, CANCELLED, RESCHEDULED, COMPLETED])
     status = np.where(moved, RESCHEDULED, codes[outcome])
-    return np.where(ahead, SCHEDULED, status), ~moved & (status == RESCHEDULED)
+    return status, ~moved & (status == RESCHEDULED)
+
+
+def _strain(traits: Traits, tutor: Array, burnout: Array) -> Array:
+    """How much likelier a tired tutor is to fail a session than a rested one."""
+    return np.asarray(np.exp(0.8 * (burnout - traits.risk[tutor])))
 
 
 def _now_and_then(rng: np.random.Generator, tutor: Array, share: Array) -> Array:
@@ -268,7 +299,7 @@ def _now_and_then(rng: np.random.Generator, tutor: Array, share: Array) -> Array
     return result
 
 
-def _connections(
+def connections(
     rng: np.random.Generator, traits: Traits, tutor: Array, weekday: Array, minute: Array
 ) -> tuple[Array, Array]:
     """Connection quality by time of the week, and technical issues, likelier on bad lines."""
@@ -281,7 +312,7 @@ def _connections(
     return connection, rng.random(len(tutor)) < trouble
 
 
-def _quality(
+def quality(
     traits: Traits, tutor: Array, mood: Array, connection: Array, first: Array, noise: Array
 ) -> tuple[Array, Array]:
     """Latent quality in standard deviations, and the stars a student would give (1-5).

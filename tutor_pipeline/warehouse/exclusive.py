@@ -24,7 +24,7 @@ def one_writer(
     once, with a sentence, that there is something to wait for.
     """
     with warehouse.connect(autocommit=True) as connection:
-        key = f"{what} {warehouse.schemas.ops}"
+        key = _key(warehouse, what)
         told = False
         while not _try(connection, key):
             if not told:
@@ -32,6 +32,21 @@ def one_writer(
                 told = True
             time.sleep(_POLL_SECONDS)
         yield
+
+
+def is_held(connection: psycopg.Connection[Any], warehouse: Warehouse, what: str) -> bool:
+    """Whether some process holds the lock `what` of this warehouse's schemas."""
+    row = connection.execute(
+        "select exists (select from pg_locks where locktype = 'advisory' and granted"
+        " and objsubid = 1 and classid::bigint << 32 | objid::bigint = hashtextextended(%s, 0)"
+        " and database = (select oid from pg_database where datname = current_database()))",
+        (_key(warehouse, what),),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _key(warehouse: Warehouse, what: str) -> str:
+    return f"{what} {warehouse.schemas.ops}"
 
 
 def _try(connection: psycopg.Connection[Any], key: str) -> bool:

@@ -66,6 +66,20 @@ def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
             )
 
 
+def narrow(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    without: Sequence[str],
+) -> None:
+    """Take tutors out of the scope of a run, so that nothing is derived from their rows."""
+    connection.execute(
+        warehouse.sql("delete from {ops}.refresh_scope where run_id = %s and tutor_id = any(%s)"),
+        (run_id, list(without)),
+    )
+
+
 def moment(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str) -> datetime:
     """The as-of of the refresh `run_id`; of the newest refresh where that run made none (one that
     wrote snapshots of other days counts only before any other).
@@ -73,13 +87,15 @@ def moment(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: st
     Raises TutorPipelineError before the first refresh.
     """
     row = connection.execute(
-        warehouse.sql(
-            "select as_of from {ops}.refresh_runs"
-            " order by run_id = %s desc, (snapshot_from is null) desc, started_at desc, run_id"
-            " limit 1"
-        ),
-        (run_id,),
+        warehouse.sql("select as_of from {ops}.refresh_runs where run_id = %s"), (run_id,)
     ).fetchone()
+    if row is None:
+        row = connection.execute(
+            warehouse.sql(
+                "select as_of from {ops}.refresh_runs"
+                " order by (snapshot_from is null) desc, started_at desc, run_id limit 1"
+            )
+        ).fetchone()
     if row is None:
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
     as_of: datetime = row[0]

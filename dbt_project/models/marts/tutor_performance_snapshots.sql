@@ -6,6 +6,8 @@
         {'columns': ['snapshot_date']},
     ],
     meta={'distribute_by': 'tutor_id', 'keeps_rows': true, 'replaces': 'days'},
+    pre_hook="select pg_advisory_xact_lock({{ snapshots_lock() }})",
+    post_hook={'sql': "{{ repair_snapshots_left_alone() }}", 'transaction': false},
 ) }}
 
 {#- A new table holds every day that was ever asked for, an existing one gets those of this run. #}

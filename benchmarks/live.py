@@ -1,0 +1,356 @@
+"""The real thing, alive: `tutor-pipeline up`, its daemon, and sessions that `simulate` commits.
+
+    .venv/bin/python benchmarks/live.py latency            # 10 min at 10,000/day, then a burst
+    .venv/bin/python benchmarks/live.py latency --for 120 --arms warm
+    .venv/bin/python benchmarks/live.py endurance          # 10 x the rate, for an hour
+
+latency    seconds from COMMIT of a completed session to the commit that wrote its tutor's findings,
+           and to the commit of the alert it opened. Arms, each a part of the same time: `cold`, the
+           baseline, in which a refresh ends as soon as nothing waits, so that each session starts
+           one; `warm`, as shipped. Then 500 sessions within a minute.
+endurance  memory of every process, seconds per pass, and the size of Dagster's own tables, at the
+           beginning and at the end.
+
+Each gets an embedded server and a home of its own in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from statistics import mean, median, quantiles
+from typing import Any
+
+import psutil
+import psycopg
+
+COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]
+ACTIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED")
+
+
+def run(*arguments: str, **environment: str) -> None:
+    subprocess.run(
+        [*COMMAND, *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+
+
+def databases() -> tuple[str, str]:
+    """URLs of the pipeline's database and of Dagster's."""
+    from tutor_pipeline.settings import load_settings
+
+    located = load_settings().locate()
+    return located.warehouse.url, located.dagster_url
+
+
+@contextmanager
+def up(**environment: str) -> Iterator[psutil.Process]:
+    """`tutor-pipeline up` on a free port, ready when its daemon has ticked."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [*COMMAND, "up", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+    try:
+        _wait_for_tick()
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for_tick() -> None:
+    began = datetime.now().astimezone()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with psycopg.connect(databases()[1]) as connection:
+            (ticks,) = connection.execute(
+                "select count(*) from job_ticks where type = 'SENSOR' and create_timestamp > %s",
+                (began.astimezone().replace(tzinfo=None),),
+            ).fetchone() or (0,)
+        if ticks:
+            return
+        time.sleep(0.5)
+    raise SystemExit("the daemon did not evaluate a sensor within two minutes")
+
+
+def simulate(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, "simulate", f"--log={log}", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def events(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+class Watch:
+    """How many refreshes were queued at once, and how many ran, looked at twice a second."""
+
+    def __init__(self) -> None:
+        self.most = Counter[str]()
+
+    def look(self) -> None:
+        with psycopg.connect(databases()[1]) as connection:
+            rows = connection.execute(
+                "select status, count(*) from runs where pipeline_name = 'post_session_refresh'"
+                " and status = any(%s) group by status",
+                (list(ACTIVE),),
+            ).fetchall()
+        found = dict(rows)
+        queued = sum(found.get(status, 0) for status in ("QUEUED", "NOT_STARTED", "STARTING"))
+        self.most["queued"] = max(self.most["queued"], queued)
+        self.most["running"] = max(self.most["running"], found.get("STARTED", 0))
+
+
+def settle(log: Path, watch: Watch, seconds: float = 240) -> None:
+    """Wait until every session of the log is in the ledger."""
+    wanted = [(e["tutor_id"], e["session_id"]) for e in events(log) if e["kind"] == "session"]
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        watch.look()
+        with psycopg.connect(databases()[0]) as connection:
+            (missing,) = connection.execute(
+                "select count(*) from unnest(%s::text[], %s::text[]) as wanted (tutor_id, id)"
+                " left join ops.session_ledger as ledger"
+                " on ledger.tutor_id = wanted.tutor_id and ledger.session_id = wanted.id"
+                " left join platform.sessions on sessions.id = wanted.id"
+                " and sessions.tutor_id = wanted.tutor_id"
+                " where ledger.version is null and sessions.id is not null",
+                ([tutor for tutor, _ in wanted], [session for _, session in wanted]),
+            ).fetchone() or (0,)
+        if not missing:
+            return
+        time.sleep(0.5)
+    print(f"  {missing} sessions are still not processed")
+
+
+def latencies(log: Path) -> tuple[list[float], list[float], dict[str, list[float]]]:
+    """Seconds from commit to findings, from commit to alert, and by stage of the passes."""
+    committed = {
+        (e["tutor_id"], e["session_id"]): datetime.fromisoformat(e["committed_at"])
+        for e in events(log)
+        if e["kind"] == "session"
+    }
+    since = min(committed.values())
+    with psycopg.connect(databases()[0]) as connection:
+        passes = connection.execute(
+            "select run_id, taken_at, settled_at, seconds from ops.refresh_passes"
+            " where settled_at >= %s order by settled_at",
+            (since,),
+        ).fetchall()
+        first = connection.execute(
+            "select tutor_id, session_id, processed_at from ops.session_ledger"
+            " where processed_at >= %s",
+            (since,),
+        ).fetchall()
+        opened = connection.execute(
+            "select event.tutor_id, event.details ->> 'session_id', pass.settled_at"
+            " from ops.alert_events as event"
+            " join ops.refresh_passes as pass on pass.run_id = event.run_id"
+            " where event.event in ('opened', 'reopened') and pass.settled_at >= %s",
+            (since,),
+        ).fetchall()
+    taken = sorted(at for _, at, _, _ in passes)
+    findings, stages = [], defaultdict(list)
+    for tutor_id, session_id, processed_at in first:
+        at = committed.get((tutor_id, session_id))
+        if at is not None:
+            # A session that was corrected since is in the ledger with its newest version: the
+            # first pass after its commit is the one that made its findings.
+            taken_at = next((each for each in taken if each >= at), None)
+            settled = [done for _, begun, done, _ in passes if begun == taken_at]
+            findings.append(((settled[0] if settled else processed_at) - at).total_seconds())
+            if taken_at is not None:
+                stages["wait"].append((taken_at - at).total_seconds())
+    for _, _, _, seconds in passes:
+        for name, value in seconds.items():
+            stages[name].append(value)
+    alerts = [
+        (settled_at - committed[tutor_id, session_id]).total_seconds()
+        for tutor_id, session_id, settled_at in opened
+        if (tutor_id, session_id) in committed
+    ]
+    return findings, alerts, stages
+
+
+def describe(name: str, values: list[float]) -> str:
+    if not values:
+        return f"{name}: none"
+    p95 = quantiles(values, n=20)[-1] if len(values) > 1 else values[0]
+    return (
+        f"{name}: {len(values)} · median {median(values):.1f} s · p95 {p95:.1f} s"
+        f" · most {max(values):.1f} s"
+    )
+
+
+def latency(options: argparse.Namespace) -> None:
+    medians = {}
+    for arm in options.arms:
+        log = Path(os.environ["TUTOR_HOME"]) / f"{arm}.jsonl"
+        watch = Watch()
+        environment = {"TUTOR_LINGER_SECONDS": "0"} if arm == "cold" else {}
+        with up(**environment):
+            time.sleep(20)  # what the set-up left to do
+            steady = (f"--rate={options.rate}", f"--for={options.seconds}s")
+            simulate(log, *steady, "--poor-firsts=0.3", "--seed=11").wait()
+            settle(log, watch)
+            findings, alerts, stages = latencies(log)
+            medians[arm] = median(findings)
+            print(f"{arm}: {options.rate} for {options.seconds} s")
+            print(f"  {describe('session to findings', findings)}")
+            print(f"  {describe('session to alert', alerts)}")
+            shares = ", ".join(f"{stage} {mean(each):.2f}" for stage, each in stages.items())
+            print(f"  mean seconds by stage: {shares}")
+            if arm == "warm" and options.burst:
+                _burst(options.burst)
+    if {"cold", "warm"} <= medians.keys():
+        print(f"cold is {medians['cold'] / medians['warm']:.1f} times warm (medians)")
+
+
+def _burst(sessions: int) -> None:
+    log = Path(os.environ["TUTOR_HOME"]) / "burst.jsonl"
+    watch = Watch()
+    process = simulate(
+        log, "--rate=0/day", f"--burst={sessions}", "--for=65s", "--seed=12", "--poor-firsts=0.1"
+    )
+    while process.poll() is None:
+        watch.look()
+        time.sleep(0.5)
+    settle(log, watch)
+    findings, alerts, _ = latencies(log)
+    print(f"burst: {sessions} within a minute")
+    print(f"  {describe('session to findings', findings)}")
+    print(f"  {describe('session to alert', alerts)}")
+    print(f"  at most {watch.most['queued']} queued, {watch.most['running']} running")
+
+
+def endurance(options: argparse.Namespace) -> None:
+    home = Path(os.environ["TUTOR_HOME"])
+    log = home / "endurance.jsonl"
+    samples: list[tuple[float, dict[str, float]]] = []
+    with up() as parent:
+        process = simulate(log, f"--rate={options.rate}", f"--for={options.seconds}s", "--seed=13")
+        watch = Watch()
+        began = time.monotonic()
+        while process.poll() is None:
+            samples.append((time.monotonic() - began, _memory(parent)))
+            watch.look()
+            if len(samples) % 30 == 1:
+                print(f"  {samples[-1][0]:5.0f} s  {_sizes()}", flush=True)
+            time.sleep(10)
+        settle(log, watch)
+    print(f"endurance: {options.rate} for {options.seconds} s, {len(events(log))} transactions")
+    findings, _, _ = latencies(log)
+    half = len(findings) // 2
+    print(f"  {describe('session to findings', findings)}")
+    print(
+        f"  first half {median(findings[:half]):.1f} s, second half {median(findings[half:]):.1f} s"
+    )
+    tenth = max(len(samples) // 10, 1)
+    for name in samples[-1][1]:
+        early = [each[name] for _, each in samples[tenth : 3 * tenth] if name in each]
+        late = [each[name] for _, each in samples[-2 * tenth :] if name in each]
+        if early and late:
+            print(f"  {name}: {mean(early):.0f} MB, at the end {mean(late):.0f} MB")
+    _passes_over_time()
+    print(f"  before housekeeping: {_sizes()}")
+    print(f"  at most {watch.most['queued']} queued, {watch.most['running']} running")
+
+
+def _memory(parent: psutil.Process) -> dict[str, float]:
+    """MB of each lasting process below `up`, and of the refreshes together."""
+    found: dict[str, float] = defaultdict(float)
+    for process in [parent, *parent.children(recursive=True)]:
+        try:
+            words = " ".join(process.cmdline())
+            size = process.memory_full_info().uss / 2**20
+        except psutil.Error:
+            continue
+        for name, mark in (
+            ("web server", "dagster_webserver"),
+            ("daemon", "dagster._daemon"),
+            ("code server", "api grpc"),
+            ("refresh", "spawn_main"),
+            ("up", "tutor_pipeline.cli"),
+        ):
+            if mark in words:
+                found[name] = max(found[name], size)
+                break
+    return found
+
+
+def _sizes() -> str:
+    with psycopg.connect(databases()[1]) as connection:
+        rows = connection.execute(
+            "select relname, pg_total_relation_size(oid) / 1048576.0 from pg_class"
+            " where relkind = 'r' and relnamespace = 'public'::regnamespace"
+            " order by 2 desc limit 4"
+        ).fetchall()
+    return "Dagster's tables: " + ", ".join(f"{name} {size:.1f} MB" for name, size in rows)
+
+
+def _passes_over_time() -> None:
+    with psycopg.connect(databases()[0]) as connection:
+        rows = connection.execute(
+            "select tile, count(*), avg(extract(epoch from settled_at - taken_at))"
+            " from (select *, ntile(4) over (order by taken_at) as tile from ops.refresh_passes)"
+            " as passes group by tile order by tile"
+        ).fetchall()
+    quarters = ", ".join(f"{float(seconds):.2f} s" for _, _, seconds in rows)
+    print(f"  a pass takes, by quarter of the time: {quarters}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("latency", "endurance"))
+    parser.add_argument("--for", dest="seconds", type=int, help="seconds of steady sessions")
+    parser.add_argument("--rate", help="sessions, for instance 10000/day")
+    parser.add_argument("--arms", nargs="+", default=["cold", "warm"], choices=("cold", "warm"))
+    parser.add_argument("--burst", type=int, default=500, help="sessions within a minute; 0 = none")
+    parser.add_argument("--tutors", type=int, default=3000)
+    parser.add_argument("--days", type=int, default=14)
+    options = parser.parse_args()
+    is_latency = options.what == "latency"
+    options.seconds = options.seconds or (600 if is_latency else 3600)
+    options.rate = options.rate or ("10000/day" if is_latency else "100000/day")
+    home = Path(tempfile.mkdtemp(prefix="tutor-live-"))
+    home.chmod(0o755)
+    os.environ["TUTOR_HOME"] = str(home)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        size = (f"--tutors={options.tutors}", f"--days={options.days}", "--sessions-per-day=10000")
+        run("generate", *size, "--seed=7")
+        run("enrich")
+        (latency if is_latency else endurance)(options)
+    finally:
+        run("down", "--delete")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,486 @@
+"""Sensors and schedules on a real instance (as dagster.yaml says) and a real database."""
+
+import json
+import shutil
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from tutor_pipeline.changes import ledger
+from tutor_pipeline.definitions import build_defs, defs
+from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
+from tutor_pipeline.defs.new_sessions import DAILY, GONE_AFTER, build_new_sessions_sensor
+from tutor_pipeline.defs.post_session import JOB
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.schedules import build_schedules, days_due
+from tutor_pipeline.incidents import incidents
+from tutor_pipeline.quality.guard import Required
+from tutor_pipeline.quality.outcome import Outcome, Status
+from tutor_pipeline.quality.results import record
+from tutor_pipeline.warehouse.exclusive import one_writer
+from tutor_pipeline.warehouse.runs import RefreshRun, write_header
+
+PROJECT = Path(__file__).parents[2]
+REQUIRED = Required("marts/fct_sessions", "known")
+STOPPED = dg.DefaultSensorStatus.STOPPED
+
+
+class Failing(dg.Config):
+    message: str | None = None
+
+
+@dg.op
+def work(config: Failing) -> None:
+    if config.message:
+        raise ValueError(config.message)
+
+
+def job(name):
+    @dg.job(name=name, executor_def=dg.in_process_executor)
+    def made():
+        work()
+
+    return made
+
+
+CODE = JobPythonOrigin(
+    JOB, RepositoryPythonOrigin(sys.executable, ModuleCodePointer("tests", "jobs"))
+)
+JOBS = {name: job(name) for name in (JOB, DAILY)}
+
+
+class Place:
+    """A platform, its warehouse, and a Dagster instance."""
+
+    def __init__(self, warehouse, instance):
+        self.warehouse = warehouse
+        self.instance = instance
+        self.number = 0
+        self.sensors = {
+            sensor.name: sensor
+            for sensor in (
+                build_new_sessions_sensor(JOBS, [REQUIRED], STOPPED, wait_seconds=0),
+                *build_incident_sensors([REQUIRED], STOPPED),
+            )
+        }
+        self.cursors = {}
+
+    def execute(self, text, *parameters):
+        with self.warehouse.connect() as connection:
+            cursor = connection.execute(self.warehouse.sql(text), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def session(self, tutor="T1", days=1.0):
+        self.number += 1
+        self.execute(
+            "insert into {platform}.sessions (id, tutor_id, student_id, subject, session_number,"
+            " scheduled_start, status) values (%s, %s, 'S1', 'Math', 1, %s, 'completed')",
+            f"s{self.number}", tutor, datetime.now(UTC) - timedelta(days=days),
+        )  # fmt: skip
+
+    def fill(self):
+        with self.warehouse.connect(autocommit=True) as connection:
+            ledger.take_all(connection, self.warehouse, "full", datetime.now(UTC))
+            with connection.transaction():
+                ledger.settle(connection, self.warehouse, "full")
+
+    def check(self, status=Status.PASSED, run_id="full", **of):
+        outcome = Outcome(REQUIRED.asset, REQUIRED.check, "suite", "All are known.", "error", True,
+                          status, **of)  # fmt: skip
+        with self.warehouse.connect() as connection:
+            record(connection, self.warehouse, run_id, datetime.now(UTC), [outcome])
+
+    def ready(self):
+        """As after a full refresh of one old session."""
+        self.session(days=5)
+        write_header(self.warehouse, RefreshRun("full", datetime.now(UTC)))
+        self.fill()
+        self.check()
+
+    def look(self, name="new_sessions"):
+        """Evaluate a sensor: its run request, or why it skips."""
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(name),
+            resources={"warehouse": WarehouseResource()},
+        )
+        result = self.sensors[name](context)
+        if isinstance(result, dg.SkipReason):
+            return result.skip_message
+        self.cursors[name] = result.cursor
+        if result.run_requests:
+            return result.run_requests[0]
+        return result.skip_reason.skip_message
+
+    def create(self, name, launched=True, **of):
+        """A run that a sensor or the UI asks for, or the command line."""
+        origin = RemoteRepositoryOrigin(
+            ManagedGrpcPythonEnvCodeLocationOrigin(
+                LoadableTargetOrigin(module_name="tutor_pipeline.definitions"), "tutor_pipeline"
+            ),
+            "__repository__",
+        ).get_job_origin(name)
+        return self.instance.create_run_for_job(
+            JOBS[name],
+            remote_job_origin=origin if launched else None,
+            job_code_origin=CODE if launched else None,
+            **of,
+        )
+
+    def run(self, name=JOB, message=None, run_id=None, launched=True):
+        """A run, executed to its end."""
+        config = {"ops": {"work": {"config": {"message": message}}}}
+        run = self.create(name, launched, run_id=run_id, run_config=config)
+        execute_run(InMemoryJob(JOBS[name]), run, self.instance)
+        return run.run_id
+
+    def in_state(self, status, name=JOB):
+        return self.create(name, status=status).run_id
+
+    def incidents(self, **of):
+        with self.warehouse.connect() as connection:
+            return incidents.listed(connection, self.warehouse, **of)
+
+
+@pytest.fixture(scope="module")
+def instance(databases, tmp_path_factory):
+    home = tmp_path_factory.mktemp("dagster")
+    shutil.copy(PROJECT / "dagster.yaml", home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUTOR_DAGSTER_DATABASE_URL", databases.create(migrated=False))
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield instance
+
+
+@pytest.fixture
+def place(platform_warehouse, instance, monkeypatch):
+    place = Place(platform_warehouse, instance)
+    tables = place.execute(
+        "select schemaname || '.' || tablename from pg_tables"
+        " where schemaname in ('ops', 'platform') and tablename <> 'alembic_version'"
+    )
+    place.execute(f"truncate {', '.join(name for (name,) in tables)}")
+    monkeypatch.setenv("TUTOR_DATABASE_URL", platform_warehouse.url)
+    instance.wipe()
+    return place
+
+
+def test_the_instance_is_as_the_specification_says(instance):
+    concurrency = instance.get_concurrency_config()
+    assert concurrency.run_queue_config.tag_concurrency_limits == [
+        {"key": "dagster/backfill", "limit": 1}
+    ]
+    assert instance.run_coordinator.dequeue_interval_seconds == 1
+    assert instance.run_retries_max_retries == 1
+    assert not instance.run_retries_retry_on_asset_or_op_failure
+    assert instance.get_settings("sensors")["num_workers"] >= 4
+    assert not instance.telemetry_enabled
+
+
+def test_before_there_is_a_platform_and_before_it_is_built(place):
+    assert "no sessions yet" in place.look()
+    place.session(days=200)
+    assert "nothing to watch" in place.look()
+    place.session()
+    request = place.look()
+    assert request.job_name == DAILY
+    run_id = place.in_state(dg.DagsterRunStatus.STARTED, DAILY)
+    assert place.look().startswith(f"daily_refresh {run_id[:8]} is running since")
+    place.instance.report_run_failed(place.instance.get_run_by_id(run_id))
+    assert "nothing is built yet" in place.look()
+    assert "failed" in place.look()
+    assert place.in_state(dg.DagsterRunStatus.QUEUED, DAILY)
+    assert "is queued" in place.look()
+
+
+def test_a_new_session_starts_one_run_and_no_second_one(place):
+    place.ready()
+    assert place.look() == "nothing changed"
+    place.session("T1")
+    place.session("T2")
+    request = place.look()
+    assert (request.job_name, request.run_key, request.run_config) == (JOB, None, {})
+    assert request.tags["changes"] == request.tags["tutors"] == "2"
+    for status, word in (
+        (dg.DagsterRunStatus.QUEUED, "queued"),
+        (dg.DagsterRunStatus.STARTING, "starting"),
+        (dg.DagsterRunStatus.STARTED, "running"),
+    ):
+        run_id = place.in_state(status)
+        said = place.look()
+        assert f"{run_id[:8]} is {word} since" in said
+        assert "2 changes of 2 tutors wait, oldest" in said
+        place.instance.delete_run(run_id)
+    assert isinstance(place.look(), dg.RunRequest)
+
+
+def test_feedback_is_compared_once_a_minute(place):
+    place.ready()
+    assert place.look() == "nothing changed"
+    compared_at = json.loads(place.cursors["new_sessions"])["compared_at"]
+    place.execute(
+        "insert into {platform}.session_feedback (session_id, student_satisfaction_rating)"
+        " values ('s1', 2)"
+    )
+    assert place.look() == "nothing changed"
+    assert json.loads(place.cursors["new_sessions"])["compared_at"] == compared_at
+    place.cursors["new_sessions"] = json.dumps({"compared_at": "2020-01-01T00:00:00+00:00"})
+    assert place.look().tags["changes"] == "1"
+
+
+def test_it_backs_off_after_failures_and_forgets_them_after_a_success(place):
+    place.ready()
+    place.session()
+    for _ in range(3):
+        place.run(message="the disk is full")
+    said = place.look()
+    assert said.startswith("3 refresh runs in a row failed")
+    assert "work: ValueError: the disk is full; tried again in 3" in said
+    assert "1 change of 1 tutor wait" in said
+    place.run()
+    assert isinstance(place.look(), dg.RunRequest)
+
+
+def test_a_blocking_check_is_named_and_nothing_starts(place):
+    place.ready()
+    place.check(Status.FAILED, rows_failing=7)
+    place.session()
+    said = place.look()
+    assert said.startswith("blocked by a check, 1 change of 1 tutor wait, oldest")
+    assert "marts/fct_sessions: known: All are known. (7 rows do not)" in said
+
+
+def test_a_full_refresh_that_did_not_end_is_begun_again(place):
+    place.ready()
+    write_header(place.warehouse, RefreshRun("killed", datetime.now(UTC)))
+    place.session()
+    assert place.look().job_name == DAILY
+    place.run(DAILY, "it failed")
+    assert "the last full refresh did not end" in place.look()
+
+
+def test_a_run_whose_process_is_gone_is_ended(place):
+    place.ready()
+    place.session()
+    run_id = place.in_state(dg.DagsterRunStatus.STARTED)
+    long_ago = (datetime.now(UTC) - 2 * GONE_AFTER).timestamp()
+    storage = place.instance.run_storage
+    with storage.connect() as connection:
+        from sqlalchemy import text
+
+        connection.execute(
+            text("update runs set start_time = :at where run_id = :run"),
+            {"at": long_ago, "run": run_id},
+        )
+    with one_writer(place.warehouse, "refresh"):
+        assert f"{run_id[:8]} is running" in place.look()
+    place.look()
+    assert place.instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_database_that_is_down_is_a_reason_and_no_traceback(place, monkeypatch):
+    place.ready()
+    place.look()
+    monkeypatch.setenv("TUTOR_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/nowhere")
+    for name in ("new_sessions", "watch"):
+        said = place.look(name)
+        assert said.startswith("cannot connect to postgresql://nobody@127.0.0.1:1/nowhere")
+        assert "secret" not in said
+    assert json.loads(place.cursors["new_sessions"])["unreachable_since"]
+    monkeypatch.setenv("TUTOR_DATABASE_URL", place.warehouse.url)
+    assert place.look() == "nothing changed"
+    assert json.loads(place.cursors["new_sessions"])["unreachable_since"] is None
+
+
+def test_a_failing_run_is_one_incident_until_a_later_one_succeeds(place):
+    place.ready()
+    assert place.look("failures") == "runs that fail from now on"
+    for _ in range(5):
+        place.run(message="the disk is full")
+    assert place.look("failures").endswith("1 incident opened")
+    (row,) = place.incidents()
+    assert (row["kind"], row["subject"], row["occurrences"]) == ("run_failure", JOB, 5)
+    assert row["details"]["why"] == "work: ValueError: the disk is full"
+    assert place.look("failures") == "no run failed"
+    assert "1 open incident (run_failure post_session_refresh)" in place.look("watch")
+    place.run(DAILY)
+    assert "1 open incident" in place.look("watch")
+    place.run()
+    assert place.look("watch").endswith("0 open incidents; 1 closed")
+
+
+def test_a_failure_is_not_lost_while_the_database_is_down(place, monkeypatch):
+    place.look("failures")
+    place.run(DAILY, "cannot connect")
+    monkeypatch.setenv("TUTOR_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
+    assert place.look("failures").startswith("1 failed run to report: cannot connect")
+    monkeypatch.setenv("TUTOR_DATABASE_URL", place.warehouse.url)
+    place.look("failures")
+    assert [row["subject"] for row in place.incidents()] == [DAILY]
+
+
+def test_cancelled_runs_and_those_of_the_command_line_are_no_incidents(place):
+    place.look("failures")
+    run = place.instance.get_run_by_id(place.in_state(dg.DagsterRunStatus.STARTED))
+    place.instance.report_run_canceled(run)
+    place.run(DAILY, "wrong option", launched=False)
+    place.look("failures")
+    assert place.incidents() == []
+
+
+def test_of_a_killed_run_it_is_said_what_killed_it(place):
+    run = place.create(JOB, status=dg.DagsterRunStatus.STARTED)
+    place.look("failures")
+    place.instance.report_engine_event("[DagsterApiServer] terminated by signal 9", run)
+    place.instance.report_run_failed(run)
+    place.look("failures")
+    assert [row["details"]["why"] for row in place.incidents()] == ["terminated by signal 9"]
+
+
+def test_a_failed_blocking_check_is_the_incident_and_not_its_run(place):
+    place.ready()
+    place.look("failures")
+    run_id = "11111111-1111-4111-8111-111111111111"
+    place.check(Status.FAILED, run_id, rows_failing=7)
+    place.run(DAILY, "a check failed", run_id=run_id)
+    place.look("failures")
+    (row,) = place.incidents()
+    assert (row["kind"], row["subject"]) == ("blocking_check", "marts/fct_sessions: known")
+    assert row["details"]["why"] == "7 rows fail"
+    place.run(DAILY)
+    assert "1 open incident" in place.look("watch")
+    place.check(Status.PASSED, "mended")
+    assert "0 open incidents; 1 closed" in place.look("watch")
+
+
+def test_a_stuck_queue_is_one_incident_that_says_why(place):
+    place.ready()
+    place.check(Status.FAILED, rows_failing=7)
+    place.session()
+    assert "0 open incidents" in place.look("watch")
+    place.execute(
+        "update {ops}.session_ledger set pending_since = pending_since - interval '25 minutes'"
+        " where pending_since is not null"
+    )
+    for _ in range(4):
+        said = place.look("watch")
+    assert said.startswith("1 change of 1 tutor wait, oldest 25 min; 1 open incident (stuck_queue")
+    (row,) = place.incidents()
+    assert (row["subject"], row["occurrences"]) == ("new sessions", 1)
+    assert row["details"]["changes"] == 1
+    assert "known: All are known." in row["details"]["why"]
+    place.fill()
+    assert place.look("watch") == "nothing waits; 0 open incidents; 1 closed"
+
+
+def test_tutors_set_aside_are_incidents_but_never_a_storm(place):
+    place.ready()
+    place.session("T9")
+    place.look()
+    with place.warehouse.connect(autocommit=True) as connection:
+        for number in range(9):
+            now = datetime.now(UTC) + timedelta(seconds=number)
+            ledger.set_aside(
+                connection, place.warehouse, f"T{number + 1}", "it divides by zero", "r", now
+            )
+    for _ in range(2):
+        place.look("watch")
+    found = place.incidents()
+    assert [row["subject"] for row in reversed(found)] == ["T1", "T2", "T3", THE_OTHERS]
+    assert found[0]["details"]["tutors"] == ["T4", "T5", "T6", "T7", "T8", "T9"]
+    place.execute("delete from {ops}.set_aside_tutors")
+    assert "4 closed" in place.look("watch")
+
+
+def test_a_drift_is_an_incident_until_a_comparison_finds_none(place):
+    outcome = Outcome("marts/history", "equals_a_rebuild", "pipeline", "Equal.", "warn", False,
+                      Status.FAILED, rows_failing=3)  # fmt: skip
+    with place.warehouse.connect() as connection:
+        record(connection, place.warehouse, "sunday", datetime.now(UTC), [outcome])
+    for _ in range(2):
+        place.look("watch")
+    (row,) = place.incidents()
+    assert (row["kind"], row["subject"], row["occurrences"]) == ("drift", "marts/history", 1)
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Athens", "Australia/Lord_Howe"])
+def test_each_schedule_runs_once_a_day_whatever_the_clocks_do(zone):
+    jobs = {name: job(name) for name in ("daily_refresh", "housekeeping")}
+    schedules = build_schedules(jobs, [], date(2025, 1, 1), zone, dg.DefaultScheduleStatus.RUNNING)
+    assert {each.name for each in schedules} == set(jobs)
+    for each in schedules:
+        assert each.execution_timezone == zone
+        assert each.description
+        times = schedule_execution_time_iterator(
+            datetime(2026, 3, 1, tzinfo=UTC).timestamp(), each.cron_schedule, zone
+        )
+        days = [next(times).date() for _ in range(280)]
+        assert days == [days[0] + timedelta(days=number) for number in range(280)]
+
+
+def test_nights_that_were_missed_are_made_up_for():
+    yesterday, first = date(2026, 3, 18), date(2026, 1, 1)
+    day = timedelta(days=1)
+    built = {(first + number * day).isoformat() for number in range(60)}
+    assert days_due(built, first, yesterday) == (date(2026, 3, 2), yesterday)
+    built |= {(first + number * day).isoformat() for number in range(90)}
+    assert days_due(built, first, yesterday) == (yesterday, yesterday)
+    assert days_due((), first, yesterday) == (first, yesterday)
+    assert days_due((), date(2020, 1, 1), yesterday) == (yesterday - 89 * day, yesterday)
+
+
+def test_the_nightly_days_are_one_run_of_the_range(instance):
+    instance.wipe()
+    days = dg.DailyPartitionsDefinition(start_date="2026-03-01", timezone="Europe/Berlin")
+    seen = []
+
+    @dg.asset(partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run())
+    def by_day(context: dg.AssetExecutionContext) -> None:
+        seen.append(tuple(context.partition_key_range))
+
+    nightly = dg.define_asset_job("daily_snapshots", [by_day])
+    (schedule,) = build_schedules(
+        {nightly.name: nightly}, [by_day.key], date(2026, 3, 1), "Europe/Berlin",
+        dg.DefaultScheduleStatus.STOPPED,
+    )  # fmt: skip
+    made = dg.Definitions(assets=[by_day], jobs=[nightly], schedules=[schedule])
+
+    def tick(at):
+        context = dg.build_schedule_context(instance, scheduled_execution_time=at)
+        (request,) = (
+            made.resolve_schedule_def("daily_snapshots").evaluate_tick(context).run_requests
+        )
+        result = made.resolve_job_def(nightly.name).execute_in_process(
+            instance=instance, tags=dict(request.tags)
+        )
+        assert result.success
+
+    tick(datetime.fromisoformat("2026-03-28T03:30+01:00"))
+    # Two nights later, one of them missed, on the day after the clocks went forward.
+    tick(datetime.fromisoformat("2026-03-30T03:30+02:00"))
+    assert seen == [("2026-03-01", "2026-03-27"), ("2026-03-28", "2026-03-29")]
+
+
+def test_automation_is_on_only_when_it_is_asked_for(monkeypatch):
+    def statuses(definitions):
+        repository = definitions.get_repository_def()
+        made = (*repository.sensor_defs, *repository.schedule_defs)
+        assert all(each.description for each in made)
+        return {each.default_status.value for each in made}
+
+    assert statuses(defs) == {"STOPPED"}
+    monkeypatch.setenv("TUTOR_AUTOMATION", "on")
+    assert statuses(build_defs()) == {"RUNNING"}

@@ -1,0 +1,211 @@
+"""The verb that goes on committing sessions to the synthetic platform."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tutor_pipeline.cli.console import done, emit_json, err, note
+from tutor_pipeline.cli.data import SYNTHETIC
+from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.session import Session, open_session
+from tutor_pipeline.errors import RefusedError, UsageError
+from tutor_pipeline.synthetic.parameters import Parameters
+
+if TYPE_CHECKING:
+    from tutor_pipeline.synthetic.simulate import Event, Kind
+
+RATE_UNITS = {"day": 86_400, "h": 3_600, "min": 60, "s": 1}
+DURATION_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_SLICE_SECONDS = 0.2  # how soon a signal to stop is noticed
+
+
+def register(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command()(simulate)
+
+
+def simulate(
+    rate: Annotated[
+        str, typer.Option(metavar="N/day|h|min|s", help="Sessions on average; 0: the burst alone.")
+    ],
+    burst: Annotated[
+        int, typer.Option(metavar="N", help="So many in the first minute, then the steady rate.")
+    ] = 0,
+    duration: Annotated[
+        str | None, typer.Option("--for", metavar="30s|10m|2h", help="Default: until Ctrl-C.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Same seed and same tutors: the same comes at the same times.")
+    ] = 7,
+    poor_firsts: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="0 to 1: so many are poor first sessions."),
+    ] = 0.0,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add a JSON line per committed transaction."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on adding sessions to the synthetic platform in real time, as a live one would.
+
+    Metrics and feedback come later, some sessions are corrected, moved or deleted. Ctrl-C stops it.
+
+    Example: [bold]tutor-pipeline simulate --rate 10000/day --burst 500 --for 10m[/bold]
+    """
+    from tutor_pipeline.synthetic import live
+    from tutor_pipeline.synthetic import simulate as events
+
+    plan = events.Plan(per_second(rate), burst, seed, poor_firsts)
+    until = None if duration is None else seconds(duration)
+    session = open_session(note)
+    with session.warehouse.connect() as connection:
+        live.refuse_others(connection, session.warehouse)
+        cast = live.read_cast(
+            connection, session.warehouse, _parameters(session), datetime.now(UTC)
+        )
+    with ExitStack() as stack:
+        write_line = stack.enter_context(_log(log))
+        stopped = stack.enter_context(_signals())
+        progress = stack.enter_context(err.status("", refresh_per_second=2))
+        counts = dict.fromkeys(events.Kind, 0)
+
+        def committed(event: Event) -> None:
+            moment = datetime.now(UTC)
+            counts[event.kind] += 1
+            write_line(log_line(event, moment))
+            progress.update(_listed(counts))
+
+        note(f"Simulating {len(cast.tutor_ids):,} tutors, {rate} sessions (Ctrl-C stops)")
+        started = datetime.now(UTC)
+        summary = live.play(
+            session.warehouse,
+            events.simulate(cast, plan, started),
+            until=until,
+            committed=committed,
+            tell=note,
+            wait=lambda seconds: _wait(seconds, stopped),
+        )
+    if as_json:
+        emit_json(
+            {"seed": seed, "started_at": started, "ended_at": datetime.now(UTC)}
+            | {"tutors": len(cast.tutor_ids), "by_kind": counts}
+            | asdict(summary)
+        )
+        return
+    done(f"Committed {summary.transactions:,} transactions: {_listed(counts) or 'none'}")
+    if summary.outages:
+        note(
+            f"The database was away {summary.outages} times, {summary.away_seconds:.0f} s in all;"
+            f" {summary.given_up} transactions were given up when it was stopped"
+        )
+
+
+def per_second(text: str) -> float:
+    """Sessions per second of a rate like 10000/day. Raises UsageError."""
+    found = re.fullmatch(f"{_NUMBER}/({'|'.join(RATE_UNITS)})", text.strip())
+    if found is None and re.fullmatch("0+", text.strip()):
+        return 0.0
+    if found is None:
+        raise UsageError(f"--rate {text}: write 10000/day, 500/h, 7/min, 2/s or 0")
+    return float(found[1]) / RATE_UNITS[found[2]]
+
+
+def seconds(text: str) -> float:
+    """The seconds of a duration like 30s, 10m, 2h or 1d. Raises UsageError."""
+    found = re.fullmatch(f"{_NUMBER}([{''.join(DURATION_UNITS)}])", text.strip())
+    length = float(found[1]) * DURATION_UNITS[found[2]] if found else 0.0
+    if not length:
+        raise UsageError(f"--for {text}: write 30s, 10m, 2h or 1d")
+    return length
+
+
+def log_line(event: Event, committed_at: datetime) -> str:
+    """One JSON object: what was committed, when COMMIT returned, and which tables it touched."""
+    line = {
+        "committed_at": committed_at,
+        "kind": event.kind,
+        "tutor_id": event.tutor_id,
+        "session_id": event.session_id,
+        "tables": sorted({write.table for write in event.writes}),
+        **event.details,
+    }
+    return json.dumps(line, default=lambda value: value.isoformat())
+
+
+def _parameters(session: Session) -> Parameters:
+    """What the platform was generated with. Raises RefusedError where it holds something else."""
+    with session.warehouse.connect() as connection:
+        row = connection.execute(
+            session.warehouse.sql(
+                "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
+            )
+        ).fetchone()
+    if row is None:
+        raise RefusedError("the platform is empty. Run first: tutor-pipeline generate")
+    if row[0] != SYNTHETIC:
+        raise RefusedError(
+            "the platform schema holds imported data; simulated sessions would mix with it.\n"
+            "Use another TUTOR_HOME (or TUTOR_PLATFORM_SCHEMA), and run there first:"
+            " tutor-pipeline generate"
+        )
+    return Parameters(**{**row[1], "end": date.fromisoformat(row[1]["end"])})
+
+
+@contextmanager
+def _log(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """Yields what adds a line to the file, whole and at once."""
+    if path is None:
+        yield lambda _: None
+        return
+    try:
+        file = path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise UsageError(f"--log {path}: {error.strerror}") from error
+    with file:
+        yield lambda line: file.write(f"{line}\n")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Yields a list that gets the first signal to stop. A second one ends the process at once."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        is_interrupt = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(seconds: float, stopped: list[int]) -> bool:
+    """Sleep so long, or until there is a signal; says whether there is one."""
+    # A sleep goes on after a signal, and an Event set by its handler could lock up.
+    end = time.monotonic() + seconds
+    while not stopped and (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _SLICE_SECONDS))
+    return bool(stopped)
+
+
+def _listed(counts: Mapping[Kind, int]) -> str:
+    return ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in counts.items() if n)

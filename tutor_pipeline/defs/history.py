@@ -1,0 +1,226 @@
+"""Whether the tables with a row per day still equal what a rebuild makes of the platform."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from time import perf_counter
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from tutor_pipeline.defs.checks import asset_key, check_result
+from tutor_pipeline.defs.metrics import HISTORY
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.quality import results
+from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.exclusive import one_writer
+from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
+
+EQUALS_A_REBUILD = "equals_a_rebuild"
+DAYS_REBUILT = 90
+_WRITES_DAYS = {"dagster/partition", "dagster/asset_partition_range_start"}
+"""Tags of the runs that write days."""
+
+_SAYS = (
+    f"The rows of the last {DAYS_REBUILT} days are what a rebuild makes of the platform as it is"
+    " (but for what is already noted to be repaired). Where they were not, the rebuilt rows stand."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table with a row per day: its key, the day that wrote a row, the days it has (SQL)."""
+
+    name: str
+    key: tuple[str, ...]
+    written_on: str
+    recorded: str
+
+
+_TABLES = (
+    _Table(
+        "tutor_aggregates_history",
+        ("tutor_id", "as_of_date"),
+        "as_of_date",
+        "select distinct as_of_date as day from {marts}.tutor_aggregates_history"
+        " where as_of_date between %(first)s and %(last)s",
+    ),
+    _Table(
+        "tutor_performance_snapshots",
+        ("tutor_id", "snapshot_date", "period_type"),
+        "snapshot_date + case period_type when 'weekly' then 6 else 0 end",
+        # A day without sessions has no row.
+        "select distinct day::date as day from {ops}.refresh_runs"
+        " cross join lateral generate_series("
+        "greatest(snapshot_from, %(first)s::date)::timestamp,"
+        " least(snapshot_until, %(last)s::date)::timestamp, '1 day') as day"
+        " where snapshot_until >= %(first)s and snapshot_from <= %(last)s",
+    ),
+)
+
+
+def build_reconcile_job(checks: list[dg.AssetChecksDefinition]) -> Any:
+    """`reconcile_history`: these checks."""
+    return dg.define_asset_job(
+        "reconcile_history",
+        selection=dg.AssetSelection.checks(*checks),
+        description=f"Rebuilds the last {DAYS_REBUILT} days of the tables with a row per day and"
+        " reports which rows differed.",
+    )
+
+
+def build_history_checks() -> list[dg.AssetChecksDefinition]:
+    """`equals_a_rebuild` of each table with a row per day."""
+    return [_build_check(table) for table in _TABLES]
+
+
+def _build_check(table: _Table) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        name=f"reconcile_{table.name}",
+        specs=[
+            dg.AssetCheckSpec(
+                EQUALS_A_REBUILD, asset=asset_key(f"marts/{table.name}"), description=_SAYS
+            )
+        ],
+        # Its result may be left out.
+        can_subset=True,
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        if _WRITES_DAYS & context.run.tags.keys():
+            # A backfill from the asset page takes all checks with it. It is no time to compare.
+            return
+        target, run_id = warehouse.warehouse, context.run.run_id
+        now = datetime.now(UTC)
+        with one_writer(target, HISTORY, context.log.warning):
+            began = perf_counter()
+            as_of, rows, differing, sample = _rebuild(warehouse, table, run_id, now)
+        outcome = Outcome(
+            f"marts/{table.name}",
+            EQUALS_A_REBUILD,
+            "pipeline",
+            _SAYS,
+            "warn",
+            False,
+            Status.FAILED if differing else Status.PASSED,
+            observed=f"{differing:,} rows differed",
+            rows_checked=rows,
+            rows_failing=differing,
+            sample=sample,
+            seconds=round(perf_counter() - began, 3),
+        )
+        with target.connect() as connection:
+            results.record(connection, target, run_id, as_of, [outcome])
+        yield check_result(outcome)
+
+    return check
+
+
+def _rebuild(
+    resource: WarehouseResource, table: _Table, run_id: str, now: datetime
+) -> tuple[datetime, int, int, list[dict[str, Any]]]:
+    """Rebuild the last days of a table: as of when, rows, rows that differed, some of those."""
+    target = resource.warehouse
+    today = now.astimezone(ZoneInfo(target.timezone)).date()
+    with target.connect(autocommit=True) as connection:
+        days = _keep(connection, target, table, today)
+        if not days:
+            return now, 0, 0, []
+        as_of = min(end_of_day(days[-1], target.timezone), now)
+        run = RefreshRun(run_id, as_of, snapshot_from=days[0], snapshot_until=days[-1])
+        write_header(target, run)
+        environment = dbt.dbt_environment(target, run_id, resource.settings.home)
+        dbt.invoke(["run", "--select", table.name], environment)
+        return as_of, *_compare(connection, target, table, days)
+
+
+def _keep(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, table: _Table, today: date
+) -> list[date]:
+    """Keep hashes of the rows of the recorded days, and what waits to be repaired, in temporary
+    tables; returns the days. In autocommit: a rebuild takes minutes, and nothing may wait for it.
+    """
+    relation = sql.Identifier(warehouse.schemas.marts, table.name).as_string(connection)
+    if connection.execute("select to_regclass(%s)", (relation,)).fetchone() == (None,):
+        return []
+    window = {"first": today - timedelta(days=DAYS_REBUILT), "last": today - timedelta(days=1)}
+    recorded = connection.execute(warehouse.sql(table.recorded), window).fetchall()
+    days = sorted(day for (day,) in recorded)
+    _keep_hashes(connection, warehouse, table, "stored", days)
+    connection.execute(
+        warehouse.sql("create temporary table noted as select * from {ops}.history_repairs")
+    )
+    return days
+
+
+def _keep_hashes(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    table: _Table,
+    kept_as: str,
+    days: list[date],
+) -> None:
+    connection.execute(
+        sql.SQL(
+            "create temporary table {kept_as} as"
+            " select {key}, {day} as written_on, hashtextextended(stored::text, 0) as hash"
+            " from {table} as stored where {day} = any({days})"
+        ).format(
+            kept_as=sql.Identifier(kept_as),
+            key=_names(table),
+            day=sql.SQL(table.written_on),
+            table=sql.Identifier(warehouse.schemas.marts, table.name),
+            days=sql.Literal(days),
+        )
+    )
+
+
+def _names(table: _Table) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, table.key))
+
+
+def _compare(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, table: _Table, days: list[date]
+) -> tuple[int, int, list[dict[str, Any]]]:
+    """Rows compared, rows that differ, and some of those: the key and how it differs."""
+    _keep_hashes(connection, warehouse, table, "rebuilt", days)
+    connection.execute(warehouse.sql("insert into noted select * from {ops}.history_repairs"))
+    connection.execute(
+        sql.SQL(
+            """
+            create temporary table differing as
+            select
+                {key},
+                case
+                    when stored.hash is null then 'was missing'
+                    when rebuilt.hash is null then 'should not have been'
+                    else 'had other values'
+                end as the_row
+            from stored
+            full join rebuilt using ({key}, written_on)
+            left join (
+                select tutor_id, min(changed_on) as changed_on from noted group by tutor_id
+            ) as noted using (tutor_id)
+            where
+                stored.hash is distinct from rebuilt.hash
+                and coalesce(written_on < noted.changed_on, true)
+            """
+        ).format(key=_names(table))
+    )
+    ((rows, differing),) = connection.execute(
+        "select (select count(*) from rebuilt), (select count(*) from differing)"
+    ).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        sample = cursor.execute(
+            sql.SQL("select * from differing order by {} limit {}").format(
+                _names(table), sql.Literal(MAX_SAMPLE)
+            )
+        ).fetchall()
+    return rows, differing, [plain(row) for row in sample]

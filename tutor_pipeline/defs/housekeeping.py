@@ -1,0 +1,183 @@
+"""Housekeeping: what is old goes, of our tables and of Dagster's, and what is left is measured.
+
+Dagster deletes old ticks itself (`retention` in dagster.yaml) and offers no way to delete a
+backfill's row: there is one for each backfill that somebody asked for.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import psycopg
+from dagster import DagsterRunStatus
+
+from tutor_pipeline.defs.metrics import OWNER
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.exclusive import one_writer
+from tutor_pipeline.warehouse.retention import BATCH, Size, delete_old, sizes
+
+JOB = "housekeeping"
+GROUP = "operations"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRule:
+    """Finished runs that ended over `days` ago are deleted; `job` None = of every job."""
+
+    days: int
+    statuses: tuple[DagsterRunStatus, ...]
+    job: str | None = None
+
+
+_DONE = (DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED)
+
+RUN_RULES = (
+    # One a minute; what each pass did stays in ops.refresh_passes.
+    RunRule(2, _DONE, "post_session_refresh"),
+    RunRule(30, (*_DONE, DagsterRunStatus.FAILURE)),
+)
+
+# The asset page shows the newest materialization of each table and the status of each partition
+# from the events of the runs that made them, so these runs stay.
+_SHOWN = """
+    select distinct run_id from event_logs where id in (
+        select max(id) from event_logs
+        where dagster_event_type = 'ASSET_MATERIALIZATION' and asset_key is not null
+        group by asset_key, partition
+    )
+"""
+
+# Deleting a run leaves the outcomes of its checks; the newest one of each check is its state.
+_DELETE_CHECKS = """
+    delete from asset_check_executions where id in (
+        select executions.id
+        from asset_check_executions as executions
+        left join runs on executions.run_id = runs.run_id
+        where
+            runs.run_id is null
+            and executions.id not in (
+                select max(id) from asset_check_executions group by asset_key, check_name, partition
+            )
+        order by executions.id
+        limit %s
+    )
+"""
+
+
+@dg.asset(
+    key=["ops", "retention"],
+    group_name=GROUP,
+    kinds={"python", "postgres"},
+    owners=[OWNER],
+)
+def retention(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource
+) -> dg.MaterializeResult[None]:
+    """What is left of operations and of Dagster's own tables, after what is old was deleted: rows
+    and bytes, to be seen not to grow without end.
+    """
+    target = warehouse.warehouse
+    dagster = Warehouse(warehouse.settings.locate().dagster_url)
+    now = datetime.now(UTC)
+    with (
+        one_writer(target, JOB, context.log.warning),
+        target.connect(autocommit=True) as ours,
+        dagster.connect(autocommit=True) as theirs,
+    ):
+        deleted = {
+            **delete_old(ours, target, now),
+            "runs": delete_old_runs(context.instance, theirs, now),
+            "asset_check_executions": delete_old_checks(theirs),
+        }
+        left = {
+            "ops": sizes(ours, target.schemas.ops),
+            "dagster": sizes(theirs, _schema(theirs)),
+        }
+    for table, rows in deleted.items():
+        if rows:
+            context.log.info(f"deleted {rows:,} rows of {table}")
+    return dg.MaterializeResult(metadata=_metadata(deleted, left))
+
+
+def build_housekeeping_job() -> Any:
+    """The job `housekeeping`."""
+    return dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(retention),
+        description="Delete what is old: outcomes of checks, passes, the ledger, runs of Dagster.",
+    )
+
+
+def delete_old_runs(
+    instance: dg.DagsterInstance, connection: psycopg.Connection[Any], now: datetime
+) -> int:
+    """Delete old runs of an instance with their events and logs, but for those that the asset
+    page shows; their number. `connection` is to the instance's database.
+
+    A run goes last: killed in the middle, it is found again and done again.
+    """
+    shown = {run_id for (run_id,) in connection.execute(_SHOWN)}
+    deleted = 0
+    for rule in RUN_RULES:
+        old = dg.RunsFilter(
+            job_name=rule.job,
+            statuses=list(rule.statuses),
+            updated_before=now - timedelta(days=rule.days),
+        )
+        for run_id in instance.get_run_ids(old):
+            if run_id in shown:
+                continue
+            with suppress(FileNotFoundError):
+                instance.compute_log_manager.delete_logs(prefix=[run_id])
+            # `instance.delete_run` does these two the other way round.
+            instance.event_log_storage.delete_events(run_id)
+            instance.run_storage.delete_run(run_id)
+            deleted += 1
+    return deleted
+
+
+def delete_old_checks(connection: psycopg.Connection[Any]) -> int:
+    """Delete outcomes of checks whose run is gone, but for the newest of each check; their number.
+
+    `connection` is to the instance's database, in autocommit mode.
+    """
+    deleted = 0
+    while rows := connection.execute(_DELETE_CHECKS, (BATCH,)).rowcount:
+        deleted += rows
+        if rows < BATCH:
+            break
+    return deleted
+
+
+def _schema(connection: psycopg.Connection[Any]) -> str:
+    row = connection.execute("select current_schema()").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _metadata(deleted: Mapping[str, int], left: Mapping[str, Mapping[str, Size]]) -> dict[str, Any]:
+    """Numbers that Dagster plots, and a table of all."""
+    lines = [
+        f"| {where}.{table} | {size.rows:,} | {size.bytes / 1e6:,.1f} | {deleted.get(table, 0):,} |"
+        for where, tables in left.items()
+        for table, size in tables.items()
+    ]
+    head = ["| table | rows | MB | deleted |", "| --- | ---: | ---: | ---: |"]
+    return {
+        "rows_deleted": sum(deleted.values()),
+        "runs_deleted": deleted["runs"],
+        **{
+            f"{where}_megabytes": round(sum(each.bytes for each in tables.values()) / 1e6, 1)
+            for where, tables in left.items()
+        },
+        **{
+            f"{table}_rows": left["dagster"][table].rows
+            for table in ("runs", "event_logs", "job_ticks", "asset_check_executions")
+        },
+        "session_ledger_rows": left["ops"]["session_ledger"].rows,
+        "tables": dg.MetadataValue.md("\n".join(head + lines)),
+    }

@@ -1,0 +1,375 @@
+"""The sensors that keep `ops.incidents`: `failures` follows runs that fail, `watch` what lasts, and
+what is over.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import psycopg
+from psycopg.rows import dict_row
+
+from tutor_pipeline.changes import ledger
+from tutor_pipeline.defs import run_records
+from tutor_pipeline.defs.new_sessions import has_sessions
+from tutor_pipeline.defs.post_session import JOB
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.incidents import incidents
+from tutor_pipeline.incidents.incidents import Kind
+from tutor_pipeline.quality import guard
+from tutor_pipeline.reports.words import count, span
+from tutor_pipeline.warehouse.connection import Warehouse
+
+STUCK_AFTER = timedelta(minutes=10)
+NEW_SESSIONS = "new sessions"
+"""The subject of a stuck queue."""
+
+MOST_OF_ONE_CAUSE = 3
+"""One cause may break many checks or tutors at once: this many incidents, which name the rest."""
+THE_OTHERS = "the other tutors"
+_SHOWN = 50
+
+EQUALS_A_REBUILD = "equals_a_rebuild"
+"""The check whose failure is a drift."""
+
+_CONNECTION_ERRORS = (TutorPipelineError, psycopg.OperationalError)
+
+
+def build_incident_sensors(
+    required: Sequence[guard.Required], status: dg.DefaultSensorStatus
+) -> list[dg.SensorDefinition]:
+    """`failures` and `watch`. `required` are the blocking checks that may hold up new sessions."""
+
+    @dg.sensor(
+        name="failures",
+        minimum_interval_seconds=5,
+        default_status=status,
+        description="Runs that failed, whatever started them but the command line, which says so"
+        " itself: an incident per cause, a failed blocking check or the job, in ops.incidents.",
+    )
+    def failures(
+        context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+    ) -> dg.SensorResult:
+        # Dagster's own failure sensor would forget a failure that could not be written down.
+        instance = context.instance
+        if context.cursor is None:
+            return dg.SensorResult(
+                skip_reason="runs that fail from now on", cursor=str(_newest_failure(instance))
+            )
+        failed = _failed_since(instance, int(context.cursor))
+        if not failed:
+            return dg.SensorResult(skip_reason="no run failed", cursor=context.cursor)
+        try:
+            opened = _report_failures(instance, warehouse.warehouse, list(failed.values()))
+        except _CONNECTION_ERRORS as error:
+            return dg.SensorResult(
+                skip_reason=f"{count(len(failed), 'failed run')} to report: {_first_line(error)}",
+                cursor=context.cursor,
+            )
+        names = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in failed.values())
+        return dg.SensorResult(
+            skip_reason=f"failed: {names}; {count(opened, 'incident')} opened",
+            cursor=str(max(failed)),
+        )
+
+    @dg.sensor(
+        name="watch",
+        minimum_interval_seconds=30,
+        default_status=status,
+        description="What waits and for how long: an incident when a session waits for over"
+        f" {span(STUCK_AFTER.total_seconds())}, for a tutor who is set aside, for rows that drifted"
+        " from a rebuild; closes the incidents that are over.",
+    )
+    def watch(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SkipReason:
+        try:
+            return dg.SkipReason(
+                _watch(context.instance, warehouse.warehouse, required, datetime.now(UTC))
+            )
+        except _CONNECTION_ERRORS as error:
+            return dg.SkipReason(_first_line(error))
+
+    return [failures, watch]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _newest_failure(instance: dg.DagsterInstance) -> int:
+    records = instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, limit=1).records
+    return records[0].storage_id if records else 0
+
+
+def _failed_since(instance: dg.DagsterInstance, event: int) -> dict[int, dg.DagsterRun]:
+    """{id of the event: run} of runs that failed after an event."""
+    records = instance.fetch_run_status_changes(
+        dg.RunStatusChangeRecordsFilter(
+            event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=event
+        ),
+        limit=100,
+        ascending=True,
+    ).records
+    found = {each.storage_id: instance.get_run_by_id(each.run_id) for each in records}
+    return {event: run for event, run in found.items() if run is not None}
+
+
+def _report_failures(
+    instance: dg.DagsterInstance, warehouse: Warehouse, failed: Sequence[dg.DagsterRun]
+) -> int:
+    """Report runs that failed, in one transaction; how many incidents this opened."""
+    with warehouse.connect() as connection:
+        return sum(
+            _report_failure(connection, instance, warehouse, run)
+            for run in failed
+            if run.remote_job_origin is not None
+        )
+
+
+def _report_failure(
+    connection: psycopg.Connection[Any],
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    run: dg.DagsterRun,
+) -> int:
+    record = instance.get_run_record_by_id(run.run_id)
+    at = (run_records.ended_at(record) if record else None) or datetime.now(UTC)
+    broken = _broken_checks(connection, warehouse, run.run_id)
+    names = [f"{each['asset']}: {each['check_name']}" for each in broken]
+    opened = 0
+    for name, check in zip(names[:MOST_OF_ONE_CAUSE], broken, strict=False):
+        opened += incidents.report(
+            connection,
+            warehouse,
+            Kind.BLOCKING_CHECK,
+            name,
+            check["says"],
+            {
+                "why": _found(check),
+                "job": run_records.subject(run),
+                "failed_with_it": [other for other in names if other != name][:_SHOWN],
+            },
+            run_id=run.run_id,
+            now=at,
+        )
+    if broken:
+        return opened
+    about = run_records.subject(run)
+    return incidents.report(
+        connection,
+        warehouse,
+        Kind.RUN_FAILURE,
+        about,
+        f"{about} failed",
+        {"why": run_records.why(instance, run.run_id), "job": run.job_name},
+        run_id=run.run_id,
+        now=at,
+    )
+
+
+def _broken_checks(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str
+) -> list[dict[str, Any]]:
+    """The blocking checks that did not hold in a run."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            warehouse.sql(
+                "select asset, check_name, says, status, rows_failing, observed, message"
+                " from {ops}.dq_results where run_id = %s and blocking and status <> 'passed'"
+                " order by asset, check_name"
+            ),
+            (run_id,),
+        ).fetchall()
+
+
+def _found(check: Mapping[str, Any]) -> str:
+    if check["status"] == "errored":
+        return f"it could not be evaluated: {check['message']}"
+    if check["rows_failing"]:
+        return f"{count(check['rows_failing'], 'row')} fail"
+    return f"observed {check['observed']}" if check["observed"] else "it does not hold"
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """One look at everything that may be broken for a while."""
+
+    connection: psycopg.Connection[Any]
+    warehouse: Warehouse
+    instance: dg.DagsterInstance
+    required: Sequence[guard.Required]
+    now: datetime
+
+    def report(self, kind: Kind, subject: str, title: str, details: Mapping[str, Any]) -> None:
+        incidents.report(
+            self.connection,
+            self.warehouse,
+            kind,
+            subject,
+            title,
+            details,
+            run_id=details.get("run"),
+            now=self.now,
+        )
+
+    def stuck_queue(self, queue: ledger.Queue) -> set[str]:
+        waits = timedelta() if queue.oldest_at is None else self.now - queue.oldest_at
+        if not queue.changes or waits <= STUCK_AFTER:
+            return set()
+        self.report(
+            Kind.STUCK_QUEUE,
+            NEW_SESSIONS,
+            f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, the oldest"
+            f" for {span(waits.total_seconds())}",
+            {
+                "changes": queue.changes,
+                "tutors": queue.tutors,
+                "oldest_at": queue.oldest_at and queue.oldest_at.isoformat(),
+                "why": self._why_stuck(),
+            },
+        )
+        return {NEW_SESSIONS}
+
+    def _why_stuck(self) -> str:
+        if objections := guard.objections(self.connection, self.warehouse, self.required):
+            return "; ".join(objections[:MOST_OF_ONE_CAUSE])
+        failures = run_records.failures_in_a_row(self.instance, JOB)
+        if failures.newest is not None:
+            return run_records.why(self.instance, failures.newest.dagster_run.run_id)
+        if (running := run_records.in_progress(self.instance, JOB)) is not None:
+            return (
+                f"{JOB} {run_records.short(running.dagster_run.run_id)} is"
+                f" {run_records.state(running)} since"
+                f" {span((self.now - run_records.since(running)).total_seconds())}"
+            )
+        return f"no {JOB} was started: is the sensor new_sessions on?"
+
+    def tutors_set_aside(self, _: ledger.Queue) -> set[str]:
+        with self.connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(
+                self.warehouse.sql(
+                    "select tutor_id, reason, attempts, retry_at, run_id as run"
+                    " from {ops}.set_aside_tutors order by set_aside_at, tutor_id"
+                )
+            ).fetchall()
+        reported = set()
+        for row in rows[:MOST_OF_ONE_CAUSE]:
+            reported.add(row["tutor_id"])
+            self.report(
+                Kind.TUTOR_SET_ASIDE,
+                row["tutor_id"],
+                f"tutor {row['tutor_id']} is set aside, the others go on",
+                {
+                    "why": row["reason"],
+                    "attempts": row["attempts"],
+                    "retry_at": row["retry_at"].isoformat(),
+                    "run": row["run"],
+                },
+            )
+        if others := rows[MOST_OF_ONE_CAUSE:]:
+            reported.add(THE_OTHERS)
+            self.report(
+                Kind.TUTOR_SET_ASIDE,
+                THE_OTHERS,
+                f"{count(len(rows), 'tutor')} are set aside",
+                {
+                    "why": others[-1]["reason"],
+                    "tutors": [row["tutor_id"] for row in others[:_SHOWN]],
+                },
+            )
+        return reported
+
+    def drifts(self, _: ledger.Queue) -> set[str]:
+        with self.connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(
+                self.warehouse.sql(
+                    "select distinct on (asset) * from {ops}.dq_results where check_name = %s"
+                    " order by asset, evaluated_at desc, run_id desc"
+                ),
+                (EQUALS_A_REBUILD,),
+            ).fetchall()
+        drifted = [row for row in rows if row["status"] != "passed"]
+        for row in drifted:
+            self.report(
+                Kind.DRIFT,
+                row["asset"],
+                f"{row['asset']} differed from a rebuild",
+                {"why": _found(row), "run": row["run_id"]},
+            )
+        return {row["asset"] for row in drifted}
+
+    def failed_runs(self, _: ledger.Queue) -> set[str]:
+        return {
+            each["subject"]
+            for each in self._open(Kind.RUN_FAILURE)
+            if not run_records.has_succeeded(
+                self.instance, each["details"]["job"], each["subject"], each["last_seen_at"]
+            )
+        }
+
+    def broken_checks(self, _: ledger.Queue) -> set[str]:
+        """A check is broken until its newest evaluation, in whatever run, passes."""
+        found = self._open(Kind.BLOCKING_CHECK)
+        pairs = [each["subject"].split(": ", 1) for each in found]
+        passing = self.connection.execute(
+            self.warehouse.sql(
+                "select wanted.asset || ': ' || wanted.check_name"
+                " from unnest(%s::text[], %s::text[]) as wanted (asset, check_name)"
+                " cross join lateral (select status from {ops}.dq_results as results"
+                " where results.asset = wanted.asset and results.check_name = wanted.check_name"
+                " order by evaluated_at desc, run_id desc limit 1) as newest"
+                " where newest.status = 'passed'"
+            ),
+            ([asset for asset, _ in pairs], [check for _, check in pairs]),
+        ).fetchall()
+        return {each["subject"] for each in found} - {name for (name,) in passing}
+
+    def _open(self, kind: Kind) -> list[dict[str, Any]]:
+        return incidents.listed(self.connection, self.warehouse, kind=kind)
+
+
+_LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
+    Kind.STUCK_QUEUE: _Watch.stuck_queue,
+    Kind.TUTOR_SET_ASIDE: _Watch.tutors_set_aside,
+    Kind.DRIFT: _Watch.drifts,
+    Kind.RUN_FAILURE: _Watch.failed_runs,
+    Kind.BLOCKING_CHECK: _Watch.broken_checks,
+}
+"""Of each kind, what reports the subjects that are broken now and says which they are."""
+
+
+def _watch(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    required: Sequence[guard.Required],
+    now: datetime,
+) -> str:
+    """Report what is broken, close what is over; the state in one line."""
+    with warehouse.connect(autocommit=True) as connection:
+        queue = (
+            ledger.compare(connection, warehouse, now, whole=False)
+            if has_sessions(connection, warehouse) and ledger.is_filled(connection, warehouse)
+            else ledger.waiting(connection, warehouse, now)
+        )
+    with warehouse.connect() as connection:
+        look = _Watch(connection, warehouse, instance, required, now)
+        closed = 0
+        for kind, broken in _LASTING.items():
+            # Before looking: what another one reports meanwhile is not over.
+            was = {each["subject"] for each in incidents.listed(connection, warehouse, kind=kind)}
+            over = was - broken(look, queue)
+            closed += incidents.close(connection, warehouse, kind, sorted(over), now)
+        found = incidents.listed(connection, warehouse)
+    if not queue.changes:
+        state = "nothing waits"
+    else:
+        oldest = now - (queue.oldest_at or now)
+        state = (
+            f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, oldest"
+            f" {span(oldest.total_seconds())}"
+        )
+    named = ", ".join(f"{each['kind']} {each['subject']}" for each in found[:MOST_OF_ONE_CAUSE])
+    open_ = f"{count(len(found), 'open incident')}" + (f" ({named})" if named else "")
+    return f"{state}; {open_}" + (f"; {closed} closed" if closed else "")

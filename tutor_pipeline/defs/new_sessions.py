@@ -1,0 +1,344 @@
+"""The sensor `new_sessions`: notices sessions within a second, and starts one refresh at a time.
+
+Dagster wakes its sensors every five seconds at best, whatever interval they ask for. So this one
+waits inside its evaluation, and looks for itself until there is something to do.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import psycopg
+from psycopg import sql
+
+from tutor_pipeline.changes import ledger
+from tutor_pipeline.defs import run_records
+from tutor_pipeline.defs.post_session import JOB, PostSessionConfig
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.quality import guard
+from tutor_pipeline.reports.words import count, span
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.exclusive import is_held
+from tutor_pipeline.warehouse.runs import newest_completed_session
+
+DAILY = "daily_refresh"
+
+WAIT_SECONDS = 19.0
+"""How long an evaluation waits: just under a multiple of Dagster's five seconds, so that the next
+one follows at once, and well under the 60 s that Dagster gives it.
+"""
+
+PEEK_SECONDS, PEEK_SHARE = 0.5, 4
+"""Between two peeks; four times as long as a peek takes, if that is more."""
+
+WHOLE_EVERY = timedelta(seconds=60)
+"""How often feedback and metrics are compared as well."""
+
+RELIEVED_AFTER = timedelta(seconds=PostSessionConfig().max_seconds - 14)
+"""How old a refresh is when the next one starts to load."""
+
+# After a crash the sensor starts the next run, which takes what the last one left.
+_TAGS = {"dagster/max_retries": "0"}
+
+BUILD_AGAIN_AFTER = timedelta(minutes=10)
+GONE_AFTER = 2 * timedelta(seconds=PostSessionConfig().max_seconds)
+"""A refresh ends after `max_seconds`, but while it holds the writers' lock or waits for it. One
+that still counts as running at twice that, while nobody holds the lock, is a process that is gone.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Skip:
+    """Nothing to start, and why. `looks_on`: that may change within seconds."""
+
+    reason: str
+    looks_on: bool = True
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one evaluation leaves to the next: the sensor's cursor."""
+
+    compared_at: datetime | None = None
+    unreachable_since: datetime | None = None
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "_Memory":
+        try:
+            kept = json.loads(cursor or "{}")
+            return cls(
+                **{name: datetime.fromisoformat(moment) for name, moment in kept.items() if moment}
+            )
+        except (ValueError, TypeError, AttributeError):
+            return cls()  # of another version
+
+    def write(self) -> str:
+        return json.dumps(
+            {
+                "compared_at": self.compared_at and self.compared_at.isoformat(),
+                "unreachable_since": self.unreachable_since and self.unreachable_since.isoformat(),
+            }
+        )
+
+
+def build_new_sessions_sensor(
+    jobs: Mapping[str, Any],
+    required: Sequence[guard.Required],
+    status: dg.DefaultSensorStatus,
+    wait_seconds: float = WAIT_SECONDS,
+) -> dg.SensorDefinition:
+    """The sensor `new_sessions`. `jobs` by name: the refresh after sessions, and the full one that
+    must come before; `required` are the blocking checks without which nothing is derived.
+    """
+
+    @dg.sensor(
+        name="new_sessions",
+        jobs=[jobs[JOB], jobs[DAILY]],
+        minimum_interval_seconds=1,
+        default_status=status,
+        description="Sessions that came, changed or went, with their feedback and metrics: starts"
+        f" {JOB}, one run at a time. What it says on skipping holds how much waits, for how long,"
+        " and for what.",
+    )
+    def new_sessions(
+        context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+    ) -> dg.SensorResult:
+        memory = _Memory.read(context.cursor)
+        try:
+            found = _wait(context.instance, warehouse.warehouse, required, memory, wait_seconds)
+            memory.unreachable_since = None
+        except (TutorPipelineError, psycopg.OperationalError) as error:
+            found = _unreachable(error, memory, datetime.now(UTC))
+        if isinstance(found, _Skip):
+            return dg.SensorResult(skip_reason=found.reason, cursor=memory.write())
+        return dg.SensorResult(run_requests=[found], cursor=memory.write())
+
+    return new_sessions
+
+
+def _wait(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    required: Sequence[guard.Required],
+    memory: _Memory,
+    seconds: float,
+) -> dg.RunRequest | _Skip:
+    """Look until there is something to start, for so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        began = time.monotonic()
+        found = _look(instance, warehouse, required, memory, datetime.now(UTC))
+        ended = time.monotonic()
+        pause = max(PEEK_SECONDS, PEEK_SHARE * (ended - began))
+        if isinstance(found, dg.RunRequest) or not found.looks_on or ended + pause > deadline:
+            return found
+        time.sleep(pause)
+
+
+def _look(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    required: Sequence[guard.Required],
+    memory: _Memory,
+    now: datetime,
+) -> dg.RunRequest | _Skip:
+    running = run_records.in_progress(instance, JOB)
+    # Autocommit: comparing takes transactions of its own.
+    with warehouse.connect(autocommit=True) as connection:
+        if running is not None:
+            if not _is_gone(connection, warehouse, running, now):
+                if _is_to_be_relieved(instance, connection, warehouse, running, now):
+                    relieved = run_records.short(running.dagster_run.run_id)
+                    return dg.RunRequest(job_name=JOB, tags={**_TAGS, "relieves": relieved})
+                return _Skip(_at_work(running, ledger.waiting(connection, warehouse, now), now))
+            instance.report_run_failed(
+                running.dagster_run, "Its process is gone: nobody holds the writers' lock."
+            )
+        if not has_sessions(connection, warehouse):
+            return _Skip("the platform has no sessions yet; tutor-pipeline check-source says more")
+        if not ledger.is_filled(connection, warehouse):
+            return _first(instance, connection, warehouse, now)
+        whole = memory.compared_at is None or now - memory.compared_at >= WHOLE_EVERY
+        queue = ledger.compare(connection, warehouse, now, whole=whole)
+        if whole:
+            memory.compared_at = now
+        if not queue.changes:
+            return _Skip("nothing changed" + _beside(queue))
+        return _start(instance, connection, warehouse, required, queue, now)
+
+
+def _start(
+    instance: dg.DagsterInstance,
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    required: Sequence[guard.Required],
+    queue: ledger.Queue,
+    now: datetime,
+) -> dg.RunRequest | _Skip:
+    """Start a refresh, unless the last ones failed or a check blocks it."""
+    failures = run_records.failures_in_a_row(instance, JOB)
+    if (remaining := failures.remaining(now)) > 0:
+        return _Skip(_backing_off(instance, failures, remaining, queue, now))
+    if objections := guard.objections(connection, warehouse, required):
+        if guard.only_unevaluated(connection, warehouse, required):
+            return _build_all(
+                instance, now, "the last full refresh did not end", _waits(queue, now)
+            )
+        return _Skip(_blocked(objections, queue, now))
+    return dg.RunRequest(
+        job_name=JOB,
+        tags={
+            "changes": str(queue.changes),
+            "tutors": str(queue.tutors),
+            "oldest_change": _oldest(queue, now),
+            # After a crash the sensor starts the next one, which takes what the last one left.
+            "dagster/max_retries": "0",
+        },
+    )
+
+
+def _is_to_be_relieved(
+    instance: dg.DagsterInstance,
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    running: dg.RunRecord,
+    now: datetime,
+) -> bool:
+    """Whether the next run has to start, so that it is ready when this one's time is over: the
+    seconds in which a run loads are a session's to wait. Only while sessions come.
+    """
+    if (
+        running.dagster_run.status is not dg.DagsterRunStatus.STARTED
+        or now - run_records.since(running) < RELIEVED_AFTER
+        or run_records.count_in_progress(instance, JOB) > 1
+    ):
+        return False
+    row = connection.execute(
+        warehouse.sql("select exists (select from {ops}.refresh_passes where settled_at > %s)"),
+        (now - RELIEVED_AFTER,),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _is_gone(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    running: dg.RunRecord,
+    now: datetime,
+) -> bool:
+    return (
+        running.dagster_run.status is dg.DagsterRunStatus.STARTED
+        and now - run_records.since(running) > GONE_AFTER
+        and not is_held(connection, warehouse, "refresh")
+    )
+
+
+def has_sessions(connection: psycopg.Connection[Any], warehouse: Warehouse) -> bool:
+    """Whether there is a platform, and anything to compare in it."""
+    name = sql.Identifier(warehouse.schemas.platform, "sessions")
+    there = connection.execute("select to_regclass(%s)", (name.as_string(connection),)).fetchone()
+    if there is None or there[0] is None:
+        return False
+    return connection.execute(sql.SQL("select from {} limit 1").format(name)).fetchone() is not None
+
+
+def _first(
+    instance: dg.DagsterInstance,
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    now: datetime,
+) -> dg.RunRequest | _Skip:
+    """No session was ever processed: everything has to be built once before changes can be seen."""
+    newest = newest_completed_session(connection, warehouse, now)
+    if newest is None or newest < now - ledger.LOOKBACK:
+        return _Skip(
+            f"nothing to watch: no completed session of the last {ledger.LOOKBACK.days} days",
+            looks_on=False,
+        )
+    return _build_all(instance, now, "nothing is built yet", "changes are seen after that")
+
+
+def _build_all(
+    instance: dg.DagsterInstance, now: datetime, why: str, meanwhile: str
+) -> dg.RunRequest | _Skip:
+    """Start a full refresh, unless one is running or has just ended in vain."""
+    running = run_records.in_progress(instance, DAILY)
+    if running is not None:
+        return _Skip(f"{_run(running, now)}; {meanwhile}")
+    ended = run_records.last(instance, DAILY)
+    at = None if ended is None else run_records.ended_at(ended)
+    if ended is None or at is None or now - at >= BUILD_AGAIN_AFTER:
+        return dg.RunRequest(job_name=DAILY, tags={"reason": why})
+    run = ended.dagster_run
+    failed = f" failed ({run_records.why(instance, run.run_id)})" if run.is_failure else " ended"
+    return _Skip(
+        f"{why}, and {DAILY} {run_records.short(run.run_id)}{failed}; started again in"
+        f" {span((at + BUILD_AGAIN_AFTER - now).total_seconds())}; {meanwhile}",
+        looks_on=False,
+    )
+
+
+def _at_work(running: dg.RunRecord, queue: ledger.Queue, now: datetime) -> str:
+    if not queue.changes:
+        return f"{_run(running, now)}; nothing waits{_beside(queue)}"
+    return f"{_run(running, now)}: {_waits(queue, now)}; it takes what comes"
+
+
+def _run(running: dg.RunRecord, now: datetime) -> str:
+    run = running.dagster_run
+    for_ = span((now - run_records.since(running)).total_seconds())
+    return (
+        f"{run.job_name} {run_records.short(run.run_id)} is {run_records.state(running)}"
+        f" since {for_}"
+    )
+
+
+def _backing_off(
+    instance: dg.DagsterInstance,
+    failures: run_records.Failures,
+    remaining: float,
+    queue: ledger.Queue,
+    now: datetime,
+) -> str:
+    assert failures.newest is not None
+    run_id = failures.newest.dagster_run.run_id
+    return (
+        f"{count(failures.count, 'refresh run')} in a row failed, the last one"
+        f" {run_records.short(run_id)}: {run_records.why(instance, run_id)}; tried again in"
+        f" {span(remaining)}; {_waits(queue, now)}"
+    )
+
+
+def _blocked(objections: Sequence[str], queue: ledger.Queue, now: datetime) -> str:
+    more = f" (and {len(objections) - 1} more)" if len(objections) > 1 else ""
+    return (
+        f"blocked by a check, {_waits(queue, now)}: {objections[0]}{more}."
+        " `tutor-pipeline validate` shows the rows"
+    )
+
+
+def _unreachable(error: Exception, memory: _Memory, now: datetime) -> _Skip:
+    memory.unreachable_since = memory.unreachable_since or now
+    first = str(error).strip().splitlines()[0]
+    text = first if first.startswith("cannot connect") else f"the database said: {first}"
+    return _Skip(f"{text} (since {span((now - memory.unreachable_since).total_seconds())})")
+
+
+def _waits(queue: ledger.Queue, now: datetime) -> str:
+    return (
+        f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, oldest"
+        f" {_oldest(queue, now)}{_beside(queue)}"
+    )
+
+
+def _oldest(queue: ledger.Queue, now: datetime) -> str:
+    return span(0 if queue.oldest_at is None else (now - queue.oldest_at).total_seconds())
+
+
+def _beside(queue: ledger.Queue) -> str:
+    return f"; {count(queue.set_aside, 'tutor')} set aside" if queue.set_aside else ""
