@@ -231,4 +231,4 @@ def test_nothing_is_lost_and_nothing_is_taken_twice(desk):
 
 @pytest.mark.long
 def test_nothing_is_lost_and_nothing_is_taken_twice_in_long_lives(desk):
-    run(desk, examples=100, steps=50)
+    run(desk, examples=50, steps=50)

@@ -1,0 +1,378 @@
+"""The refresh after sessions: no change is lost, none counts twice, whatever happens meanwhile.
+
+One platform and one ledger for all tests; each has tutors of its own. At the end everything that
+they left is compared with what a full refresh makes of the same platform.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from tests.integration.refreshes import Refreshes, differences, stopping_at, tables, until, written
+from tutor_pipeline.warehouse.exclusive import one_writer
+
+TUTORS = [f"P{number:02d}" for number in range(30)]
+EMPTY_AT_REST = {"ops.session_changes", "ops.set_aside_tutors"}
+POOR_FIRSTS = "poor_first_session_pattern"
+
+
+def calm_zone() -> str:
+    """A zone in which no day begins while these tests run."""
+    return "UTC" if datetime.now(UTC).hour < 23 else "Etc/GMT-12"
+
+
+@pytest.fixture(scope="module")
+def platform(new_project):
+    """A small platform with tutors of our own, who have taught without anything remarkable."""
+    project = new_project(TUTOR_TIMEZONE=calm_zone())
+    project.run("generate", "--tutors", "12", "--days", "20")
+    project.execute("alter table platform.sessions alter column tutor_id drop not null")
+    with psycopg.connect(project.url) as connection:
+        connection.cursor().executemany(
+            "insert into platform.tutors (user_id, active_status) values (%s, true)",
+            [(tutor,) for tutor in TUTORS],
+        )
+        connection.execute(
+            """
+            insert into platform.sessions (
+                id, tutor_id, scheduled_start, actual_start, completed_at, status, session_number,
+                tutor_showed_up, student_showed_up, overall_session_score, updated_at
+            )
+            select
+                tutor || '-' || n, tutor, at, at, at + interval '1 hour', 'completed', 2 + n,
+                true, true, 7.5, at
+            from unnest(%s::text[]) as tutor, generate_series(0, 5) as n,
+                lateral (select date_trunc('hour', now()) - n * interval '2 days' - interval '5 h')
+                    as start (at)
+            """,
+            (TUTORS,),
+        )
+    return project
+
+
+@pytest.fixture(scope="module")
+def refreshes(platform, tmp_path_factory):
+    refreshes = Refreshes(tmp_path_factory.mktemp("runs"), platform.environment)
+    refreshes.run("daily_refresh")
+    yield refreshes
+    refreshes.stop()
+
+
+@pytest.fixture(scope="module")
+def _tutors():
+    return iter(TUTORS)
+
+
+@pytest.fixture
+def tutor(_tutors):
+    """Somebody of whom nothing waits."""
+    return next(_tutors)
+
+
+def teach(
+    project, tutor, *numbers, score=7.5, first=False, ago=timedelta(hours=2), connection=None
+):
+    """Completed sessions, half an hour apart; `ago`: when the newest began. With a connection,
+    they are committed when that is.
+    """
+    now = datetime.now(UTC)
+    values = [
+        {
+            "id": f"{tutor}-{number}",
+            "tutor": tutor,
+            "at": now - ago - each * timedelta(minutes=30),
+            "number": 1 if first else 9,
+            "first": first,
+            "score": score,
+        }
+        for each, number in enumerate(numbers)
+    ]
+    with nullcontext(connection) if connection else psycopg.connect(project.url) as open_one:
+        open_one.cursor().executemany(
+            "insert into platform.sessions (id, tutor_id, scheduled_start, actual_start,"
+            " completed_at, status, session_number, is_first_session, tutor_showed_up,"
+            " student_showed_up, overall_session_score, updated_at)"
+            " values (%(id)s, %(tutor)s, %(at)s, %(at)s, %(at)s, 'completed', %(number)s,"
+            " %(first)s, true, true, %(score)s, %(at)s)",
+            values,
+        )
+
+
+def disappoint(project, tutor, *, name="poor"):
+    """Three poor first sessions: an alert is due."""
+    teach(project, tutor, *(f"{name}{number}" for number in range(3)), score=5.5, first=True)
+
+
+def ledger(project, tutor):
+    """session id → [is processed, waits] of a tutor."""
+    rows = project.query(
+        "select session_id, version is not null, pending_since is not null"
+        " from ops.session_ledger where tutor_id = %s",
+        tutor,
+    )
+    return {session_id: state for session_id, *state in rows}
+
+
+def history(project, tutor):
+    """What happened to the alerts of a tutor: (alert type, event), in order."""
+    return project.query(
+        "select alert_type, event from ops.alert_events join ops.alerts using (tutor_id, alert_id)"
+        " where tutor_id = %s order by at, alert_type, event_no",
+        tutor,
+    )
+
+
+def waiting(project):
+    return {
+        tutor
+        for (tutor,) in project.query(
+            "select distinct tutor_id from ops.session_ledger where pending_since is not null"
+        )
+    }
+
+
+def processed_once(project, tutor, name="poor"):
+    """Three poor first sessions are in the ledger, and had their effect once."""
+    sessions = ledger(project, tutor)
+    assert {f"{tutor}-{name}{number}" for number in range(3)} <= sessions.keys()
+    assert all(state == [True, False] for state in sessions.values())
+    assert history(project, tutor) == [(POOR_FIRSTS, "opened")]
+    assert project.query("select count(*) from ops.session_changes") == [(0,)]
+
+
+def taken(project, outcome):
+    """How many changes the passes of a run took."""
+    ((changes,),) = project.query(
+        "select coalesce(sum(changes), 0) from ops.refresh_passes where run_id like %s",
+        f"{outcome.run_id}/%",
+    )
+    return changes
+
+
+@contextmanager
+def breaking(project, table, tutor, does):
+    """A trigger on one of our tables: `does` something when a row of the tutor is written."""
+    project.execute(
+        "create or replace function public.break() returns trigger language plpgsql as"
+        f" $$ begin if new.tutor_id = '{tutor}' then {does}; end if; return new; end $$"
+    )
+    project.execute(
+        f"create trigger break before insert on {table} for each row"
+        " execute function public.break()"
+    )
+    try:
+        yield
+    finally:
+        project.execute(f"drop trigger break on {table}")
+
+
+RAISES = "raise exception 'this one is poisonous'"
+
+
+def test_every_kind_of_change_counts_once(platform, refreshes, _tutors):
+    taught, praised, corrected, cut, giver, taker, shifted, aged, orphaned = (
+        next(_tutors) for _ in range(9)
+    )
+    disappoint(platform, taught)
+    with psycopg.connect(platform.url) as connection:
+        for statement in (
+            "insert into platform.session_feedback (session_id, student_satisfaction_rating,"
+            f" submitted_at) values ('{praised}-0', 5, now())",
+            f"update platform.sessions set overall_session_score = 2 where id = '{corrected}-0'",
+            f"delete from platform.sessions where id = '{cut}-0'",
+            f"update platform.sessions set tutor_id = '{taker}' where id = '{giver}-0'",
+            "update platform.sessions set scheduled_start = scheduled_start - interval '3 days'"
+            f" where id = '{shifted}-0'",
+            "update platform.sessions set scheduled_start = scheduled_start - interval '30 days'"
+            f" where id = '{aged}-0'",
+            f"update platform.sessions set tutor_id = null where id = '{orphaned}-0'",
+        ):
+            connection.execute(statement)
+    outcome = refreshes.run()
+    # A move to another tutor is two: one has lost it, one has got it.
+    assert taken(platform, outcome) == 3 + 1 + 1 + 1 + 2 + 1 + 1 + 1
+    assert waiting(platform) == set()
+    processed_once(platform, taught)
+    assert outcome.of("ops/session_ledger")["changes_taken"] == 11
+    assert outcome.of("marts/tutor_aggregates")["tutors_touched"] == 9
+    assert outcome.of("ops/alerts")["opened"] == 1
+    assert f"{giver}-0" in ledger(platform, taker)
+    assert ledger(platform, aged)[f"{aged}-0"] == [True, False]
+    for loser in (cut, giver, orphaned):
+        assert f"{loser}-0" not in ledger(platform, loser)
+    assert platform.query(
+        "select reasons from ops.quarantine where business_key = %s and resolved_at is null",
+        f"{orphaned}-0",
+    )
+    assert platform.query(
+        "select avg_rating_90d_n from marts.tutor_aggregates where tutor_id = %s", praised
+    ) == [(1,)]
+
+    before = written(platform.url)
+    again = refreshes.run()
+    assert again.materializations == []
+    assert written(platform.url) == before, "nothing changed, so nothing is written"
+
+    # What was moved and taken away comes back: each is a change again, nothing more.
+    platform.execute(
+        f"update platform.sessions set tutor_id = '{giver}' where id = '{giver}-0';"
+        f"update platform.sessions set tutor_id = '{orphaned}' where id = '{orphaned}-0'"
+    )
+    assert taken(platform, refreshes.run()) == 3
+    assert ledger(platform, giver)[f"{giver}-0"] == [True, False]
+    assert f"{giver}-0" not in ledger(platform, taker)
+
+
+def test_what_is_committed_late_or_lies_ahead_is_not_lost(platform, refreshes, _tutors):
+    early, late, ahead = (next(_tutors) for _ in range(3))
+    with psycopg.connect(platform.url) as connection:
+        teach(platform, early, "held", ago=timedelta(hours=3), connection=connection)
+        teach(platform, late, "after")
+        teach(platform, ahead, "planned", ago=timedelta(hours=-3))
+        assert taken(platform, refreshes.run()) == 1
+        assert ledger(platform, late)[f"{late}-after"] == [True, False]
+        assert f"{early}-held" not in ledger(platform, early)
+    platform.execute(
+        "update platform.sessions set scheduled_start = now() - interval '1 second'"
+        f" where id = '{ahead}-planned'"
+    )
+    assert taken(platform, refreshes.run()) == 2
+    assert ledger(platform, early)[f"{early}-held"] == [True, False]
+    assert ledger(platform, ahead)[f"{ahead}-planned"] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "table", [pytest.param("marts.tutor_aggregates", marks=pytest.mark.long), "ops.alerts"]
+)
+def test_who_breaks_a_refresh_is_set_aside_and_the_others_go_on(
+    platform, refreshes, _tutors, table
+):
+    broken, *others = (next(_tutors) for _ in range(3))
+    for each in (broken, *others):
+        disappoint(platform, each)
+    with breaking(platform, table, broken, RAISES):
+        refreshes.run()
+        for other in others:
+            processed_once(platform, other)
+        assert waiting(platform) == {broken}
+        ((tutor, reason, attempts, wait),) = platform.query(
+            "select tutor_id, reason, attempts, retry_at - set_aside_at from ops.set_aside_tutors"
+        )
+        assert (tutor, attempts, wait) == (broken, 1, timedelta(minutes=10))
+        assert "this one is poisonous" in reason
+        assert history(platform, broken) == []
+
+    platform.execute("update ops.set_aside_tutors set retry_at = now()")
+    refreshes.run()
+    processed_once(platform, broken)
+    assert platform.query("select count(*) from ops.set_aside_tutors") == [(0,)]
+
+
+def test_rows_that_break_a_rule_set_only_their_tutor_aside(platform, refreshes, _tutors):
+    broken, sound = next(_tutors), next(_tutors)
+    disappoint(platform, broken)
+    disappoint(platform, sound)
+    aside = "select tutor_id, attempts, retry_at - set_aside_at from ops.set_aside_tutors"
+    with breaking(platform, "marts.tutor_aggregates", broken, "new.overall_score := 11"):
+        assert taken(platform, refreshes.run()) == 6
+        processed_once(platform, sound)
+        assert waiting(platform) == {broken}
+        assert platform.query(aside) == [(broken, 1, timedelta(minutes=10))]
+        ((reason,),) = platform.query("select reason from ops.set_aside_tutors")
+        assert "average_score_lies_in_0_to_10" in reason
+    platform.execute("update ops.set_aside_tutors set retry_at = now()")
+    refreshes.run()
+    processed_once(platform, broken)
+    assert platform.query("select count(*) from ops.set_aside_tutors") == [(0,)]
+
+
+def test_while_a_check_objects_nothing_is_taken(platform, refreshes, tutor):
+    disappoint(platform, tutor)
+    result = "asset = 'marts/fct_sessions' and check_name = 'there_are_sessions'"
+    platform.execute(f"update ops.dq_results set status = 'failed' where {result}")
+    try:
+        assert taken(platform, refreshes.run()) == 0
+        assert waiting(platform) == {tutor}
+        assert history(platform, tutor) == []
+    finally:
+        platform.execute(f"update ops.dq_results set status = 'passed' where {result}")
+    refreshes.run()
+    processed_once(platform, tutor)
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        # Marked, taken, staged.
+        ("ops.session_ledger", "ops.refresh_runs", "marts.fct_sessions"),
+        # The wide row; then in the one transaction that writes what was found.
+        ("marts.tutor_aggregates", "ops.alerts", "ops.refresh_passes"),
+    ],
+    ids=["first", "then"],
+)
+def test_killed_at_every_stage_and_run_again_it_happens_once(platform, refreshes, tutor, stages):
+    disappoint(platform, tutor)
+    for table in stages:
+        with stopping_at(platform.url, table) as somebody_stopped:
+            run = refreshes.start()
+            somebody_stopped()
+            run.kill()
+        assert history(platform, tutor) == []
+    assert taken(platform, refreshes.run()) == 3
+    processed_once(platform, tutor)
+
+
+def test_a_run_killed_in_its_commit_is_not_done_again(platform, refreshes, tutor):
+    disappoint(platform, tutor)
+    passes = "select count(*) from ops.refresh_passes"
+    ((before,),) = platform.query(passes)
+    with stopping_at(platform.url, "ops.refresh_passes", when="at commit") as somebody_stopped:
+        run = refreshes.start()
+        somebody_stopped()
+        run.kill()
+        # The server carries the COMMIT out; its successor must see that, and has begun before.
+        successor = refreshes.start()
+        until(lambda: "STEP_START" in successor.log, "the next run has begun")
+    assert successor.outcome().success
+    processed_once(platform, tutor)
+    assert platform.query(passes) == [(before + 1,)]
+
+
+def test_another_writer_is_waited_for(platform, refreshes, tutor):
+    disappoint(platform, tutor)
+    with one_writer(platform.warehouse, "refresh"):
+        run = refreshes.start()
+        until(lambda: "another process is writing (refresh)" in run.log, "it waits")
+        assert waiting(platform) == {tutor}
+        assert platform.query("select count(*) from ops.session_changes") == [(0,)]
+    assert run.outcome().success
+    processed_once(platform, tutor)
+
+
+def test_what_changes_during_a_full_refresh_still_waits_and_all_is_as_it_makes_it(
+    platform, refreshes, tutor
+):
+    """The tables as all these tests left them, before a full refresh and after it."""
+    assert waiting(platform) == set()
+    moment = datetime.now(UTC)
+    before = tables(platform.url, moment)
+    assert all(before[table] for table in before if table not in EMPTY_AT_REST)
+    with stopping_at(platform.url, "ops.dq_results") as somebody_stopped:
+        full = refreshes.start("daily_refresh")
+        somebody_stopped()  # its tables are made, its findings are not
+        disappoint(platform, tutor)
+        meanwhile = refreshes.start()
+        until(lambda: "another process is writing (refresh)" in meanwhile.log, "it waits")
+    assert full.outcome().success, full.log
+    assert meanwhile.outcome().success, meanwhile.log
+    refreshes.run()
+    processed_once(platform, tutor)
+    after = tables(platform.url, moment)
+    for side in (before, after):
+        for table, rows in side.items():
+            side[table] = {key: row for key, row in rows.items() if row.get("tutor_id") != tutor}
+    assert differences(before, after) == {}
