@@ -252,7 +252,7 @@ def outlives(life, *parts):
             else:
                 life.kill(part)
             if part == "daemon":
-                life.process.wait(90)  # without its daemon it does not stay up
+                assert life.process.wait(90) == 1  # without its daemon it does not stay up
                 life.start()
             life.goes_on(known)
     until(life.has_caught_up, "nothing waits", SECONDS)

@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any
 
-import psutil
 import typer
 from filelock import FileLock, Timeout
 from rich.markup import escape
@@ -24,12 +23,12 @@ from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.services import end_group, keep_code_server, running_group
 from tutor_pipeline.cli.session import Session, embedded_server, open_session, program, yesterday
 from tutor_pipeline.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.reports.words import visible
 from tutor_pipeline.settings import PROJECT_DIR, load_settings
 
-_END_SECONDS = 15
 _ALIVE_SECONDS = 120
 """What Dagster's daemon did so long ago, it no longer does."""
 
@@ -97,7 +96,7 @@ def up(
     only_one = FileLock(session.settings.home / "up.lock", timeout=0)
     try:
         only_one.acquire()
-        is_up = _running_ui(pid_file) is not None
+        is_up = running_group(pid_file) is not None
     except Timeout:
         is_up = True
     if is_up:
@@ -137,17 +136,27 @@ def up(
         start_new_session=True,
     )
     pid_file.write_text(str(child.pid))
+    url = f"http://{host}:{chosen}"
     Thread(target=_say_when_ready, args=(host, chosen, reports), daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: _end_group(child.pid))
-    try:
-        status_code = child.wait()
-    except KeyboardInterrupt:
-        status_code = 0
-    finally:
-        _end_group(child.pid)
-        _fail_runs_left_behind(daemon_ended=True)
+    Thread(target=keep_code_server, args=(child.pid, url, warn), daemon=True).start()
+
+    def end(*_: object) -> None:
         pid_file.unlink(missing_ok=True)
-    raise typer.Exit(0 if status_code in (0, -signal.SIGTERM, -signal.SIGINT) else 1)
+        end_group(child.pid)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        child.wait()
+    except KeyboardInterrupt:
+        pid_file.unlink(missing_ok=True)
+    # Who wants it to end removes the file first. Where it ended by itself, be it that one of its
+    # processes was killed, Dagster's own status says that all is well.
+    is_wanted = not pid_file.exists()
+    end()
+    _fail_runs_left_behind(daemon_ended=True)
+    if not is_wanted:
+        warn("Dagster ended by itself: its last lines say why")
+        raise typer.Exit(1)
 
 
 def down(
@@ -161,9 +170,10 @@ def down(
     Example: [bold]tutor-pipeline down[/bold]
     """
     settings = load_settings()
-    ui = _running_ui(settings.home / "up.pid")
+    ui = running_group(settings.home / "up.pid")
     if ui is not None:
-        _end_group(ui)
+        (settings.home / "up.pid").unlink(missing_ok=True)
+        end_group(ui)
         done("Stopped the UI")
     if not ui_only:
         if embedded_server(settings).stop():
@@ -326,38 +336,6 @@ def _fail_runs_left_behind(*, daemon_ended: bool = False) -> None:
                     instance.report_run_failed(run, "The Dagster that launched it is gone.")
     except Exception as error:  # the database may be gone as well, and is no reason not to end
         warn(f"runs left behind still count as running: {error}")
-
-
-def _running_ui(pid_file: Path) -> int | None:
-    """The process group of the UI, None when nothing of it runs."""
-    try:
-        group = int(pid_file.read_text())
-    except (OSError, ValueError):
-        return None
-    return group if _members(group) else None
-
-
-def _members(group: int) -> list[psutil.Process]:
-    """Dagster's processes in a group; the leader may be gone already."""
-    members = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if os.getpgid(process.pid) == group and "dagster" in " ".join(process.cmdline()):
-                members.append(process)
-    return members
-
-
-def _end_group(group: int) -> None:
-    """End a process group: politely, again for those that have just started, then not."""
-    deadline = time.monotonic() + _END_SECONDS
-    while members := _members(group):
-        for process in members:
-            with suppress(psutil.Error):
-                if time.monotonic() < deadline:
-                    process.terminate()
-                else:
-                    process.kill()
-        psutil.wait_procs(members, timeout=1)
 
 
 def _serve_reports(session: Session, host: str, ui_port: int) -> str:

@@ -1,0 +1,99 @@
+"""Dagster's processes below `up`: found, ended, and brought back where Dagster does not.
+
+They are one process group. Its leader, `dagster dev`, starts a web server, a daemon, and a proxy
+that starts the code server. When the code server dies, the proxy starts no other until it is told
+to, and all sensors stand still without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+CODE_SERVER, PROXY = "api grpc", "code-server start"
+"""What the command lines of these processes contain."""
+
+_END_SECONDS = 15
+_LOOK_SECONDS = 2
+_PATIENCE = 3
+"""Looks at which the code server may be missing: while it is reloaded it is, for a moment."""
+_RELOAD_SECONDS = 60
+
+_RELOAD = """
+    mutation { reloadRepositoryLocation(repositoryLocationName: "tutor_pipeline") { __typename } }
+"""
+
+
+def running_group(pid_file: Path) -> int | None:
+    """The process group that a file names, None when nothing of it runs."""
+    try:
+        group = int(pid_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return group if members(group) else None
+
+
+def members(group: int, part: str = "dagster") -> list[psutil.Process]:
+    """The processes in a group whose command line contains `part`; the leader may be gone."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getpgid(process.pid) == group and part in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def end_group(group: int) -> None:
+    """End a process group: politely, again for those that have just started, then not."""
+    deadline = time.monotonic() + _END_SECONDS
+    while processes := members(group):
+        for process in processes:
+            with suppress(psutil.Error):
+                if time.monotonic() < deadline:
+                    process.terminate()
+                else:
+                    process.kill()
+        psutil.wait_procs(processes, timeout=1)
+
+
+def keep_code_server(group: int, url: str, tell: Callable[[str], None]) -> None:
+    """Have a code server that died started again, as long as the group lives. A proxy that died
+    can't: then the group is ended, so that whoever started `up` sees it.
+    """
+    has_been_there = False
+    missing = 0
+    while members(group):
+        time.sleep(_LOOK_SECONDS)
+        if members(group, CODE_SERVER):
+            has_been_there, missing = True, 0
+            continue
+        missing += has_been_there
+        if missing < _PATIENCE:
+            continue
+        if not members(group, PROXY):
+            tell("the process that keeps the code server is gone: ending")
+            end_group(group)
+        elif _reload(url):
+            tell("the code server had died; it was started again")
+            missing = 0
+
+
+def _reload(url: str) -> bool:
+    request = urllib.request.Request(  # noqa: S310 (a server of our own)
+        f"{url}/graphql",
+        data=json.dumps({"query": _RELOAD}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_RELOAD_SECONDS) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
