@@ -47,7 +47,7 @@ MODELS = {
 """What is built for the tutors touched, and the schema it is in."""
 
 GIVE_UP_AFTER = 6
-"""Failures in a row. A search for one broken tutor mostly has four; the next run goes on with it."""
+"""Failures in a row. A search for one broken tutor mostly has four; the next run goes on."""
 
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 4
