@@ -5,7 +5,7 @@ the rows that are there. One adapter for the three; what differs between them is
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import Any
 
 import dagster as dg
@@ -39,6 +39,7 @@ INPUTS = (*_READ, *_CHECKED, "staging/session_rows", "intermediate/int_tutor_day
 """What findings rest on: while a blocking check of one of these does not hold, none is made."""
 
 _SHOWN_CHANGES = 50
+_AWAIT_SECONDS = 120
 
 
 class FindingsConfig(dg.Config):
@@ -129,6 +130,7 @@ def _build_asset(
         context: dg.AssetExecutionContext, config: FindingsConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         target = warehouse.warehouse
+        _await_checks(context, target, required)
         with target.connect() as connection:
             # Under the lock from reading to writing: of two runs at once the later one reads
             # what the earlier one has written.
@@ -158,6 +160,27 @@ def _build_asset(
         )
 
     return asset
+
+
+def _await_checks(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, required: Sequence[guard.Required]
+) -> None:
+    """Of two full refreshes at once, the first may find that the second has rebuilt the tables:
+    wait until that one has evaluated its checks, and go on from there.
+    """
+    deadline = monotonic() + _AWAIT_SECONDS
+    told = False
+    while monotonic() < deadline:
+        with warehouse.connect() as connection:
+            if not (
+                guard.is_superseded(connection, warehouse, context.run_id)
+                and guard.only_unevaluated(connection, warehouse, required)
+            ):
+                return
+        if not told:
+            context.log.warning("another refresh has rebuilt the tables; waiting for its checks")
+            told = True
+        sleep(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,23 @@ def only_unevaluated(
     return bool(objected) and all(not row["is_of_these_tables"] for row in objected)
 
 
+def is_superseded(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str) -> bool:
+    """Whether another full refresh has rebuilt the tables since the full refresh `run_id` did, a
+    moment ago: its checks are about to be evaluated.
+    """
+    row = connection.execute(
+        warehouse.sql(
+            "select exists (select from {ops}.refresh_runs as own, {ops}.refresh_runs as other"
+            " where own.run_id = %s and own.is_full and own.snapshot_from is null"
+            " and other.is_full and other.snapshot_from is null"
+            " and other.started_at > own.started_at"
+            " and other.started_at > now() - interval '5 minutes')"
+        ),
+        (run_id,),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def _latest(
     connection: psycopg.Connection[Any], warehouse: Warehouse, required: Sequence[Required]
 ) -> list[dict[str, Any]]:
