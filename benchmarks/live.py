@@ -149,9 +149,10 @@ def settle(log: Path, watch: Watch, seconds: float = 240) -> None:
 
 def latencies(log: Path) -> tuple[list[float], list[float], dict[str, list[float]]]:
     """Seconds from commit to findings, from commit to alert, and by stage of the passes."""
+    transactions = events(log)
     committed = {
         (e["tutor_id"], e["session_id"]): datetime.fromisoformat(e["committed_at"])
-        for e in events(log)
+        for e in transactions
         if e["kind"] == "session"
     }
     since = min(committed.values())
@@ -167,7 +168,7 @@ def latencies(log: Path) -> tuple[list[float], list[float], dict[str, list[float
             (since,),
         ).fetchall()
         opened = connection.execute(
-            "select event.tutor_id, event.details ->> 'session_id', pass.settled_at"
+            "select event.tutor_id, pass.taken_at, pass.settled_at"
             " from ops.alert_events as event"
             " join ops.refresh_passes as pass on pass.run_id = event.run_id"
             " where event.event in ('opened', 'reopened') and pass.settled_at >= %s",
@@ -188,11 +189,18 @@ def latencies(log: Path) -> tuple[list[float], list[float], dict[str, list[float
     for _, _, _, seconds in passes:
         for name, value in seconds.items():
             stages[name].append(value)
-    alerts = [
-        (settled_at - committed[tutor_id, session_id]).total_seconds()
-        for tutor_id, session_id, settled_at in opened
-        if (tutor_id, session_id) in committed
-    ]
+    # What opened an alert is the tutor's newest transaction that its pass could see. Where that
+    # is no session, it came late: metrics and feedback are looked for once a minute.
+    alerts = []
+    for tutor_id, taken_at, settled_at in opened:
+        seen = [
+            (at, event["kind"])
+            for event in transactions
+            if event["tutor_id"] == tutor_id
+            and (at := datetime.fromisoformat(event["committed_at"])) <= taken_at
+        ]
+        if seen and max(seen)[1] == "session":
+            alerts.append((settled_at - max(seen)[0]).total_seconds())
     return findings, alerts, stages
 
 
