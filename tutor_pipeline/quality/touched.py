@@ -7,7 +7,7 @@ refresh.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -51,15 +51,6 @@ def failing_tutors(
         suite, check, _ = checks[position]
         found.setdefault(tutor_id, []).append(f"{suite.asset}: {check.name}: {check.says}")
     return {tutor_id: "; ".join(rules) for tutor_id, rules in found.items()}
-
-
-def covered(suites: Iterable[Suite]) -> Iterator[tuple[str, str]]:
-    """(asset, check) of each blocking check that is looked at here."""
-    for suite in suites:
-        if suite.asset in TABLES:
-            for check in suite.checks:
-                if check.blocking and (check.expectation in _BROKEN or check.expectation == ROWS):
-                    yield suite.asset, check.name
 
 
 def _between(column: sql.Identifier, kwargs: dict[str, Any]) -> sql.Composable:
