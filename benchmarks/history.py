@@ -39,13 +39,21 @@ SAMPLE = 6
 class Bench:
     """One platform of one size."""
 
-    def __init__(self, home: Path, url: str, tutors: int, days: int, last: date) -> None:
+    def __init__(
+        self,
+        home: Path,
+        url: str,
+        tutors: int,
+        days: int,
+        last: date,
+        sessions_per_day: int | None = None,
+    ) -> None:
         self.warehouse, self.home = Warehouse(url), home
         migrate.upgrade(self.warehouse)
         parameters = Parameters(
             tutors=tutors,
             days=days + 90,
-            sessions_per_day=SESSIONS_PER_DAY.get(tutors, tutors),
+            sessions_per_day=sessions_per_day or SESSIONS_PER_DAY.get(tutors, tutors),
             end=last,
         )
         with self.warehouse.connect() as connection:

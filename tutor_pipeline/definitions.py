@@ -17,6 +17,7 @@ from tutor_pipeline.defs.findings import (
 from tutor_pipeline.defs.history import build_history_checks, build_reconcile_job
 from tutor_pipeline.defs.housekeeping import build_housekeeping_job, retention
 from tutor_pipeline.defs.incidents import build_incident_sensors
+from tutor_pipeline.defs.learning import build_learning_assets, build_learning_job
 from tutor_pipeline.defs.metrics import build_metrics_assets
 from tutor_pipeline.defs.new_sessions import build_new_sessions_sensor
 from tutor_pipeline.defs.post_session import build_post_session_job
@@ -24,7 +25,12 @@ from tutor_pipeline.defs.progress import progress_logger
 from tutor_pipeline.defs.quality import build_suite_checks, quarantine, validation_report
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.schedules import build_schedules
-from tutor_pipeline.defs.scores import SCORES, churn_algorithm_weights
+from tutor_pipeline.defs.scores import INPUTS as SCORED
+from tutor_pipeline.defs.scores import (
+    build_score_assets,
+    churn_algorithm_weights,
+    score_priors,
+)
 from tutor_pipeline.defs.session_ledger import session_ledger
 from tutor_pipeline.defs.source import build_source_assets
 from tutor_pipeline.metrics.catalogue import CONTRACT
@@ -43,25 +49,38 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     settings = load_settings()
     manifest, project = load_manifest(settings)
     catalogue = load_catalogue(settings.rule_profile, rule_inputs())
-    metrics, snapshots = build_metrics_assets(
+    metrics, snapshots, past_weeks = build_metrics_assets(
         manifest, project, settings.timezone, settings.history_start.isoformat()
     )
     suites = load_suites()
     suite_checks = build_suite_checks(suites)
     required = blocking_checks([metrics, *suite_checks], INPUTS)
+    scores = build_score_assets(
+        blocking_checks([metrics, *suite_checks], SCORED), settings.champion
+    )
     findings = build_findings_assets(catalogue, required)
+    learning = build_learning_assets()
     history_checks = build_history_checks()
     resources = {"warehouse": WarehouseResource(), **(resource_overrides or {})}
     jobs = [
-        build_post_session_job(catalogue, suites, required, resources),
+        build_post_session_job(catalogue, suites, required, settings.champion, resources),
         *build_jobs(
-            current=[metrics, quarantine, churn_algorithm_weights, *findings, session_ledger],
+            current=[
+                metrics,
+                quarantine,
+                churn_algorithm_weights,
+                score_priors,
+                *scores,
+                *findings,
+                session_ledger,
+            ],
             by_day=[snapshots],
             checks=suite_checks,
             report=validation_report,
             checks_of_history=history_checks,
         ),
         build_reconcile_job(history_checks),
+        build_learning_job(past_weeks, *learning),
         build_housekeeping_job(),
     ]
     by_name = {job.name: job for job in jobs}
@@ -70,11 +89,14 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=_with_code_references(
             *build_source_assets(load_contract(CONTRACT).tables),
-            *SCORES,
             metrics,
             snapshots,
+            past_weeks,
             quarantine,
             churn_algorithm_weights,
+            score_priors,
+            *scores,
+            *learning,
             *findings,
             session_ledger,
             validation_report,

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     linger_seconds: float = Field(
         30, ge=0, le=60, description="how long a refresh after sessions waits for the next one"
     )
+    champion: Literal["auto", "signals_v1", "signals_v2", "health_v1", "model_departure"] = Field(
+        "auto",
+        description="the scorer whose level raises alerts; auto = the model once it is promoted,"
+        " signals_v2 until then",
+    )
     ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
     reports_port: int | None = Field(
         None, ge=1, le=65535, description="port of the validation reports; none = 3030 or next free"
@@ -127,6 +132,11 @@ class Settings(BaseSettings):
     def reports_dir(self) -> Path:
         """The folder of the validation reports."""
         return self.home / "reports" / "validation"
+
+    @property
+    def backtest_report(self) -> Path:
+        """The report of the newest back-test."""
+        return self.home / "reports" / "backtest.html"
 
     @property
     def reports_port_file(self) -> Path:

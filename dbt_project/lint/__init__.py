@@ -54,6 +54,11 @@ def tutor_history(first_day: str, last_day: str) -> str:
     return f"select {first_day} as as_of_date, {last_day} as until"
 
 
+def tutor_features(base: str, first_day: str, last_day: str, scope: str = "true") -> str:
+    """The features of some tutors and days."""
+    return f"select {first_day} as as_of_date, {last_day} as until from {base} where {scope}"
+
+
 def platform_has(_table: str, _column: str) -> bool:
     """A platform with every column."""
     return True
@@ -148,3 +153,13 @@ def replaces_rows_only() -> bool:
 def snapshot_rows(tutor_days: str, days: str, scope: str) -> str:
     """Snapshots."""
     return f"select tutor_id from {tutor_days} where session_on = any({days}) and {scope}"
+
+
+def student_aggregates_as_of(_moments: str, _asked: str = "true") -> str:
+    """What is known of students."""
+    return "select 1 as one"
+
+
+def student_weeks() -> str:
+    """The ends of weeks."""
+    return "select 1 as one"

@@ -32,6 +32,11 @@ BIG = {
     "ops.current_tutor_risk",
     "ops.tutor_student_churn",
     "ops.session_ledger",
+    "ops.tutor_scores",
+    "ops.tutor_health",
+    "marts.tutor_features",
+    "marts.tutor_features_history",
+    "marts.tutor_departures",
 }
 # Small, or on the coordinator: queues, headers, what arrives, what has another key.
 LOCAL = {
@@ -51,6 +56,15 @@ LOCAL = {
     "ops.reconcile_runs",
     "ops.session_days",
     "ops.churn_algorithm_weights",
+    "ops.student_scores",
+    "ops.student_health",
+    "ops.score_priors",
+    "ops.model_versions",
+    "ops.churn_weight_history",
+    "ops.backtest_runs",
+    "ops.backtest_metrics",
+    "marts.student_aggregates",
+    "marts.student_aggregates_history",
     "ops.dq_results",
     "ops.dq_overrides",
     "ops.validation_reports",

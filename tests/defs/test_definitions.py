@@ -18,6 +18,11 @@ MATERIALIZABLE = {
     "marts/fct_sessions",
     "marts/dim_tutors",
     "marts/dim_students",
+    "marts/student_aggregates",
+    "marts/student_aggregates_history",
+    "marts/tutor_departures",
+    "marts/tutor_features",
+    "marts/tutor_features_history",
     "marts/tutor_aggregates",
     "marts/tutor_aggregates_history",
     "marts/tutor_performance_snapshots",
@@ -29,11 +34,28 @@ MATERIALIZABLE = {
     "ops/tutor_insights",
     "ops/achievements",
     "ops/churn_algorithm_weights",
+    "ops/score_priors",
+    "ops/tutor_scores",
+    "ops/current_tutor_risk",
+    "ops/tutor_health",
+    "ops/student_scores",
+    "ops/tutor_student_churn",
+    "ops/student_health",
+    "ops/backtest_metrics",
+    "ops/model_versions",
+    "ops/churn_weight_history",
     "ops/session_ledger",
     "ops/retention",
     "validation_report",
 }
 BY_DAY = {"marts/tutor_aggregates_history", "marts/tutor_performance_snapshots"}
+LEARNED = {
+    "marts/tutor_features_history",
+    "marts/student_aggregates_history",
+    "ops/backtest_metrics",
+    "ops/model_versions",
+    "ops/churn_weight_history",
+}
 FINDINGS = {"ops/alerts", "ops/tutor_insights", "ops/achievements"}
 GROUPS = {"source", "staging", "intermediate", "marts", "findings", "scores", "quality"}
 GROUPS |= {"operations"}
@@ -54,7 +76,7 @@ def test_the_set_of_assets(graph):
     external = {key.to_user_string() for key in graph.external_asset_keys}
     assert made == MATERIALIZABLE
     platform = {f"platform/{table.name}" for table in load_contract(CONTRACT).tables}
-    assert external == platform | {"ops/current_tutor_risk"}
+    assert external == platform
 
 
 def test_every_asset_says_what_it_is_and_whose(graph):
@@ -73,14 +95,19 @@ def test_groups_follow_one_another_without_a_loop(graph):
         for key in graph.get_all_asset_keys()
         for parent in graph.get(key).parent_keys
     }
-    order = ["source", "staging", "intermediate", "marts", "findings"]
+    order = ["source", "staging", "intermediate", "marts", "scores", "findings"]
     for parent, child in feeds:
         if parent in order and child in order:
             assert order.index(parent) <= order.index(child), (parent, child)
 
 
 def test_findings_come_after_what_they_read(graph):
-    read = {"marts/tutor_aggregates", "marts/dim_tutors", "ops/current_tutor_risk"}
+    read = {
+        "marts/tutor_aggregates",
+        "marts/dim_tutors",
+        "ops/current_tutor_risk",
+        "ops/tutor_student_churn",
+    }
     # While a check of these blocks, nothing is derived in the same run.
     checked = {"marts/fct_sessions", "ops/quarantine"}
     for name, more in (
@@ -97,7 +124,9 @@ def test_jobs(graph):
     refreshed = {
         key.to_user_string() for key in jobs["daily_refresh"].asset_layer.selected_asset_keys
     }
-    assert refreshed == MATERIALIZABLE - BY_DAY - {"ops/retention"}
+    assert refreshed == MATERIALIZABLE - BY_DAY - LEARNED - {"ops/retention"}
+    learned = jobs["weekly_learning"].asset_layer.selected_asset_keys
+    assert {key.to_user_string() for key in learned} == LEARNED
     assert jobs["daily_snapshots"].partitions_def is not None
     checks_alone = jobs["data_quality"].asset_layer
     assert {key.to_user_string() for key in checks_alone.selected_asset_keys} == {

@@ -33,6 +33,10 @@ TABLES = {
     "ops.alert_events": "tutor_id, alert_id, event_no",
     "ops.tutor_insights": "tutor_id, insight_id",
     "ops.achievements": "tutor_id, achievement_id",
+    "ops.tutor_scores": "tutor_id, scorer, target, horizon_days::text",
+    "ops.current_tutor_risk": "tutor_id",
+    "ops.tutor_health": "tutor_id",
+    "marts.tutor_features": "tutor_id",
     "ops.quarantine": "source, row_key",
     "ops.session_ledger": "tutor_id, session_id",
     "ops.session_changes": "tutor_id, session_id",
@@ -40,7 +44,7 @@ TABLES = {
 }
 """What refreshes write about tutors, and the key of each table."""
 
-_MOMENTS = {"as_of", "last_confirmed_at", "last_seen"}
+_MOMENTS = {"as_of", "as_of_on", "segment_since", "last_confirmed_at", "last_seen"}
 """Columns that say when the last refresh was, and nothing about a tutor."""
 
 _WITH_FUTURE = {"staging.session_rows", "marts.fct_sessions"}

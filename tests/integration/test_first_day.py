@@ -148,6 +148,7 @@ def test_an_impossible_override_costs_one_tutor_not_all(enriched):
         )
 
 
+@pytest.mark.long
 def test_text_from_the_platform_is_no_markup(enriched):
     enriched.execute(
         "update ops.alerts set tutor_id = '[/dim]', description = '[bold] [/x]'"

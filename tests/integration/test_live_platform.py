@@ -186,6 +186,7 @@ def test_nothing_can_be_loaded_into_it(live):
     assert live.query(FINGERPRINT) == before
 
 
+@pytest.mark.long
 def test_the_platform_stays_free_to_change(live):
     """Its own migrations go through while our tables stand on it, and the next run copes."""
     live.execute("alter table sessions alter column overall_session_score type double precision")

@@ -30,6 +30,8 @@ def platform(new_project):
     """A small platform with tutors of our own, who have taught without anything remarkable."""
     project = new_project(TUTOR_TIMEZONE=calm_zone())
     project.run("generate", "--tutors", "12", "--days", "20")
+    # Bookings come due while the tests run, and would count as changes.
+    project.execute("delete from platform.sessions where status = 'scheduled'")
     project.execute("alter table platform.sessions alter column tutor_id drop not null")
     with psycopg.connect(project.url) as connection:
         connection.cursor().executemany(

@@ -4,6 +4,10 @@ import json
 
 import pytest
 
+SCORED = {
+    *("ops/tutor_scores", "ops/current_tutor_risk", "ops/tutor_health"),
+    *("ops/student_scores", "ops/tutor_student_churn", "ops/student_health"),
+}
 MADE = ("ops/achievements", "ops/alerts", "ops/tutor_insights")
 
 
@@ -80,7 +84,7 @@ def test_a_blocking_check_stops_findings_in_this_run_and_the_next(enriched, brea
 
     outcome = enriched.json("enrich", status=1)
     left_out = {key for key in outcome["left_out"] if key.startswith("ops/")}
-    assert left_out == {*MADE, "ops/session_ledger"}
+    assert left_out == {*MADE, *SCORED, "ops/session_ledger"}
     assert list(outcome["blocking"]) == ["ops/quarantine: at_most_2_percent_wait"]
 
     # In a run of its own nothing of the first one is known to Dagster: the guard knows.
@@ -128,24 +132,27 @@ def test_a_warning_never_blocks_and_the_next_clean_run_clears_all(enriched, brea
 
 def test_what_cannot_be_evaluated_blocks_where_it_blocks_and_can_be_forced(enriched, break_):
     break_(
-        "alter table ops.current_tutor_risk rename column scorer to scorer_before",
-        "alter table ops.current_tutor_risk rename column scorer_before to scorer",
+        "create function ops.spoil() returns trigger language plpgsql as $$ begin new.reasons ="
+        """ '[{"code": "rating_trend_down", "contribution": "much"}]'; return new; end $$;"""
+        " create trigger spoil before insert on ops.current_tutor_risk"
+        " for each row execute function ops.spoil()",
+        "drop trigger spoil on ops.current_tutor_risk; drop function ops.spoil();"
+        " delete from ops.current_tutor_risk",
     )
     before = confirmed_at(enriched)
     # One command: the refresh that the check stops, then what it stopped.
     outcome = enriched.json("enrich", "--force", "--by", "ada")
-    assert sorted(outcome["blocking"]) == [
-        "ops/current_tutor_risk: falling_rating_never_lowers_a_score",
-        "ops/current_tutor_risk: signals_score_lies_in_0_to_085",
+    assert list(outcome["blocking"]) == [
+        "ops/current_tutor_risk: falling_rating_never_lowers_a_score"
     ]
     assert outcome["left_out"] == []
     assert confirmed_at(enriched) > before
     states = enriched.query(
-        "select distinct on (check_name) status, severity, message like '%scorer%'"
-        " from ops.dq_results where asset = 'ops/current_tutor_risk'"
+        "select distinct on (check_name) check_name, status, severity, message like '%much%'"
+        " from ops.dq_results where asset = 'ops/current_tutor_risk' and status <> 'passed'"
         " order by check_name, evaluated_at desc"
     )
-    assert states == [("errored", "error", True)] * 2
+    assert states == [("falling_rating_never_lowers_a_score", "errored", "error", True)]
     forced = enriched.query(
         "select asset from ops.dq_overrides where forced_by = 'ada' order by asset"
     )

@@ -17,7 +17,9 @@ SLOW_TO_IMPORT = (
     "alembic.command", "sqlalchemy.dialects.postgresql", "tutor_pipeline.cli.app",
     "tutor_pipeline.defs.metrics", "tutor_pipeline.defs.findings", "tutor_pipeline.metrics.dbt",
     "tutor_pipeline.synthetic.generator", "great_expectations",
-    "tutor_pipeline.quality.expectations",
+    "tutor_pipeline.quality.expectations", "tutor_pipeline.defs.learning",
+    "tutor_pipeline.scores.panel", "tutor_pipeline.scores.weighted", "scipy.special",
+    "tutor_pipeline.scores.crossval", "tutor_pipeline.scores.refinement",
 )  # fmt: skip
 
 

@@ -9,9 +9,11 @@ from tutor_pipeline.cli import (
     attention,
     compute,
     data,
+    export,
     incidents,
     quarantine,
     rules,
+    scores,
     server,
     simulate,
     validate,
@@ -38,5 +40,7 @@ for verbs in (
     attention,
     alerts,
     rules,
+    scores,
+    export,
 ):
     verbs.register(app)

@@ -80,7 +80,7 @@ def tutor(
     everything: Annotated[bool, typer.Option("--all", help="Every metric.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One tutor: profile, metrics, open alerts, insights, badges.
+    """One tutor: profile, metrics, scores with their reasons, open alerts, insights, badges.
 
     Example: [bold]tutor-pipeline tutor T0007[/bold]
     """
@@ -103,16 +103,9 @@ def tutor(
     else:
         _print_metrics(metrics, None if everything else _SHOWN)
         out.print("[dim]– = nothing to judge by, which is not the same as 0[/dim]")
-    active = [row for row in facts["alerts"] if row["resolved_at"] is None]
-    out.print(f"\n[bold]Open alerts: {len(active)}[/bold]")
-    for row in active:
-        out.print(Text(f"{row['severity']}: {row['title']}", style=STYLES[row["severity"]]))
-        out.print(f"  {escape(row['description'])}")
-        out.print(f"  → {escape(row['recommended_action'])}")
-        snoozed = row["snoozed_until"]
-        if snoozed is not None and snoozed > datetime.now(UTC):
-            out.print(f"  snoozed until {snoozed:%Y-%m-%d %H:%M UTC}")
-        out.print(f"  [dim]{escape(' · '.join(_small_print(row)))}[/dim]")
+    if facts["scores"]:
+        _print_scores(facts)
+    _print_alerts(facts)
     for insight_type, heading in _INSIGHTS.items():
         found = [row for row in facts["insights"] if row["insight_type"] == insight_type]
         if found:
@@ -132,6 +125,69 @@ def tutor(
             f"{row['icon']} {escape(row['title'])} [dim]({since}{held})[/dim]"
             f" {escape(row['description'])}"
         )
+
+
+def _print_scores(facts: Mapping[str, Any]) -> None:
+    """The risk that raises alerts with its reasons, the other scores below it, and the health."""
+    risk = facts["risk"]
+    if risk is not None:
+        level = risk["level"] or "unknown: too little data"
+        out.print(
+            f"\n[bold]Risk of leaving: {level}[/bold]"
+            f" [dim]({_number(risk['score'])}, {risk['scorer']} version {risk['version']},"
+            f" as of {risk['as_of']:%Y-%m-%d %H:%M UTC})[/dim]"
+        )
+        _print_reasons(risk["reasons"])
+    health = facts["health"]
+    if health is not None and health["segment"] is not None:
+        out.print(
+            f"\n[bold]Health: {_number(health['health_score'])} of 100, {health['segment']}[/bold]"
+            f" [dim]since {health['segment_since']:%Y-%m-%d}[/dim]"
+        )
+        for each in health["recommendations"]:
+            out.print(f"  → {escape(each['text'])} [dim]({escape(_trigger(each))})[/dim]")
+    out.print("\n[bold]All scores[/bold]")
+    for row in facts["scores"]:
+        horizon = f" {row['horizon_days']} d" if row["horizon_days"] else ""
+        level = f" {row['level']}" if row["level"] else ""
+        status = "" if row["status"] == "ok" else f" ({row['status'].replace('_', ' ')})"
+        what = f"{row['target'].replace('_', ' ')}{horizon}"
+        out.print(
+            f"{what}: {_number(row['score'])}{level} [dim]{row['scorer']} version"
+            f" {row['version']}{status}[/dim]"
+        )
+        if row["level"] not in (None, "Low"):
+            _print_reasons(row["reasons"])
+
+
+def _print_alerts(facts: Mapping[str, Any]) -> None:
+    active = [row for row in facts["alerts"] if row["resolved_at"] is None]
+    out.print(f"\n[bold]Open alerts: {len(active)}[/bold]")
+    for row in active:
+        out.print(Text(f"{row['severity']}: {row['title']}", style=STYLES[row["severity"]]))
+        out.print(f"  {escape(row['description'])}")
+        out.print(f"  → {escape(row['recommended_action'])}")
+        snoozed = row["snoozed_until"]
+        if snoozed is not None and snoozed > datetime.now(UTC):
+            out.print(f"  snoozed until {snoozed:%Y-%m-%d %H:%M UTC}")
+        out.print(f"  [dim]{escape(' · '.join(_small_print(row)))}[/dim]")
+
+
+def _print_reasons(reasons: Iterable[Mapping[str, Any]]) -> None:
+    for reason in reasons:
+        counted = "" if reason["n"] is None else f"; of {reason['n']}"
+        against = "" if reason["reference"] is None else f", against {_number(reason['reference'])}"
+        seen = "" if reason["value"] is None else f"{_number(reason['value'])}{against}{counted}, "
+        out.print(
+            f"  {escape(reason['label'])} [dim]({seen}adds {reason['contribution']:.2f})[/dim]"
+        )
+
+
+def _trigger(recommendation: Mapping[str, Any]) -> str:
+    trigger = recommendation["trigger"]
+    threshold = trigger["threshold"]
+    against = "" if threshold is None else f", threshold {_number(threshold)}"
+    return f"{trigger['metric']} {_number(trigger['value'])}{against}"
 
 
 _INSIGHTS = {"strength": "Strengths", "growth_area": "Could be better"}

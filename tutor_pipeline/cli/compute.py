@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
 from tutor_pipeline.cli.isolate import isolate
-from tutor_pipeline.cli.launch import FINDINGS, Outcome, refresh
+from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
 from tutor_pipeline.cli.session import Session, open_session
 from tutor_pipeline.errors import RefusedError, UsageError
@@ -36,9 +36,7 @@ class Step(StrEnum):
     ACHIEVEMENTS = "achievements"
 
 
-_ASSETS = {Step.SCORES: ["ops/churn_algorithm_weights"]} | {
-    Step(name): [key] for name, key in FINDINGS.items()
-}
+_ASSETS = {Step.SCORES: list(SCORES)} | {Step(name): [key] for name, key in FINDINGS.items()}
 
 
 def register(app: typer.Typer) -> None:
@@ -58,22 +56,20 @@ def enrich(
         bool,
         typer.Option(
             "--force",
-            help="Make alerts, insights and achievements although data quality checks stop them;"
-            " it is recorded.",
+            help="Make scores, alerts, insights and achievements although data quality checks stop"
+            " them; it is recorded.",
         ),
     ] = False,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute everything: weights, metrics (dbt), checks, alerts, insights, achievements.
+    """Recompute everything: weights, metrics (dbt), checks, scores, alerts, insights, achievements.
 
     What depends on a failed step is left out and named; the rest goes on.
 
     Example: [bold]tutor-pipeline enrich --as-of latest[/bold]
     """
     check_as_of(as_of)
-    if force and only is Step.SCORES:
-        raise UsageError("nothing stops --only scores: leave --force out")
     if by is not None and not force:
         raise UsageError("--by says who forces it: say --force too, or leave --by out")
     if only is not None and as_of is not None:
@@ -213,7 +209,7 @@ def seed_weights(as_json: AsJson = False) -> None:
     Example: [bold]tutor-pipeline seed-weights[/bold] (a second time changes nothing)
     """
     session = open_session(note)
-    outcome = refresh(only=_ASSETS[Step.SCORES], report=lambda _: None)
+    outcome = refresh(only=["ops/churn_algorithm_weights"], report=lambda _: None)
     if not outcome.success:
         report(outcome, as_json)
         raise typer.Exit(1)
@@ -235,26 +231,29 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the pipeline found (alerts with their history, insights, achievements).
+    """Remove what the pipeline found (alerts with their history, insights, achievements, scores).
 
-    The platform's rows and what people set (overrides, weights) stay. `enrich` finds the same
-    again, but not what administrators did: export the alerts first to keep that.
+    The platform's rows, what people set (overrides) and what scorers learned (weights) stay.
+    `enrich` finds the same again, but not what administrators did: export the alerts first to
+    keep that.
 
     Example: [bold]tutor-pipeline clear --yes[/bold]
     """
     from tutor_pipeline.lifecycle import store
+    from tutor_pipeline.scores import store as scores
 
     session = open_session(note)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("clear asks first, and nobody can answer here: say --yes")
         typer.confirm(
-            "Remove all alerts (with their history), insights and achievements from"
-            f" {session.warehouse.masked_url}?",
+            "Remove all alerts (with their history), insights, achievements and scores"
+            f" from {session.warehouse.masked_url}?",
             abort=True,
         )
-    with session.warehouse.connect() as connection:
+    with session.warehouse.connect() as connection, connection.transaction():
         removed = store.clear(connection, session.warehouse)
+        removed += scores.clear(connection, session.warehouse)
     if as_json:
         emit_json({"removed": removed})
     else:

@@ -20,9 +20,29 @@ FINDINGS = {
 }
 """What people call the tables of findings -> the asset."""
 
+SCORES = (
+    "ops/churn_algorithm_weights",
+    "ops/score_priors",
+    "ops/tutor_scores",
+    "ops/current_tutor_risk",
+    "ops/tutor_health",
+    "ops/student_scores",
+    "ops/tutor_student_churn",
+    "ops/student_health",
+)
+"""What scorers are configured with, and what they make."""
+
+_GUARDED = {
+    "ops/tutor_scores": "score_tutors",
+    "ops/student_scores": "score_students",
+    **{key: key.replace("/", "__") for key in FINDINGS.values()},
+}
+"""What is not made while checks of what it rests on do not hold -> its step."""
+
 DAILY_REFRESH = "daily_refresh"
 DAILY_SNAPSHOTS = "daily_snapshots"
 DATA_QUALITY = "data_quality"
+WEEKLY_LEARNING = "weekly_learning"
 
 REPORT = "validation_report"
 """The asset of the validation report."""
@@ -71,6 +91,10 @@ class Outcome:
                 }
                 for name, key in FINDINGS.items()
             },
+            **{
+                name: self.metadata.get(f"ops/{name}", {}).get("counts")
+                for name in ("tutor_scores", "student_scores", "tutor_health", "student_health")
+            },
             "unreadable": self.unreadable,
             "failed": self.failed,
             "left_out": self.skipped,
@@ -90,8 +114,8 @@ def refresh(
 ) -> Outcome:
     """Run `daily_refresh`, or the assets named by `only`, and wait for it.
 
-    `forced_by` = who wants findings although checks of what they rest on do not hold: they are
-    then made by a second run, where the first one stopped.
+    `forced_by` = who wants scores and findings although checks of what they rest on do not hold:
+    they are then made by a second run, where the first one stopped.
 
     Raises RefusedError (exit 3) when the data or the as-of was refused, TutorPipelineError when
     the definitions can't be loaded.
@@ -101,7 +125,7 @@ def refresh(
         return _execute(DAILY_REFRESH, _forced(only, forced_by), {}, only, report)
     config = {"ops": {"metrics": {"config": scope}}}
     outcome = _execute(DAILY_REFRESH, config, {}, None, report)
-    stopped = [key for key in FINDINGS.values() if key in outcome.skipped]
+    stopped = [key for key in (*SCORES, *FINDINGS.values()) if key in outcome.skipped]
     if forced_by is not None and stopped and not outcome.blocking:
         warn("not forced: no check stopped them, a step failed; see what it says")
     elif forced_by is not None and stopped:
@@ -113,7 +137,7 @@ def refresh(
 
 
 def _forced(only: Sequence[str], forced_by: str | None) -> dict[str, Any]:
-    steps = [key.replace("/", "__") for key in only if key in FINDINGS.values()]
+    steps = [_GUARDED[key] for key in only if key in _GUARDED]
     if forced_by is None or not steps:
         return {}
     return {"ops": {step: {"config": {"forced_by": forced_by}} for step in steps}}
@@ -154,6 +178,12 @@ def snapshots(first: date, last: date, report: Callable[[str], None] = done) -> 
         "dagster/asset_partition_range_end": last.isoformat(),
     }
     return _execute(DAILY_SNAPSHOTS, {}, tags, None, report)
+
+
+def learn(weeks: int, report: Callable[[str], None] = done) -> Outcome:
+    """Run `weekly_learning` over so many weekly dates of the history that is there."""
+    config = {"ops": {"learn_departures": {"config": {"weeks": weeks}}}}
+    return _execute(WEEKLY_LEARNING, config, {}, None, report)
 
 
 def _execute(
@@ -206,6 +236,9 @@ def _execute(
 
 def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None:
     """Keep what matters of an event and tell it."""
+    if isinstance(event, str):
+        note(event)
+        return
     kind = event.event_type_value
     if kind == "ASSET_MATERIALIZATION":
         key = event.asset_key.to_user_string()
@@ -260,6 +293,9 @@ def _line(key: str, metadata: Mapping[str, Any]) -> str:
         return f"{key}: {', '.join(counts)}"
     if key == "ops/quarantine":
         return f"{key}: {metadata['quarantined']:,} of {metadata['rows_in']:,} incoming rows"
+    if "counts" in metadata:
+        numbers = (f"{name} {number:,}" for name, number in metadata["counts"].items())
+        return f"{key}: {', '.join(numbers)}"
     rows = metadata.get("dagster/row_count")
     seconds = metadata.get("seconds")
     return (

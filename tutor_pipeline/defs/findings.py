@@ -5,7 +5,7 @@ the rows that are there. One adapter for the three; what differs between them is
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from time import monotonic, perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import dagster as dg
@@ -13,6 +13,7 @@ import psycopg
 
 from tutor_pipeline.defs.checks import asset_key, check_result
 from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.domain import MAX_SKIPPED_SHARE, Applied, Change, Evaluation, Kind, Step
@@ -33,22 +34,17 @@ _EVERY_TUTOR_SAYS = (
     f" {MAX_SKIPPED_SHARE:.0%} fail the run, after the others were done)."
 )
 
-_READ = ("marts/tutor_aggregates", "marts/dim_tutors", "ops/current_tutor_risk")
+_READ = (
+    "marts/tutor_aggregates",
+    "marts/dim_tutors",
+    "ops/current_tutor_risk",
+    "ops/tutor_student_churn",
+)
 _CHECKED = ("marts/fct_sessions", "ops/quarantine")
-INPUTS = (*_READ, *_CHECKED, "staging/session_rows", "intermediate/int_tutor_days")
+INPUTS = (*METRICS, "ops/current_tutor_risk")
 """What findings rest on: while a blocking check of one of these does not hold, none is made."""
 
 _SHOWN_CHANGES = 50
-_AWAIT_SECONDS = 120
-
-
-class FindingsConfig(dg.Config):
-    """How findings are made."""
-
-    forced_by: str | None = None
-    """Who wants them although checks of what they read do not hold, which is recorded; None =
-    they are not made then.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +123,15 @@ def _build_asset(
         },
     )
     def asset(
-        context: dg.AssetExecutionContext, config: FindingsConfig, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
         target = warehouse.warehouse
-        _await_checks(context, target, required)
+        await_checks(context, target, required)
         with target.connect() as connection:
             # Under the lock from reading to writing: of two runs at once the later one reads
             # what the earlier one has written.
             store.lock(connection, target, kind)
-            overridden = guard.require(
+            objections = guard.require(
                 connection,
                 target,
                 required,
@@ -154,33 +150,12 @@ def _build_asset(
                 **now,
                 "what_changed": dg.MetadataValue.md(what_changed([made.applied], findings.says)),
                 "rule_profile": catalogue.profile,
-                **_overridden(overridden, config.forced_by),
+                **overridden(objections, config.forced_by),
                 "dagster/column_schema": schema,
             }
         )
 
     return asset
-
-
-def _await_checks(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, required: Sequence[guard.Required]
-) -> None:
-    """Of two full refreshes at once, the first may find that the second has rebuilt the tables:
-    wait until that one has evaluated its checks, and go on from there.
-    """
-    deadline = monotonic() + _AWAIT_SECONDS
-    told = False
-    while monotonic() < deadline:
-        with warehouse.connect() as connection:
-            if not (
-                guard.is_superseded(connection, warehouse, context.run_id)
-                and guard.only_unevaluated(connection, warehouse, required)
-            ):
-                return
-        if not told:
-            context.log.warning("another refresh has rebuilt the tables; waiting for its checks")
-            told = True
-        sleep(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +202,6 @@ def make(
     )
     written = perf_counter()
     return Made(evaluation, applied, wide.scope is None, evaluated - began, written - evaluated)
-
-
-def _overridden(objections: Sequence[str], forced_by: str | None) -> dict[str, Any]:
-    if not objections:
-        return {}
-    lines = "\n".join(f"- {_cell(line)}" for line in objections)
-    return {"forced_by": forced_by, "checks_overridden": dg.MetadataValue.md(lines)}
 
 
 def _build_check(findings: _Findings) -> dg.AssetChecksDefinition:
@@ -326,11 +294,4 @@ def _most_telling_first(change: Change) -> tuple[int, int]:
 def _line(change: Change, says: str) -> str:
     why = str(change.resolution) if change.finding is None else change.finding.texts[says]
     step = f"**{change.step}**" if change.step is Step.OPENED else str(change.step)
-    return f"| {step} | {_cell(change.tutor_id)} | {change.rule_id} | {_cell(why)} |"
-
-
-def _cell(text: str) -> str:
-    """Text from the platform in a cell of Markdown: neither markup nor HTML."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ").replace("\r", " ")
+    return f"| {step} | {cell(change.tutor_id)} | {change.rule_id} | {cell(why)} |"

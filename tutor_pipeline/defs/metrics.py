@@ -34,6 +34,7 @@ from tutor_pipeline.warehouse.runs import (
     all_or,
     end_of_day,
     latest_as_of,
+    moment,
     newest_completed_session,
     write_header,
 )
@@ -42,6 +43,8 @@ OWNER = "team:data-engineering"
 POOL = "dbt"
 PARTITIONED = "daily_partitions"
 """dbt tag of the models that have a row per day and are built by day."""
+WEEKLY = "weekly"
+"""dbt tag of the models that only what learns reads: built once a week."""
 
 REFRESH, HISTORY = "refresh", "history"
 """Locks of those who write the tables as of now, and the tables with a row per day. A full refresh
@@ -95,7 +98,7 @@ def _models(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         is_table = node["resource_type"] == "model" and (
             node["config"]["materialized"] != "ephemeral"
         )
-        if is_table and PARTITIONED not in node["tags"]:
+        if is_table and not {PARTITIONED, WEEKLY} & set(node["tags"]):
             yield node
 
 
@@ -117,7 +120,9 @@ def _with_columns_of_history(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
 def build_metrics_assets(
     manifest: Mapping[str, Any], project: DbtProject, timezone: str, history_start: str
 ) -> list[dg.AssetsDefinition]:
-    """Two families: the tables as of now, and those with a row per day (daily partitions)."""
+    """Three families: the tables as of now, those with a row per day (daily partitions), and those
+    that only what learns reads.
+    """
     manifest = _with_columns_of_history(manifest)
     translator = Translator(DagsterDbtTranslatorSettings(enable_code_references=True))
     every_table = {model_key(node) for node in _models(manifest)}
@@ -126,7 +131,7 @@ def build_metrics_assets(
     @dbt_assets(
         manifest=manifest,
         project=project,
-        exclude=f"tag:{PARTITIONED}",
+        exclude=f"tag:{PARTITIONED} tag:{WEEKLY}",
         dagster_dbt_translator=translator,
         name="metrics",
         pool=POOL,
@@ -169,7 +174,27 @@ def build_metrics_assets(
             write_header(target, run)
             yield from _build(context, warehouse, manifest, project, translator, run.as_of)
 
-    return [metrics, snapshots]
+    @dbt_assets(
+        manifest=manifest,
+        project=project,
+        select=f"tag:{WEEKLY}",
+        dagster_dbt_translator=translator,
+        name="past_weeks",
+        pool=POOL,
+    )
+    def past_weeks(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[Any]:
+        target = warehouse.warehouse
+        with one_writer(target, HISTORY, context.log.warning):
+            with target.connect() as connection:
+                # As of the tables that it reads.
+                as_of = moment(connection, target, context.run_id)
+            # A refresh of no tutor: the tables as of now stay as they are.
+            write_header(target, RefreshRun(context.run_id, as_of, ()))
+            yield from _build(context, warehouse, manifest, project, translator, as_of)
+
+    return [metrics, snapshots, past_weeks]
 
 
 @contextmanager

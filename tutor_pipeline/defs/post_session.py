@@ -1,8 +1,9 @@
 """The refresh after sessions: what changed, of the tutors it concerns, seconds after it happened.
 
 One step that goes round: take what changed, build the tutors' rows, look at them, and write their
-findings and the ledger in one transaction. While nothing waits it lingers, so that the next session
-finds everything loaded; after `max_seconds` it ends, and the sensor starts the next one.
+scores, their findings and the ledger in one transaction. While nothing waits it lingers, so that
+the next session finds everything loaded; after `max_seconds` it ends, and the sensor starts the
+next one.
 """
 
 import time
@@ -22,6 +23,7 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.changes import ledger
 from tutor_pipeline.defs.findings import FINDINGS, Made, make, what_changed
 from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.scores import TABLES_OF_TUTORS, Scored, score_tutors
 from tutor_pipeline.domain import Applied, Kind
 from tutor_pipeline.errors import RefusedError
 from tutor_pipeline.lifecycle import store
@@ -43,6 +45,7 @@ MODELS = {
     "dim_tutors": "marts",
     "int_tutor_days": "intermediate",
     "tutor_aggregates": "marts",
+    "tutor_features": "marts",
 }
 """What is built for the tutors touched, and the schema it is in."""
 
@@ -67,24 +70,27 @@ def build_post_session_job(
     catalogue: Catalogue,
     suites: Sequence[Suite],
     required: Sequence[guard.Required],
+    champion: str,
     resources: Mapping[str, Any],
 ) -> dg.JobDefinition:
-    """The job `post_session_refresh`. `required` are the blocking checks of the guard."""
+    """The job `post_session_refresh`. `required` are the blocking checks of the guard, `champion`
+    is the scorer whose level raises alerts.
+    """
 
     @dg.op(
         name=STEP,
-        description="Take what changed, build the tutors' rows, check them, write findings and"
-        " ledger in one transaction; again, until nothing waits.",
+        description="Take what changed, build the tutors' rows, check them, write scores, findings"
+        " and ledger in one transaction; again, until nothing waits.",
     )
     def refresh(
         context: dg.OpExecutionContext, config: PostSessionConfig, warehouse: WarehouseResource
     ) -> None:
-        _Run(context, config, warehouse, catalogue, suites, required).go()
+        _Run(context, config, warehouse, catalogue, suites, required, champion).go()
 
     @dg.job(
         name=JOB,
         description="Seconds after a session: the tutors touched, from the platform's rows to"
-        " alerts, insights and achievements.",
+        " scores, alerts, insights and achievements.",
         executor_def=dg.in_process_executor,
         # Bound here: where Dagster binds the job of a sensor, it warns of a beta.
         resource_defs=resources,
@@ -105,6 +111,7 @@ class _Pass:
     began: float = field(default_factory=perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
     made: Mapping[Kind, Made] = field(default_factory=dict)
+    scored: Scored | None = None
 
     def stage(self, name: str) -> None:
         """The stage `name` ends now; it began where the one before ended."""
@@ -126,6 +133,7 @@ class _Run:
     catalogue: Catalogue
     suites: Sequence[Suite]
     required: Sequence[guard.Required]
+    champion: str
     taken: int = 0
     failures: int = 0
     passes: list[_Pass] = field(default_factory=list)
@@ -235,6 +243,8 @@ class _Run:
                 return  # a full refresh has come in between: what was taken waits for it
             narrow(connection, warehouse, batch.run_id, without=list(broken))
             sync_live_of(connection, warehouse, batch.as_of, tutors)
+            this.scored = score_tutors(connection, warehouse, batch.run_id, self.champion)
+            this.stage("scores")
             this.made = {
                 findings.kind: make(
                     connection, warehouse, self.catalogue, findings.kind, batch.run_id
@@ -284,6 +294,14 @@ class _Run:
                         [schema, model], metadata={"dagster/row_count": rows, **shared}
                     )
                 )
+        scored = [this.scored for this in self.passes if this.scored is not None]
+        for table in TABLES_OF_TUTORS:
+            self.context.log_event(
+                dg.AssetMaterialization(
+                    ["ops", table],
+                    metadata={"scores": sum(len(each.scores) for each in scored), **shared},
+                )
+            )
         for findings in FINDINGS:
             applied = [this.made[findings.kind].applied for this in self.passes]
             self.context.log_event(

@@ -1,11 +1,13 @@
-"""A Dagster logger that hands each finished table and check to whoever launched the run."""
+"""A Dagster logger that hands each finished table and check, and what steps tell meanwhile, to
+whoever launched the run.
+"""
 
 import logging
 from collections.abc import Callable
 
 import dagster as dg
 
-Listener = Callable[[dg.DagsterEvent], None]
+Listener = Callable[[dg.DagsterEvent | str], None]
 
 _listeners: list[Listener] = []
 
@@ -14,9 +16,10 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         meta = getattr(record, "dagster_meta", None) or {}
         event = meta.get("dagster_event")
-        if isinstance(event, dg.DagsterEvent):
+        told = event if isinstance(event, dg.DagsterEvent) else meta.get("orig_message")
+        if told is not None and (told is event or record.levelno == logging.INFO):
             for listener in _listeners:
-                listener(event)
+                listener(told)
 
 
 def _make_logger(_: dg.InitLoggerContext) -> logging.Logger:

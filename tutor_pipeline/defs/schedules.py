@@ -39,6 +39,11 @@ _SCHEDULES = (
         "0 4 * * 0",
         "Compare the last 90 days with a rebuild, and keep the rebuilt rows.",
     ),
+    _Nightly(
+        "weekly_learning",
+        "30 4 * * 0",
+        "How well scorers do, what is learned from who left; after the history was compared.",
+    ),
     _Nightly("housekeeping", "0 5 * * *", "Delete what is old."),
 )
 

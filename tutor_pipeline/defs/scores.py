@@ -1,28 +1,43 @@
-"""Scores, and what scorers are configured with, as assets."""
+"""Scores as assets: what scorers are configured with, what they say of tutors and of students."""
 
-from datetime import UTC, datetime
+import gc
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import Any
 
 import dagster as dg
+import psycopg
 
+from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.scores import weights
+from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.metrics.catalogue import metric_columns
+from tutor_pipeline.quality import guard
+from tutor_pipeline.scores import store, weights
+from tutor_pipeline.scores.score import Level, Score
+from tutor_pipeline.scores.store import Subject
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.runs import moment
 
 GROUP = "scores"
 
-SCORES = (
-    dg.AssetSpec(
-        ["ops", "current_tutor_risk"],
-        group_name=GROUP,
-        kinds={"postgres"},
-        owners=[OWNER],
-        description="The newest churn score of each tutor, which the rule high_churn_risk reads;"
-        " empty where nothing writes scores.",
-        metadata={"dagster/table_name": "ops.current_tutor_risk"},
-    ),
-)
-"""Tables of scores that findings read; nothing here makes them."""
+REFIT_AFTER = timedelta(days=7)
+"""How old the priors may be when a refresh comes."""
+
+INPUTS = METRICS
+"""What scores rest on: while a blocking check of one of these does not hold, none is made."""
+
+TABLES_OF_TUTORS = ("tutor_scores", "current_tutor_risk", "tutor_health")
+"""What `score_tutors` writes, in `ops`."""
+
+_SHOWN = 25
 
 
 @dg.asset(
@@ -55,3 +70,388 @@ def churn_algorithm_weights(
             "dagster/column_schema": columns,
         }
     )
+
+
+@dg.asset(
+    key=["ops", "score_priors"],
+    deps=[asset_key("marts/tutor_aggregates")],
+    group_name=GROUP,
+    kinds={"python", "postgres"},
+    owners=[OWNER],
+    metadata={"dagster/table_name": "ops.score_priors"},
+)
+def score_priors(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource
+) -> dg.MaterializeResult[None]:
+    """What is usual on this platform, towards which signals_v2 shrinks what rests on few sessions.
+    Fitted anew when the newest version is a week old; each version is kept, and scores name theirs.
+    """
+    target = warehouse.warehouse
+    with target.connect() as connection:
+        as_of = moment(connection, target, context.run_id)
+        before = store.newest_priors(connection, target, as_of)
+        stored = _priors(connection, target, as_of)
+        columns = column_schema(connection, target.schemas.ops, "score_priors")
+    return dg.MaterializeResult(
+        metadata={
+            "version": stored.version,
+            "fitted_now": before is None or before.version != stored.version,
+            "as_of": dg.MetadataValue.timestamp(stored.as_of),
+            "priors": dg.MetadataValue.json(dict(stored.content)),
+            "dagster/column_schema": columns,
+        }
+    )
+
+
+def _priors(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime
+) -> store.Stored:
+    """The newest priors as of a moment, fitted now where there are none or they are too old."""
+    from tutor_pipeline.scores import shrinkage
+
+    stored = store.newest_priors(connection, warehouse, as_of)
+    if stored is not None and as_of - stored.as_of < REFIT_AFTER:
+        return stored
+    # All tutors, whomever this run covers.
+    wide = wide_rows.read(connection, warehouse, "", shrinkage.READS)
+    rows = [row for row in wide.rows if row["as_of"] <= as_of]
+    fitted = shrinkage.fit_priors(rows, store.next_version(connection, warehouse, "score_priors"))
+    content = fitted.to_json()
+    store.add(
+        connection,
+        warehouse,
+        "score_priors",
+        {
+            "version": fitted.version,
+            "as_of": as_of,
+            "fitted_at": datetime.now(UTC),
+            "tutors": fitted.tutors,
+            "priors": content,
+        },
+    )
+    return store.Stored(fitted.version, as_of, content)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a run said of tutors or students."""
+
+    as_of: datetime
+    subjects: int
+    scores: Sequence[Score]
+    segments: Mapping[str, int]
+    champion: str | None
+    risk: Sequence[Score]
+    seconds: float
+    tutors_of_students: Mapping[str, int] = field(default_factory=dict)
+
+    def metadata(self) -> dict[str, Any]:
+        """Numbers that Dagster plots."""
+        return {
+            "as_of": dg.MetadataValue.timestamp(self.as_of),
+            "subjects": self.subjects,
+            "scores": len(self.scores),
+            "score_seconds": round(self.seconds, 3),
+        }
+
+
+def score_tutors(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, champion: str
+) -> Scored:
+    """Score the tutors that a refresh covered, in the connection's transaction."""
+    with _no_collection():
+        return _score_tutors(connection, warehouse, run_id, champion)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without collecting garbage: scores are hundreds of thousands of small objects and none goes
+    before the end; looking for some takes a fifth of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _score_tutors(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, champion: str
+) -> Scored:
+    from tutor_pipeline.scores import panel, recommendations
+    from tutor_pipeline.scores.model import Model
+    from tutor_pipeline.scores.shrinkage import Priors
+
+    began = perf_counter()
+    store.lock(connection, warehouse, Subject.TUTOR)
+    wide = wide_rows.read(connection, warehouse, run_id, _columns(panel.READS, panel.PROFILE_RATE))
+    rows = [_plainly_named(row, panel.PROFILE_RATE) for row in wide.rows]
+    trained = store.newest_model(connection, warehouse, wide.as_of)
+    said = panel.score_tutors(
+        rows,
+        Priors.from_json(_priors(connection, warehouse, wide.as_of).content),
+        None
+        if trained is None
+        else panel.Trained(
+            str(trained.version), Model.from_json(trained.content), trained.is_promoted
+        ),
+        champion,
+    )
+    health = recommendations.tutor_rows(
+        said.health,
+        store.segments(connection, warehouse, Subject.TUTOR, wide.scope),
+        _median_hours(connection, warehouse),
+        wide.as_of,
+    )
+    store.save(connection, warehouse, Subject.TUTOR, said.scores, wide.as_of, wide.scope)
+    store.publish_risk(connection, warehouse, said.champion, wide.as_of, wide.scope)
+    store.replace(connection, warehouse, "tutor_health", Subject.TUTOR, health, wide.scope)
+    return Scored(
+        wide.as_of,
+        len(rows),
+        said.scores,
+        _segments(health),
+        said.champion[0],
+        said.risk,
+        perf_counter() - began,
+    )
+
+
+def score_students(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str
+) -> Scored:
+    """Score all students, in the connection's transaction."""
+    from tutor_pipeline.scores import health, recommendations, weighted
+
+    began = perf_counter()
+    store.lock(connection, warehouse, Subject.STUDENT)
+    current = weights.current(connection, warehouse)
+    assert current is not None, "seeded before"
+    names = sorted({"student_id", "tutor_ids", *weighted.READS, *health.STUDENT_READS})
+    rows = store.rows_of(
+        connection,
+        warehouse.sql("select ")
+        + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, names))
+        + warehouse.sql(", as_of from {marts}.student_aggregates order by student_id"),
+    )
+    as_of = max((row["as_of"] for row in rows), default=moment(connection, warehouse, run_id))
+    churn = weighted.score(rows, current)
+    assessed = health.assess_students(rows, {each.subject_id: each.score for each in churn})
+    healths = recommendations.student_rows(
+        assessed, store.segments(connection, warehouse, Subject.STUDENT, None), as_of
+    )
+    scores = [*churn, *(score for student in assessed for score in student.scores)]
+    by_tutor = [
+        {**each._asdict(), "as_of": as_of} for each in weighted.at_risk_by_tutor(churn, rows)
+    ]
+    store.save(connection, warehouse, Subject.STUDENT, scores, as_of, None)
+    store.replace(connection, warehouse, "student_health", Subject.STUDENT, healths, None)
+    store.replace(connection, warehouse, "tutor_student_churn", Subject.TUTOR, by_tutor, None)
+    at_risk = sum(1 for each in by_tutor if each["students_at_high_risk"])
+    return Scored(
+        as_of,
+        len(rows),
+        scores,
+        _segments(healths),
+        None,
+        churn,
+        perf_counter() - began,
+        {"tutors": len(by_tutor), "with_students_at_high_risk": at_risk},
+    )
+
+
+def build_score_assets(
+    required: Sequence[guard.Required], champion: str
+) -> list[dg.AssetsDefinition]:
+    """The scores of tutors and of students. `required` are the blocking checks without which none
+    is made; `champion` names the scorer whose level raises alerts.
+    """
+
+    @dg.multi_asset(
+        name="score_tutors",
+        specs=[
+            _spec(
+                "tutor_scores",
+                ("ops/score_priors", "ops/model_versions", "marts/tutor_features", *_CHECKED),
+                "What every scorer says of every tutor, with its reasons: signals_v1 and _v2,"
+                " reliability_v1, health_v1, and the learned forecast.",
+            ),
+            _spec(
+                "current_tutor_risk",
+                ("ops/score_priors", "ops/model_versions", *_CHECKED),
+                "The newest risk of each tutor to leave, as the champion sees it: the rule"
+                " high_churn_risk reads it.",
+            ),
+            _spec(
+                "tutor_health",
+                ("marts/tutor_features", *_CHECKED),
+                "How each tutor is doing: health, burnout, segment, and what is recommended.",
+            ),
+        ],
+    )
+    def tutors(
+        context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        target = warehouse.warehouse
+        await_checks(context, target, required)
+        with target.connect() as connection:
+            objections = _require(connection, target, required, "ops/tutor_scores", context, config)
+            scored = score_tutors(connection, target, context.run_id, champion)
+        shared = {**scored.metadata(), **objections, "champion": scored.champion}
+        counts = {"tutors": scored.subjects, "scores": len(scored.scores)}
+        yield _result(target, "tutor_scores", shared, counts)
+        yield _result(
+            target,
+            "current_tutor_risk",
+            {**shared, "why": dg.MetadataValue.md(_why(scored.risk))},
+            _levels("tutors", scored),
+        )
+        yield _result(
+            target, "tutor_health", shared, {"tutors": scored.subjects, **scored.segments}
+        )
+
+    @dg.multi_asset(
+        name="score_students",
+        specs=[
+            _spec(
+                "student_scores",
+                ("ops/churn_algorithm_weights", "marts/student_aggregates", *_CHECKED),
+                "What scorers say of every student, with the reasons: weighted_v1 of leaving,"
+                " and health.",
+            ),
+            _spec(
+                "tutor_student_churn",
+                ("ops/churn_algorithm_weights", "marts/student_aggregates", *_CHECKED),
+                "Which tutors' students are likely to leave: the rule student_churn_risk reads it.",
+            ),
+            _spec(
+                "student_health",
+                ("ops/churn_algorithm_weights", "marts/student_aggregates", *_CHECKED),
+                "How each student is doing: health, segment, and what is recommended.",
+            ),
+        ],
+    )
+    def students(
+        context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        target = warehouse.warehouse
+        await_checks(context, target, required)
+        with target.connect() as connection:
+            objections = _require(
+                connection, target, required, "ops/student_scores", context, config
+            )
+            scored = score_students(connection, target, context.run_id)
+        shared = {**scored.metadata(), **objections}
+        churn = {**shared, "why": dg.MetadataValue.md(_why(scored.risk))}
+        yield _result(target, "student_scores", churn, _levels("students", scored))
+        yield _result(target, "tutor_student_churn", shared, scored.tutors_of_students)
+        yield _result(
+            target, "student_health", shared, {"students": scored.subjects, **scored.segments}
+        )
+
+    return [tutors, students]
+
+
+_CHECKED = ("marts/tutor_aggregates", "marts/dim_tutors", "marts/fct_sessions", "ops/quarantine")
+
+
+def _spec(table: str, deps: Iterable[str], description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        ["ops", table],
+        deps=[asset_key(dep) for dep in deps],
+        group_name=GROUP,
+        kinds={"python", "postgres"},
+        owners=[OWNER],
+        description=description,
+        metadata={"dagster/table_name": f"ops.{table}"},
+    )
+
+
+def _require(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    required: Sequence[guard.Required],
+    asset: str,
+    context: dg.AssetExecutionContext,
+    config: GuardedConfig,
+) -> dict[str, Any]:
+    objections = guard.require(
+        connection,
+        warehouse,
+        required,
+        asset=asset,
+        run_id=context.run_id,
+        forced_by=config.forced_by,
+    )
+    return overridden(objections, config.forced_by)
+
+
+def _result(
+    warehouse: Warehouse, table: str, metadata: Mapping[str, Any], counts: Mapping[str, int]
+) -> dg.MaterializeResult[None]:
+    with warehouse.connect() as connection:
+        columns = column_schema(connection, warehouse.schemas.ops, table)
+    return dg.MaterializeResult(
+        asset_key=["ops", table],
+        metadata={
+            **metadata,
+            **counts,  # one by one: these are plotted
+            "counts": dict(counts),
+            "dagster/column_schema": columns,
+        },
+    )
+
+
+def _levels(who: str, scored: Scored) -> dict[str, int]:
+    """How many were looked at, and the level of their risk."""
+    found = Counter(str(score.level or "unknown") for score in scored.risk)
+    levels = (*map(str, Level), "unknown")
+    return {who: scored.subjects, **{level: found[level] for level in levels}}
+
+
+def _segments(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    return dict(sorted(Counter(row["segment"] or "unknown" for row in rows).items()))
+
+
+def _why(scores: Iterable[Score]) -> str:
+    """A Markdown table of who is at more than a Low risk, and why, the highest first."""
+    raised = sorted(
+        (score for score in scores if score.level not in (None, Level.LOW)),
+        key=lambda score: (-(score.score or 0.0), score.subject_id),
+    )
+    if not raised:
+        return "Nobody is above Low."
+    lines = ["| who | score | level | why |", "| --- | --- | --- | --- |"]
+    for score in raised[:_SHOWN]:
+        labels = "; ".join(each.label for each in score.reasons if each.contribution > 0)
+        lines.append(
+            f"| {cell(score.subject_id)} | {score.score:.2f} | {score.level} | {cell(labels)} |"
+        )
+    if len(raised) > _SHOWN:
+        lines.append(f"| … | | | {len(raised) - _SHOWN} more |")
+    return "\n".join(lines)
+
+
+def _columns(names: Iterable[str], profile_rate: str) -> list[str]:
+    """Names as `wide_rows` takes them: a metric by its own name, a feature by its relation's."""
+    metrics = metric_columns()[wide_rows.MAIN]
+    wanted = [name if name in metrics else f"{wide_rows.FEATURES}.{name}" for name in names]
+    return [*wanted, f"{wide_rows.PROFILES}.reschedule_rate"]
+
+
+def _plainly_named(row: Mapping[str, Any], profile_rate: str) -> dict[str, Any]:
+    named = {name.rpartition(".")[2]: value for name, value in row.items()}
+    named[profile_rate] = named.pop("reschedule_rate")
+    return named
+
+
+def _median_hours(connection: psycopg.Connection[Any], warehouse: Warehouse) -> float | None:
+    row = connection.execute(
+        warehouse.sql(
+            "select percentile_cont(0.5) within group (order by available_hours_this_week)"
+            " from {marts}.tutor_features"
+        )
+    ).fetchone()
+    return None if row is None else row[0]

@@ -242,7 +242,7 @@ def clear(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
     """Delete the generated rows of all kinds in one transaction; the number of rows found.
 
     Their events and the notes of the runs go too and are not counted; what people set
-    (overrides, weights) and what scores wrote stays.
+    (overrides) and what scorers made is not of this room.
     """
     removed = 0
     delete = warehouse.sql("delete from {ops}.")

@@ -5,16 +5,18 @@ Belongs here: names, types and exposure columns. Does not belong here: a metric'
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tutor_pipeline.errors import TutorPipelineError
 
 MODELS = Path(__file__).parents[2] / "dbt_project" / "models"
-MARTS = MODELS / "marts" / "_marts__models.yml"
+MARTS = MODELS / "marts"
 CONTRACT = MODELS / "staging" / "_platform__sources.yml"
 """What is read of the platform: tables, columns, types, what is required."""
 
@@ -24,13 +26,16 @@ class Column:
     """A column: PostgreSQL type, description, and the column that says how much it rests on.
 
     `exposure` is None for what is no metric: keys, moments, evidence arrays. `values` are the
-    words that a text column may hold, where there are few.
+    words that a text column may hold, where there are few. `unit` and `group` are those of a
+    feature.
     """
 
     type: str
     description: str
     exposure: str | None
     values: tuple[str, ...] = ()
+    unit: str | None = None
+    group: str | None = None
 
 
 @cache
@@ -39,29 +44,34 @@ def metric_columns() -> dict[str, dict[str, Column]]:
 
     Raises TutorPipelineError when the file is not there.
     """
-    try:
-        document = yaml.load(MARTS.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
-    except OSError as error:
-        raise TutorPipelineError(
-            f"cannot read {MARTS}: {error.strerror}\nIs this a whole checkout of the project?"
-        ) from error
-    columns = {
-        model["name"]: {
-            column["name"]: Column(
-                type=column["data_type"],
-                description=column["description"],
-                exposure=column.get("config", {}).get("meta", {}).get("exposure"),
-            )
-            for column in model["columns"]
+    columns: dict[str, dict[str, Column]] = {}
+    for path in sorted(MARTS.glob("_*__models.yml")):
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        columns |= {
+            model["name"]: {column["name"]: _column(column) for column in model["columns"]}
+            for model in document["models"]
         }
-        for model in document["models"]
-    }
+    if "tutor_aggregates" not in columns:
+        raise TutorPipelineError(
+            f"{MARTS} does not describe tutor_aggregates\nIs this a whole checkout of the project?"
+        )
     # As its macros say: the wide row but for the evidence.
     wide = columns["tutor_aggregates"]
     columns["tutor_aggregates_history"] = {
         name: column for name, column in wide.items() if not column.type.endswith("[]")
     } | columns["tutor_aggregates_history"]
     return columns
+
+
+def _column(body: Mapping[str, Any]) -> Column:
+    meta = body.get("config", {}).get("meta", {})
+    return Column(
+        type=body["data_type"],
+        description=body["description"],
+        exposure=meta.get("exposure"),
+        unit=meta.get("unit"),
+        group=meta.get("group"),
+    )
 
 
 # The parser written in C, where PyYAML was built with it: 10 times faster on this file.

@@ -23,6 +23,9 @@ MAIN = "tutor_aggregates"
 OPEN_ALERTS = "open_alerts"
 """`open_alerts.<alert>`: whether that alert is open. The catalogue itself knows which there are."""
 
+FEATURES, PROFILES = "tutor_features", "dim_tutors"
+"""Beside the metrics in `marts`, a row for each of theirs: what scorers read too."""
+
 # What rules may read beside the metrics: a relation, its table in `ops` and its columns.
 _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
     "tutor_risk": (
@@ -48,8 +51,10 @@ _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
 }
 _EXPRESSIONS = {
     "tutor_risk.reasons": """(
-        select string_agg(reason.value ->> 'label', '; ' order by reason.ordinality)
-        from jsonb_array_elements(tutor_risk.reasons) with ordinality as reason
+        -- What is unknown is a reason that adds nothing.
+        select string_agg(label.value #>> '{}', '; ' order by label.ordinality)
+        from jsonb_path_query(tutor_risk.reasons, '$[*] ? (@.contribution > 0).label')
+            with ordinality as label (value, ordinality)
     )"""
 }
 
@@ -78,7 +83,8 @@ def read(
 ) -> WideRows:
     """The rows of the tutors that the refresh `run_id` covered; all where there was none.
 
-    `columns` are named as rules name them: `metric` or `relation.column`. The moment comes from
+    `columns` are named as rules name them: `metric` or `relation.column`; scorers may name
+    `tutor_features.column` and `dim_tutors.column` too. The moment comes from
     the rows themselves, so findings are as of what they were made from, whatever happened between
     the two steps. Raises TutorPipelineError: never built, built by an older version, no tutor.
     """
@@ -110,7 +116,7 @@ def read(
         ).fetchall()
     try:
         rows = _rows(connection, warehouse, columns, scope)
-    except psycopg.errors.UndefinedColumn as error:
+    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
         raise TutorPipelineError(
             f"{marts}.{MAIN} was built by an older version: {error.diag.message_primary}.\n"
             "Run the whole refresh first: tutor-pipeline enrich"
@@ -143,6 +149,8 @@ def _rows(
         if relation in relations:
             joined = sql.Identifier(warehouse.schemas.ops, table)
             query.append(_join(joined, relation))
+    for relation in sorted(relations & {FEATURES, PROFILES}):
+        query.append(_join(sql.Identifier(warehouse.schemas.marts, relation), relation))
     if OPEN_ALERTS in relations:
         open_alerts = """(
             select tutor_id, array_agg(alert_type) as types

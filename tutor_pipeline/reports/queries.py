@@ -343,8 +343,8 @@ def profile_in_force(connection: Connection, warehouse: Warehouse) -> str | None
 
 
 def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
-    """One tutor's profile, metrics, alerts, insights and badges. Raises UsageError naming similar
-    ids.
+    """One tutor's profile, metrics, scores, alerts, insights and badges. Raises UsageError naming
+    similar ids.
     """
     profile = profile_of(connection, warehouse, tutor_id)
     metrics = fetch_rows(
@@ -356,6 +356,9 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
         "tutor_id": tutor_id,
         "profile": profile,
         "metrics": metrics[0] if metrics else None,
+        "risk": _only(connection, warehouse, "current_tutor_risk", tutor_id),
+        "scores": scores(connection, warehouse, tutor_id),
+        "health": _only(connection, warehouse, "tutor_health", tutor_id),
         "alerts": alerts(connection, warehouse, tutor=tutor_id, include_resolved=True),
         "insights": fetch_rows(
             connection,
@@ -374,6 +377,74 @@ def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
             (tutor_id,),
         ),
     }
+
+
+def scores(connection: Connection, warehouse: Warehouse, tutor_id: str) -> list[Row]:
+    """What every scorer said of a tutor when it was last scored, risks first."""
+    return fetch_rows(
+        connection,
+        warehouse.sql(
+            """
+            select
+                scorer, version, target, horizon_days, as_of, score, is_probability, level,
+                reasons, status
+            from {ops}.tutor_scores
+            where
+                tutor_id = %(tutor)s
+                and as_of = (
+                    select max(as_of) from {ops}.tutor_scores where tutor_id = %(tutor)s
+                )
+            order by level is null, target, horizon_days, scorer
+            """
+        ),
+        {"tutor": tutor_id},
+    )
+
+
+def _only(connection: Connection, warehouse: Warehouse, table: str, tutor_id: str) -> Row | None:
+    """The row of a tutor in a table of `ops` with a row per tutor."""
+    rows = fetch_rows(
+        connection,
+        warehouse.sql("select * from {ops}.")
+        + sql.SQL("{} where tutor_id = %s").format(sql.Identifier(table)),
+        (tutor_id,),
+    )
+    return rows[0] if rows else None
+
+
+def backtest(connection: Connection, warehouse: Warehouse, run_id: str) -> list[Row]:
+    """The figures of a back-test, by target and scorer."""
+    return fetch_rows(
+        connection,
+        warehouse.sql(
+            "select * from {ops}.backtest_metrics where run_id = %s"
+            " order by target desc, scorer = 'oracle', scorer, version, metric"
+        ),
+        (run_id,),
+    )
+
+
+def first_session_on(connection: Connection, warehouse: Warehouse) -> date:
+    """The day of the first session. Raises TutorPipelineError where there is none."""
+    if exists(connection, warehouse.schemas.marts, "fct_sessions"):
+        rows = fetch_rows(
+            connection, warehouse.sql("select min(session_on) as day from {marts}.fct_sessions")
+        )
+        if rows[0]["day"] is not None:
+            day: date = rows[0]["day"]
+            return day
+    raise TutorPipelineError("there is no session. Run first: tutor-pipeline enrich")
+
+
+def days_of_history(connection: Connection, warehouse: Warehouse) -> set[date]:
+    """The days that marts.tutor_aggregates_history has rows of."""
+    if not exists(connection, warehouse.schemas.marts, "tutor_aggregates_history"):
+        return set()
+    rows = fetch_rows(
+        connection,
+        warehouse.sql("select distinct as_of_date as day from {marts}.tutor_aggregates_history"),
+    )
+    return {row["day"] for row in rows}
 
 
 def tutors_to_refresh(

@@ -1,7 +1,7 @@
 """The versions of the weights of the student churn score, in `ops.churn_algorithm_weights`.
 
-Belongs here: seeding the first version, reading the newest. A version is never changed: a trigger
-refuses it, and another that its weights do not add up to 1.
+Belongs here: seeding the first version, reading the newest, adding the next. A version is never
+changed: a trigger refuses it, and another that its weights do not add up to 1.
 Does not belong here: fitting new weights, computing the score.
 """
 
@@ -42,20 +42,8 @@ def seed(connection: psycopg.Connection[Any], warehouse: Warehouse, at: datetime
         )
         if current(connection, warehouse) is not None:
             return False
-        connection.execute(
-            warehouse.sql(
-                "insert into {ops}.churn_algorithm_weights"
-                " (version, factor, weight, effective_from, notes)"
-                " select %s, factor, weight, %s, %s"
-                " from unnest(%s::text[], %s::double precision[]) as first (factor, weight)"
-            ),
-            (
-                first["version"],
-                at,
-                first["notes"],
-                list(first["weights"]),
-                list(first["weights"].values()),
-            ),
+        _insert(
+            connection, warehouse, Weights(first["version"], first["weights"], at, first["notes"])
         )
     return True
 
@@ -75,3 +63,43 @@ def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Weight
         return None
     version, _, _, effective_from, notes = rows[0]
     return Weights(version, {row[1]: row[2] for row in rows}, effective_from, notes)
+
+
+def add(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    weights: Mapping[str, float],
+    *,
+    replaces: Weights,
+    at: datetime,
+    notes: str,
+) -> Weights:
+    """Write the version after `replaces`, whole or not at all; returns it.
+
+    Raises psycopg.errors.IntegrityError when there is another one after it already, or the weights
+    do not add up to 1.
+    """
+    version = Weights(replaces.version + 1, dict(weights), at, notes)
+    with connection.transaction():
+        _insert(connection, warehouse, version)
+        # Now, not when an outer transaction ends.
+        connection.execute(warehouse.sql("set constraints {ops}.sums_to_one immediate"))
+    return version
+
+
+def _insert(connection: psycopg.Connection[Any], warehouse: Warehouse, version: Weights) -> None:
+    connection.execute(
+        warehouse.sql(
+            "insert into {ops}.churn_algorithm_weights"
+            " (version, factor, weight, effective_from, notes)"
+            " select %s, factor, weight, %s, %s"
+            " from unnest(%s::text[], %s::double precision[]) as given (factor, weight)"
+        ),
+        (
+            version.version,
+            version.effective_from,
+            version.notes,
+            list(version.weights),
+            list(version.weights.values()),
+        ),
+    )

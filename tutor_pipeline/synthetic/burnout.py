@@ -16,7 +16,8 @@ from tutor_pipeline.synthetic.population import Array, stream
 AT_RISK = 0.6  # burnout from which a tutor is in the at-risk state
 LEFT_SHARE = 0.08  # of the tutors have left by the end
 OUTSIDE_SHARE = 0.25  # of those who leave go for reasons that have nothing to do with the work
-HAZARD_GROWTH = 6.0  # the hazard of leaving grows by exp(6) from burnout 0 to burnout 1
+HAZARD_GROWTH = 10.0  # the hazard of leaving grows by exp(10) from burnout 0 to burnout 1
+NOTICE_DAYS = 14  # from the day on which a tutor has had enough to the day of leaving
 HISTORY_DAYS = 90  # a shorter window still is the end of a history of this length
 
 DAYS_PER_MONTH = 30.44
@@ -100,8 +101,10 @@ def _departures(rng: np.random.Generator, burnout: Array, joined: Array) -> tupl
     some_day = rng.integers(np.clip(joined, 0, days - 1), days)
     left_on = np.where(outside, some_day, STAYED)
     thresholds = np.where(outside, np.inf, rng.exponential(1.0, tutors))
-    there = np.arange(days) >= joined[:, None]
-    hazard = np.cumsum(np.where(there, np.exp(HAZARD_GROWTH * burnout), 0.0), axis=1)
+    # Who leaves on a day had decided by the burnout of some days before, if there already then.
+    decided = np.maximum(np.arange(days) - NOTICE_DAYS, 0)
+    there = decided >= np.minimum(joined, days - 1)[:, None]
+    hazard = np.cumsum(np.where(there, np.exp(HAZARD_GROWTH * burnout[:, decided]), 0.0), axis=1)
     needed = np.sort(thresholds / hazard[:, -1])
     worn_out = leavers - int(outside.sum())
     if worn_out:

@@ -8,27 +8,30 @@ from __future__ import annotations
 import numpy as np
 
 from tutor_pipeline.synthetic import outreach
-from tutor_pipeline.synthetic.burnout import AT_RISK, STAYED, HiddenDays, live_through
+from tutor_pipeline.synthetic.burnout import AT_RISK, STAYED, HiddenDays, joined_on, live_through
 from tutor_pipeline.synthetic.observations import observe
 from tutor_pipeline.synthetic.parameters import Parameters
 from tutor_pipeline.synthetic.people import People, keep_records, meet_people
 from tutor_pipeline.synthetic.personas import PATTERNS, PERSONAS, Traits, draw_traits
 from tutor_pipeline.synthetic.population import Columns, Population, blank, flags, text
 from tutor_pipeline.synthetic.sessions import Pairs, Replacements, Timetable, hold_sessions
+from tutor_pipeline.synthetic.students import CAUSES, NOT_LEFT, Students
 
 
 def generate(parameters: Parameters) -> Population:
     """The population of `parameters`: a pure function, the same bytes for the same arguments."""
     traits = draw_traits(parameters.seed, parameters.tutors)
     hidden = live_through(parameters.seed, traits, parameters.days)
-    timetable, pairs, replacements = hold_sessions(parameters, traits, hidden)
-    people = meet_people(parameters, traits, pairs, int(pairs.student.max()) + 1)
+    timetable, pairs, students, replacements = hold_sessions(parameters, traits, hidden)
+    people = meet_people(parameters, traits, pairs, students)
     platform, moments, latents = observe(parameters, traits, timetable, people)
 
     logins = outreach.log_in(parameters, traits, hidden, timetable)
     last_login = outreach.last_logins(parameters, parameters.tutors, logins)
-    platform |= keep_records(parameters, traits, hidden, timetable, pairs, people, last_login)
-    truth = _truth(parameters, traits, hidden, timetable, pairs, replacements, people)
+    platform |= keep_records(
+        parameters, traits, hidden, timetable, pairs, students, people, last_login
+    )
+    truth = _truth(parameters, traits, hidden, timetable, pairs, students, replacements, people)
 
     assignments = interventions = None
     if parameters.experiments:
@@ -54,6 +57,7 @@ def _truth(
     hidden: HiddenDays,
     timetable: Timetable,
     pairs: Pairs,
+    students: Students,
     replacements: Replacements,
     people: People,
 ) -> dict[str, Columns]:
@@ -62,7 +66,9 @@ def _truth(
     stayed = hidden.left_on == STAYED
     left_on = origin + np.where(stayed, 0, hidden.left_on).astype("m8[D]")
     cause = text(["burnout", "outside"])[hidden.outside.astype(np.int64)]
-    tutor, day = np.nonzero(np.arange(parameters.days) < hidden.left_on[:, None])
+    remained = students.cause == NOT_LEFT
+    days, joined = np.arange(parameters.days), joined_on(traits.months, parameters.days)
+    tutor, day = np.nonzero((days >= joined[:, None]) & (days < hidden.left_on[:, None]))
     burnout = np.round(hidden.burnout[tutor, day], 4)
     planted = np.flatnonzero(traits.pattern >= 0)
     entered = replacements.new_pair
@@ -85,6 +91,14 @@ def _truth(
             "day": origin + day.astype("m8[D]"),
             "burnout": burnout,
             "is_at_risk": flags(burnout >= AT_RISK),
+        },
+        "students": {
+            "student_id": people.student_ids,
+            "left_on": blank(origin + students.left_on.astype("m8[D]"), remained),
+            "leave_cause": blank(text(CAUSES)[students.cause], remained),
+            "price_sensitivity": np.round(students.bargain, 4),
+            "scheduling_trouble": np.round(students.trouble, 4),
+            "regard": np.round(students.regard, 4),
         },
         "planted_patterns": {
             "tutor_id": people.tutor_ids[planted],

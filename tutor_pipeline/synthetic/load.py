@@ -47,8 +47,8 @@ def load(
     done = 0
     with connection.transaction():
         ensure_platform(connection, warehouse)
-        if ensure_marked_schema(connection, warehouse.schemas.truth):
-            connection.execute(warehouse.sql(_TRUTH_DDL.read_text(encoding="utf-8")))
+        ensure_marked_schema(connection, warehouse.schemas.truth)
+        connection.execute(warehouse.sql(_TRUTH_DDL.read_text(encoding="utf-8")))
         if not replace:
             _refuse_sessions(connection, warehouse)
         for schema, tables in schemas.items():

@@ -32,26 +32,23 @@ from tutor_pipeline.synthetic.population import (
     stream,
     text,
 )
-from tutor_pipeline.synthetic.sessions import (
-    NO_SHOW_TUTOR,
-    POOR_RATING,
-    RESCHEDULED,
-    Pairs,
-    Timetable,
-)
+from tutor_pipeline.synthetic.sessions import Pairs, Timetable
+from tutor_pipeline.synthetic.students import CAUSES, NOT_LEFT, Students
 
 GRADE_SHARES = (0.12, 0.23, 0.38, 0.17, 0.10)
 SUBJECT_CHOICE = (0.70, 0.20, 0.10)  # a pair's subject: the tutor's primary, second, third
 MOST_SUBJECTS = len(SUBJECT_CHOICE)
 ADMINISTRATORS = 2
 
-QUIET_DAYS = 21  # a student without a session for so long has left, or pauses
-POOR_FIRST_SHARE = 0.24  # of the students who left did so after a poor first session
-CHURN_REASONS = (
-    "tutor_mismatch", "no_progress", "scheduling_difficulty", "price_concerns",
-    "technical_issues", "found_competitor", "completed_goals", "personal_circumstances", "other",
-)  # fmt: skip
-CHURN_REASON_SHARES = (0.12, 0.14, 0.10, 0.12, 0.06, 0.08, 0.18, 0.14, 0.06)
+QUIET_DAYS = 21  # a student without a session for so long, who has not left, pauses
+# What those who leave say, by the cause for which they do.
+CHURN_REASONS = {
+    "first_session": {"poor_first_session": 1.0},
+    "scheduling": {"scheduling_difficulty": 1.0},
+    "engagement": {"tutor_mismatch": 0.45, "no_progress": 0.45, "technical_issues": 0.10},
+    "price": {"price_concerns": 0.75, "found_competitor": 0.25},
+    "outside": {"completed_goals": 0.45, "personal_circumstances": 0.35, "other": 0.20},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +66,10 @@ class People:
     bargain_of_student: Array  # share of the student's sessions that are discounted
 
 
-def meet_people(parameters: Parameters, traits: Traits, pairs: Pairs, students: int) -> People:
+def meet_people(parameters: Parameters, traits: Traits, pairs: Pairs, students: Students) -> People:
     """Ids, subjects, rates and grades of everybody in the timetable."""
     rng = stream(parameters.seed, "people")
-    tutors = len(traits.months)
+    tutors, size = len(traits.months), len(students.cause)
     order = np.argsort(rng.random((tutors, len(SUBJECTS))), axis=1)[:, :MOST_SUBJECTS]
     amount = 1 + pick(rng, (0.4, 0.4, 0.2), tutors)
     subjects = np.where(np.arange(MOST_SUBJECTS) < amount[:, None], order, -1)
@@ -80,14 +77,14 @@ def meet_people(parameters: Parameters, traits: Traits, pairs: Pairs, students: 
     rate = 22 + 0.25 * traits.months + 9 * (traits.rating - 4) + rng.normal(0, 3, tutors)
     return People(
         tutor_ids=make_ids("T", np.arange(1, tutors + 1), 4, tutors),
-        student_ids=make_ids("ST", np.arange(1, students + 1), 4, students),
+        student_ids=make_ids("ST", np.arange(1, size + 1), 4, size),
         hourly_rate=np.round(np.clip(rate, 15, 95), 2),
         subjects_of_tutor=subjects,
         subject_of_pair=subjects[pairs.tutor, choice],
         subject_ids=make_ids("SUB", np.arange(1, len(SUBJECTS) + 1), 3, len(SUBJECTS)),
         subject_names=text([name for name, _, _ in SUBJECTS]),
-        grade_of_student=text(GRADE_LEVELS)[pick(rng, GRADE_SHARES, students)],
-        bargain_of_student=rng.beta(1, 6, students),
+        grade_of_student=text(GRADE_LEVELS)[pick(rng, GRADE_SHARES, size)],
+        bargain_of_student=students.bargain,
     )
 
 
@@ -97,13 +94,14 @@ def keep_records(
     hidden: HiddenDays,
     timetable: Timetable,
     pairs: Pairs,
+    fates: Students,
     people: People,
     last_login: Array,
 ) -> dict[str, Columns]:
     """Tables about people as of the end. `last_login` is per tutor, M8[us]."""
     rng = stream(parameters.seed, "records")
     tutors = _tutors(rng, parameters, traits, hidden, timetable, people, last_login)
-    students, reasons = _students(rng, parameters, timetable, pairs, people)
+    students, reasons = _students(rng, parameters, timetable, pairs, fates, people)
     return {
         "users": _users(rng, parameters, people, tutors, students),
         "tutors": tutors,
@@ -164,62 +162,39 @@ def _students(
     parameters: Parameters,
     timetable: Timetable,
     pairs: Pairs,
+    fates: Students,
     people: People,
 ) -> tuple[Columns, Columns]:
     """Students with their fate, and the reasons of those who left."""
     size = len(people.student_ids)
-
-    def total(rows: Array) -> Array:
-        return np.bincount(timetable.student[rows], minlength=size)
-
     last_day = np.full(size, -1)
     np.maximum.at(last_day, timetable.student, timetable.day)
     first_day = np.full(size, parameters.days)
     np.minimum.at(first_day, timetable.student, timetable.day)
     quiet = last_day < parameters.days - min(QUIET_DAYS, parameters.days // 3)
-    completed = timetable.completed
-    poor_first = completed & timetable.is_first & (timetable.stars < POOR_RATING)
-    came_once = quiet & (total(completed) == 1) & (total(poor_first) == 1)
-
-    # Of the others who are quiet, those leave who had trouble with times, quality or price.
-    trouble = total(np.isin(timetable.status, (RESCHEDULED, NO_SHOW_TUTOR))) / total(
-        np.ones(len(completed), dtype=bool)
-    )
-    mean_quality = np.bincount(
-        timetable.student[completed], timetable.goodness[completed], minlength=size
-    ) / np.maximum(total(completed), 1)
-    push = 2.0 * trouble - 0.5 * mean_quality + 2.0 * people.bargain_of_student
-    push = np.where(quiet & ~came_once, push + rng.gumbel(size=size), -np.inf)
-    wanted = round(came_once.sum() * (1 - POOR_FIRST_SHARE) / POOR_FIRST_SHARE)
-    wanted = min(wanted, int((quiet & ~came_once).sum()))
-    left = came_once.copy()
-    left[np.argsort(-push, kind="stable")[:wanted]] = True
-
-    status = np.where(left, 1, np.where(quiet, 2, 0))
-    gone = _day(
-        parameters, np.minimum(last_day + rng.integers(3, 15, size), parameters.days - 1), True
-    )
+    left = fates.cause != NOT_LEFT
     before = np.zeros(size, dtype=np.int64)
     np.maximum.at(before, pairs.student, pairs.number_before)
     enrolled = first_day - 7 * before - rng.integers(1, 10, size)
+    gone = _day(parameters, fates.left_on, True)
     students = {
         "user_id": people.student_ids,
         "enrolled_since": _day(parameters, enrolled, True),
         "grade_level": people.grade_of_student,
-        "status": text(["active", "churned", "paused"])[status],
+        "status": text(["active", "churned", "paused"])[np.where(left, 1, np.where(quiet, 2, 0))],
         "churned_date": blank(gone, ~left),
     }
 
     leavers = np.flatnonzero(left)
-    weights = np.tile(np.log(CHURN_REASON_SHARES), (len(leavers), 1))
-    weights[:, CHURN_REASONS.index("scheduling_difficulty")] += 4 * trouble[leavers]
-    weights[:, CHURN_REASONS.index("price_concerns")] += 4 * people.bargain_of_student[leavers]
-    weights[:, CHURN_REASONS.index("no_progress")] -= 0.4 * mean_quality[leavers]
-    drawn = np.argmax(weights + rng.gumbel(size=weights.shape), axis=1)
-    reason = np.where(came_once[leavers], len(CHURN_REASONS), drawn)
+    said = list(dict.fromkeys(reason for reasons in CHURN_REASONS.values() for reason in reasons))
+    shares = np.array(
+        [[CHURN_REASONS[cause].get(reason, 0.0) for reason in said] for cause in CAUSES]
+    )
+    edges = np.cumsum(shares, axis=1)[fates.cause[leavers], :-1]
+    reason = (rng.random(len(leavers))[:, None] >= edges).sum(axis=1)
     reasons = {
         "student_id": people.student_ids[leavers],
-        "reason": text([*CHURN_REASONS, "poor_first_session"])[reason],
+        "reason": text(said)[reason],
         "added_at": gone[leavers].astype("M8[us]") + np.timedelta64(12, "h"),
     }
     return students, reasons
@@ -325,14 +300,14 @@ def _availability(
     tutor, start, reported = tutor[there], start[there], np.minimum(reported[there], days - 1)
     burnout = hidden.burnout[tutor, np.clip(start, 0, days - 1)]
     per_week = parameters.sessions_per_day * 7 / parameters.tutors * traits.activity[tutor]
-    hours = (2 + 1.6 * per_week) * (1 - 0.5 * burnout) * rng.uniform(0.85, 1.15, len(tutor))
+    hours = (2 + 1.6 * per_week) * (1 - 0.8 * burnout) * rng.uniform(0.85, 1.15, len(tutor))
     size = len(tutor)
     return {
         "tutor_id": people.tutor_ids[tutor],
         "week_start": _day(parameters, start, True),
         "available_hours": np.round(np.clip(hours, 1, 60), 1),
-        "instant_book_enabled": flags(rng.random(size) < 0.75 - 0.5 * burnout),
-        "avg_response_time_hours": np.round(rng.gamma(2, 1.2, size) * (0.6 + 2 * burnout), 1),
+        "instant_book_enabled": flags(rng.random(size) < 0.85 - 0.7 * burnout),
+        "avg_response_time_hours": np.round(rng.gamma(3, 0.8, size) * (0.4 + 2.6 * burnout), 1),
         "booking_lead_time_hours": np.round(rng.gamma(3, 14, size), 1),
         "reported_at": _day(parameters, reported, True).astype("M8[us]") + np.timedelta64(18, "h"),
     }

@@ -1,7 +1,7 @@
 """Which sessions there are: when, by whom, with which student, and how they ended.
 
-Belongs here: the timetable, statuses, latent quality, tutor-student pairs and their numbering.
-Does not belong here: what is measured in a session (observations.py).
+Belongs here: the timetable, statuses, latent quality, the numbering of sessions, changes of tutor.
+Does not belong here: who is with whom (students.py), what is measured (observations.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,15 @@ from tutor_pipeline.synthetic.burnout import HiddenDays, joined_on
 from tutor_pipeline.synthetic.parameters import Parameters
 from tutor_pipeline.synthetic.personas import Traits
 from tutor_pipeline.synthetic.population import Array, pick, stream
+from tutor_pipeline.synthetic.students import (
+    FIRST_SESSION,
+    NOT_LEFT,
+    SCHEDULING,
+    Encounters,
+    Students,
+    accompany,
+    settle,
+)
 
 AHEAD_DAYS = 7  # sessions are booked so far ahead of the end
 WEEKEND_LOAD = 0.70
@@ -45,16 +54,15 @@ CONNECTION_STARS = np.array([0.0, -0.1, -0.3, -0.6])
 CONNECTION_TROUBLE = np.array([0.75, 1.1, 1.9, 3.2])  # odds of technical issues, relative
 
 FIRST_SHARE = 0.15
-BEGINS_SHARE = 0.90 * FIRST_SHARE  # a first session that falls through is repeated
+# The others: repeats of one that fell through, and those of tutors whose students have all left.
+BEGINS_SHARE = 0.86 * FIRST_SHARE
 RATING_MEAN, RATING_SPREAD = 4.1, 0.6
 POOR_RATING = 3.5
 BURNOUT_TOLL = 1.8  # standard deviations of quality lost from no burnout to full burnout
 
-# A student stays with the tutor after the first session, or not.
-LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST = 0.75, 0.12
-LEAVES_AFTER_FIRST_FELL_THROUGH = 0.25
-PAIR_TURNOVER = 0.30  # the chance that a session is with the newest student, not an older one
-EARLIER_PAIRS = 3  # students whom a tutor already has when the window opens
+# The chance that a student leaves after the first session; later on, see students.py.
+LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST = 0.73, 0.10
+LEAVES_AFTER_FIRST_FELL_THROUGH = 0.20
 REPLACED_AFTER_NO_SHOW = 0.16  # of the students who change their tutor
 REPLACED_WITHIN_DAYS = 14
 
@@ -116,8 +124,8 @@ class Pairs:
 
 def hold_sessions(
     parameters: Parameters, traits: Traits, hidden: HiddenDays
-) -> tuple[Timetable, Pairs, Replacements]:
-    """All sessions of the window and those booked ahead, with their pairs and replacements."""
+) -> tuple[Timetable, Pairs, Students, Replacements]:
+    """All sessions of the window and those booked ahead, and whom they are with."""
     seed = parameters.seed
     tutor, day = _calendar(parameters, traits, hidden)
     rng = stream(seed, "timetable")
@@ -131,14 +139,32 @@ def hold_sessions(
     spirits = hidden.spirits[tutor, known_day]
     status, by_student = _statuses(rng, traits, tutor, weekday, burnout, day >= parameters.days)
     connection, technical = connections(rng, traits, tutor, weekday, minute)
-    starts_pair = rng.random(len(tutor)) < BEGINS_SHARE
+    opens = rng.random(len(tutor)) < BEGINS_SHARE
     mood = moods(traits, tutor, burnout, spirits)
     noise = rng.normal(size=(2, len(tutor)))
-    _, stars = quality(traits, tutor, mood, connection, starts_pair, noise)
-    keeps = rng.random(len(tutor)) >= leaving_shares(status, stars)
-    pair, pair_tutor = _pairs(rng, tutor, starts_pair, keeps, len(traits.months))
-    seen, pair = np.unique(pair, return_inverse=True)
-    pair_tutor = pair_tutor[seen]
+    goodness, stars = quality(
+        traits, tutor, mood, connection, np.ones(len(tutor), dtype=bool), noise
+    )
+    courses = accompany(
+        seed,
+        len(traits.months),
+        Encounters(
+            tutor=tutor,
+            happened=status != SCHEDULED,
+            completed=status == COMPLETED,
+            troubled=(status == NO_SHOW_TUTOR) | ((status == RESCHEDULED) & ~by_student),
+            goodness=goodness,
+            is_opening=opens,
+            first_cause=np.where(
+                status != COMPLETED,
+                SCHEDULING,
+                np.where(stars < POOR_RATING, FIRST_SESSION, NOT_LEFT),
+            ),
+            leaves_first=leaving_shares(status, stars),
+        ),
+    )
+    seen, pair = np.unique(courses.pair, return_inverse=True)
+    pair_tutor, starts_pair = courses.tutor[seen], courses.begins
     number_before = rng.geometric(0.12, len(pair_tutor))
     number_before[pair[starts_pair]] = 0
     number_before[joined_on(traits.months, parameters.days)[pair_tutor] > 0] = 0
@@ -163,7 +189,8 @@ def hold_sessions(
         number=number,
         student=student_of_pair[pair],
     )
-    return timetable, Pairs(pair_tutor, student_of_pair, number_before), replaced
+    students = settle(seed, courses, timetable.student, day, parameters.days)
+    return timetable, Pairs(pair_tutor, student_of_pair, number_before), students, replaced
 
 
 def weekdays(parameters: Parameters, day: Array) -> Array:
@@ -329,49 +356,6 @@ def quality(
     return goodness, np.round(np.clip(stars, 1.0, 5.0), 1)
 
 
-def _pairs(
-    rng: np.random.Generator, tutor: Array, starts_pair: Array, keeps: Array, tutors: int
-) -> tuple[Array, Array]:
-    """Pair of every session, and tutor of every pair.
-
-    Pairs are numbered tutor by tutor in the order in which they begin; the first EARLIER_PAIRS of
-    a tutor are older than the window. A session that begins no pair is with one of the tutor's
-    students who stayed, the newer the likelier, so that older ones fade away.
-    """
-    by_tutor = np.argsort(tutor, kind="stable")
-    begins = starts_pair[by_tutor]
-    owner = tutor[by_tutor]
-    begun = np.bincount(owner, weights=begins, minlength=tutors).astype(np.int64)
-    pairs_of = begun + EARLIER_PAIRS
-    offset = np.concatenate(([0], np.cumsum(pairs_of)))
-    pair_tutor = np.repeat(np.arange(tutors), pairs_of)
-
-    # Running counts within the tutor: pairs begun, and of these the ones that stayed.
-    first_row = np.searchsorted(owner, np.arange(tutors))
-
-    def so_far(marks: Array) -> Array:
-        total = np.concatenate(([0], np.cumsum(marks)))
-        return total[1:] - total[first_row][owner]
-
-    begun_so_far = so_far(begins)
-    stayed = begins & keeps[by_tutor]
-    stayed_so_far = so_far(stayed) + EARLIER_PAIRS
-
-    pair = offset[owner] + EARLIER_PAIRS + begun_so_far - 1  # right where a pair begins
-    # The n-th pair that stayed, of each tutor, in one flat list.
-    is_staying = np.ones(len(pair_tutor), dtype=bool)
-    is_staying[pair[begins]] = stayed[begins]
-    staying = np.flatnonzero(is_staying)
-    first_staying = np.searchsorted(pair_tutor[staying], np.arange(tutors))
-    back = rng.geometric(PAIR_TURNOVER, len(owner))
-    chosen = first_staying[owner] + np.maximum(stayed_so_far - back, 0)
-    pair = np.where(begins, pair, staying[chosen])
-
-    result = np.empty_like(pair)
-    result[by_tutor] = pair
-    return result, pair_tutor
-
-
 def _numbers(pair: Array, status: Array, number_before: Array) -> Array:
     """One more than the sessions of the pair that were completed before this one."""
     order = np.argsort(pair, kind="stable")
@@ -419,7 +403,11 @@ def _replacements(
     # No chains: whoever came by changing does not change again.
     other &= ~np.isin(leaving, entered)
     leaving, entered = leaving[other], entered[other]
-    return Replacements(leaving, entered, status[last_row[leaving]] == NO_SHOW_TUTOR)
+    # Those who found nobody else have moved the share: the latest beyond it find nobody either.
+    no_show = status[last_row[leaving]] == NO_SHOW_TUTOR
+    most = round((~no_show).sum() * REPLACED_AFTER_NO_SHOW / (1 - REPLACED_AFTER_NO_SHOW))
+    kept = ~no_show | (np.cumsum(no_show) <= most)
+    return Replacements(leaving[kept], entered[kept], no_show[kept])
 
 
 def _students(pair: Array, pairs: int, replaced: Replacements) -> Array:

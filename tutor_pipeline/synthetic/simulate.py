@@ -48,7 +48,6 @@ from tutor_pipeline.synthetic.sessions import (
     DURATIONS,
     NO_SHOW_STUDENT,
     NO_SHOW_TUTOR,
-    PAIR_TURNOVER,
     STATUSES,
     URGE_EVENNESS,
     Timetable,
@@ -60,6 +59,7 @@ from tutor_pipeline.synthetic.sessions import (
     quality,
     reschedule_shares,
 )
+from tutor_pipeline.synthetic.students import PAIR_TURNOVER
 
 MOST_PER_SECOND = 100.0  # a single connection can write them; more is a load for `generate`
 LEAST_PER_SECOND = 1 / 86_400

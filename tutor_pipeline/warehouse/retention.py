@@ -132,6 +132,36 @@ RULES = (
             where version is not null
         )""",
     ),
+    # A year of days of every scorer would be the largest table of all; the newest day of each
+    # subject is what is shown.
+    *(
+        Rule(
+            f"{subject}_scores",
+            (f"{subject}_id", "scorer", "target", "horizon_days", "version", "as_of"),
+            90,
+            f"""stored.as_of < %(before)s and stored.as_of_on < (
+                select max(newest.as_of_on) from {{ops}}.{subject}_scores as newest
+                where newest.{subject}_id = stored.{subject}_id
+            )""",
+        )
+        for subject in ("tutor", "student")
+    ),
+    # The newest one is shown.
+    Rule(
+        "backtest_runs",
+        ("run_id",),
+        365,
+        "stored.at < %(before)s and stored.at < (select max(at) from {ops}.backtest_runs)",
+    ),
+    # As long as its run.
+    Rule(
+        "backtest_metrics",
+        ("run_id", "scorer", "version", "target", "horizon_days", "metric"),
+        0,
+        """not exists (
+            select from {ops}.backtest_runs as tested where tested.run_id = stored.run_id
+        )""",
+    ),
     Rule("incidents", ("incident_id",), 365, "stored.closed_at < %(before)s"),
 )
 
@@ -147,6 +177,11 @@ KEPT: Mapping[str, str] = {
     "churn_algorithm_weights": "scores name their version",
     "current_tutor_risk": "a row per tutor",
     "tutor_student_churn": "a row per tutor",
+    "tutor_health": "a row per tutor",
+    "student_health": "a row per student",
+    "score_priors": "scores name their version, a row a week",
+    "model_versions": "scores name their version, a row a week",
+    "churn_weight_history": "an audit, a row a week",
     "session_changes": "of the refresh that runs: the next one takes back what it left",
     "set_aside_tutors": "a row per tutor, gone with its next success",
     "history_repairs": "gone when the history is repaired",

@@ -124,6 +124,16 @@ def test_a_load_that_breaks_changes_nothing(warehouse: Warehouse, population: Po
     assert_holds(warehouse, population)
 
 
+def test_a_truth_made_before_gets_the_tables_it_lacks(
+    warehouse: Warehouse, population: Population
+) -> None:
+    with warehouse.connect() as connection:
+        load(connection, warehouse, population)
+        connection.execute("drop table truth.students")
+        load(connection, warehouse, population)
+    assert_holds(warehouse, population)
+
+
 @pytest.mark.parametrize("taken", ["platform", "truth"])
 def test_schemas_of_others_are_refused(
     warehouse: Warehouse, population: Population, taken: str

@@ -1,0 +1,195 @@
+{#-
+What is known of every student as of some moments: the refresh's own (student_aggregates), or the
+ends of past weeks (student_aggregates_history). One definition: a moment is a row.
+
+moments  SQL of the rows (as_of_date, as_of): the last day of every window, and the moment up to
+         which sessions count
+asked    predicate on students, moments and lifetimes that the rows must meet
+
+0. ordered    each student's sessions that count
+1. lifetimes  what holds from one session of a student until the next
+2. windows    sums over the sessions of the last days of each moment
+-#}
+{% macro student_aggregates_as_of(moments, asked='true') -%}
+{#- Fewer sessions with a measured engagement on either side, and their difference is chance. -#}
+{%- set min_engagement_sessions = 3 -%}
+{%- set so_far = 'partition by student_id order by scheduled_start, tutor_id, session_id' -%}
+
+with
+
+moments as (
+    {{ moments }}
+),
+
+students as (
+    select
+        student_id,
+        status,
+        enrolled_since,
+        churned_date
+    from {{ ref('dim_students') }}
+),
+
+ordered as materialized (
+    select
+        student_id,
+        tutor_id,
+        session_id,
+        session_on,
+        scheduled_start,
+        next_session_at,
+        status,
+        status = 'completed' as is_completed,
+        coalesce(student_satisfaction, session_score) as satisfaction,
+        session_score,
+        student_engagement_score,
+        is_discounted,
+        count(*) filter (where status = 'completed') over so_far as completed_no,
+        row_number() over (
+            partition by student_id, tutor_id order by scheduled_start, session_id
+        ) = 1 as is_new_tutor
+    from {{ ref('fct_sessions') }}
+    where
+        student_id is not null
+        and status not in ('scheduled', 'in_progress')
+        and scheduled_start <= (select max(as_of) from moments)
+    window so_far as ({{ so_far }})
+),
+
+lifetimes as (
+    select
+        student_id,
+        tutor_id as last_tutor_id,
+        scheduled_start as since,
+        coalesce(lead(scheduled_start) over student, 'infinity') as until,
+        completed_no as sessions_completed_all,
+        row_number() over student as sessions_all,
+        count(*) filter (where is_new_tutor) over so_far as distinct_tutors_all,
+        max(satisfaction) filter (where is_completed and completed_no = 1) over so_far
+            as first_session_satisfaction,
+        max(session_on) filter (where is_completed) over so_far as last_session_on,
+        max(scheduled_start) filter (where is_completed) over so_far as last_session_at
+    from ordered
+    window
+        student as ({{ so_far }}),
+        so_far as ({{ so_far }} rows unbounded preceding)
+),
+
+windows as (
+    select
+        ordered.student_id,
+        moments.as_of_date,
+        count(*)::integer as sessions_90d,
+        count(*) filter (where is_completed and age.days < 30)::integer
+            as sessions_completed_30d,
+        {{ sum_and_count('score', 'session_score', 'is_completed') }},
+        {{ sum_and_count('engagement_30d', 'student_engagement_score',
+            'is_completed and age.days < 30') }},
+        {{ sum_and_count('engagement_prior_30d', 'student_engagement_score',
+            'is_completed and age.days between 30 and 59') }},
+        count(*) filter (
+            where ordered.status in ('rescheduled', 'no_show_tutor', 'no_show_student')
+        )::integer as reschedules_and_no_shows_90d,
+        count(is_discounted)::integer as billed_90d,
+        count(*) filter (where is_discounted)::integer as discounted_90d,
+        -- The pair's newest session by then stands for its tutor: each is there once.
+        array_agg(ordered.tutor_id order by scheduled_start desc, ordered.tutor_id asc) filter (
+            where next_session_at is null or next_session_at > moments.as_of
+        ) as tutor_ids
+    from ordered
+    inner join moments
+        on
+            ordered.scheduled_start <= moments.as_of
+            and ordered.session_on > moments.as_of_date - 90
+    cross join lateral (select moments.as_of_date - ordered.session_on as days) as age
+    group by ordered.student_id, moments.as_of_date
+)
+
+select
+    students.student_id,
+    moments.as_of,
+    moments.as_of_date,
+    -- Who has left since was still there then.
+    case
+        when students.churned_date > moments.as_of_date and students.status = 'churned'
+            then 'active'
+        else students.status
+    end as status,
+    case when students.churned_date <= moments.as_of_date then students.churned_date end
+        as churned_date,
+    students.enrolled_since,
+    coalesce(windows.tutor_ids, '{}') as tutor_ids,
+    lifetimes.last_tutor_id,
+    coalesce(lifetimes.sessions_all, 0)::integer as sessions_all,
+    coalesce(lifetimes.sessions_completed_all, 0)::integer as sessions_completed_all,
+    coalesce(windows.sessions_completed_30d, 0) as sessions_completed_30d,
+    coalesce(windows.sessions_90d, 0) as sessions_90d,
+    moments.as_of_date - lifetimes.last_session_on as days_since_last_session,
+    lifetimes.last_session_at,
+    lifetimes.first_session_satisfaction,
+    lifetimes.first_session_satisfaction < {{ var('poor_first_score') }} as poor_first_session,
+    {{ student_mean('score') }} as avg_session_score_90d,
+    coalesce(windows.score_count, 0) as scored_sessions_90d,
+    coalesce(lifetimes.distinct_tutors_all, 0)::integer as distinct_tutors_all,
+    {{ student_mean('engagement_30d') }} as avg_engagement_30d,
+    coalesce(windows.engagement_30d_count, 0) as avg_engagement_30d_n,
+    {{ student_mean('engagement_prior_30d') }} as avg_engagement_prior_30d,
+    coalesce(windows.engagement_prior_30d_count, 0) as avg_engagement_prior_30d_n,
+    case
+        when
+            least(windows.engagement_30d_count, windows.engagement_prior_30d_count)
+            >= {{ min_engagement_sessions }}
+            then {{ student_mean('engagement_prior_30d') }} - {{ student_mean('engagement_30d') }}
+    end as engagement_fall_30d,
+    coalesce(windows.reschedules_and_no_shows_90d, 0) as reschedules_and_no_shows_90d,
+    windows.reschedules_and_no_shows_90d / windows.sessions_90d::double precision
+        as scheduling_issue_rate_90d,
+    case when windows.billed_90d > 0 then windows.discounted_90d end as discounted_sessions_90d,
+    windows.discounted_90d / nullif(windows.billed_90d, 0)::double precision
+        as discount_share_90d,
+    coalesce(windows.billed_90d, 0) as discount_share_90d_n
+from students
+cross join moments
+left join lifetimes
+    on
+        students.student_id = lifetimes.student_id
+        and lifetimes.since <= moments.as_of
+        and lifetimes.until > moments.as_of
+left join windows
+    on students.student_id = windows.student_id and moments.as_of_date = windows.as_of_date
+where {{ asked }}
+{%- endmacro %}
+
+{#- A mean of windows: one division of whole numbers. -#}
+{% macro student_mean(name) -%}
+    windows.{{ name }}_sum / nullif(windows.{{ name }}_count * 1000000::double precision, 0)
+{%- endmacro %}
+
+{#-
+The ends of past weeks, as moments: from the fifth week after the one of the first session (a prior
+30 days are then there to compare with) to the last full one, at most 52.
+-#}
+{% macro student_weeks() -%}
+    select
+        sundays.as_of_date,
+        sundays.as_of
+    from (
+        select
+            weeks.monday::date + 6 as as_of_date,
+            ((weeks.monday::date + 7)::timestamp at time zone '{{ pipeline_timezone() }}')
+            - interval '1 microsecond' as as_of
+        from (
+            select min(session_on) as first_day
+            from {{ ref('fct_sessions') }}
+            where student_id is not null and status not in ('scheduled', 'in_progress')
+        ) as sessions
+        cross join generate_series(
+            date_trunc('week', sessions.first_day::timestamp) + interval '5 weeks',
+            ({{ refresh()['as_of_on'] }})::timestamp,
+            '1 week'
+        ) as weeks (monday)
+    ) as sundays
+    where sundays.as_of <= {{ refresh()['as_of'] }}
+    order by sundays.as_of_date desc
+    limit 52
+{%- endmacro %}

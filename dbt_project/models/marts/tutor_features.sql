@@ -1,0 +1,9 @@
+{{ config(
+    materialized='scoped',
+    indexes=[{'columns': ['tutor_id'], 'unique': true}],
+    meta={'distribute_by': 'tutor_id', 'rebuild_when': 'every_feature_row_is_new'},
+) }}
+
+{%- set as_of_on = refresh()['as_of_on'] %}
+
+{{ tutor_features(ref('tutor_aggregates'), as_of_on, as_of_on, in_scope('tutor_id')) }}

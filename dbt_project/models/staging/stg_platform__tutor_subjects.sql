@@ -1,0 +1,1 @@
+{{ stage_platform('tutor_subjects') }}

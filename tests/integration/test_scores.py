@@ -1,0 +1,247 @@
+"""Scores as people and rules meet them: made by a refresh, with reasons, never from the truth."""
+
+import csv
+import json
+import re
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tutor_pipeline.defs.learning import read_past
+from tutor_pipeline.defs.scores import score_students, score_tutors
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.runs import moment
+
+SCORES = (
+    "select tutor_id, scorer, version, target, horizon_days, score, level, reasons::text, status,"
+    " input_hash, as_of from ops.tutor_scores order by 1, 2, 4, 5"
+)
+HEALTH = "select h::text from ops.tutor_health as h order by tutor_id"
+
+
+@pytest.fixture(scope="module")
+def project(new_project):
+    project = new_project(TUTOR_CHAMPION="signals_v1")
+    project.run("generate", "--tutors", "60", "--days", "75", "--sessions-per-day", "60")
+    project.run("enrich")
+    return project
+
+
+def test_every_scorer_says_something_of_every_tutor(project):
+    scorers = {
+        ("signals_v1", "tutor_risk", 30),
+        ("signals_v2", "tutor_risk", 30),
+        ("model_departure", "tutor_departure", 30),
+        ("reliability_v1", "tutor_reliability", 30),
+        ("health_v1", "tutor_burnout", 14),
+        ("health_v1", "tutor_burnout", 30),
+        ("health_v1", "session_velocity", 7),
+        ("health_v1", "first_session_success", 30),
+        ("health_v1", "health", 0),
+    }
+    ((tutors,),) = project.query("select count(*) from marts.tutor_aggregates")
+    found = project.query(
+        "select scorer, target, horizon_days, count(*) from ops.tutor_scores group by 1, 2, 3"
+    )
+    assert {row[:3]: row[3] for row in found} == dict.fromkeys(scorers, tutors)
+    assert project.query("select count(*) from ops.current_tutor_risk") == [(tutors,)]
+    assert project.query("select count(*) from ops.tutor_health") == [(tutors,)]
+    assert project.query(
+        "select count(*) from ops.student_scores where scorer = 'weighted_v1'"
+    ) == project.query("select count(*) from marts.student_aggregates where status <> 'churned'")
+
+
+def test_what_is_raised_has_reasons_with_values_and_contributions(project):
+    rows = project.query(
+        "select reason from ops.tutor_scores"
+        " cross join jsonb_array_elements(reasons) as reason where level in ('Medium', 'High')"
+    )
+    assert rows
+    for (reason,) in rows:
+        assert reason.keys() == {"code", "label", "value", "reference", "n", "contribution"}
+        assert reason["label"]
+    nothing = project.query(
+        "select count(*) from ops.tutor_scores where level <> 'Low' and not exists ("
+        " select from jsonb_array_elements(reasons) as reason"
+        " where (reason ->> 'contribution')::float > 0)"
+    )
+    assert nothing == [(0,)]
+
+
+def test_the_model_says_what_signals_v2_says_until_it_is_promoted(project):
+    differing = project.query(
+        "select count(*) from ops.tutor_scores as model"
+        " join ops.tutor_scores as signals using (tutor_id)"
+        " where model.scorer = 'model_departure' and signals.scorer = 'signals_v2'"
+        " and (model.score, model.level) is distinct from (signals.score, signals.level)"
+    )
+    assert differing == [(0,)]
+    statuses = project.query(
+        "select distinct status from ops.tutor_scores where scorer = 'model_departure'"
+    )
+    assert ("fallback",) in statuses
+    assert ("ok",) not in statuses
+
+
+def test_the_same_input_gives_the_same_bytes(project):
+    before = project.query(SCORES), project.query(HEALTH)
+    outcome = project.json("enrich", "--only", "scores")
+    assert (project.query(SCORES), project.query(HEALTH)) == before
+    assert outcome["tutor_scores"]["tutors"] == len(before[1])
+    assert sum(outcome["student_health"].values()) > outcome["student_health"]["students"]
+
+
+def test_a_high_level_of_the_champion_is_an_alert_with_the_reasons(project):
+    high = project.query(
+        "select tutor_id from ops.current_tutor_risk where level = 'High' order by tutor_id"
+    )
+    assert high, "the population has somebody whom signals_v1 calls High"
+    alerts = project.query(
+        "select tutor_id, description from ops.alerts"
+        " where alert_type = 'high_churn_risk' and resolved_at is null order by tutor_id"
+    )
+    assert [(tutor,) for tutor, _ in alerts] == high
+    assert all(re.search(r"Churn risk is High \(0\.\d\d\): .+", text) for _, text in alerts)
+
+
+def test_a_tutors_page_says_why(project):
+    ((tutor, label),) = project.query(
+        "select tutor_id, reasons -> 0 ->> 'label' from ops.current_tutor_risk"
+        " where level = 'High' order by tutor_id limit 1"
+    )
+    shown = project.run("tutor", tutor).stdout
+    assert "Risk of leaving: High" in shown
+    assert label in shown
+    assert "All scores" in shown
+    facts = project.json("tutor", tutor)
+    assert facts["risk"]["level"] == "High"
+    assert len(facts["scores"]) == 9
+
+
+def test_no_scorer_needs_or_reads_the_truth(project):
+    """As a role that may read everything but the truth: it scores, and the truth is denied."""
+    role = "scorer_without_truth"
+    with psycopg.connect(project.url, autocommit=True) as connection:
+        connection.execute(f"drop role if exists {role}")
+        connection.execute(f"create role {role} login password 'scorer'")
+        for schema in ("platform", "staging", "intermediate", "marts", "ops"):
+            connection.execute(f"grant usage on schema {schema} to {role}")
+            connection.execute(f"grant select on all tables in schema {schema} to {role}")
+        connection.execute(f"grant insert, delete on all tables in schema ops to {role}")
+    warehouse = Warehouse(make_conninfo(project.url, user=role, password="scorer"))
+    try:
+        with warehouse.connect() as connection:
+            with (
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+                connection.transaction(),
+            ):
+                connection.execute("select count(*) from truth.tutor_days")
+            as_of = moment(connection, warehouse, "")
+            assert score_tutors(connection, warehouse, "", "auto").subjects
+            assert score_students(connection, warehouse, "").subjects
+            past = read_past(connection, warehouse, as_of, 4) if has_history(project) else None
+            assert past is None or not past.at_risk
+            connection.rollback()
+    finally:
+        with psycopg.connect(project.url, autocommit=True) as connection:
+            name = sql.Identifier(role)
+            connection.execute(sql.SQL("drop owned by {}").format(name))
+            connection.execute(sql.SQL("drop role {}").format(name))
+
+
+def has_history(project):
+    return project.query("select to_regclass('marts.tutor_features_history') is not null")[0][0]
+
+
+def test_nothing_is_scored_of_tables_that_break_a_rule(project):
+    before = project.query(SCORES)
+    project.execute("create table marts.kept as select * from marts.tutor_aggregates")
+    project.execute("update marts.tutor_aggregates set avg_rating_30d = 7")
+    project.run("validate", "--run", status=1)
+    result = project.run("enrich", "--only", "scores", status=3)
+    assert "was not derived: checks of what it reads do not hold" in result.stderr
+    assert project.query(SCORES) == before
+    project.run("enrich", "--only", "scores", "--force", "--by", "Ada")
+    assert project.query("select count(*) > 0 from ops.dq_overrides where forced_by = 'Ada'") == [
+        (True,)
+    ]
+    project.execute(
+        "update marts.tutor_aggregates as wide set avg_rating_30d = kept.avg_rating_30d"
+        " from marts.kept where wide.tutor_id = kept.tutor_id; drop table marts.kept"
+    )
+    project.run("validate", "--run")
+    project.run("enrich", "--only", "scores")
+    assert project.query(SCORES) == before
+
+
+def test_export_has_the_columns_that_csv_users_know(project, tmp_path):
+    folder = tmp_path / "a folder" / "out"
+    project.run("export", str(folder))
+    written = project.json("export", str(folder))
+    assert set(written) == {
+        "tutor_aggregates.csv",
+        "alerts.csv",
+        "insights.csv",
+        "achievements.csv",
+    }
+    with (folder / "tutor_aggregates.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (
+        list(rows[0])
+        == (
+            "tutor_id total_sessions_30d total_sessions_7d avg_rating_30d avg_rating_7d"
+            " avg_engagement_score avg_empathy_score avg_clarity_score avg_student_satisfaction"
+            " first_session_count first_session_avg_rating poor_first_session_flag"
+            " recommendation_rate technical_issue_rate sentiment_trend_7d churn_probability"
+            " churn_risk_level churn_signals_detected"
+        ).split()
+    )
+    scored = {
+        tutor: (score, level)
+        for tutor, score, level in project.query(
+            "select tutor_id, score, level from ops.tutor_scores where scorer = 'signals_v1'"
+        )
+    }
+    assert {
+        row["tutor_id"]: (float(row["churn_probability"]), row["churn_risk_level"]) for row in rows
+    } == scored
+    assert {row["poor_first_session_flag"] for row in rows} <= {"True", "False", ""}
+    assert not list(folder.glob("*.part"))
+    file = tmp_path / "file"
+    file.touch()
+    assert "is a file" in project.run("export", str(file), status=2).stderr
+
+
+def test_a_backtest_holds_every_scorer_against_what_happened(project):
+    found = project.json("scores", "backtest", "--weeks", "4")
+    by_target = {}
+    for row in found["metrics"]:
+        by_target.setdefault(row["target"], set()).add(row["scorer"])
+    # The window of a departure has not passed for the newest days.
+    assert by_target["state"] >= {"signals_v1", "signals_v2", "reliability_v1", "health_v1"}
+    assert "oracle" in by_target["state"]
+    assert found["decisions"]["model"].startswith("Not promoted")
+    page = (project.home / "reports" / "backtest.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://(?!www\.w3\.org)", page)
+    assert "<script" not in page
+    stored = project.query("select dates, report_html from ops.backtest_runs")
+    assert [(dates, len(html)) for dates, html in stored] == [(4, len(page))]
+    decided = project.query("select decision, reason, old_version from ops.churn_weight_history")
+    assert [row[0] for row in decided] == ["refused"]
+    assert project.query("select count(*) from ops.churn_algorithm_weights") == [(7,)]
+
+    again = project.json("scores", "backtest", "--weeks", "4")
+    assert json.dumps(again["metrics"]).replace(again["metrics"][0]["run_id"], "") == json.dumps(
+        found["metrics"]
+    ).replace(found["metrics"][0]["run_id"], "")
+
+
+def test_clear_removes_scores_and_enrich_makes_them_again(project):
+    before = project.query("select count(*) from ops.tutor_scores")
+    project.run("clear", "--yes")
+    for table in ("tutor_scores", "current_tutor_risk", "tutor_health", "student_scores"):
+        assert project.query(f"select count(*) from ops.{table}") == [(0,)]
+    project.run("enrich", "--only", "scores")
+    assert project.query("select count(*) from ops.tutor_scores") == before

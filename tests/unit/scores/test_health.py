@@ -1,0 +1,439 @@
+"""health_v1 and student_health_v1: by hand, where data is missing, and the laws that hold."""
+
+import pickle
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutor_pipeline.scores import health
+from tutor_pipeline.scores.health import (
+    BURNOUT,
+    FIRST_SESSIONS,
+    HEALTH,
+    MINIMUM,
+    READS,
+    STUDENT_HEALTH,
+    STUDENT_READS,
+    assess,
+    assess_students,
+)
+from tutor_pipeline.scores.score import Level, Status, Target
+
+STEADY = {
+    "tutor_id": "T1",
+    "sessions_90d": 36,
+    "sessions_taught_14d": 5,
+    "sessions_taught_30d": 12,
+    "sessions_completed_14d": 4,
+    "sessions_completed_30d": 10,
+    "days_since_last_session": 3,
+    "session_completion_rate": 0.83,
+    "cancellation_rate": 0.0,
+    "no_show_rate": 0.0,
+    "reschedule_rate_30d": 0.08,
+    "late_rate_30d": 0.0,
+    "late_count_30d_n": 10,
+    "avg_rating": 4.2,
+    "avg_rating_30d_n": 6,
+    "rating_trend": None,
+    "avg_rating_7d_n": 1,
+    "rating_volatility": 0.5,
+    "score_change_14d": 0.1,
+    "score_change_14d_n": 4,
+    "overall_score": 7.8,
+    "overall_score_n": 30,
+    "student_retention_rate": 0.7,
+    "unique_students_30d": 6,
+    "utilization_rate": 0.5,
+    "avg_response_time_hours": 2.5,
+    "available_hours_this_week": 8.0,
+    "available_hours_next_week": 8.0,
+    "first_session_count_90d": 6,
+    "first_session_avg_rating_90d": 3.9,
+    "first_session_avg_rating_90d_n": 4,
+    "first_session_convert_rate_90d": 0.75,
+    "first_session_convert_rate_90d_n": 4,
+    "first_session_avg_score_90d": 7.2,
+    "first_session_avg_score_90d_n": 6,
+}
+TIRED = {
+    **STEADY,
+    "sessions_taught_14d": 1,
+    "sessions_completed_14d": 0,
+    "days_since_last_session": 18,
+    "cancellation_rate": 0.25,
+    "no_show_rate": 0.2,
+    "reschedule_rate_30d": 0.4,
+    "late_rate_30d": 0.5,
+    "avg_rating": 3.1,
+    "rating_trend": -0.9,
+    "avg_rating_7d_n": 3,
+    "rating_volatility": 1.3,
+    "score_change_14d": -2.6,
+    "utilization_rate": 1.1,
+    "avg_response_time_hours": 14.0,
+    "available_hours_next_week": 3.0,
+}
+STUDENT = {
+    "student_id": "P1",
+    "status": "active",
+    "sessions_completed_all": 20,
+    "sessions_completed_30d": 4,
+    "sessions_90d": 15,
+    "days_since_last_session": 3,
+    "scheduling_issue_rate_90d": 0.1,
+    "avg_session_score_90d": 8.0,
+    "scored_sessions_90d": 12,
+    "avg_engagement_30d": 7.0,
+    "avg_engagement_30d_n": 3,
+    "engagement_fall_30d": 0.2,
+    "first_session_satisfaction": 8.0,
+}
+OUTPUTS = (
+    "health_score",
+    "burnout_risk_14d",
+    "burnout_risk_30d",
+    "session_velocity",
+    "first_session_success",
+)
+
+
+def of(**changes):
+    return assess([{**STEADY, **changes}])[0]
+
+
+def student_of(churn=0.2, **changes):
+    return assess_students([{**STUDENT, **changes}], {"P1": churn})[0]
+
+
+def scores_of(assessed):
+    return {(score.target, score.horizon_days): score for score in assessed.scores}
+
+
+def test_the_rows_of_these_tests_are_what_is_read():
+    assert set(STEADY) == {"tutor_id", *READS}
+    assert set(STUDENT) == {"student_id", *STUDENT_READS}
+
+
+@pytest.mark.parametrize("parts", [BURNOUT, HEALTH, FIRST_SESSIONS, STUDENT_HEALTH])
+def test_the_weights_are_shares_of_one(parts):
+    assert sum(part.weight for part in parts) == pytest.approx(1)
+    assert all((part.prior > 0) == (part.n is not None) for part in parts)
+
+
+def test_a_steady_ordinary_tutor():
+    steady = of()
+    assert steady.burnout_risk_30d < 0.2
+    assert 60 < steady.health_score < 80
+    scores = scores_of(steady)
+    assert scores[Target.TUTOR_BURNOUT, 30].level == Level.LOW
+    assert [(*key, score.version, score.is_probability) for key, score in scores.items()] == [
+        (Target.TUTOR_BURNOUT, 14, "1", False),
+        (Target.TUTOR_BURNOUT, 30, "1", False),
+        (Target.SESSION_VELOCITY, 7, "1", False),
+        (Target.FIRST_SESSION_SUCCESS, 30, "1", False),
+        (Target.HEALTH, 0, "1", False),
+    ]
+    assert {(score.scorer, score.subject_id) for score in steady.scores} == {("health_v1", "T1")}
+
+
+def test_a_tired_tutor():
+    tired = assess([TIRED])[0]
+    assert tired.burnout_risk_30d > 0.7
+    assert tired.health_score < 60
+    score = scores_of(tired)[Target.TUTOR_BURNOUT, 30]
+    assert score.level == Level.HIGH
+    missed = next(reason for reason in score.reasons if reason.code == "no_shows")
+    assert (missed.label, missed.value, missed.reference, missed.n) == (
+        "Sessions the tutor missed: 20.0%",
+        0.2,
+        0.02,
+        12,
+    )
+
+
+def test_burnout_by_hand():
+    # Nothing but sessions is known: of 0.42 of the weight, 0.18 + 0.08 speak of activity.
+    known = {
+        "tutor_id": "T1",
+        "sessions_90d": 90,
+        "sessions_taught_14d": 0,
+        "days_since_last_session": 20,
+        "cancellation_rate": 0.0,
+        "no_show_rate": 0.0,
+    }
+    found = assess([dict.fromkeys(READS) | known])[0]
+    falling = (0.85 - 30 / 120) / (0.85 - 0.2)  # no session of 90, and 30 usual ones besides
+    mean = (0.18 * falling + 0.08 * 0.5) / 0.42
+    assert found.burnout_risk_30d == pytest.approx(1 - 2.718281828459045 ** (-5 * mean), abs=1e-6)
+    assert found.burnout_risk_14d == pytest.approx(
+        1 - 2.718281828459045 ** (-5 * mean * 14 / 30), abs=1e-6
+    )
+    reasons = scores_of(found)[Target.TUTOR_BURNOUT, 30].reasons
+    assert [(reason.code, reason.n) for reason in reasons[:2]] == [
+        ("falling_activity", 90),
+        ("absence", None),
+    ]
+    unknown = [reason for reason in reasons if reason.value is None]
+    assert len(unknown) == len(BURNOUT) - 4
+    assert all("its weight is shared out" in reason.label for reason in unknown)
+
+
+def test_health_by_hand():
+    known = {
+        "tutor_id": "T1",
+        "sessions_90d": 40,
+        "sessions_taught_30d": 10,
+        "session_completion_rate": 0.65,
+        "no_show_rate": 0.1,
+        "days_since_last_session": 7,
+        "avg_rating": 4.4,
+        "avg_rating_30d_n": 5,
+    }
+    found = assess([dict.fromkeys(READS) | known])[0]
+    rating = ((4.4 + 4.1) / 2 - 3) / 1.8  # five ratings, and five usual ones
+    completion = ((0.65 + 0.85) / 2 - 0.5) / 0.45
+    no_shows = 1 - (0.1 + 0.01) / 2 / 0.15
+    points = 0.22 * rating + 0.12 * completion + 0.10 * no_shows + 0.05
+    assert found.health_score == pytest.approx(100 * points / 0.49, abs=1e-6)
+    top = scores_of(found)[Target.HEALTH, 0].reasons[0]
+    assert top.label == "Rating: 4.4 (31 of 45 points)"
+
+
+def test_velocity_is_the_mean_of_two_paces():
+    found = of(sessions_completed_14d=4, sessions_completed_30d=15)
+    assert found.session_velocity == pytest.approx((4 / 2 + 15 * 7 / 30) / 2)
+    assert of(sessions_completed_14d=0, sessions_completed_30d=0).session_velocity == 0
+    assert of(sessions_completed_14d=None).session_velocity is None
+
+
+def test_first_session_success_by_hand():
+    found = of(
+        first_session_convert_rate_90d=0.5,
+        first_session_convert_rate_90d_n=5,
+        first_session_avg_rating_90d=3.0,
+        first_session_avg_rating_90d_n=5,
+        first_session_avg_score_90d=None,
+    )
+    expected = (0.5 * 0.55 + 0.3 * (3.4 - 1) / 4) / 0.8
+    assert found.first_session_success == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outputs"),
+    [
+        ({"sessions_90d": 4}, {"health_score", "burnout_risk_14d", "burnout_risk_30d"}),
+        ({"sessions_90d": None}, {"health_score", "burnout_risk_14d", "burnout_risk_30d"}),
+        ({"sessions_90d": 5}, set()),
+        ({"first_session_count_90d": 2}, {"first_session_success"}),
+        ({"first_session_count_90d": 3}, set()),
+        (
+            {
+                "first_session_convert_rate_90d": None,
+                "first_session_avg_rating_90d": None,
+            },
+            {"first_session_success"},
+        ),
+    ],
+)
+def test_too_little_known(changes, outputs):
+    found = of(**changes)
+    assert {name for name in OUTPUTS if getattr(found, name) is None} == outputs
+    for score in found.scores:
+        assert (score.status == Status.INSUFFICIENT_DATA) == (score.score is None)
+        if score.score is None:
+            assert score.level is None
+            assert score.reasons[0].label.startswith("Too little to tell")
+
+
+def test_a_row_without_anything():
+    found = assess([dict.fromkeys(READS) | {"tutor_id": "T9"}])[0]
+    assert [getattr(found, name) for name in OUTPUTS] == [None] * 5
+
+
+@pytest.mark.parametrize("part", BURNOUT, ids=lambda part: part.code)
+def test_what_is_missing_gives_its_weight_to_the_rest(part):
+    """Without one part, the others still weigh in their proportions."""
+    missing = {
+        "activity_ratio": "sessions_taught_14d",
+        "offered_hours_ratio": "available_hours_next_week",
+    }.get(part.metric, part.metric)
+    whole = scores_of(assess([TIRED])[0])[Target.TUTOR_BURNOUT, 30]
+    less = scores_of(assess([{**TIRED, missing: None}])[0])[Target.TUTOR_BURNOUT, 30]
+    by_code = {reason.code: reason.contribution for reason in whole.reasons}
+    left = {reason.code: reason.contribution for reason in less.reasons}
+    assert left.pop(part.code) == 0
+    factors = {left[code] / by_code[code] for code in left}
+    assert max(factors) == pytest.approx(min(factors), rel=1e-4)
+
+
+def test_ratios_are_unknown_without_what_they_divide_by():
+    values = of(sessions_90d=5, sessions_taught_14d=5, available_hours_this_week=0.0).values
+    assert (values["activity_ratio"], values["offered_hours_ratio"]) == (None, None)
+
+
+RATES = st.none() | st.floats(0, 1)
+COUNTS = st.none() | st.integers(0, 200)
+
+
+def _anything(name):
+    if name.startswith(("sessions", "first_session_count")) or name.endswith(("_n", "_30d_n")):
+        return COUNTS
+    if name in ("rating_trend", "score_change_14d"):
+        return st.none() | st.floats(-5, 5)
+    if name.endswith("rate") or "_rate_" in name:
+        return RATES
+    return st.none() | st.floats(0, 60)
+
+
+ROWS = st.fixed_dictionaries({name: _anything(name) for name in READS})
+
+
+@given(row=ROWS)
+def test_every_output_keeps_its_bounds_and_its_reasons_add_up(row):
+    found = assess([{**row, "tutor_id": "T1"}])[0]
+    if found.burnout_risk_30d is not None:
+        assert 0 <= found.burnout_risk_14d <= found.burnout_risk_30d <= 1
+    if found.health_score is not None:
+        assert 0 <= found.health_score <= 100
+    if found.first_session_success is not None:
+        assert 0 <= found.first_session_success <= 1
+    assert found.session_velocity is None or found.session_velocity >= 0
+    for score in found.scores:
+        contributions = [reason.contribution for reason in score.reasons]
+        assert contributions == sorted(contributions, reverse=True)
+        assert min(contributions, default=0) >= 0
+        if score.score is not None:
+            assert sum(contributions) == pytest.approx(score.score, abs=1e-4)
+        if score.level in (Level.MEDIUM, Level.HIGH):
+            assert contributions[0] > 0
+
+
+WORSE = {
+    "days_since_last_session": 1,
+    "reschedule_rate_30d": 1,
+    "cancellation_rate": 1,
+    "no_show_rate": 1,
+    "late_rate_30d": 1,
+    "rating_trend": -1,
+    "score_change_14d": -1,
+    "avg_rating": -1,
+    "rating_volatility": 1,
+    "utilization_rate": 1,
+    "avg_response_time_hours": 1,
+    "available_hours_next_week": -1,
+    "sessions_taught_14d": -1,
+}
+
+
+@given(
+    row=ROWS,
+    known=st.fixed_dictionaries({name: st.integers(0, 40) for name in WORSE}),
+    sessions=st.integers(41, 200),
+    name=st.sampled_from(sorted(WORSE)),
+    by=st.integers(1, 10),
+)
+def test_worse_never_lowers_burnout(row, known, sessions, name, by):
+    before = {**row, **known, "tutor_id": "T1", "sessions_90d": sessions}
+    before[name] /= 10
+    after = {**before, name: before[name] + by * WORSE[name] / 10}
+    one, other = assess([before, after])
+    assert other.burnout_risk_30d >= one.burnout_risk_30d
+    assert other.burnout_risk_14d >= one.burnout_risk_14d
+
+
+@pytest.mark.parametrize(("name", "direction"), WORSE.items())
+def test_each_part_counts(name, direction):
+    """From a steady tutor, the worst of each thing alone does raise burnout."""
+    worst = {"rating_trend": -1.5, "score_change_14d": -4, "avg_rating": 2.0}.get(
+        name, 60 if direction > 0 and "rate" not in name else max(direction, 0)
+    )
+    base = {"rating_trend": 0.0} if name == "rating_trend" else {}
+    enough = {"avg_rating_7d_n": 5}
+    assert of(**{name: worst}, **enough).burnout_risk_30d > of(**base, **enough).burnout_risk_30d
+
+
+def test_few_observations_say_little():
+    few = of(sessions_taught_30d=2, no_show_rate=0.5)
+    many = of(sessions_taught_30d=100, no_show_rate=0.5)
+    assert of().burnout_risk_30d < few.burnout_risk_30d < many.burnout_risk_30d
+
+
+def test_the_same_rows_give_the_same_bytes():
+    rows = [{**TIRED, "tutor_id": "T2"}, STEADY]
+    once = assess(rows)
+    decimals = [
+        {
+            name: Decimal(str(value)) if isinstance(value, float) else value
+            for name, value in reversed(row.items())
+        }
+        for row in rows
+    ]
+    assert pickle.dumps(assess(decimals)) == pickle.dumps(once)
+    assert assess(rows[::-1])[::-1] == once
+    # Floats that were summed in another order differ in digits that decide nothing.
+    assert of(avg_rating=4.2 + 1e-12).scores == of().scores
+    assert of(avg_rating=4.3).scores[0].input_hash != of().scores[0].input_hash
+
+
+def test_a_student_by_hand():
+    found = student_of(
+        churn=None,
+        days_since_last_session=21,
+        sessions_completed_30d=2,
+        scheduling_issue_rate_90d=None,
+        avg_session_score_90d=None,
+        avg_engagement_30d=None,
+        engagement_fall_30d=1.0,
+        first_session_satisfaction=6.5,
+    )
+    assert found.health_score == pytest.approx(50)
+    assert found.scores[0].scorer == "student_health_v1"
+    assert found.scores[0].target == Target.HEALTH
+
+
+def test_a_student_who_does_well_and_one_who_does_not():
+    well = student_of(churn=0.1)
+    badly = student_of(
+        churn=0.8,
+        days_since_last_session=30,
+        sessions_completed_30d=0,
+        scheduling_issue_rate_90d=0.6,
+        avg_session_score_90d=4.0,
+        avg_engagement_30d=3.0,
+        engagement_fall_30d=2.0,
+        first_session_satisfaction=4.0,
+    )
+    assert well.health_score > 80
+    assert badly.health_score < 25
+
+
+def test_a_higher_churn_score_lowers_the_health_of_a_student():
+    assert student_of(churn=0.7).health_score < student_of(churn=0.2).health_score
+
+
+def test_students_of_whom_too_little_is_known():
+    new = student_of(sessions_completed_all=0)
+    assert (new.health_score, new.scores[0].status) == (None, Status.INSUFFICIENT_DATA)
+    bare = dict.fromkeys(STUDENT_READS) | {"student_id": "P1", "sessions_completed_all": 3}
+    assert assess_students([bare], {})[0].health_score is None
+
+
+def test_a_student_who_left_has_no_health():
+    gone = student_of(status="churned")
+    assert gone.health_score is None
+    assert gone.scores[0].reasons[0].label == "The student has left"
+
+
+def test_the_minimum_is_met_by_a_platform_that_has_only_sessions():
+    metrics = {"activity_ratio", "days_since_last_session", "cancellation_rate", "no_show_rate"}
+    known = sum(part.weight for part in BURNOUT if part.metric in metrics)
+    assert known >= MINIMUM["known_weight"]
+
+
+def test_a_part_never_counts_more_than_all_or_less_than_nothing():
+    part = replace(health.BURNOUT[0], zero=0.0, full=1.0, prior=0)
+    assert [part.share(value, None) for value in (-9, 0.25, 9)] == [0, 0.25, 1]

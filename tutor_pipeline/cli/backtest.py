@@ -1,0 +1,121 @@
+"""The verb `scores backtest`: what every scorer would have said, held against what happened."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tutor_pipeline.cli.compute import report as report_run
+from tutor_pipeline.cli.console import done, emit_json, note, out
+from tutor_pipeline.cli.launch import learn, snapshots
+from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.session import Session, open_session
+from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.reports import queries
+from tutor_pipeline.warehouse.runs import moment
+
+WARM_UP_DAYS = 30
+"""After the first session, before metrics of 30 days say what they will."""
+
+_SHOWN = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "recall_at_15_percent_false_flags": "found at 15 % false flags",
+    "precision_at_5": "right among the first 5",
+}
+
+
+def backtest(
+    weeks: Annotated[
+        int, typer.Option(min=1, max=52, help="Dates to look at, a week apart, up to yesterday.")
+    ] = 26,
+    as_json: AsJson = False,
+) -> None:
+    """How well each scorer would have done on past days; then what is learned from it.
+
+    Makes the days of the history that are missing first. The learned forecast is promoted, and the
+    weights of the student churn score replaced, only where past days prove them better.
+
+    Example: [bold]tutor-pipeline scores backtest --weeks 12[/bold]
+    """
+    session = open_session(note)
+    first, last = _days(session, weeks)
+    _make_history(session, first, last, weeks)
+    outcome = learn(weeks)
+    if not outcome.success:
+        report_run(outcome, as_json)
+        raise typer.Exit(1)
+    with session.warehouse.connect() as connection:
+        metrics = queries.backtest(connection, session.warehouse, outcome.run_id)
+    decisions = {
+        "model": outcome.metadata["ops/model_versions"]["decision"],
+        "weights": outcome.metadata["ops/churn_weight_history"]["reason"],
+    }
+    file = session.settings.backtest_report
+    if as_json:
+        emit_json({"metrics": metrics, "decisions": decisions, "report": str(file)})
+        return
+    _show(metrics)
+    for what, decision in decisions.items():
+        out.print(f"[bold]{what}[/bold]: {escape(decision)}", soft_wrap=True)
+    if metrics:
+        done(f"Report {file}")
+
+
+def _days(session: Session, weeks: int) -> tuple[date, date]:
+    """The first and the last day to look at. Raises TutorPipelineError where there is none."""
+    with session.warehouse.connect() as connection:
+        as_of = moment(connection, session.warehouse, "")
+        began = queries.first_session_on(connection, session.warehouse)
+    last = as_of.astimezone(ZoneInfo(session.warehouse.timezone)).date() - timedelta(days=1)
+    earliest = max(began + timedelta(days=WARM_UP_DAYS), session.settings.history_start)
+    if earliest > last:
+        raise TutorPipelineError(
+            f"nothing to test yet: the first session is of {began}, and a day can be tested from"
+            f" {earliest} on (TUTOR_HISTORY_START is {session.settings.history_start})"
+        )
+    return max(earliest, last - timedelta(days=7 * (weeks - 1))), last
+
+
+def _make_history(session: Session, first: date, last: date, weeks: int) -> None:
+    """Make the days that will be looked at, where the history lacks any."""
+    wanted = [last - timedelta(days=7 * back) for back in range(weeks)]
+    with session.warehouse.connect() as connection:
+        recorded = queries.days_of_history(connection, session.warehouse)
+    missing = [day for day in wanted if day >= first and day not in recorded]
+    if not missing:
+        return
+    note(f"Making the history from {min(missing)} to {max(missing)}")
+    outcome = snapshots(min(missing), max(missing))
+    if not outcome.success:
+        report_run(outcome, as_json=False)
+        raise typer.Exit(1)
+
+
+def _show(metrics: list[dict[str, Any]]) -> None:
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in metrics:
+        found.setdefault(row["target"], {}).setdefault(row["scorer"], {})[row["metric"]] = row
+    for target, scorers in found.items():
+        some = next(iter(next(iter(scorers.values())).values()))
+        out.print(
+            f"\n[bold]{target}[/bold] [dim]{some['rows']:,} rows of {some['tutors']:,} tutors,"
+            f" {some['positives']:,} positive, of {some['leavers']:,} tutors[/dim]"
+        )
+        table = Table("scorer", *_SHOWN.values(), box=None)
+        for scorer, figures in scorers.items():
+            table.add_row(scorer, *(_figure(figures.get(name)) for name in _SHOWN))
+        out.print(table)
+
+
+def _figure(row: dict[str, Any] | None) -> str:
+    if row is None or row["value"] is None:
+        return "–"
+    if row["lower"] is None:
+        return f"{row['value']:.2f}"
+    return f"{row['value']:.2f} [dim]({row['lower']:.2f} to {row['upper']:.2f})[/dim]"

@@ -1,0 +1,41 @@
+"""The verb export: what was found, as CSV files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tutor_pipeline.cli.console import done, emit_json, note
+from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.session import open_session
+from tutor_pipeline.errors import UsageError
+from tutor_pipeline.reports.export import export as write
+
+
+def register(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command()(export)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made where it is missing.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write tutor_aggregates.csv, alerts.csv, insights.csv and achievements.csv into a folder.
+
+    Files of these names are replaced, each whole.
+
+    Example: [bold]tutor-pipeline export ./out[/bold]
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder")
+    session = open_session(note)
+    with session.warehouse.connect() as connection:
+        written = write(connection, session.warehouse, folder)
+    if as_json:
+        emit_json(written)
+        return
+    for name, rows in written.items():
+        done(f"Wrote {folder / name}: {rows:,} rows")

@@ -1,0 +1,535 @@
+"""What is learned once a week from what has happened: how well each scorer does (the back-test),
+the forecast of departures, and the weights of the student churn score.
+
+The only place that reads `truth`, and only to hold scores against it: no scorer is given it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import psycopg
+
+from tutor_pipeline.defs.checks import asset_key
+from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.metrics import OWNER
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.scores import GROUP
+from tutor_pipeline.metrics.catalogue import metric_columns
+from tutor_pipeline.reports.publish import write_whole
+from tutor_pipeline.scores import store, weights
+from tutor_pipeline.scores.score import Score, Target
+from tutor_pipeline.scores.store import Subject
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.runs import moment
+
+JOB = "weekly_learning"
+
+WEEKS = 52
+"""How far a back-test looks back at most; a date a week."""
+
+WARM_UP_DAYS = 30
+"""After the first session, before metrics of 30 days say what they will."""
+
+SETTLING_DAYS = 1
+"""A day's row is used a day later: feedback comes hours after a session."""
+
+
+HORIZON_DAYS = 30
+
+
+class BacktestConfig(dg.Config):
+    """What a back-test looks at."""
+
+    weeks: int = WEEKS
+    """Dates, a week apart, up to the newest day of the history."""
+
+
+def build_learning_assets() -> list[dg.AssetsDefinition]:
+    """The back-test with the model that it judges, and the refinement of the weights."""
+    return [_learn_departures, _refine_weights]
+
+
+def build_learning_job(*assets: dg.AssetsDefinition) -> Any:
+    """`weekly_learning`: these assets."""
+    return dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(*assets),
+        description="Once a week: the back-test of every scorer, the forecast of departures, the"
+        " weights of the student churn score. Each is replaced only where that is proved better.",
+    )
+
+
+def dates_to_test(recorded: Sequence[date], first_session: date, weeks: int) -> list[date]:
+    """The days to test among those that the history has: the newest one and every seventh day
+    before it, oldest first.
+    """
+    days = {day for day in recorded if day >= first_session + timedelta(days=WARM_UP_DAYS)}
+    if not days:
+        return []
+    newest = max(days)
+    wanted = (newest - timedelta(days=7 * back) for back in range(weeks))
+    return sorted(day for day in wanted if day in days)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of the past. `late` counts rows that were left out because they rest on what
+    was recorded after they would have been used.
+    """
+
+    known_until: date
+    history: Mapping[date, Sequence[Mapping[str, Any]]]
+    departures: Mapping[str, date]
+    burnout: Mapping[tuple[str, date], float]
+    at_risk: Mapping[tuple[str, date], bool]
+    late: int
+
+
+def read_past(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, weeks: int
+) -> Past | None:
+    """Rows of the history by day, and what became of the tutors; None where no day can be
+    tested.
+    """
+    from tutor_pipeline.scores import panel
+
+    today = as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
+    known_until = today - timedelta(days=1)
+    rows_of = store.rows_of
+    recorded = rows_of(
+        connection,
+        warehouse.sql(
+            "select distinct as_of_date as day from {marts}.tutor_aggregates_history"
+            " where as_of_date <= %(until)s"
+        ),
+        {"until": known_until},
+    )
+    ((first_session,),) = connection.execute(
+        warehouse.sql("select min(session_on) from {marts}.fct_sessions")
+    ).fetchall()
+    if first_session is None:
+        return None
+    dates = dates_to_test([row["day"] for row in recorded], first_session, weeks)
+    if not dates:
+        return None
+    names = sorted({*panel.READS, "tutor_id", "as_of_date"})
+    parameters = {
+        "dates": dates,
+        "settling": SETTLING_DAYS,
+        "timezone": warehouse.timezone,
+        "from": dates[0],
+        "until": dates[-1],
+    }
+    late = {
+        (row["tutor_id"], row["as_of_date"])
+        for row in rows_of(connection, warehouse.sql(_LATE), parameters)
+    }
+    history: dict[date, list[dict[str, Any]]] = {day: [] for day in dates}
+    for row in rows_of(
+        connection,
+        warehouse.sql("select ")
+        + _columns(names)
+        + warehouse.sql(
+            " from {marts}.tutor_aggregates_history as metrics"
+            " left join {marts}.tutor_features_history as features using (tutor_id, as_of_date)"
+            " where as_of_date = any(%(dates)s) order by as_of_date, tutor_id"
+        ),
+        parameters,
+    ):
+        if (row["tutor_id"], row["as_of_date"]) not in late:
+            history[row["as_of_date"]].append(row)
+    departures = rows_of(
+        connection, warehouse.sql("select tutor_id, departed_on from {marts}.tutor_departures")
+    )
+    truth = _truth(connection, warehouse, dates)
+    return Past(
+        known_until,
+        {day: rows for day, rows in history.items() if rows},
+        {row["tutor_id"]: row["departed_on"] for row in departures},
+        {(row["tutor_id"], row["day"]): row["burnout"] for row in truth},
+        {(row["tutor_id"], row["day"]): row["is_at_risk"] for row in truth},
+        len(late),
+    )
+
+
+def _columns(names: Sequence[str]) -> psycopg.sql.Composable:
+    """Of two tables: a metric comes from the history of metrics, what is none from features'."""
+    metrics = metric_columns()["tutor_aggregates_history"]
+    keys = {"tutor_id", "as_of_date"}
+    return psycopg.sql.SQL(", ").join(
+        psycopg.sql.Identifier(name)
+        if name in keys
+        else psycopg.sql.Identifier("metrics" if name in metrics else "features", name)
+        for name in names
+    )
+
+
+# Rows of the history that hold a session of which something was recorded after the row is used.
+_LATE = """
+    with recorded as (
+        select
+            tutor_id,
+            session_on,
+            (greatest(created_at, audio_created_at, feedback_submitted_at)
+                at time zone %(timezone)s)::date as recorded_on
+        from {marts}.fct_sessions
+        where session_on between %(from)s::date - 90 and %(until)s
+            and status not in ('scheduled', 'in_progress')
+    )
+
+    select distinct recorded.tutor_id, tested.as_of_date
+    from recorded
+    inner join unnest(%(dates)s::date[]) as tested (as_of_date)
+        on recorded.session_on <= tested.as_of_date
+        and recorded.session_on > tested.as_of_date - 90
+        and recorded.recorded_on > tested.as_of_date + %(settling)s
+    where recorded.recorded_on > recorded.session_on + %(settling)s
+"""
+
+
+def _truth(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, dates: Sequence[date]
+) -> list[dict[str, Any]]:
+    """The hidden state on those days, of a platform that was made up; nothing of a real one."""
+    name = psycopg.sql.Identifier(warehouse.schemas.truth, "tutor_days").as_string(connection)
+    ((readable,),) = connection.execute(
+        "select to_regclass(%(name)s) is not null"
+        " and has_table_privilege(to_regclass(%(name)s)::oid, 'select')",
+        {"name": name},
+    ).fetchall()
+    if not readable:
+        return []
+    return store.rows_of(
+        connection,
+        warehouse.sql(
+            "select tutor_id, day, burnout, is_at_risk from {truth}.tutor_days"
+            " where day = any(%(dates)s)"
+        ),
+        {"dates": list(dates)},
+    )
+
+
+@dg.multi_asset(
+    name="learn_departures",
+    specs=[
+        dg.AssetSpec(
+            ["ops", table],
+            deps=[
+                asset_key("marts/tutor_aggregates_history"),
+                asset_key("marts/tutor_features_history"),
+                asset_key("marts/tutor_departures"),
+                asset_key("marts/fct_sessions"),
+            ],
+            group_name=GROUP,
+            kinds={"python", "postgres"},
+            owners=[OWNER],
+            description=description,
+            metadata={"dagster/table_name": f"ops.{table}"},
+        )
+        for table, description in (
+            (
+                "backtest_metrics",
+                "How well each scorer would have done on past days, with intervals: who is at risk"
+                " now (where the truth is known), and who leaves within 30 days.",
+            ),
+            (
+                "model_versions",
+                "The learned forecast of departures, by version. It is promoted only where it beats"
+                " signals_v2 on past days that it had not seen; until then it repeats signals_v2.",
+            ),
+        )
+    ],
+)
+def _learn_departures(
+    context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    from tutor_pipeline.reports.backtest import render
+    from tutor_pipeline.scores import backtest, model, promotion, signals
+
+    target = warehouse.warehouse
+    with target.connect() as connection:
+        as_of = moment(connection, target, context.run_id)
+        past = read_past(connection, target, as_of, config.weeks)
+    if past is None or not past.history:
+        why = (
+            f"nothing to test yet: marts.tutor_aggregates_history has no day that lies"
+            f" {WARM_UP_DAYS} days or more after the first session"
+        )
+        context.log.warning(why)
+        for table in ("backtest_metrics", "model_versions"):
+            yield dg.MaterializeResult(asset_key=["ops", table], metadata={"decision": why})
+        return
+    plan = _plan(past)
+    result = run_backtest(
+        past, lambda step, done, total: context.log.info(f"{step} ({done} of {total})")
+    )
+    now = datetime.now(UTC)
+    page = render(result.content(), now.date())
+    file = warehouse.settings.backtest_report
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, page)
+
+    training = backtest.latest_training(past.history, past.departures, plan)
+    decision = promotion.decide(
+        result.folds(model.SCORER, signals.V2), training.leavers, signals.V2
+    )
+    trained = (
+        model.fit(training.rows, training.labels, training.known_on) if training.leavers else None
+    )
+    with target.connect() as connection:
+        _store_backtest(connection, target, context.run_id, now, result, page)
+        version = None
+        if trained is not None:
+            version = store.next_version(connection, target, "model_versions")
+            columns = {
+                "version": version,
+                "scorer": model.SCORER,
+                "target": "tutor_departure",
+                "horizon_days": plan.horizon_days,
+                "as_of": as_of,
+                "trained_at": now,
+                "rows": trained.rows,
+                "leavers": trained.leavers,
+                "model": trained.to_json(),
+                "metrics": decision.metrics(),
+                "is_promoted": decision.is_promoted,
+                "decision": decision.reason,
+            }
+            store.add(connection, target, "model_versions", columns)
+        schemas = {
+            table: column_schema(connection, target.schemas.ops, table)
+            for table in ("backtest_metrics", "model_versions")
+        }
+    yield dg.MaterializeResult(
+        asset_key=["ops", "backtest_metrics"],
+        metadata={
+            "dates": result.dates,
+            "rows": result.rows,
+            "tutors": result.tutors,
+            **{f"left_out_{name}": number for name, number in result.left_out.items()},
+            **_headline(result),
+            "figures": dg.MetadataValue.md(_figures(result)),
+            "report": dg.MetadataValue.path(file),
+            "notes": "; ".join(result.notes) or "none",
+            "dagster/column_schema": schemas["backtest_metrics"],
+        },
+    )
+    yield dg.MaterializeResult(
+        asset_key=["ops", "model_versions"],
+        metadata={
+            "version": 0 if version is None else version,
+            "promoted": decision.is_promoted,
+            "decision": decision.reason,
+            "training_rows": len(training.rows),
+            "training_leavers": training.leavers,
+            "dagster/column_schema": schemas["model_versions"],
+        },
+    )
+
+
+def run_backtest(past: Past, progress: Callable[[str, int, int], None]) -> Any:
+    """The back-test of every scorer: a `scores.backtest.Result`."""
+    from tutor_pipeline.scores import backtest
+
+    return backtest.run(
+        past.history,
+        past.departures,
+        _scorers(past),
+        _plan(past),
+        state=past.at_risk or None,
+        left_out={"recorded_later": past.late},
+        progress=progress,
+    )
+
+
+def _plan(past: Past) -> Any:
+    from tutor_pipeline.scores import backtest
+
+    return backtest.Plan(past.known_until, HORIZON_DAYS, SETTLING_DAYS)
+
+
+def _scorers(past: Past) -> list[Any]:
+    """Everyone that can be asked about past days, and where the truth is known, the ceiling."""
+    from tutor_pipeline.scores import backtest, health, reliability, signals
+    from tutor_pipeline.scores.shrinkage import fit_priors
+
+    def second(rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        return signals.score_v2(rows, fit_priors(rows, 0))
+
+    scorers = [
+        backtest.plain(signals.V1, "1", signals.score_v1),
+        backtest.plain(signals.V2, "priors of the day", second),
+        backtest.plain(reliability.SCORER, reliability.VERSION, reliability.score),
+        backtest.plain(health.TUTOR_SCORER, health.VERSION, _burnout),
+        *backtest.learned(),
+    ]
+    return [*scorers, backtest.oracle(past.burnout)] if past.burnout else scorers
+
+
+def _burnout(rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    """Of what health_v1 says, the risk of the next 30 days."""
+    from tutor_pipeline.scores import health
+
+    return [
+        score
+        for tutor in health.assess(rows)
+        for score in tutor.scores
+        if score.target is Target.TUTOR_BURNOUT and score.horizon_days == HORIZON_DAYS
+    ]
+
+
+def _store_backtest(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    run_id: str,
+    now: datetime,
+    result: Any,
+    page: str,
+) -> None:
+    for table in ("backtest_metrics", "backtest_runs"):
+        connection.execute(
+            warehouse.sql("delete from {ops}.")
+            + psycopg.sql.Identifier(table)
+            + psycopg.sql.SQL(" where run_id = %s"),
+            (run_id,),
+        )
+    store.add(
+        connection,
+        warehouse,
+        "backtest_runs",
+        {
+            "run_id": run_id,
+            "at": now,
+            "first_as_of": result.first_as_of,
+            "last_as_of": result.last_as_of,
+            "dates": result.dates,
+            "rows": result.rows,
+            "left_out": result.left_out,
+            "report_html": page,
+        },
+    )
+    for row in result.metric_rows():
+        store.add(connection, warehouse, "backtest_metrics", {"run_id": run_id, **row})
+
+
+def _headline(result: Any) -> dict[str, float]:
+    """The figures that Dagster plots: AUC of each scorer, and what is found of those at risk."""
+    from tutor_pipeline.scores.evaluation import Metric
+
+    return {
+        f"{row['target']}_{row['scorer']}_{row['metric']}": row["value"]
+        for row in result.metric_rows()
+        if row["metric"] in (Metric.AUC, Metric.RECALL) and row["value"] is not None
+    }
+
+
+def _figures(result: Any) -> str:
+    lines = [
+        "| target | scorer | metric | value | 90 % interval |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in result.metric_rows():
+        if row["value"] is not None:
+            interval = "" if row["lower"] is None else f"{row['lower']:.3f} to {row['upper']:.3f}"
+            lines.append(
+                f"| {row['target']} | {row['scorer']} | {row['metric']} | {row['value']:.3f}"
+                f" | {interval} |"
+            )
+    return "\n".join(lines)
+
+
+@dg.asset(
+    key=["ops", "churn_weight_history"],
+    deps=[
+        asset_key("marts/student_aggregates_history"),
+        asset_key("marts/dim_students"),
+        asset_key("ops/churn_algorithm_weights"),
+    ],
+    group_name=GROUP,
+    kinds={"python", "postgres"},
+    owners=[OWNER],
+    metadata={"dagster/table_name": "ops.churn_weight_history"},
+)
+def _refine_weights(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource
+) -> dg.MaterializeResult[None]:
+    """Weights of the student churn score fitted to who really left. A new version is written only
+    where it predicts held-out weeks better; every attempt is kept, with why it was refused.
+    """
+    from tutor_pipeline.scores import refinement
+
+    target, now = warehouse.warehouse, datetime.now(UTC)
+    with target.connect() as connection:
+        store.lock(connection, target, Subject.STUDENT)
+        as_of = moment(connection, target, context.run_id)
+        weights.seed(connection, target, now)
+        current = weights.current(connection, target)
+        assert current is not None
+        rows = store.rows_of(
+            connection,
+            target.sql(refinement.OUTCOMES),
+            {"known_until": store.day_of(target, as_of) - timedelta(days=1)},
+        )
+        decision = refinement.refine(rows, current)
+        version = None
+        if decision.accepted:
+            assert decision.weights is not None
+            version = weights.add(
+                connection,
+                target,
+                decision.weights,
+                replaces=current,
+                at=now,
+                notes=f"refined: {decision.reason}",
+            ).version
+        store.add(
+            connection,
+            target,
+            "churn_weight_history",
+            {
+                "run_id": context.run_id,
+                "decided_at": now,
+                "as_of": as_of,
+                "old_version": current.version,
+                "new_version": version,
+                "old_weights": current.weights,
+                "new_weights": decision.weights,
+                "metric": refinement.METRIC,
+                "metric_before": decision.metric_before,
+                "metric_after": decision.metric_after,
+                "gain_lower_bound": decision.gain_lower_bound,
+                "rows": decision.rows,
+                "churn_events": decision.churn_events,
+                "decision": "accepted" if decision.accepted else "refused",
+                "reason": decision.reason,
+            },
+        )
+        schema = column_schema(connection, target.schemas.ops, "churn_weight_history")
+    figures = {
+        name: value
+        for name in ("metric_before", "metric_after", "gain_lower_bound")
+        if (value := getattr(decision, name)) is not None
+    }
+    return dg.MaterializeResult(
+        metadata={
+            "decision": "accepted" if decision.accepted else "refused",
+            "reason": decision.reason,
+            "rows": decision.rows,
+            "churn_events": decision.churn_events,
+            **figures,
+            "weights": dg.MetadataValue.md(_weights(current.weights, decision.weights)),
+            "dagster/column_schema": schema,
+        }
+    )
+
+
+def _weights(old: Mapping[str, float], new: Mapping[str, float] | None) -> str:
+    lines = ["| factor | in force | fitted |", "| --- | --- | --- |"]
+    for factor, weight in old.items():
+        fitted = "–" if new is None else f"{new.get(factor, 0.0):.3f}"
+        lines.append(f"| {factor} | {weight:.3f} | {fitted} |")
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""The page of all features, docs/features.md, printed from the YAML beside the models.
+
+    python -m tutor_pipeline.metrics.features > docs/features.md
+
+Belongs here: how the page reads. Does not belong here: a feature's definition.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+
+from tutor_pipeline.metrics.catalogue import Column, metric_columns
+
+MODEL = "tutor_features"
+
+
+def features() -> dict[str, Column]:
+    """{feature: Column} in the order of the table; every one has a unit and a group."""
+    return {name: column for name, column in metric_columns()[MODEL].items() if column.group}
+
+
+def page() -> str:
+    """The page, in Markdown: a table per group."""
+    parts = [_INTRODUCTION.format(count=len(features()))]
+    for group, members in groupby(features().items(), key=lambda item: item[1].group):
+        rows = [
+            f"| `{name}` | {column.unit} | {column.description.replace('|', chr(92) + '|')} |"
+            for name, column in members
+        ]
+        table = ["| feature | unit | definition |", "| --- | --- | --- |", *rows]
+        parts.append("\n".join([f"## {str(group).capitalize()} ({len(rows)})", "", *table]))
+    return "\n\n".join(parts) + "\n"
+
+
+_INTRODUCTION = """\
+<!-- Written by: python -m tutor_pipeline.metrics.features > docs/features.md -->
+
+# Features
+
+`marts.tutor_features` has a row per active tutor with {count} features. They are for scores; each
+is defined here and computed in `dbt_project/macros/tutor_features.sql`. What the
+[wide row](metrics.md) knows is taken from there, under its name in brackets.
+
+- **NULL is not 0.** A feature is NULL where the platform has no table or column for it, and where
+  nothing was observed. Counts of certificates, declared subjects and disputes, and earnings, are 0
+  for a tutor who has none, once the platform has recorded any for anybody.
+- **As known then.** A bill, a report of hours, a rating (where its subject is asked) and a
+  certificate count from the moment that they say they were known; one that does not say counts
+  always. Refunds and disputes have no moment of their own: they count with their bill. Profiles and
+  declared subjects are as they are now.
+- Windows are those of the [metrics](metrics.md#windows). "Full weeks" are weeks of the platform's
+  availability reports that ended before the day of as_of.
+- The median behind `pricing_competitiveness_score`, and what the platform is known to record, move
+  for a tutor with the tutor's next refresh."""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

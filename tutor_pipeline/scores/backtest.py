@@ -1,0 +1,603 @@
+"""The back-test: what scorers would have said on past days, held against what then happened.
+
+Belongs here: which rows count, what each scorer may learn from, the figures of every target.
+Does not belong here: reading history, departures and truth, writing figures and the report.
+
+A row of day D is used at the end of day D + settling: feedback comes hours after a session. Two
+targets, named apart:
+
+state      is the tutor at risk on day D, by the truth of a made-up platform
+departure  does the tutor leave in the `horizon` days after D + settling
+
+Nobody who has left by D + settling is scored. A departure counts only where its whole window lies
+within what is known. Learned scorers are fitted anew per time fold, on rows whose departures were
+all known before the first day of the fold. A scorer is given one day's rows at a time, so no later
+day can reach it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from tutor_pipeline.scores import model, promotion
+from tutor_pipeline.scores.evaluation import (
+    REPLICATES,
+    SEED,
+    Array,
+    Figure,
+    Metric,
+    Prediction,
+    Sample,
+    calibration_bins,
+    evaluate,
+    precision_recall,
+    rate,
+)
+from tutor_pipeline.scores.score import Level, Row, Score
+
+BASELINE = "signals_v1"
+"""Whose average precision lift is over."""
+
+Outcome = tuple[float | None, Level | None]
+"""A score (higher = likelier; None: none given) and its level, where there is one."""
+
+
+class Question(StrEnum):
+    """What is asked of the scorers; the `target` of `ops.backtest_metrics`."""
+
+    STATE = "state"
+    DEPARTURE = "departure"
+
+
+_UNKNOWN = {
+    Question.STATE: "state_unknown",
+    Question.DEPARTURE: "departure_not_yet_known",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`known_until` is the last day whose departures are known. `fold_count` blocks of test dates
+    for what is learned, which needs `min_leavers` distinct leavers before the first of them.
+    """
+
+    known_until: date
+    horizon_days: int = 30
+    settling_days: int = 1
+    fold_count: int = 3
+    min_leavers: int = 10
+    replicates: int = REPLICATES
+    seed: int = SEED
+
+    def used_on(self, as_of: date) -> date:
+        """The day at whose end a row of `as_of` is used."""
+        return as_of + timedelta(days=self.settling_days)
+
+    def matures_on(self, as_of: date) -> date:
+        """The last day of the window in which a departure counts."""
+        return self.used_on(as_of) + timedelta(days=self.horizon_days)
+
+    def leaves(self, as_of: date, departed_on: date | None) -> bool:
+        """Whether a tutor who departed then leaves in the window."""
+        return departed_on is not None and self.used_on(as_of) < departed_on <= self.matures_on(
+            as_of
+        )
+
+
+@dataclass(frozen=True)
+class Training:
+    """What may be learned from: rows of several days, and whether each tutor left in the window.
+    All of it was known by the end of `known_on`. Empty in a fold that nothing may be learned for.
+    """
+
+    rows: Sequence[Row]
+    labels: Sequence[bool]
+    known_on: date
+
+    @property
+    def leavers(self) -> int:
+        """Distinct tutors who left."""
+        pairs = zip(self.rows, self.labels, strict=True)
+        return len({row["tutor_id"] for row, left in pairs if left})
+
+
+Predict = Callable[[Sequence[Row]], Sequence[Outcome]]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One to be tested. `prepare` is called once per fold, what it returns once per day.
+
+    `is_learned`: it needs training; the others are asked on the same days. `is_ceiling`: it sees
+    what nobody could, to show how good anything could be.
+    """
+
+    name: str
+    version: str
+    prepare: Callable[[Training], Predict]
+    is_probability: bool = False
+    is_learned: bool = False
+    is_ceiling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A block of test dates and the dates that may be learned from before it."""
+
+    train: tuple[date, ...]
+    test: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelRate:
+    """In which share of the rows of a level it happened."""
+
+    level: Level
+    rows: int
+    observed: Figure
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A scorer's figures of one question. `curve`: (recall, precision); `bins`: (mean forecast,
+    share it happened to, rows), of probabilities only.
+    """
+
+    scorer: str
+    version: str
+    is_probability: bool
+    is_ceiling: bool
+    figures: Mapping[Metric, Figure]
+    levels: tuple[LevelRate, ...]
+    curve: Sequence[tuple[float, float]]
+    bins: Sequence[tuple[float, float, int]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question's sample and what every scorer made of it. Arrays have an entry per row."""
+
+    question: Question
+    horizon_days: int
+    dates: tuple[date, ...]
+    sample: Sample
+    fold_of: Array
+    predictions: Mapping[str, Prediction]
+    tested: tuple[Tested, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A whole back-test. `left_out` counts rows by why they were not looked at; `notes` say what
+    could not be tested, and what is suspicious.
+    """
+
+    first_as_of: date
+    last_as_of: date
+    dates: int
+    rows: int
+    tutors: int
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+    def metric_rows(self) -> list[dict[str, Any]]:
+        """The rows of `ops.backtest_metrics`, without `run_id`."""
+        return [
+            {
+                "scorer": tested.scorer,
+                "version": tested.version,
+                "target": answer.question.value,
+                "horizon_days": answer.horizon_days,
+                "metric": name,
+                **asdict(figure),
+                "rows": len(answer.sample),
+                "positives": answer.sample.positives,
+                "tutors": answer.sample.distinct_tutors,
+                "leavers": answer.sample.leavers,
+            }
+            for answer in self.answers
+            for tested in answer.tested
+            for name, figure in _named(tested)
+        ]
+
+    def folds(self, learned: str, champion: str) -> list[promotion.Fold]:
+        """What `promotion.decide` needs of the departures; empty where `learned` was not tested."""
+        for answer in self.answers:
+            if answer.question is Question.DEPARTURE and {learned, champion} <= set(
+                answer.predictions
+            ):
+                ours, theirs = (answer.predictions[name].scores for name in (learned, champion))
+                return [
+                    promotion.Fold(answer.sample.where(inside), ours[inside], theirs[inside])
+                    for inside in (answer.fold_of == n for n in np.unique(answer.fold_of))
+                ]
+        return []
+
+    def content(self) -> dict[str, Any]:
+        """Everything the report shows, as plain values (see `reports.backtest`)."""
+        return {
+            "first_as_of": self.first_as_of,
+            "last_as_of": self.last_as_of,
+            "dates": self.dates,
+            "rows": self.rows,
+            "tutors": self.tutors,
+            "left_out": dict(self.left_out),
+            "notes": list(self.notes),
+            "targets": [_plain(answer) for answer in self.answers],
+        }
+
+
+@dataclass
+class _Asked:
+    """The rows of one question as they are gathered."""
+
+    tutors: list[str] = field(default_factory=list)
+    dates: list[date] = field(default_factory=list)
+    folds: list[int] = field(default_factory=list)
+    labels: list[bool] = field(default_factory=list)
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+
+
+def run(
+    history: Mapping[date, Sequence[Row]],
+    departures: Mapping[str, date],
+    scorers: Sequence[Scorer],
+    plan: Plan,
+    *,
+    state: Mapping[tuple[str, date], bool] | None = None,
+    left_out: Mapping[str, int] | None = None,
+    progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+) -> Result:
+    """Test the scorers on every day of `history` (rows with tutor_id, as_of_date and what the
+    scorers read). `departures` and `state` hold what happened, by tutor, and by tutor and day;
+    without `state` only departures are asked. `left_out` are rows that the caller left out.
+
+    Where too few have left before a test could begin, what is learned is not tested, and a note
+    says so. Raises ValueError where there is no row, or two scorers share a name.
+    """
+    names = [scorer.name for scorer in scorers]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two scorers share a name: {', '.join(sorted(names))}")
+    there, gone = _present(history, departures, plan)
+    counts = Counter(left_out or {})
+    counts["already_gone"] += gone
+    if not there:
+        raise ValueError("there is nothing to test: no row of anybody who was still there")
+    days = sorted(there)
+    folds, notes = folds_of(days, plan), []
+    learnable = [
+        fold
+        for fold in folds
+        if _training(fold, there, departures, plan).leavers >= plan.min_leavers
+    ]
+    if learnable != folds or not folds:
+        folds = [Fold((), tuple(days))]
+        skipped = [scorer.name for scorer in scorers if scorer.is_learned]
+        if skipped:
+            notes.append(
+                f"Not tested: {', '.join(skipped)}. Fewer than {plan.min_leavers} tutors had left"
+                " before the first day that could have been tested."
+            )
+            scorers = [scorer for scorer in scorers if not scorer.is_learned]
+    tested_days = sum(len(fold.test) for fold in folds)
+    counts["only_learned_from"] += sum(len(there[day]) for day in days) - sum(
+        len(there[day]) for fold in folds for day in fold.test
+    )
+    asked = {Question.DEPARTURE: _Asked()} | ({Question.STATE: _Asked()} if state else {})
+    done = 0
+    for number, fold in enumerate(folds):
+        training = _training(fold, there, departures, plan)
+        predictors = {scorer.name: scorer.prepare(training) for scorer in scorers}
+        for day in fold.test:
+            rows = there[day]
+            outcomes = {name: _checked(name, predict, rows) for name, predict in predictors.items()}
+            _ask(asked, day, number, rows, outcomes, departures, state or {}, plan, counts)
+            done += 1
+            progress(f"scores as of {day}", done, tested_days)
+    answers = tuple(
+        _answer(question, found, scorers, plan)
+        for question, found in sorted(asked.items(), reverse=True)
+        if found.labels
+    )
+    for question in sorted(set(asked) - {answer.question for answer in answers}):
+        notes.append(f"Not asked: {question.value}. No day has an outcome that is known.")
+    used = [row for fold in folds for day in fold.test for row in there[day]]
+    return Result(
+        first_as_of=min(day for fold in folds for day in fold.test),
+        last_as_of=max(day for fold in folds for day in fold.test),
+        dates=tested_days,
+        rows=len(used),
+        tutors=len({row["tutor_id"] for row in used}),
+        left_out={name: number for name, number in sorted(counts.items()) if number},
+        notes=(*notes, *_suspicions(answers)),
+        answers=answers,
+    )
+
+
+def folds_of(days: Sequence[date], plan: Plan) -> list[Fold]:
+    """Blocks of test dates, oldest first, each after the dates it may learn from.
+
+    The first block begins on the first date for which a third of the time to learn from has
+    matured; empty where no date comes so late, or there are too few for all blocks.
+    """
+    days = sorted(days)
+    if not days:
+        return []
+    matured = [
+        day
+        for day in days
+        if plan.matures_on(days[0]) < day and 3 * (day - days[0]) >= days[-1] - days[0]
+    ]
+    with_outcome = [day for day in matured if plan.matures_on(day) <= plan.known_until]
+    if len(with_outcome) < plan.fold_count:
+        return []
+    blocks = [list(block) for block in np.array_split(np.array(with_outcome), plan.fold_count)]
+    blocks[-1] += matured[len(with_outcome) :]
+    return [
+        Fold(
+            train=tuple(day for day in days if plan.matures_on(day) < block[0]),
+            test=tuple(block),
+        )
+        for block in blocks
+    ]
+
+
+def latest_training(
+    history: Mapping[date, Sequence[Row]], departures: Mapping[str, date], plan: Plan
+) -> Training:
+    """Everything that has matured: what a version that goes to work is fitted on."""
+    there, _ = _present(history, departures, plan)
+    train = tuple(day for day in sorted(there) if plan.matures_on(day) <= plan.known_until)
+    return _training(Fold(train, (plan.known_until,)), there, departures, plan)
+
+
+def plain(name: str, version: str, score: Callable[[Sequence[Row]], Sequence[Score]]) -> Scorer:
+    """A scorer that learns nothing from departures; `score` keeps the order of the rows."""
+    return Scorer(name, version, lambda training: lambda rows: outcomes(score(rows)))
+
+
+def learned() -> list[Scorer]:
+    """The model, fitted anew per fold, and its challenger."""
+
+    def forecast(training: Training) -> Predict:
+        fitted = model.fit(training.rows, training.labels, training.known_on)
+        return lambda rows: outcomes(model.score(rows, fitted, "of the fold"))
+
+    def challenge(training: Training) -> Predict:
+        probabilities = model.fit_challenger(training.rows, training.labels)
+        return lambda rows: [(float(each), None) for each in probabilities(rows)]
+
+    options = {"is_probability": True, "is_learned": True}
+    return [
+        Scorer(model.SCORER, "fitted per fold", forecast, **options),
+        Scorer(model.CHALLENGER, "fitted per fold", challenge, **options),
+    ]
+
+
+def oracle(burnout: Mapping[tuple[str, date], float]) -> Scorer:
+    """Who sees the hidden burnout of each tutor and day: as good as anything could be."""
+
+    def predict(rows: Sequence[Row]) -> list[Outcome]:
+        return [(burnout.get((str(row["tutor_id"]), _day(row))), None) for row in rows]
+
+    return Scorer("oracle", "1", lambda training: predict, is_ceiling=True)
+
+
+def outcomes(scores: Iterable[Score]) -> list[Outcome]:
+    """What the back-test needs of scores."""
+    return [(each.score, each.level) for each in scores]
+
+
+def _present(
+    history: Mapping[date, Sequence[Row]], departures: Mapping[str, date], plan: Plan
+) -> tuple[dict[date, list[Row]], int]:
+    """The rows of those who were still there when they are used, and how many are not."""
+    there: dict[date, list[Row]] = {}
+    gone = 0
+    for day in sorted(history):
+        kept = []
+        for row in history[day]:
+            departed_on = departures.get(str(row["tutor_id"]))
+            if departed_on is not None and departed_on <= plan.used_on(day):
+                gone += 1
+            else:
+                kept.append(row)
+        if kept:
+            there[day] = kept
+    return there, gone
+
+
+def _training(
+    fold: Fold, there: Mapping[date, Sequence[Row]], departures: Mapping[str, date], plan: Plan
+) -> Training:
+    rows = [row for day in fold.train for row in there[day]]
+    labels = [
+        plan.leaves(day, departures.get(str(row["tutor_id"])))
+        for day in fold.train
+        for row in there[day]
+    ]
+    known_on = max(map(plan.matures_on, fold.train), default=fold.test[0])
+    return Training(rows, labels, known_on)
+
+
+def _checked(name: str, predict: Predict, rows: Sequence[Row]) -> list[Outcome]:
+    found = list(predict(rows))
+    if len(found) != len(rows):
+        raise ValueError(f"{name} gave {len(found)} scores of {len(rows)} tutors")
+    return found
+
+
+def _ask(
+    asked: Mapping[Question, _Asked],
+    day: date,
+    fold: int,
+    rows: Sequence[Row],
+    outcomes: Mapping[str, Sequence[Outcome]],
+    departures: Mapping[str, date],
+    state: Mapping[tuple[str, date], bool],
+    plan: Plan,
+    counts: Counter[str],
+) -> None:
+    """Put a day's rows to every question that has an answer for them."""
+    is_matured = plan.matures_on(day) <= plan.known_until
+    for number, row in enumerate(rows):
+        tutor = str(row["tutor_id"])
+        answers = {
+            Question.DEPARTURE: plan.leaves(day, departures.get(tutor)) if is_matured else None,
+            Question.STATE: state.get((tutor, day)),
+        }
+        for question, found in asked.items():
+            label = answers[question]
+            if label is None:
+                counts[_UNKNOWN[question]] += 1
+                continue
+            found.tutors.append(tutor)
+            found.dates.append(day)
+            found.folds.append(fold)
+            found.labels.append(label)
+            for name, each in outcomes.items():
+                found.outcomes.setdefault(name, []).append(each[number])
+
+
+def _answer(question: Question, asked: _Asked, scorers: Sequence[Scorer], plan: Plan) -> Answer:
+    days = sorted(set(asked.dates))
+    sample = Sample(
+        tutors=np.unique(np.array(asked.tutors), return_inverse=True)[1],
+        dates=np.array([bisect_left(days, day) for day in asked.dates]),
+        labels=np.array(asked.labels, dtype=bool),
+    )
+    predictions = {
+        scorer.name: Prediction(
+            scorer.name,
+            scorer.version,
+            np.array(
+                [np.nan if score is None else score for score, _ in asked.outcomes[scorer.name]],
+                dtype=float,
+            ),
+            # A forecast of departures is none of the state.
+            scorer.is_probability and question is Question.DEPARTURE,
+        )
+        for scorer in scorers
+    }
+    figures = evaluate(
+        sample,
+        list(predictions.values()),
+        baseline=BASELINE,
+        replicates=plan.replicates,
+        seed=plan.seed,
+    )
+    tested = tuple(
+        Tested(
+            scorer=scorer.name,
+            version=scorer.version,
+            is_probability=predictions[scorer.name].is_probability,
+            is_ceiling=scorer.is_ceiling,
+            figures=figures[scorer.name],
+            levels=_levels(sample, asked.outcomes[scorer.name], plan),
+            curve=precision_recall(sample, predictions[scorer.name].scores),
+            bins=calibration_bins(sample, predictions[scorer.name].scores)
+            if predictions[scorer.name].is_probability
+            else (),
+        )
+        for scorer in scorers
+    )
+    horizon = plan.horizon_days if question is Question.DEPARTURE else 0
+    return Answer(
+        question, horizon, tuple(days), sample, np.array(asked.folds), predictions, tested
+    )
+
+
+def _levels(sample: Sample, found: Sequence[Outcome], plan: Plan) -> tuple[LevelRate, ...]:
+    """The observed rate of each level that was given."""
+    given = np.array([level.value if level else "" for _, level in found])
+    rates = []
+    for level in Level:
+        chosen = given == level.value
+        if chosen.any():
+            observed = rate(sample, chosen, replicates=plan.replicates, seed=plan.seed)
+            rates.append(LevelRate(level, int(chosen.sum()), observed))
+    return tuple(rates)
+
+
+def _suspicions(answers: Sequence[Answer]) -> list[str]:
+    """Who does surely better than a ceiling: that comes of seeing what nobody could."""
+    notes = []
+    for answer in answers:
+        best = max(
+            (
+                figure.upper
+                for tested in answer.tested
+                if tested.is_ceiling
+                and (figure := tested.figures.get(Metric.AUC)) is not None
+                and figure.upper is not None
+            ),
+            default=None,
+        )
+        notes += [
+            f"Suspicious: {tested.scorer} does better on {answer.question.value} than who sees"
+            " the hidden state. It may read what was not known then."
+            for tested in answer.tested
+            if best is not None
+            and not tested.is_ceiling
+            and (figure := tested.figures.get(Metric.AUC)) is not None
+            and figure.lower is not None
+            and figure.lower > best
+        ]
+    return notes
+
+
+def _named(tested: Tested) -> list[tuple[str, Figure]]:
+    """Every figure by its name in `ops.backtest_metrics`, the levels' rates among them."""
+    return [
+        *((metric.value, figure) for metric, figure in tested.figures.items()),
+        *((f"observed_rate_{each.level.lower()}", each.observed) for each in tested.levels),
+    ]
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    return {
+        "target": answer.question.value,
+        "horizon_days": answer.horizon_days,
+        "dates": len(answer.dates),
+        "rows": len(answer.sample),
+        "positives": answer.sample.positives,
+        "tutors": answer.sample.distinct_tutors,
+        "leavers": answer.sample.leavers,
+        "scorers": [
+            {
+                "scorer": tested.scorer,
+                "version": tested.version,
+                "is_probability": tested.is_probability,
+                "is_ceiling": tested.is_ceiling,
+                "figures": {
+                    metric.value: asdict(figure) for metric, figure in tested.figures.items()
+                },
+                "levels": [
+                    {
+                        "level": each.level.value,
+                        "rows": each.rows,
+                        "observed": asdict(each.observed),
+                    }
+                    for each in tested.levels
+                ],
+                "curve": [list(point) for point in tested.curve],
+                "bins": [list(each) for each in tested.bins],
+            }
+            for tested in answer.tested
+        ],
+    }
+
+
+def _day(row: Row) -> date:
+    day = row["as_of_date"]
+    assert isinstance(day, date)
+    return day

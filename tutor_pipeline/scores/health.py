@@ -1,0 +1,405 @@
+"""How well a tutor or a student is doing: health_v1 and student_health_v1.
+
+Belongs here: the weighted parts of `health.yml`, and what is made of them. Of the metrics only
+ratios are taken, none is computed anew. The formulas in full: docs/health.md.
+Does not belong here: what follows from health (`segments`, `recommendations`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tutor_pipeline.scores.score import (
+    Level,
+    Reason,
+    Row,
+    Score,
+    Status,
+    Target,
+    input_hash,
+    most_telling_first,
+    number,
+)
+from tutor_pipeline.scores.segments import AT_RISK_BURNOUT, CHURNING_BURNOUT, StudentSegment
+
+TUTOR_SCORER = "health_v1"
+STUDENT_SCORER = "student_health_v1"
+VERSION = "1"
+
+Values = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that is weighed: it counts from 0 at `zero` to 1 at `full`.
+
+    A value with `n` observations is drawn towards `usual` as if `prior` usual ones were among
+    them. `shown` is the format of the value.
+    """
+
+    code: str
+    name: str
+    metric: str
+    weight: float
+    zero: float
+    full: float
+    usual: float
+    n: str | None
+    prior: float
+    shown: str
+    unknown: Reason
+
+    def share(self, value: float, n: float | None) -> float:
+        """How much of the part counts, 0 to 1."""
+        if n is not None:
+            value = (n * value + self.prior * self.usual) / (n + self.prior)
+        return min(max((value - self.zero) / (self.full - self.zero), 0.0), 1.0)
+
+
+def _not_known(code: str, part: Mapping[str, Any]) -> Reason:
+    label = f"{part['name']}: not known, its weight is shared out"
+    return Reason(code, label, None, part["usual"], None, 0.0)
+
+
+def _parts(section: Mapping[str, Any]) -> tuple[Part, ...]:
+    parts = {
+        code: {"usual": given["zero"], "n": None, "prior": 0, **given}
+        for code, given in section["parts"].items()
+    }
+    return tuple(
+        Part(code=code, unknown=_not_known(code, part), **part) for code, part in parts.items()
+    )
+
+
+_PARAMETERS = yaml.safe_load((Path(__file__).parent / "health.yml").read_text(encoding="utf-8"))
+MINIMUM: Mapping[str, float] = _PARAMETERS["minimum"]
+BURNOUT_SCALE: float = _PARAMETERS["burnout"]["scale"]
+BURNOUT_DAYS = (14, 30)
+BURNOUT = _parts(_PARAMETERS["burnout"])
+HEALTH = _parts(_PARAMETERS["health"])
+FIRST_SESSIONS = _parts(_PARAMETERS["first_session_success"])
+STUDENT_HEALTH = _parts(_PARAMETERS["student_health"])
+
+ACTIVITY_RATIO = "activity_ratio"
+OFFERED_HOURS_RATIO = "offered_hours_ratio"
+CHURN_SCORE = "churn_score"
+
+
+def _reads(parts: Iterable[Part], besides: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:
+    names = {*besides, *(part.metric for part in parts), *(part.n for part in parts if part.n)}
+    return tuple(sorted(names - set(given)))
+
+
+READS = _reads(
+    (*BURNOUT, *HEALTH, *FIRST_SESSIONS),
+    (
+        "available_hours_next_week",
+        "available_hours_this_week",
+        "first_session_count_90d",
+        "sessions_90d",
+        "sessions_completed_14d",
+        "sessions_completed_30d",
+        "sessions_taught_14d",
+    ),
+    (ACTIVITY_RATIO, OFFERED_HOURS_RATIO),
+)
+"""Numeric columns of tutor_features and tutor_aggregates that `assess` reads, beside tutor_id."""
+
+STUDENT_READS = _reads(STUDENT_HEALTH, ("sessions_completed_all", "status"), (CHURN_SCORE,))
+"""Columns of student_aggregates that `assess_students` reads, beside student_id."""
+
+
+@dataclass(frozen=True, slots=True)
+class TutorHealth:
+    """The five outputs of one tutor; None where too little is known. `values` are the numbers
+    that they come from, by name: the columns read, and the ratios made of them.
+    """
+
+    tutor_id: str
+    health_score: float | None  # 0 to 100
+    burnout_risk_14d: float | None  # 0 to 1, never above that of 30 days
+    burnout_risk_30d: float | None  # 0 to 1
+    session_velocity: float | None  # sessions a week
+    first_session_success: float | None  # 0 to 1
+    values: Values
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StudentHealth:
+    """The health of one student (0 to 100; None where too little is known or the student has
+    left), the status that the platform tells, and the numbers behind.
+    """
+
+    student_id: str
+    health_score: float | None
+    status: str | None
+    values: Values
+    scores: tuple[Score, ...]
+
+
+def assess(rows: Iterable[Row]) -> list[TutorHealth]:
+    """The health of each tutor, in the order of the rows; rows have tutor_id and `READS`."""
+    return [_tutor(row) for row in rows]
+
+
+def assess_students(
+    rows: Iterable[Row], churn_scores: Mapping[str, float | None]
+) -> list[StudentHealth]:
+    """The health of each student, in the order of the rows; rows have student_id and
+    `STUDENT_READS`. `churn_scores` are those of weighted_v1 by student.
+    """
+    return [_student(row, churn_scores.get(str(row["student_id"]))) for row in rows]
+
+
+class _Known(NamedTuple):
+    """A part whose value is known, and what it adds to the weighted sum."""
+
+    part: Part
+    value: float
+    n: float | None
+    adds: float
+
+    def reason(self, factor: float, whole: float | None = None) -> Reason:
+        """Why the score is `factor` times the weighted sum; `whole`: the points to be had."""
+        part, value, n, adds = self
+        contribution = round(adds * factor, 6)
+        label = f"{part.name}: {value:{part.shown}}"
+        if whole is not None:
+            label += f" ({contribution:.0f} of {whole:.0f} points)"
+        return Reason(
+            part.code, label, value, part.usual, None if n is None else int(n), contribution
+        )
+
+
+class _Weighed(NamedTuple):
+    """The parts that are known with their weight, and their weighted mean (0 to 1)."""
+
+    mean: float
+    weight: float
+    known: list[_Known]
+    unknown: list[Reason]
+
+    def reasons(self, total: float) -> tuple[Reason, ...]:
+        """Why the score is `total`: what the parts that count add to it, and what is unknown."""
+        factor = total / (self.mean * self.weight) if self.mean else 0.0
+        counted = [each.reason(factor) for each in self.known if each.adds > 0]
+        return most_telling_first(counted + self.unknown)
+
+    def points(self) -> tuple[Reason, ...]:
+        """Why the health is 100 x mean: the points of every part, also none, and what is
+        unknown.
+        """
+        factor = 100 / self.weight
+        counted = [each.reason(factor, each.part.weight * factor) for each in self.known]
+        return most_telling_first(counted + self.unknown)
+
+
+def _weigh(parts: Iterable[Part], values: Values) -> _Weighed:
+    known = []
+    unknown = []
+    weight = total = 0.0
+    for part in parts:
+        value = values[part.metric]
+        if value is None:
+            unknown.append(part.unknown)
+            continue
+        n = None if part.n is None else values[part.n] or 0.0
+        adds = part.weight * part.share(value, n)
+        known.append(_Known(part, value, n, adds))
+        weight += part.weight
+        total += adds
+    return _Weighed(total / weight if weight else 0.0, round(weight, 9), known, unknown)
+
+
+def _tutor(row: Row) -> TutorHealth:
+    tutor_id = str(row["tutor_id"])
+    read = {name: number(row, name) for name in READS}
+    made_from = input_hash(TUTOR_SCORER, VERSION, read)
+    values = {
+        **read,
+        ACTIVITY_RATIO: _activity_ratio(read),
+        OFFERED_HOURS_RATIO: _ratio(
+            read["available_hours_next_week"], read["available_hours_this_week"]
+        ),
+    }
+
+    def score(
+        target: Target,
+        horizon_days: int,
+        found: tuple[float | None, tuple[Reason, ...]],
+        level: Level | None = None,
+    ) -> Score:
+        value, reasons = found
+        return _score(
+            tutor_id, TUTOR_SCORER, target, horizon_days, value, level, reasons, made_from
+        )
+
+    taught = _at_least("sessions_90d", "sessions in 90 days", values)
+    burnout = _burnout(values, taught)
+    velocity = _velocity(values)
+    first = _first_session_success(values)
+    health = _health(HEALTH, values, taught)
+    scores = (
+        *(
+            score(Target.TUTOR_BURNOUT, days, found, _burnout_level(found[0]))
+            for days, found in burnout.items()
+        ),
+        score(Target.SESSION_VELOCITY, 7, velocity),
+        score(Target.FIRST_SESSION_SUCCESS, 30, first),
+        score(Target.HEALTH, 0, health),
+    )
+    return TutorHealth(
+        tutor_id,
+        health_score=health[0],
+        burnout_risk_14d=burnout[14][0],
+        burnout_risk_30d=burnout[30][0],
+        session_velocity=velocity[0],
+        first_session_success=first[0],
+        values=values,
+        scores=scores,
+    )
+
+
+def _student(row: Row, churn_score: float | None) -> StudentHealth:
+    student_id = str(row["student_id"])
+    status = None if row["status"] is None else str(row["status"])
+    values = {name: number(row, name) for name in STUDENT_READS if name != "status"}
+    values[CHURN_SCORE] = None if churn_score is None else round(churn_score, 9)
+    made_from = input_hash(STUDENT_SCORER, VERSION, {**values, "status": status})
+    value: float | None
+    reasons: tuple[Reason, ...]
+    if status == StudentSegment.CHURNED:
+        value, reasons = None, (_unknown("churned", "The student has left"),)
+    else:
+        seen = _at_least("sessions_completed_all", "sessions completed", values, "student_sessions")
+        value, reasons = _health(STUDENT_HEALTH, values, seen)
+    score = _score(student_id, STUDENT_SCORER, Target.HEALTH, 0, value, None, reasons, made_from)
+    return StudentHealth(student_id, value, status, values, (score,))
+
+
+def _score(
+    subject_id: str,
+    scorer: str,
+    target: Target,
+    horizon_days: int,
+    value: float | None,
+    level: Level | None,
+    reasons: tuple[Reason, ...],
+    made_from: str,
+) -> Score:
+    return Score(
+        subject_id,
+        scorer,
+        VERSION,
+        target,
+        horizon_days,
+        value,
+        is_probability=False,
+        level=level,
+        reasons=reasons,
+        status=Status.INSUFFICIENT_DATA if value is None else Status.OK,
+        input_hash=made_from,
+    )
+
+
+_Found = tuple[float | None, tuple[Reason, ...]]
+
+
+def _burnout(values: Values, too_few: Reason | None) -> dict[int, _Found]:
+    """Burnout by days ahead: what builds up over 30 days builds up by a part of it in 14."""
+    if too_few is not None:
+        return dict.fromkeys(BURNOUT_DAYS, (None, (too_few,)))
+    weighed = _weigh(BURNOUT, values)
+    if weighed.weight < MINIMUM["known_weight"]:
+        return dict.fromkeys(BURNOUT_DAYS, (None, _too_little_known(weighed)))
+    found: dict[int, _Found] = {}
+    for days in BURNOUT_DAYS:
+        risk = round(-math.expm1(-BURNOUT_SCALE * weighed.mean * days / BURNOUT_DAYS[-1]), 6)
+        found[days] = risk, weighed.reasons(risk)
+    return found
+
+
+def _burnout_level(risk: float | None) -> Level | None:
+    """The level whose boundary is the segment's, so that both say the same."""
+    if risk is None:
+        return None
+    if CHURNING_BURNOUT.is_above(risk):
+        return Level.HIGH
+    return Level.MEDIUM if AT_RISK_BURNOUT.is_above(risk) else Level.LOW
+
+
+def _velocity(values: Values) -> _Found:
+    """Sessions a week: the mean of the paces of 14 and of 30 days."""
+    found = []
+    for days in (14, 30):
+        completed = values[f"sessions_completed_{days}d"]
+        if completed is None:
+            return None, (_unknown("sessions", "Sessions: not known"),)
+        pace = completed * 7 / days
+        label = f"{pace:.1f} sessions a week in the last {days} days"
+        found.append(
+            Reason(f"pace_{days}d", label, round(pace, 6), None, int(completed), round(pace / 2, 6))
+        )
+    return round(sum(reason.contribution for reason in found), 6), most_telling_first(found)
+
+
+def _first_session_success(values: Values) -> _Found:
+    too_few = _at_least(
+        "first_session_count_90d", "first sessions in 90 days", values, "first_sessions"
+    )
+    if too_few is not None:
+        return None, (too_few,)
+    weighed = _weigh(FIRST_SESSIONS, values)
+    if weighed.weight < MINIMUM["known_weight"]:
+        return None, _too_little_known(weighed)
+    success = round(weighed.mean, 6)
+    return success, weighed.reasons(success)
+
+
+def _health(parts: tuple[Part, ...], values: Values, too_few: Reason | None) -> _Found:
+    if too_few is not None:
+        return None, (too_few,)
+    weighed = _weigh(parts, values)
+    if weighed.weight < MINIMUM["known_weight"]:
+        return None, _too_little_known(weighed)
+    return round(100 * weighed.mean, 6), weighed.points()
+
+
+def _at_least(name: str, words: str, values: Values, minimum: str | None = None) -> Reason | None:
+    """Why nothing can be said, where the count is under its minimum."""
+    needed = MINIMUM[minimum or name]
+    seen = values[name]
+    if seen is not None and seen >= needed:
+        return None
+    label = f"Too little to tell: {seen or 0:.0f} {words}, {needed:.0f} are needed"
+    return Reason("too_few", label, seen, float(needed), None if seen is None else int(seen), 0.0)
+
+
+def _too_little_known(weighed: _Weighed) -> tuple[Reason, ...]:
+    needed = MINIMUM["known_weight"]
+    label = f"Too little to tell: {weighed.weight:.0%} is known, {needed:.0%} are needed"
+    reason = Reason("too_little_known", label, weighed.weight, needed, None, 0.0)
+    return (reason, *most_telling_first(weighed.unknown))
+
+
+def _unknown(code: str, label: str) -> Reason:
+    return Reason(code, label, None, None, None, 0.0)
+
+
+def _activity_ratio(values: Values) -> float | None:
+    """Sessions a day of the last 14 days against the 76 before; None with none before."""
+    recent, all_90d = values["sessions_taught_14d"], values["sessions_90d"]
+    if recent is None or all_90d is None:
+        return None
+    return _ratio(recent * 76, (all_90d - recent) * 14)
+
+
+def _ratio(value: float | None, to: float | None) -> float | None:
+    return None if value is None or to is None or to <= 0 else round(value / to, 9)

@@ -1,0 +1,132 @@
+"""Which segment a tutor or a student is in, from health and burnout, without flapping.
+
+Belongs here: the boundaries, in the order in which they are tried, and their hysteresis.
+Does not belong here: how health and burnout come about (`health`).
+
+Every boundary remembers its side through the segment somebody is in: to cross it takes more than
+`margin` beyond it. Somebody without a segment is judged by the plain boundary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TutorSegment(StrEnum):
+    """The segments of tutors, in the order in which they are tried; healthy is what remains."""
+
+    CHURNING = "churning"
+    AT_RISK = "at_risk"
+    STAR = "star"
+    HEALTHY = "healthy"
+
+
+class StudentSegment(StrEnum):
+    """The segments of students, in the order in which they are tried; healthy is what remains."""
+
+    CHURNED = "churned"
+    AT_RISK = "at_risk"
+    THRIVING = "thriving"
+    HEALTHY = "healthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A limit that a value is above or not; `margin` beyond it, in the value's unit, is needed to
+    change sides.
+    """
+
+    limit: float
+    margin: float
+
+    def is_above(self, value: float, was: bool | None = None) -> bool:
+        """Whether the value is above; `was` is the side before (None: no side yet)."""
+        return self._passes(value - self.limit, was)
+
+    def is_below(self, value: float, was: bool | None = None) -> bool:
+        """Whether the value is below; `was` is the side before (None: no side yet)."""
+        return self._passes(self.limit - value, was)
+
+    def _passes(self, beyond: float, was: bool | None) -> bool:
+        beyond = round(beyond, 9)  # 0.45 - 0.4 is 0.05
+        if was is None:
+            return beyond > 0
+        return beyond >= -self.margin if was else beyond > self.margin
+
+
+CHURNING_BURNOUT = Boundary(0.7, 0.05)
+AT_RISK_BURNOUT = Boundary(0.4, 0.05)
+STAR_BURNOUT = Boundary(0.2, 0.05)
+LOST_HEALTH = Boundary(40, 5)
+AT_RISK_HEALTH = Boundary(60, 5)
+STAR_HEALTH = Boundary(80, 5)
+STAR_HOURS_KEPT = 0.95
+"""A star remains one down to this share of the platform's median of offered hours."""
+
+
+def of_tutor(
+    burnout: float | None,
+    health: float | None,
+    previous: TutorSegment | None = None,
+    hours: float | None = None,
+    median_hours: float | None = None,
+) -> TutorSegment | None:
+    """The segment of a tutor; None where burnout or health is not known.
+
+    `burnout` is burnout_risk_30d (0 to 1), `health` health_score (0 to 100), `hours` what the
+    tutor offers this week and `median_hours` the median of that among the platform's tutors: a
+    star offers at least as much. Where either is not known, it is not asked for.
+    """
+    if burnout is None or health is None:
+        return None
+    # Who is churning is beyond the boundary of at_risk as well.
+    lost = _was(previous, TutorSegment.CHURNING)
+    risky = _was(previous, TutorSegment.CHURNING, TutorSegment.AT_RISK)
+    star = _was(previous, TutorSegment.STAR)
+    if CHURNING_BURNOUT.is_above(burnout, lost) or LOST_HEALTH.is_below(health, lost):
+        return TutorSegment.CHURNING
+    if AT_RISK_BURNOUT.is_above(burnout, risky) or AT_RISK_HEALTH.is_below(health, risky):
+        return TutorSegment.AT_RISK
+    if (
+        STAR_BURNOUT.is_below(burnout, star)
+        and STAR_HEALTH.is_above(health, star)
+        and _offers_enough(hours, median_hours, bool(star))
+    ):
+        return TutorSegment.STAR
+    return TutorSegment.HEALTHY
+
+
+def of_student(
+    health: float | None, status: str | None, previous: StudentSegment | None = None
+) -> StudentSegment | None:
+    """The segment of a student; None where health is not known.
+
+    Of who has left, the platform's word counts: status `churned` is churned at once, whatever the
+    health; with any other status nobody is. Only where the platform has no status is a student
+    churned by health.
+    """
+    if status == StudentSegment.CHURNED:
+        return StudentSegment.CHURNED
+    if health is None:
+        return None
+    lost = _was(previous, StudentSegment.CHURNED)
+    risky = _was(previous, StudentSegment.CHURNED, StudentSegment.AT_RISK)
+    thriving = _was(previous, StudentSegment.THRIVING)
+    if status is None and LOST_HEALTH.is_below(health, lost):
+        return StudentSegment.CHURNED
+    if AT_RISK_HEALTH.is_below(health, risky):
+        return StudentSegment.AT_RISK
+    if STAR_HEALTH.is_above(health, thriving):
+        return StudentSegment.THRIVING
+    return StudentSegment.HEALTHY
+
+
+def _was(previous: StrEnum | None, *segments: StrEnum) -> bool | None:
+    return None if previous is None else previous in segments
+
+
+def _offers_enough(hours: float | None, median: float | None, was_star: bool) -> bool:
+    if hours is None or median is None:
+        return True
+    return hours >= median * (STAR_HOURS_KEPT if was_star else 1)

@@ -1,0 +1,336 @@
+"""Scores, health and what scorers have learned, in the database.
+
+Belongs here: reading and writing, in the caller's transaction. Does not belong here: computing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row, tuple_row
+from psycopg.types.json import Jsonb
+
+from tutor_pipeline.scores.score import Reason, Score, Target
+from tutor_pipeline.warehouse.connection import Warehouse
+
+Connection = psycopg.Connection[Any]
+Scope = Sequence[str] | None
+"""The tutors or students that a run covers; None = all."""
+
+
+class Subject(StrEnum):
+    """Whom scores are about."""
+
+    TUTOR = "tutor"
+    STUDENT = "student"
+
+    @property
+    def key(self) -> str:
+        """The column that names one."""
+        return f"{self}_id"
+
+
+_SCORE_COLUMNS = (
+    *("as_of", "as_of_on", "reasons", "scorer", "version", "target", "horizon_days", "score"),
+    *("is_probability", "level", "status", "input_hash"),
+)
+"""Beside the subject, in the order in which they are written."""
+
+
+def lock(connection: Connection, warehouse: Warehouse, subject: Subject) -> None:
+    """One writer of these scores at a time, until the transaction ends."""
+    connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"{warehouse.schemas.ops}.{subject}_scores",),
+    )
+
+
+def day_of(warehouse: Warehouse, as_of: datetime) -> date:
+    """The day of a moment in the pipeline's time zone."""
+    return as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
+
+
+def save(
+    connection: Connection,
+    warehouse: Warehouse,
+    subject: Subject,
+    scores: Sequence[Score],
+    as_of: datetime,
+    scope: Scope,
+) -> int:
+    """Write scores as of a moment; the number written. Of each day the newest are kept: those of
+    the day that this run covers, and those as of later, go.
+    """
+    table = sql.Identifier(warehouse.schemas.ops, f"{subject}_scores")
+    key = sql.Identifier(subject.key)
+    day = day_of(warehouse, as_of)
+    connection.execute(
+        sql.SQL(
+            "delete from {} where as_of_on >= %(day)s"
+            " and (%(scope)s::text[] is null or {} = any(%(scope)s::text[]))"
+        ).format(table, key),
+        {"day": day, "scope": _list(scope)},
+    )
+    columns = sql.SQL(", ").join(map(sql.Identifier, (subject.key, *_SCORE_COLUMNS)))
+    written = 0
+    texts: dict[int, str] = {}
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("copy {} ({}) from stdin").format(table, columns)) as copy,
+    ):
+        for score in scores:
+            # A fallback repeats the reasons of another score: the same object.
+            told = texts.get(id(score.reasons))
+            if told is None:
+                told = texts[id(score.reasons)] = _reasons_json(score.reasons)
+            copy.write_row(
+                (
+                    score.subject_id,
+                    as_of,
+                    day,
+                    told,
+                    score.scorer,
+                    score.version,
+                    str(score.target),
+                    score.horizon_days,
+                    score.score,
+                    score.is_probability,
+                    None if score.level is None else str(score.level),
+                    str(score.status),
+                    score.input_hash,
+                )
+            )
+            written += 1
+    return written
+
+
+def _reasons_json(reasons: Iterable[Reason]) -> str:
+    return _ENCODER.encode(
+        [
+            # `dataclasses.asdict` copies deeply, and takes longer than all the scoring.
+            {
+                "code": reason.code,
+                "label": reason.label,
+                "value": reason.value,
+                "reference": reason.reference,
+                "n": reason.n,
+                "contribution": reason.contribution,
+            }
+            for reason in reasons
+        ]
+    )
+
+
+# One for all: `json.dumps` would make one per call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
+def publish_risk(
+    connection: Connection,
+    warehouse: Warehouse,
+    champion: tuple[str, Target, int],
+    as_of: datetime,
+    scope: Scope,
+) -> None:
+    """Make the champion's scores (scorer, target, horizon), just saved, the risk of the tutors
+    covered: `ops.current_tutor_risk`, a row per tutor.
+    """
+    scorer, target, horizon_days = champion
+    parameters = {
+        "as_of": as_of,
+        "scope": _list(scope),
+        "scorer": scorer,
+        "target": str(target),
+        "horizon_days": horizon_days,
+    }
+    covered = "%(scope)s::text[] is null or tutor_id = any(%(scope)s::text[])"
+    connection.execute(
+        warehouse.sql(f"delete from {{ops}}.current_tutor_risk where {covered}"), parameters
+    )
+    connection.execute(
+        warehouse.sql(
+            "insert into {ops}.current_tutor_risk (tutor_id, as_of, scorer, version, score,"
+            " is_probability, level, reasons, status)"
+            " select tutor_id, as_of, scorer, version, score, is_probability, level, reasons,"
+            " status from {ops}.tutor_scores where as_of = %(as_of)s and scorer = %(scorer)s"
+            f" and target = %(target)s and horizon_days = %(horizon_days)s and ({covered})"
+        ),
+        parameters,
+    )
+
+
+def replace(
+    connection: Connection,
+    warehouse: Warehouse,
+    table: str,
+    subject: Subject,
+    rows: Sequence[Mapping[str, Any]],
+    scope: Scope,
+) -> None:
+    """Make `rows`, all of the same columns, the rows of the subjects covered in a table of `ops`
+    with a row per subject.
+    """
+    name = sql.Identifier(warehouse.schemas.ops, table)
+    connection.execute(
+        sql.SQL(
+            "delete from {} where %(scope)s::text[] is null or {} = any(%(scope)s::text[])"
+        ).format(name, sql.Identifier(subject.key)),
+        {"scope": _list(scope)},
+    )
+    if not rows:
+        return
+    columns = list(rows[0])
+    statement = sql.SQL("copy {} ({}) from stdin").format(
+        name, sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row([row[column] for column in columns])
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The segment somebody is in, and since when."""
+
+    segment: str
+    since: datetime
+
+
+def segments(
+    connection: Connection, warehouse: Warehouse, subject: Subject, scope: Scope
+) -> dict[str, Held]:
+    """The segment of each subject as it is stored."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(
+            sql.SQL(
+                "select {key}, segment, segment_since from {table} where segment is not null"
+                " and (%(scope)s::text[] is null or {key} = any(%(scope)s::text[]))"
+            ).format(
+                key=sql.Identifier(subject.key),
+                table=sql.Identifier(warehouse.schemas.ops, f"{subject}_health"),
+            ),
+            {"scope": _list(scope)},
+        ).fetchall()
+    return {identity: Held(segment, since) for identity, segment, since in rows}
+
+
+def clear(connection: Connection, warehouse: Warehouse) -> int:
+    """Delete all scores and health, in one transaction; the number of rows. What was learned
+    (priors, models, weights) stays: every later score names its version.
+    """
+    removed = 0
+    with connection.transaction():
+        for subject in Subject:
+            lock(connection, warehouse, subject)
+        for table in (
+            "tutor_scores",
+            "student_scores",
+            "current_tutor_risk",
+            "tutor_student_churn",
+            "tutor_health",
+            "student_health",
+        ):
+            removed += connection.execute(
+                warehouse.sql("delete from {ops}.") + sql.Identifier(table)
+            ).rowcount
+    return removed
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of something learned, as JSON."""
+
+    version: int
+    as_of: datetime
+    content: Mapping[str, Any]
+    is_promoted: bool = True
+
+
+def newest_priors(connection: Connection, warehouse: Warehouse, as_of: datetime) -> Stored | None:
+    """The newest priors that were fitted on what was known at a moment; None before the first."""
+    return _newest(connection, warehouse, "score_priors", "priors", as_of, "true")
+
+
+def newest_model(connection: Connection, warehouse: Warehouse, as_of: datetime) -> Stored | None:
+    """The newest model of what was known at a moment; None before the first. Where it was not
+    promoted, an older one that was is not believed either: it is what was tested again.
+    """
+    return _newest(connection, warehouse, "model_versions", "model", as_of, "is_promoted")
+
+
+def _newest(
+    connection: Connection,
+    warehouse: Warehouse,
+    table: str,
+    column: str,
+    as_of: datetime,
+    promoted: str,
+) -> Stored | None:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(
+            sql.SQL(
+                "select version, as_of, {column}, {promoted} from {table} where as_of <= %s"
+                " order by version desc limit 1"
+            ).format(
+                column=sql.Identifier(column),
+                promoted=sql.SQL(promoted),
+                table=sql.Identifier(warehouse.schemas.ops, table),
+            ),
+            (as_of,),
+        ).fetchone()
+    return None if row is None else Stored(*row)
+
+
+def next_version(connection: Connection, warehouse: Warehouse, table: str) -> int:
+    """The version that the next row of `score_priors` or `model_versions` gets; nobody else gets
+    one until the transaction ends.
+    """
+    connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"{warehouse.schemas.ops}.{table}",),
+    )
+    row = connection.execute(
+        sql.SQL("select coalesce(max(version), 0) + 1 from {}").format(
+            sql.Identifier(warehouse.schemas.ops, table)
+        )
+    ).fetchone()
+    assert row is not None
+    version: int = row[0]
+    return version
+
+
+def add(
+    connection: Connection, warehouse: Warehouse, table: str, columns: Mapping[str, Any]
+) -> None:
+    """Insert one row; mappings become JSON."""
+    connection.execute(
+        sql.SQL("insert into {} ({}) values ({})").format(
+            sql.Identifier(warehouse.schemas.ops, table),
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join(map(sql.Placeholder, columns)),
+        ),
+        {
+            name: Jsonb(dict(value)) if isinstance(value, Mapping) else value
+            for name, value in columns.items()
+        },
+    )
+
+
+def rows_of(
+    connection: Connection, query: sql.Composable, parameters: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a query, by column."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(sql.Composed([query]), parameters).fetchall()
+
+
+def _list(scope: Scope) -> list[str] | None:
+    return None if scope is None else list(scope)
