@@ -420,10 +420,11 @@ def _headline(result: Any) -> dict[str, float]:
     """The figures that Dagster plots: AUC of each scorer, and what is found of those at risk."""
     from tutor_pipeline.scores.evaluation import Metric
 
+    names = {Metric.AUC: "auc", Metric.RECALL: "found"}  # short: the UI has little room
     return {
-        f"{row['target']}_{row['scorer']}_{row['metric']}": row["value"]
+        f"{row['target']}_{names[row['metric']]}_{row['scorer']}": row["value"]
         for row in result.metric_rows()
-        if row["metric"] in (Metric.AUC, Metric.RECALL) and row["value"] is not None
+        if row["metric"] in names and row["value"] is not None
     }
 
 

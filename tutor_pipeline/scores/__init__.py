@@ -1,5 +1,6 @@
-"""Who is at risk, and why. For now: the weights of the student churn score.
+"""Who is at risk, and why.
 
-Belongs here: scorers and what they are configured with.
+Belongs here: scorers (pure, over rows of metrics), what they learn, how well they do, and where
+their scores are kept (`store`, `weights`). `panel` is all scorers of tutors together.
 Does not belong here: metrics (dbt), what becomes of a high score (`rules`, `lifecycle`).
 """
