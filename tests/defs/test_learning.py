@@ -1,0 +1,216 @@
+"""What is learned once a week goes to work where it should, and nowhere else: the real assets over
+made-up histories in which the answer is known.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import dagster as dg
+import pytest
+from psycopg import sql
+
+from tests.unit.scores.frames import FIRST, made_up
+from tests.unit.scores.test_refinement import CURRENT, OTHERS, platform
+from tutor_pipeline.defs import learning
+from tutor_pipeline.defs.learning import dates_to_test, read_past
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.metrics.catalogue import metric_columns
+from tutor_pipeline.scores import panel, signals, store, weights
+from tutor_pipeline.scores.shrinkage import fit_priors
+from tutor_pipeline.warehouse.runs import RefreshRun, write_header
+
+
+@pytest.fixture(autouse=True)
+def _environment(warehouse, tmp_path, monkeypatch):
+    monkeypatch.setenv("TUTOR_HOME", str(tmp_path))
+    monkeypatch.setenv("TUTOR_DATABASE_URL", warehouse.url)
+    yield
+    tables = "tutor_aggregates_history, tutor_features_history, tutor_departures, fct_sessions"
+    with warehouse.connect() as connection:
+        for table in f"{tables}, student_aggregates_history, dim_students".split(", "):
+            connection.execute(warehouse.sql("drop table if exists {marts}." + table))
+        connection.execute(
+            warehouse.sql(
+                "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
+                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights, {ops}.refresh_runs"
+            )
+        )
+
+
+def make(warehouse, table, rows, columns):
+    """A table of `marts` with some columns: {name: type}; what a row lacks is NULL."""
+    with warehouse.connect() as connection, connection.cursor() as cursor:
+        name = sql.Identifier(warehouse.schemas.marts, table)
+        typed = [sql.SQL("{} " + kind).format(sql.Identifier(n)) for n, kind in columns.items()]
+        cursor.execute(sql.SQL("create table {} ({})").format(name, sql.SQL(", ").join(typed)))
+        with cursor.copy(sql.SQL("copy {} from stdin").format(name)) as copy:
+            for row in rows:
+                copy.write_row([row.get(column) for column in columns])
+
+
+def history(warehouse, frames, recorded_late=None):
+    """The tables of a back-test. `recorded_late`: (tutor, day) of a session whose feedback came
+    ten days later.
+    """
+    keys = {"tutor_id": "text", "as_of_date": "date"}
+    metrics = metric_columns()["tutor_aggregates_history"]
+    numbers = dict.fromkeys(set(panel.READS) - set(keys), "double precision")
+    rows = [row for day in frames.history.values() for row in day]
+    for table, of_metrics in (
+        ("tutor_aggregates_history", True),
+        ("tutor_features_history", False),
+    ):
+        chosen = {name: kind for name, kind in numbers.items() if (name in metrics) is of_metrics}
+        make(warehouse, table, rows, keys | chosen)
+    departures = [{"tutor_id": t, "departed_on": day} for t, day in frames.departures.items()]
+    make(warehouse, "tutor_departures", departures, {"tutor_id": "text", "departed_on": "date"})
+    tutor, day = recorded_late or ("T00000", FIRST - timedelta(days=40))
+    sessions = [
+        {"tutor_id": "T00000", "session_on": FIRST - timedelta(days=40), "status": "completed"},
+        {
+            "tutor_id": tutor,
+            "session_on": day,
+            "status": "completed",
+            "feedback_submitted_at": datetime.combine(day, time(12), UTC) + timedelta(days=10),
+        },
+    ]
+    moments = ("created_at", "audio_created_at", "feedback_submitted_at")
+    columns = {"tutor_id": "text", "session_on": "date", "status": "text"}
+    make(warehouse, "fct_sessions", sessions, columns | dict.fromkeys(moments, "timestamptz"))
+    as_of = datetime.combine(frames.known_until + timedelta(days=1), time(12), UTC)
+    write_header(warehouse, RefreshRun("refresh", as_of))
+    return as_of
+
+
+def materialize(asset):
+    result = dg.materialize([asset], resources={"warehouse": WarehouseResource()})
+    return {
+        event.asset_key.path[-1]: {
+            name: entry.value for name, entry in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+    }
+
+
+def test_a_model_that_is_better_is_promoted_and_scores_from_then_on(warehouse):
+    frames = made_up(500, 40, seed=3, load=12.0, hazard=6.0)
+    as_of = history(warehouse, frames)
+    told = materialize(learning._learn_departures)
+    assert told["model_versions"]["promoted"], told["model_versions"]["decision"]
+    assert told["backtest_metrics"]["departure_auc_model_departure"] > 0.6
+
+    with warehouse.connect() as connection:
+        stored = store.newest_model(connection, warehouse, as_of)
+    assert stored is not None
+    trained = panel.Trained(
+        str(stored.version), panel.model.Model.from_json(stored.content), stored.is_promoted
+    )
+    rows = frames.history[max(frames.history)]
+    rows = [dict.fromkeys(panel.READS) | row for row in rows]
+    priors = fit_priors(rows, 1)
+    said = panel.score_tutors(rows, priors, trained, panel.AUTO)
+    assert said.champion[0] == "model_departure"
+    assert {score.version for score in said.risk} == {"1"}
+    assert all(score.is_probability for score in said.risk)
+    # Who is named in the configuration stays it.
+    assert panel.score_tutors(rows, priors, trained, "signals_v1").champion[0] == "signals_v1"
+    # Before the day on which it was learned, nobody could have used it.
+    with warehouse.connect() as connection:
+        assert store.newest_model(connection, warehouse, as_of - timedelta(days=1)) is None
+
+
+def test_without_enough_leavers_nothing_is_promoted_and_signals_v2_stands_in(warehouse):
+    as_of = history(warehouse, made_up(120, 20, seed=4, hazard=3.0))
+    told = materialize(learning._learn_departures)
+    assert not told["model_versions"]["promoted"]
+    assert "50 are needed" in told["model_versions"]["decision"]
+    frames = made_up(40, 1, seed=4)
+    rows = [dict.fromkeys(panel.READS) | row for row in frames.history[FIRST]]
+    said = panel.score_tutors(rows, fit_priors(rows, 1), None, "model_departure")
+    second = signals.score_v2(rows, fit_priors(rows, 1))
+    assert [(each.score, each.level) for each in said.risk] == [
+        (each.score, each.level) for each in second
+    ]
+    assert {each.status for each in said.risk} <= {"fallback", "insufficient_data"}
+    assert as_of
+
+
+def test_without_history_it_says_so_and_does_not_fail(warehouse):
+    frames = made_up(10, 1, seed=1)
+    history(warehouse, frames)
+    with warehouse.connect() as connection:
+        connection.execute(warehouse.sql("truncate {marts}.tutor_aggregates_history"))
+    told = materialize(learning._learn_departures)
+    assert told["model_versions"]["decision"].startswith("nothing to test yet")
+
+
+def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
+    frames = made_up(20, 6, seed=2)
+    days = sorted(frames.history)
+    late = ("T00007", days[3])
+    as_of = history(warehouse, frames, late)
+    with warehouse.connect() as connection:
+        past = read_past(connection, warehouse, as_of, 52)
+    assert past is not None
+    # Known ten days later: of the weeks that hold the session, those up to then.
+    without = {
+        day for day, rows in past.history.items() if "T00007" not in {r["tutor_id"] for r in rows}
+    }
+    assert without == {days[3], days[4]}
+    assert past.late == 2
+
+
+def test_dates_are_a_week_apart_and_leave_out_the_warm_up():
+    days = [date(2026, 1, 1) + timedelta(days=n) for n in range(60)]
+    found = dates_to_test(days, days[0], 52)
+    assert found == [date(2026, 2, 1) + timedelta(weeks=n) for n in range(5)]
+    assert dates_to_test(days, days[0], 2) == found[-2:]
+    assert dates_to_test(days[:20], days[0], 52) == []
+    assert dates_to_test([], days[0], 52) == []
+
+
+def students(warehouse, rows):
+    last = {row["student_id"]: row["as_of_date"] for row in rows}
+    left = {row["student_id"] for row in rows if row["has_churned"]}
+    kinds = {"student_id": "text", "as_of_date": "date", "status": "text", "tutor_ids": "text[]"}
+    numbers = dict.fromkeys(set(rows[0]) - set(kinds) - {"has_churned"}, "double precision")
+    make(warehouse, "student_aggregates_history", rows, kinds | numbers)
+    people = [
+        {"student_id": s, "churned_date": day + timedelta(days=1) if s in left else None}
+        for s, day in last.items()
+    ]
+    make(warehouse, "dim_students", people, {"student_id": "text", "churned_date": "date"})
+    newest = max(last.values()) + timedelta(days=40)
+    write_header(warehouse, RefreshRun("refresh", datetime.combine(newest, time(12), UTC)))
+
+
+def decisions(warehouse):
+    with warehouse.connect() as connection:
+        return connection.execute(
+            warehouse.sql(
+                "select decision, old_version, new_version from {ops}.churn_weight_history"
+                " order by decision_id"
+            )
+        ).fetchall()
+
+
+def test_better_weights_become_a_version_and_are_then_kept(warehouse):
+    students(warehouse, platform(1, OTHERS))
+    told = materialize(learning._refine_weights)["churn_weight_history"]
+    assert told["decision"] == "accepted", told["reason"]
+    with warehouse.connect() as connection:
+        newest = weights.current(connection, warehouse)
+    assert newest is not None
+    assert newest.version == 2
+    assert sum(newest.weights.values()) == pytest.approx(1, abs=1e-6)
+    assert newest.weights["scheduling_issues"] > CURRENT.weights["scheduling_issues"]
+    # The same outcomes again: what is in force was fitted to them.
+    materialize(learning._refine_weights)
+    assert decisions(warehouse)[0] == ("accepted", 1, 2)
+    assert decisions(warehouse)[1][1] == 2
+
+
+def test_noise_changes_no_weight(warehouse):
+    students(warehouse, platform(2, None, students=300, weeks=30))
+    told = materialize(learning._refine_weights)["churn_weight_history"]
+    assert told["decision"] == "refused"
+    assert decisions(warehouse) == [("refused", 1, None)]
