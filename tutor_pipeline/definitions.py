@@ -59,7 +59,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         blocking_checks([metrics, *suite_checks], SCORED), settings.champion
     )
     findings = build_findings_assets(catalogue, required)
-    learning = build_learning_assets()
+    learning = build_learning_assets(blocking_checks([metrics, *suite_checks], SCORED))
     history_checks = build_history_checks()
     resources = {"warehouse": WarehouseResource(), **(resource_overrides or {})}
     jobs = [

@@ -3,7 +3,8 @@ What is known of every student as of some moments: the refresh's own (student_ag
 ends of past weeks (student_aggregates_history). One definition: a moment is a row.
 
 moments  SQL of the rows (as_of_date, as_of): the last day of every window, and the moment up to
-         which sessions count
+         which sessions count, and what was recorded of them: a rating that was given later is
+         not known yet
 asked    predicate on students, moments and lifetimes that the rows must meet
 
 0. ordered    each student's sessions that count
@@ -41,9 +42,17 @@ ordered as materialized (
         status,
         status = 'completed' as is_completed,
         coalesce(student_satisfaction, session_score) as satisfaction,
-        session_score,
-        student_engagement_score,
-        is_discounted,
+        session_score as recorded_score,
+        student_engagement_score as recorded_engagement,
+        is_discounted as recorded_discount,
+        coalesce(feedback_submitted_at, '-infinity') as feedback_known_at,
+        -- The platform's own score is of the session; the one in its stead is of the feedback too.
+        case
+            when overall_session_score is null then coalesce(feedback_submitted_at, '-infinity')
+            else '-infinity'
+        end as score_known_at,
+        coalesce(audio_created_at, '-infinity') as engagement_known_at,
+        coalesce(billed_at, '-infinity') as discount_known_at,
         count(*) filter (where status = 'completed') over so_far as completed_no,
         row_number() over (
             partition by student_id, tutor_id order by scheduled_start, session_id
@@ -67,6 +76,8 @@ lifetimes as (
         count(*) filter (where is_new_tutor) over so_far as distinct_tutors_all,
         max(satisfaction) filter (where is_completed and completed_no = 1) over so_far
             as first_session_satisfaction,
+        max(feedback_known_at) filter (where is_completed and completed_no = 1) over so_far
+            as first_session_known_at,
         max(session_on) filter (where is_completed) over so_far as last_session_on,
         max(scheduled_start) filter (where is_completed) over so_far as last_session_at
     from ordered
@@ -83,9 +94,8 @@ windows as (
         count(*) filter (where is_completed and age.days < 30)::integer
             as sessions_completed_30d,
         {{ sum_and_count('score', 'session_score', 'is_completed') }},
-        {{ sum_and_count('engagement_30d', 'student_engagement_score',
-            'is_completed and age.days < 30') }},
-        {{ sum_and_count('engagement_prior_30d', 'student_engagement_score',
+        {{ sum_and_count('engagement_30d', 'engagement', 'is_completed and age.days < 30') }},
+        {{ sum_and_count('engagement_prior_30d', 'engagement',
             'is_completed and age.days between 30 and 59') }},
         count(*) filter (
             where ordered.status in ('rescheduled', 'no_show_tutor', 'no_show_student')
@@ -102,6 +112,14 @@ windows as (
             ordered.scheduled_start <= moments.as_of
             and ordered.session_on > moments.as_of_date - 90
     cross join lateral (select moments.as_of_date - ordered.session_on as days) as age
+    cross join lateral (
+        select
+            case when score_known_at <= moments.as_of then recorded_score end as session_score,
+            case when engagement_known_at <= moments.as_of then recorded_engagement end
+                as engagement,
+            case when discount_known_at <= moments.as_of then recorded_discount end
+                as is_discounted
+    ) as known
     group by ordered.student_id, moments.as_of_date
 )
 
@@ -126,8 +144,8 @@ select
     coalesce(windows.sessions_90d, 0) as sessions_90d,
     moments.as_of_date - lifetimes.last_session_on as days_since_last_session,
     lifetimes.last_session_at,
-    lifetimes.first_session_satisfaction,
-    lifetimes.first_session_satisfaction < {{ var('poor_first_score') }} as poor_first_session,
+    first_session.satisfaction as first_session_satisfaction,
+    first_session.satisfaction < {{ var('poor_first_score') }} as poor_first_session,
     {{ student_mean('score') }} as avg_session_score_90d,
     coalesce(windows.score_count, 0) as scored_sessions_90d,
     coalesce(lifetimes.distinct_tutors_all, 0)::integer as distinct_tutors_all,
@@ -155,6 +173,10 @@ left join lifetimes
         students.student_id = lifetimes.student_id
         and lifetimes.since <= moments.as_of
         and lifetimes.until > moments.as_of
+left join lateral (
+    select lifetimes.first_session_satisfaction as satisfaction
+    where lifetimes.first_session_known_at <= moments.as_of
+) as first_session on true
 left join windows
     on students.student_id = windows.student_id and moments.as_of_date = windows.as_of_date
 where {{ asked }}

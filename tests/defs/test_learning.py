@@ -10,13 +10,14 @@ from psycopg import sql
 
 from tests.unit.scores.frames import FIRST, made_up
 from tests.unit.scores.test_refinement import CURRENT, OTHERS, platform
-from tutor_pipeline.defs import learning
-from tutor_pipeline.defs.learning import dates_to_test, read_past
+from tutor_pipeline.defs.learning import build_learning_assets, dates_to_test, read_past
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.scores import panel, signals, store, weights
 from tutor_pipeline.scores.shrinkage import fit_priors
 from tutor_pipeline.warehouse.runs import RefreshRun, write_header
+
+LEARN, REFINE = build_learning_assets([])
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +25,9 @@ def _environment(warehouse, tmp_path, monkeypatch):
     monkeypatch.setenv("TUTOR_HOME", str(tmp_path))
     monkeypatch.setenv("TUTOR_DATABASE_URL", warehouse.url)
     yield
-    tables = "tutor_aggregates_history, tutor_features_history, tutor_departures, fct_sessions"
+    tables = "tutor_aggregates_history tutor_features_history tutor_departures fct_sessions"
     with warehouse.connect() as connection:
-        for table in f"{tables}, student_aggregates_history, dim_students".split(", "):
+        for table in f"{tables} student_aggregates_history dim_students dim_tutors".split():
             connection.execute(warehouse.sql("drop table if exists {marts}." + table))
         connection.execute(
             warehouse.sql(
@@ -76,9 +77,23 @@ def history(warehouse, frames, recorded_late=None):
     moments = ("created_at", "audio_created_at", "feedback_submitted_at")
     columns = {"tutor_id": "text", "session_on": "date", "status": "text"}
     make(warehouse, "fct_sessions", sessions, columns | dict.fromkeys(moments, "timestamptz"))
+    people = [
+        {"tutor_id": row["tutor_id"], "is_active": row["tutor_id"] not in frames.departures}
+        for row in frames.history[FIRST]
+    ]
+    make(warehouse, "dim_tutors", people, {"tutor_id": "text", "is_active": "boolean"})
     as_of = datetime.combine(frames.known_until + timedelta(days=1), time(12), UTC)
-    write_header(warehouse, RefreshRun("refresh", as_of))
+    refreshed(warehouse, as_of)
     return as_of
+
+
+def refreshed(warehouse, as_of):
+    """A full refresh that stands, and after it one of a tutor and one that failed."""
+    write_header(warehouse, RefreshRun("refresh", as_of))
+    with warehouse.connect() as connection:
+        connection.execute(warehouse.sql("update {ops}.refresh_runs set built_at = started_at"))
+    write_header(warehouse, RefreshRun("pass", as_of + timedelta(days=40), ("T00001",)))
+    write_header(warehouse, RefreshRun("failed", as_of + timedelta(days=40)))
 
 
 def materialize(asset):
@@ -94,16 +109,14 @@ def materialize(asset):
 def test_a_model_that_is_better_is_promoted_and_scores_from_then_on(warehouse):
     frames = made_up(500, 40, seed=3, load=12.0, hazard=6.0)
     as_of = history(warehouse, frames)
-    told = materialize(learning._learn_departures)
+    told = materialize(LEARN)
     assert told["model_versions"]["promoted"], told["model_versions"]["decision"]
     assert told["backtest_metrics"]["departure_auc_model_departure"] > 0.6
 
     with warehouse.connect() as connection:
         stored = store.newest_model(connection, warehouse, as_of)
     assert stored is not None
-    trained = panel.Trained(
-        str(stored.version), panel.model.Model.from_json(stored.content), stored.is_promoted
-    )
+    trained = panel.Trained(str(stored.version), panel.model.Model.from_json(stored.content))
     rows = frames.history[max(frames.history)]
     rows = [dict.fromkeys(panel.READS) | row for row in rows]
     priors = fit_priors(rows, 1)
@@ -120,7 +133,7 @@ def test_a_model_that_is_better_is_promoted_and_scores_from_then_on(warehouse):
 
 def test_without_enough_leavers_nothing_is_promoted_and_signals_v2_stands_in(warehouse):
     as_of = history(warehouse, made_up(120, 20, seed=4, hazard=3.0))
-    told = materialize(learning._learn_departures)
+    told = materialize(LEARN)
     assert not told["model_versions"]["promoted"]
     assert "50 are needed" in told["model_versions"]["decision"]
     frames = made_up(40, 1, seed=4)
@@ -139,7 +152,7 @@ def test_without_history_it_says_so_and_does_not_fail(warehouse):
     history(warehouse, frames)
     with warehouse.connect() as connection:
         connection.execute(warehouse.sql("truncate {marts}.tutor_aggregates_history"))
-    told = materialize(learning._learn_departures)
+    told = materialize(LEARN)
     assert told["model_versions"]["decision"].startswith("nothing to test yet")
 
 
@@ -156,7 +169,62 @@ def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
         day for day, rows in past.history.items() if "T00007" not in {r["tutor_id"] for r in rows}
     }
     assert without == {days[3], days[4]}
-    assert past.late == 2
+    assert past.left_out == {"recorded_later": 2, "left_at_an_unknown_time": 0}
+
+
+def test_who_left_at_an_unknown_time_is_left_out(warehouse):
+    frames = made_up(20, 6, seed=2)
+    as_of = history(warehouse, frames)
+    with warehouse.connect() as connection:
+        connection.execute(
+            warehouse.sql("update {marts}.dim_tutors set is_active = false where tutor_id = %s"),
+            ("T00003",),
+        )
+        connection.execute(
+            warehouse.sql("delete from {marts}.tutor_departures where tutor_id = %s"), ("T00003",)
+        )
+        past = read_past(connection, warehouse, as_of, 52)
+    assert past is not None
+    assert past.left_out["left_at_an_unknown_time"] == len(past.history) > 0
+
+
+def test_where_all_was_recorded_later_it_says_that(warehouse):
+    frames = made_up(1, 1, seed=1)
+    (day,) = frames.history
+    history(warehouse, frames, ("T00000", day))
+    with warehouse.connect() as connection:
+        for statement in (
+            "delete from {marts}.tutor_departures",
+            "update {marts}.dim_tutors set is_active = true",
+        ):
+            connection.execute(warehouse.sql(statement))
+    told = materialize(LEARN)
+    assert "1 rows recorded later" in told["model_versions"]["decision"]
+
+
+def test_a_test_that_refuses_ends_what_was_promoted(warehouse):
+    as_of = history(warehouse, made_up(60, 10, seed=5, hazard=1.0))
+    earlier = {
+        "version": 1,
+        "scorer": "model_departure",
+        "target": "tutor_departure",
+        "horizon_days": 30,
+        "as_of": as_of - timedelta(days=7),
+        "trained_at": as_of,
+        "rows": 0,
+        "leavers": 0,
+        "model": {},
+        "metrics": {},
+        "is_promoted": True,
+        "decision": "",
+    }
+    with warehouse.connect() as connection:
+        store.add(connection, warehouse, "model_versions", earlier)
+    materialize(LEARN)
+    with warehouse.connect() as connection:
+        newest = store.newest_model(connection, warehouse, as_of)
+    assert newest is not None
+    assert (newest.version, newest.is_promoted) == (2, False)
 
 
 def test_dates_are_a_week_apart_and_leave_out_the_warm_up():
@@ -180,7 +248,7 @@ def students(warehouse, rows):
     ]
     make(warehouse, "dim_students", people, {"student_id": "text", "churned_date": "date"})
     newest = max(last.values()) + timedelta(days=40)
-    write_header(warehouse, RefreshRun("refresh", datetime.combine(newest, time(12), UTC)))
+    refreshed(warehouse, datetime.combine(newest, time(12), UTC))
 
 
 def decisions(warehouse):
@@ -195,7 +263,7 @@ def decisions(warehouse):
 
 def test_better_weights_become_a_version_and_are_then_kept(warehouse):
     students(warehouse, platform(1, OTHERS))
-    told = materialize(learning._refine_weights)["churn_weight_history"]
+    told = materialize(REFINE)["churn_weight_history"]
     assert told["decision"] == "accepted", told["reason"]
     with warehouse.connect() as connection:
         newest = weights.current(connection, warehouse)
@@ -204,13 +272,13 @@ def test_better_weights_become_a_version_and_are_then_kept(warehouse):
     assert sum(newest.weights.values()) == pytest.approx(1, abs=1e-6)
     assert newest.weights["scheduling_issues"] > CURRENT.weights["scheduling_issues"]
     # The same outcomes again: what is in force was fitted to them.
-    materialize(learning._refine_weights)
+    materialize(REFINE)
     assert decisions(warehouse)[0] == ("accepted", 1, 2)
     assert decisions(warehouse)[1][1] == 2
 
 
 def test_noise_changes_no_weight(warehouse):
     students(warehouse, platform(2, None, students=300, weeks=30))
-    told = materialize(learning._refine_weights)["churn_weight_history"]
+    told = materialize(REFINE)["churn_weight_history"]
     assert told["decision"] == "refused"
     assert decisions(warehouse) == [("refused", 1, None)]

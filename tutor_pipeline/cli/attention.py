@@ -157,7 +157,7 @@ def _print_scores(facts: Mapping[str, Any]) -> None:
             f" {row['version']}{status}[/dim]"
         )
         if row["level"] not in (None, "Low"):
-            _print_reasons(row["reasons"])
+            _print_reasons(each for each in row["reasons"] if each["contribution"] > 0)
 
 
 def _print_alerts(facts: Mapping[str, Any]) -> None:

@@ -17,10 +17,7 @@ from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, open_session
 from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.reports import queries
-from tutor_pipeline.warehouse.runs import moment
-
-WARM_UP_DAYS = 30
-"""After the first session, before metrics of 30 days say what they will."""
+from tutor_pipeline.warehouse.runs import built_moment
 
 _SHOWN = {
     "auc": "AUC",
@@ -44,8 +41,7 @@ def backtest(
     Example: [bold]tutor-pipeline scores backtest --weeks 12[/bold]
     """
     session = open_session(note)
-    first, last = _days(session, weeks)
-    _make_history(session, first, last, weeks)
+    _make_history(session, _days(session, weeks))
     outcome = learn(weeks)
     if not outcome.success:
         report_run(outcome, as_json)
@@ -67,31 +63,35 @@ def backtest(
         done(f"Report {file}")
 
 
-def _days(session: Session, weeks: int) -> tuple[date, date]:
-    """The first and the last day to look at. Raises TutorPipelineError where there is none."""
+def _days(session: Session, weeks: int) -> list[date]:
+    """The days to look at. Raises TutorPipelineError where there is none."""
+    from tutor_pipeline.defs.learning import WARM_UP_DAYS, dates_to_test
+
+    start = session.settings.history_start
     with session.warehouse.connect() as connection:
-        as_of = moment(connection, session.warehouse, "")
+        as_of = built_moment(connection, session.warehouse)
         began = queries.first_session_on(connection, session.warehouse)
     last = as_of.astimezone(ZoneInfo(session.warehouse.timezone)).date() - timedelta(days=1)
-    earliest = max(began + timedelta(days=WARM_UP_DAYS), session.settings.history_start)
-    if earliest > last:
+    possible = [start + timedelta(days=n) for n in range((last - start).days + 1)]
+    days = dates_to_test(possible, began, weeks)
+    if not days:
         raise TutorPipelineError(
-            f"nothing to test yet: the first session is of {began}, and a day can be tested from"
-            f" {earliest} on (TUTOR_HISTORY_START is {session.settings.history_start})"
+            f"nothing to test yet: the first session is of {began}, a day can be tested from"
+            f" {WARM_UP_DAYS} days later on, and the newest full day is {last}"
+            f" (TUTOR_HISTORY_START is {start})"
         )
-    return max(earliest, last - timedelta(days=7 * (weeks - 1))), last
+    return days
 
 
-def _make_history(session: Session, first: date, last: date, weeks: int) -> None:
+def _make_history(session: Session, days: list[date]) -> None:
     """Make the days that will be looked at, where the history lacks any."""
-    wanted = [last - timedelta(days=7 * back) for back in range(weeks)]
     with session.warehouse.connect() as connection:
         recorded = queries.days_of_history(connection, session.warehouse)
-    missing = [day for day in wanted if day >= first and day not in recorded]
+    missing = [day for day in days if day not in recorded]
     if not missing:
         return
-    note(f"Making the history from {min(missing)} to {max(missing)}")
-    outcome = snapshots(min(missing), max(missing))
+    note(f"Making the history from {missing[0]} to {missing[-1]}")
+    outcome = snapshots(missing[0], missing[-1])
     if not outcome.success:
         report_run(outcome, as_json=False)
         raise typer.Exit(1)

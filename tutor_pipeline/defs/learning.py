@@ -15,16 +15,18 @@ import psycopg
 
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.guarded import GuardedConfig
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.scores import GROUP
+from tutor_pipeline.defs.scores import GROUP, require
 from tutor_pipeline.metrics.catalogue import metric_columns
+from tutor_pipeline.quality import guard
 from tutor_pipeline.reports.publish import write_whole
 from tutor_pipeline.scores import store, weights
 from tutor_pipeline.scores.score import Score, Target
 from tutor_pipeline.scores.store import Subject
 from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.runs import moment
+from tutor_pipeline.warehouse.runs import built_moment
 
 JOB = "weekly_learning"
 
@@ -41,16 +43,22 @@ SETTLING_DAYS = 1
 HORIZON_DAYS = 30
 
 
-class BacktestConfig(dg.Config):
+MUCH_RECORDED_LATER = 0.2
+"""Beyond this share of rows left out for it, what is left may not be typical: it is said."""
+
+
+class BacktestConfig(GuardedConfig):
     """What a back-test looks at."""
 
     weeks: int = WEEKS
     """Dates, a week apart, up to the newest day of the history."""
 
 
-def build_learning_assets() -> list[dg.AssetsDefinition]:
-    """The back-test with the model that it judges, and the refinement of the weights."""
-    return [_learn_departures, _refine_weights]
+def build_learning_assets(required: Sequence[guard.Required]) -> list[dg.AssetsDefinition]:
+    """The back-test with the model that it judges, and the refinement of the weights. `required`
+    are the blocking checks without which nothing is learned.
+    """
+    return [_build_departures(required), _build_refinement(required)]
 
 
 def build_learning_job(*assets: dg.AssetsDefinition) -> Any:
@@ -77,8 +85,9 @@ def dates_to_test(recorded: Sequence[date], first_session: date, weeks: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of the past. `late` counts rows that were left out because they rest on what
-    was recorded after they would have been used.
+    """What is known of the past. `left_out` counts rows by why they are not looked at:
+    `recorded_later`, they rest on what was recorded after they would have been used;
+    `left_at_an_unknown_time`, the tutor is inactive and never completed a session.
     """
 
     known_until: date
@@ -86,7 +95,13 @@ class Past:
     departures: Mapping[str, date]
     burnout: Mapping[tuple[str, date], float]
     at_risk: Mapping[tuple[str, date], bool]
-    late: int
+    left_out: Mapping[str, int]
+
+    @property
+    def share_recorded_later(self) -> float:
+        """Of all rows, the share that rests on what was recorded later."""
+        late = self.left_out["recorded_later"]
+        return late / (late + sum(map(len, self.history.values())) or 1)
 
 
 def read_past(
@@ -128,6 +143,17 @@ def read_past(
         (row["tutor_id"], row["as_of_date"])
         for row in rows_of(connection, warehouse.sql(_LATE), parameters)
     }
+    departures = {
+        row["tutor_id"]: row["departed_on"]
+        for row in rows_of(
+            connection, warehouse.sql("select tutor_id, departed_on from {marts}.tutor_departures")
+        )
+    }
+    inactive = rows_of(
+        connection, warehouse.sql("select tutor_id from {marts}.dim_tutors where not is_active")
+    )
+    unknown = {row["tutor_id"] for row in inactive} - departures.keys()
+    left_out = {"recorded_later": 0, "left_at_an_unknown_time": 0}
     history: dict[date, list[dict[str, Any]]] = {day: [] for day in dates}
     for row in rows_of(
         connection,
@@ -135,24 +161,25 @@ def read_past(
         + _columns(names)
         + warehouse.sql(
             " from {marts}.tutor_aggregates_history as metrics"
-            " left join {marts}.tutor_features_history as features using (tutor_id, as_of_date)"
+            " inner join {marts}.tutor_features_history as features using (tutor_id, as_of_date)"
             " where as_of_date = any(%(dates)s) order by as_of_date, tutor_id"
         ),
         parameters,
     ):
-        if (row["tutor_id"], row["as_of_date"]) not in late:
+        if row["tutor_id"] in unknown:
+            left_out["left_at_an_unknown_time"] += 1
+        elif (row["tutor_id"], row["as_of_date"]) in late:
+            left_out["recorded_later"] += 1
+        else:
             history[row["as_of_date"]].append(row)
-    departures = rows_of(
-        connection, warehouse.sql("select tutor_id, departed_on from {marts}.tutor_departures")
-    )
     truth = _truth(connection, warehouse, dates)
     return Past(
         known_until,
         {day: rows for day, rows in history.items() if rows},
-        {row["tutor_id"]: row["departed_on"] for row in departures},
+        departures,
         {(row["tutor_id"], row["day"]): row["burnout"] for row in truth},
         {(row["tutor_id"], row["day"]): row["is_at_risk"] for row in truth},
-        len(late),
+        left_out,
     )
 
 
@@ -191,17 +218,33 @@ _LATE = """
 """
 
 
+def _nothing_to_test(past: Past | None) -> str | None:
+    """Why there is nothing to test; None where there is something."""
+    if past is None:
+        return (
+            "nothing to test yet: marts.tutor_aggregates_history has no day that lies"
+            f" {WARM_UP_DAYS} days or more after the first session"
+        )
+    if past.history:
+        return None
+    return "nothing to test: " + (
+        ", ".join(f"{n:,} rows {why.replace('_', ' ')}" for why, n in past.left_out.items() if n)
+        or "no tested day has features (marts.tutor_features_history)"
+    )
+
+
 def _truth(
     connection: psycopg.Connection[Any], warehouse: Warehouse, dates: Sequence[date]
 ) -> list[dict[str, Any]]:
     """The hidden state on those days, of a platform that was made up; nothing of a real one."""
-    name = psycopg.sql.Identifier(warehouse.schemas.truth, "tutor_days").as_string(connection)
-    ((readable,),) = connection.execute(
-        "select to_regclass(%(name)s) is not null"
-        " and has_table_privilege(to_regclass(%(name)s)::oid, 'select')",
-        {"name": name},
-    ).fetchall()
-    if not readable:
+    # to_regclass would raise where the schema may not be looked into.
+    readable = connection.execute(
+        "select from pg_class as c inner join pg_namespace as n on n.oid = c.relnamespace"
+        " where n.nspname = %s and c.relname = 'tutor_days'"
+        " and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')",
+        (warehouse.schemas.truth,),
+    ).fetchone()
+    if readable is None:
         return []
     return store.rows_of(
         connection,
@@ -213,122 +256,129 @@ def _truth(
     )
 
 
-@dg.multi_asset(
-    name="learn_departures",
-    specs=[
-        dg.AssetSpec(
-            ["ops", table],
-            deps=[
-                asset_key("marts/tutor_aggregates_history"),
-                asset_key("marts/tutor_features_history"),
-                asset_key("marts/tutor_departures"),
-                asset_key("marts/fct_sessions"),
-            ],
-            group_name=GROUP,
-            kinds={"python", "postgres"},
-            owners=[OWNER],
-            description=description,
-            metadata={"dagster/table_name": f"ops.{table}"},
-        )
-        for table, description in (
-            (
-                "backtest_metrics",
-                "How well each scorer would have done on past days, with intervals: who is at risk"
-                " now (where the truth is known), and who leaves within 30 days.",
-            ),
-            (
-                "model_versions",
-                "The learned forecast of departures, by version. It is promoted only where it beats"
-                " signals_v2 on past days that it had not seen; until then it repeats signals_v2.",
-            ),
-        )
-    ],
-)
-def _learn_departures(
-    context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
-) -> Iterator[dg.MaterializeResult[None]]:
-    from tutor_pipeline.reports.backtest import render
-    from tutor_pipeline.scores import backtest, model, promotion, signals
+def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name="learn_departures",
+        specs=[
+            dg.AssetSpec(
+                ["ops", table],
+                deps=[
+                    asset_key("marts/tutor_aggregates_history"),
+                    asset_key("marts/tutor_features_history"),
+                    asset_key("marts/tutor_departures"),
+                    asset_key("marts/fct_sessions"),
+                ],
+                group_name=GROUP,
+                kinds={"python", "postgres"},
+                owners=[OWNER],
+                description=description,
+                metadata={"dagster/table_name": f"ops.{table}"},
+            )
+            for table, description in (
+                (
+                    "backtest_metrics",
+                    "How well each scorer would have done on past days, with intervals: who is at"
+                    " risk now (where the truth is known), and who leaves within 30 days.",
+                ),
+                (
+                    "model_versions",
+                    "The learned forecast of departures, by version. It is promoted only where it"
+                    " beats signals_v2 on past days that it had not seen; until then it repeats"
+                    " signals_v2.",
+                ),
+            )
+        ],
+    )
+    def learn_departures(
+        context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        from tutor_pipeline.reports.backtest import render
+        from tutor_pipeline.scores import backtest, model, promotion, signals
 
-    target = warehouse.warehouse
-    with target.connect() as connection:
-        as_of = moment(connection, target, context.run_id)
-        past = read_past(connection, target, as_of, config.weeks)
-    if past is None or not past.history:
-        why = (
-            f"nothing to test yet: marts.tutor_aggregates_history has no day that lies"
-            f" {WARM_UP_DAYS} days or more after the first session"
+        target = warehouse.warehouse
+        with target.connect() as connection:
+            require(connection, target, required, "ops/model_versions", context, config)
+            as_of = built_moment(connection, target)
+            past = read_past(connection, target, as_of, config.weeks)
+        why = _nothing_to_test(past)
+        if past is None or why is not None:
+            context.log.warning(why)
+            for table in ("backtest_metrics", "model_versions"):
+                yield dg.MaterializeResult(asset_key=["ops", table], metadata={"decision": why})
+            return
+        if past.share_recorded_later > MUCH_RECORDED_LATER:
+            context.log.warning(
+                f"{past.share_recorded_later:.0%} of the rows rest on what was recorded more than"
+                f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
+            )
+        plan = _plan(past)
+        result = run_backtest(
+            past, lambda step, done, total: context.log.info(f"{step} ({done} of {total})")
         )
-        context.log.warning(why)
-        for table in ("backtest_metrics", "model_versions"):
-            yield dg.MaterializeResult(asset_key=["ops", table], metadata={"decision": why})
-        return
-    plan = _plan(past)
-    result = run_backtest(
-        past, lambda step, done, total: context.log.info(f"{step} ({done} of {total})")
-    )
-    now = datetime.now(UTC)
-    page = render(result.content(), now.date())
-    file = warehouse.settings.backtest_report
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, page)
-
-    training = backtest.latest_training(past.history, past.departures, plan)
-    decision = promotion.decide(
-        result.folds(model.SCORER, signals.V2), training.leavers, signals.V2
-    )
-    trained = (
-        model.fit(training.rows, training.labels, training.known_on) if training.leavers else None
-    )
-    with target.connect() as connection:
-        _store_backtest(connection, target, context.run_id, now, result, page)
-        version = None
-        if trained is not None:
+        now = datetime.now(UTC)
+        page = render(result.content(), now.date())
+        training = backtest.latest_training(past.history, past.departures, plan)
+        decision = promotion.decide(
+            result.folds(model.SCORER, signals.V2), training.leavers, signals.V2
+        )
+        trained = (
+            model.fit(training.rows, training.labels, training.known_on)
+            if training.leavers
+            else None
+        )
+        with target.connect() as connection:
+            _store_backtest(connection, target, context.run_id, now, result, page)
+            # A test that refuses is a version too: what was promoted before is believed no longer.
             version = store.next_version(connection, target, "model_versions")
             columns = {
                 "version": version,
                 "scorer": model.SCORER,
-                "target": "tutor_departure",
+                "target": str(Target.TUTOR_DEPARTURE),
                 "horizon_days": plan.horizon_days,
                 "as_of": as_of,
                 "trained_at": now,
-                "rows": trained.rows,
-                "leavers": trained.leavers,
-                "model": trained.to_json(),
+                "rows": len(training.rows),
+                "leavers": training.leavers,
+                "model": {} if trained is None else trained.to_json(),
                 "metrics": decision.metrics(),
-                "is_promoted": decision.is_promoted,
+                "is_promoted": decision.is_promoted and trained is not None,
                 "decision": decision.reason,
             }
             store.add(connection, target, "model_versions", columns)
-        schemas = {
-            table: column_schema(connection, target.schemas.ops, table)
-            for table in ("backtest_metrics", "model_versions")
-        }
-    yield dg.MaterializeResult(
-        asset_key=["ops", "backtest_metrics"],
-        metadata={
-            "dates": result.dates,
-            "rows": result.rows,
-            "tutors": result.tutors,
-            **{f"left_out_{name}": number for name, number in result.left_out.items()},
-            **_headline(result),
-            "figures": dg.MetadataValue.md(_figures(result)),
-            "report": dg.MetadataValue.path(file),
-            "notes": "; ".join(result.notes) or "none",
-            "dagster/column_schema": schemas["backtest_metrics"],
-        },
-    )
-    yield dg.MaterializeResult(
-        asset_key=["ops", "model_versions"],
-        metadata={
-            "version": 0 if version is None else version,
-            "promoted": decision.is_promoted,
-            "decision": decision.reason,
-            "training_rows": len(training.rows),
-            "training_leavers": training.leavers,
-            "dagster/column_schema": schemas["model_versions"],
-        },
-    )
+            schemas = {
+                table: column_schema(connection, target.schemas.ops, table)
+                for table in ("backtest_metrics", "model_versions")
+            }
+        file = warehouse.settings.backtest_report
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, page)
+        yield dg.MaterializeResult(
+            asset_key=["ops", "backtest_metrics"],
+            metadata={
+                "dates": result.dates,
+                "rows": result.rows,
+                "tutors": result.tutors,
+                **{f"left_out_{name}": number for name, number in result.left_out.items()},
+                **_headline(result),
+                "figures": dg.MetadataValue.md(_figures(result)),
+                "report": dg.MetadataValue.path(file),
+                "notes": "; ".join(result.notes) or "none",
+                "dagster/column_schema": schemas["backtest_metrics"],
+            },
+        )
+        yield dg.MaterializeResult(
+            asset_key=["ops", "model_versions"],
+            metadata={
+                "version": version,
+                "promoted": decision.is_promoted,
+                "decision": decision.reason,
+                "training_rows": len(training.rows),
+                "training_leavers": training.leavers,
+                "dagster/column_schema": schemas["model_versions"],
+            },
+        )
+
+    return learn_departures
 
 
 def run_backtest(past: Past, progress: Callable[[str, int, int], None]) -> Any:
@@ -341,7 +391,7 @@ def run_backtest(past: Past, progress: Callable[[str, int, int], None]) -> Any:
         _scorers(past),
         _plan(past),
         state=past.at_risk or None,
-        left_out={"recorded_later": past.late},
+        left_out=past.left_out,
         progress=progress,
     )
 
@@ -443,89 +493,94 @@ def _figures(result: Any) -> str:
     return "\n".join(lines)
 
 
-@dg.asset(
-    key=["ops", "churn_weight_history"],
-    deps=[
-        asset_key("marts/student_aggregates_history"),
-        asset_key("marts/dim_students"),
-        asset_key("ops/churn_algorithm_weights"),
-    ],
-    group_name=GROUP,
-    kinds={"python", "postgres"},
-    owners=[OWNER],
-    metadata={"dagster/table_name": "ops.churn_weight_history"},
-)
-def _refine_weights(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource
-) -> dg.MaterializeResult[None]:
-    """Weights of the student churn score fitted to who really left. A new version is written only
-    where it predicts held-out weeks better; every attempt is kept, with why it was refused.
-    """
-    from tutor_pipeline.scores import refinement
+def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["ops", "churn_weight_history"],
+        deps=[
+            asset_key("marts/student_aggregates_history"),
+            asset_key("marts/dim_students"),
+            asset_key("ops/churn_algorithm_weights"),
+        ],
+        group_name=GROUP,
+        kinds={"python", "postgres"},
+        owners=[OWNER],
+        metadata={"dagster/table_name": "ops.churn_weight_history"},
+    )
+    def refine_weights(
+        context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult[None]:
+        """Weights of the student churn score fitted to who really left. A new version is written
+        only where it predicts held-out weeks better; every attempt is kept, with why it was
+        refused.
+        """
+        from tutor_pipeline.scores import refinement
 
-    target, now = warehouse.warehouse, datetime.now(UTC)
-    with target.connect() as connection:
-        store.lock(connection, target, Subject.STUDENT)
-        as_of = moment(connection, target, context.run_id)
-        weights.seed(connection, target, now)
-        current = weights.current(connection, target)
-        assert current is not None
-        rows = store.rows_of(
-            connection,
-            target.sql(refinement.OUTCOMES),
-            {"known_until": store.day_of(target, as_of) - timedelta(days=1)},
-        )
-        decision = refinement.refine(rows, current)
-        version = None
-        if decision.accepted:
-            assert decision.weights is not None
-            version = weights.add(
+        target, now = warehouse.warehouse, datetime.now(UTC)
+        with target.connect() as connection:
+            store.lock(connection, target, Subject.STUDENT)
+            require(connection, target, required, "ops/churn_weight_history", context, config)
+            as_of = built_moment(connection, target)
+            weights.seed(connection, target, now)
+            current = weights.current(connection, target)
+            assert current is not None
+            rows = store.rows_of(
+                connection,
+                target.sql(refinement.OUTCOMES),
+                {"known_until": store.day_of(target, as_of) - timedelta(days=1)},
+            )
+            decision = refinement.refine(rows, current)
+            version = None
+            if decision.accepted:
+                assert decision.weights is not None
+                version = weights.add(
+                    connection,
+                    target,
+                    decision.weights,
+                    replaces=current,
+                    at=now,
+                    notes=f"refined: {decision.reason}",
+                ).version
+            store.add(
                 connection,
                 target,
-                decision.weights,
-                replaces=current,
-                at=now,
-                notes=f"refined: {decision.reason}",
-            ).version
-        store.add(
-            connection,
-            target,
-            "churn_weight_history",
-            {
-                "run_id": context.run_id,
-                "decided_at": now,
-                "as_of": as_of,
-                "old_version": current.version,
-                "new_version": version,
-                "old_weights": current.weights,
-                "new_weights": decision.weights,
-                "metric": refinement.METRIC,
-                "metric_before": decision.metric_before,
-                "metric_after": decision.metric_after,
-                "gain_lower_bound": decision.gain_lower_bound,
-                "rows": decision.rows,
-                "churn_events": decision.churn_events,
+                "churn_weight_history",
+                {
+                    "run_id": context.run_id,
+                    "decided_at": now,
+                    "as_of": as_of,
+                    "old_version": current.version,
+                    "new_version": version,
+                    "old_weights": current.weights,
+                    "new_weights": decision.weights,
+                    "metric": refinement.METRIC,
+                    "metric_before": decision.metric_before,
+                    "metric_after": decision.metric_after,
+                    "gain_lower_bound": decision.gain_lower_bound,
+                    "rows": decision.rows,
+                    "churn_events": decision.churn_events,
+                    "decision": "accepted" if decision.accepted else "refused",
+                    "reason": decision.reason,
+                },
+            )
+            schema = column_schema(connection, target.schemas.ops, "churn_weight_history")
+        figures = {
+            name: value
+            for name in ("metric_before", "metric_after", "gain_lower_bound")
+            if (value := getattr(decision, name)) is not None
+        }
+        return dg.MaterializeResult(
+            metadata={
                 "decision": "accepted" if decision.accepted else "refused",
                 "reason": decision.reason,
-            },
+                "rows": decision.rows,
+                "churn_events": decision.churn_events,
+                **figures,
+                "weights": dg.MetadataValue.md(_weights(current.weights, decision.weights)),
+                "dagster/column_schema": schema,
+            }
         )
-        schema = column_schema(connection, target.schemas.ops, "churn_weight_history")
-    figures = {
-        name: value
-        for name in ("metric_before", "metric_after", "gain_lower_bound")
-        if (value := getattr(decision, name)) is not None
-    }
-    return dg.MaterializeResult(
-        metadata={
-            "decision": "accepted" if decision.accepted else "refused",
-            "reason": decision.reason,
-            "rows": decision.rows,
-            "churn_events": decision.churn_events,
-            **figures,
-            "weights": dg.MetadataValue.md(_weights(current.weights, decision.weights)),
-            "dagster/column_schema": schema,
-        }
-    )
+
+    return refine_weights
 
 
 def _weights(old: Mapping[str, float], new: Mapping[str, float] | None) -> str:

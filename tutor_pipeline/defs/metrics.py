@@ -32,9 +32,9 @@ from tutor_pipeline.warehouse.exclusive import one_writer
 from tutor_pipeline.warehouse.runs import (
     RefreshRun,
     all_or,
+    built_moment,
     end_of_day,
     latest_as_of,
-    moment,
     newest_completed_session,
     write_header,
 )
@@ -189,7 +189,7 @@ def build_metrics_assets(
         with one_writer(target, HISTORY, context.log.warning):
             with target.connect() as connection:
                 # As of the tables that it reads.
-                as_of = moment(connection, target, context.run_id)
+                as_of = built_moment(connection, target)
             # A refresh of no tutor: the tables as of now stay as they are.
             write_header(target, RefreshRun(context.run_id, as_of, ()))
             yield from _build(context, warehouse, manifest, project, translator, as_of)

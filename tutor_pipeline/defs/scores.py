@@ -31,7 +31,7 @@ GROUP = "scores"
 REFIT_AFTER = timedelta(days=7)
 """How old the priors may be when a refresh comes."""
 
-INPUTS = METRICS
+INPUTS = (*METRICS, "marts/tutor_features", "marts/student_aggregates", "marts/dim_students")
 """What scores rest on: while a blocking check of one of these does not hold, none is made."""
 
 TABLES_OF_TUTORS = ("tutor_scores", "current_tutor_risk", "tutor_health")
@@ -113,8 +113,17 @@ def _priors(
     if stored is not None and as_of - stored.as_of < REFIT_AFTER:
         return stored
     # All tutors, whomever this run covers.
-    wide = wide_rows.read(connection, warehouse, "", shrinkage.READS)
-    rows = [row for row in wide.rows if row["as_of"] <= as_of]
+    rows = store.rows_of(
+        connection,
+        warehouse.sql("select ")
+        + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, shrinkage.READS))
+        + warehouse.sql(
+            " from {marts}.tutor_aggregates where as_of <= %(as_of)s order by tutor_id"
+        ),
+        {"as_of": as_of},
+    )
+    if not rows:  # nothing to learn from, and nobody to score: not worth a version
+        return stored or store.Stored(0, as_of, shrinkage.USUAL.to_json())
     fitted = shrinkage.fit_priors(rows, store.next_version(connection, warehouse, "score_priors"))
     content = fitted.to_json()
     store.add(
@@ -186,7 +195,7 @@ def _score_tutors(
 
     began = perf_counter()
     store.lock(connection, warehouse, Subject.TUTOR)
-    wide = wide_rows.read(connection, warehouse, run_id, _columns(panel.READS, panel.PROFILE_RATE))
+    wide = wide_rows.read(connection, warehouse, run_id, _columns(panel.READS))
     rows = [_plainly_named(row, panel.PROFILE_RATE) for row in wide.rows]
     trained = store.newest_model(connection, warehouse, wide.as_of)
     said = panel.score_tutors(
@@ -195,7 +204,8 @@ def _score_tutors(
         None
         if trained is None
         else panel.Trained(
-            str(trained.version), Model.from_json(trained.content), trained.is_promoted
+            str(trained.version),
+            Model.from_json(trained.content) if trained.is_promoted else None,
         ),
         champion,
     )
@@ -297,7 +307,7 @@ def build_score_assets(
         target = warehouse.warehouse
         await_checks(context, target, required)
         with target.connect() as connection:
-            objections = _require(connection, target, required, "ops/tutor_scores", context, config)
+            objections = require(connection, target, required, "ops/tutor_scores", context, config)
             scored = score_tutors(connection, target, context.run_id, champion)
         shared = {**scored.metadata(), **objections, "champion": scored.champion}
         counts = {"tutors": scored.subjects, "scores": len(scored.scores)}
@@ -339,7 +349,7 @@ def build_score_assets(
         target = warehouse.warehouse
         await_checks(context, target, required)
         with target.connect() as connection:
-            objections = _require(
+            objections = require(
                 connection, target, required, "ops/student_scores", context, config
             )
             scored = score_students(connection, target, context.run_id)
@@ -369,7 +379,7 @@ def _spec(table: str, deps: Iterable[str], description: str) -> dg.AssetSpec:
     )
 
 
-def _require(
+def require(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
     required: Sequence[guard.Required],
@@ -377,6 +387,7 @@ def _require(
     context: dg.AssetExecutionContext,
     config: GuardedConfig,
 ) -> dict[str, Any]:
+    """Let an asset be made, or not (see `quality.guard`); what was overridden, as metadata."""
     objections = guard.require(
         connection,
         warehouse,
@@ -434,7 +445,7 @@ def _why(scores: Iterable[Score]) -> str:
     return "\n".join(lines)
 
 
-def _columns(names: Iterable[str], profile_rate: str) -> list[str]:
+def _columns(names: Iterable[str]) -> list[str]:
     """Names as `wide_rows` takes them: a metric by its own name, a feature by its relation's."""
     metrics = metric_columns()[wide_rows.MAIN]
     wanted = [name if name in metrics else f"{wide_rows.FEATURES}.{name}" for name in names]

@@ -224,6 +224,8 @@ def calibration_slope(
     """The slope of a logistic regression of what happened on the log odds foretold; 1 is right,
     below 1 the forecasts are too extreme. None where it has no finite solution.
     """
+    if not len(sample):
+        return NOTHING
     odds, start, found = _log_odds(probabilities), None, []
     for draw in draws(sample.tutors, replicates, seed):
         slopes, start = _slopes(odds, sample.labels, draw[sample.tutors], start)

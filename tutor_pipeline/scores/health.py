@@ -102,10 +102,12 @@ READS = _reads(
         "available_hours_next_week",
         "available_hours_this_week",
         "first_session_count_90d",
+        "sessions_60d",
         "sessions_90d",
         "sessions_completed_14d",
         "sessions_completed_30d",
         "sessions_taught_14d",
+        "sessions_taught_30d",
     ),
     (ACTIVITY_RATIO, OFFERED_HOURS_RATIO),
 )
@@ -394,11 +396,25 @@ def _unknown(code: str, label: str) -> Reason:
 
 
 def _activity_ratio(values: Values) -> float | None:
-    """Sessions a day of the last 14 days against the 76 before; None with none before."""
-    recent, all_90d = values["sessions_taught_14d"], values["sessions_90d"]
-    if recent is None or all_90d is None:
+    """Sessions a day of the last 14 days against those before, up to day 90; None with none before.
+
+    Before a tutor's first session there was nothing to slow down from: what lies before the oldest
+    window that holds a session does not count.
+    """
+    windows = [
+        (14, values["sessions_taught_14d"]),
+        (30, values["sessions_taught_30d"]),
+        (60, values["sessions_60d"]),
+        (90, values["sessions_90d"]),
+    ]
+    recent = windows[0][1]
+    reached, seen = 14, recent
+    for days, sessions in windows[1:]:
+        if sessions is not None and seen is not None and sessions > seen:
+            reached, seen = days, sessions
+    if recent is None or seen is None:
         return None
-    return _ratio(recent * 76, (all_90d - recent) * 14)
+    return _ratio(recent * (reached - 14), (seen - recent) * 14)
 
 
 def _ratio(value: float | None, to: float | None) -> float | None:

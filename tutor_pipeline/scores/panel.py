@@ -32,11 +32,10 @@ _RISKS: Mapping[str, tuple[Target, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A stored model and its version; only a promoted one scores by itself."""
+    """The newest version of the model; None: it was refused, and may not score."""
 
     version: str
-    model: Model
-    is_promoted: bool
+    model: Model | None
 
 
 UNTRAINED = "0"
@@ -62,7 +61,8 @@ def score_tutors(
     the model once it is promoted, signals_v2 until then.
     """
     second = signals.score_v2(rows, priors)
-    if trained is not None and trained.is_promoted:
+    promoted = trained is not None and trained.model is not None
+    if trained is not None and trained.model is not None:
         forecast = model.score(rows, trained.model, trained.version)
     else:
         version = UNTRAINED if trained is None else trained.version
@@ -78,7 +78,6 @@ def score_tutors(
         *(score for tutor in assessed for score in tutor.scores),
     )
     if champion == AUTO:
-        promoted = trained is not None and trained.is_promoted
         champion = model.SCORER if promoted else signals.V2
     chosen = (champion, *_RISKS[champion])
     return Panel(

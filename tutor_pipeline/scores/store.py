@@ -278,7 +278,7 @@ def _newest(
         row = cursor.execute(
             sql.SQL(
                 "select version, as_of, {column}, {promoted} from {table} where as_of <= %s"
-                " order by version desc limit 1"
+                " order by as_of desc, version desc limit 1"
             ).format(
                 column=sql.Identifier(column),
                 promoted=sql.SQL(promoted),

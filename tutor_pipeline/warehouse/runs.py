@@ -102,6 +102,22 @@ def moment(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: st
     return as_of
 
 
+def built_moment(connection: psycopg.Connection[Any], warehouse: Warehouse) -> datetime:
+    """The as-of of the newest full refresh whose tables all stand: up to when it is known, for
+    everybody, what happened. Raises TutorPipelineError before the first.
+    """
+    row = connection.execute(
+        warehouse.sql(
+            "select as_of from {ops}.refresh_runs where is_full and snapshot_from is null"
+            " and built_at is not null order by started_at desc, run_id desc limit 1"
+        )
+    ).fetchone()
+    if row is None:
+        raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
+    as_of: datetime = row[0]
+    return as_of
+
+
 def newest_completed_session(
     connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
 ) -> datetime | None:

@@ -10,21 +10,26 @@
     meta={'distribute_by': 'tutor_id'},
 ) }}
 
-{#- The newest day of the history, and every seventh day of the year before it. #}
+{#- The newest full day of the history, and every seventh day of the year before it: the days that
+    a back-test looks at. #}
+{%- set newest %}
+(
+    select max(as_of_date) from {{ ref('tutor_aggregates_history') }}
+    where as_of_date < {{ refresh()['as_of_on'] }}
+)
+{%- endset %}
 {%- set weekly %}
 (
     select history.*
     from {{ ref('tutor_aggregates_history') }} as history
-    cross join (
-        select max(as_of_date) as as_of_date from {{ ref('tutor_aggregates_history') }}
-    ) as newest
+    cross join (select {{ newest }} as as_of_date) as newest
     where
         (newest.as_of_date - history.as_of_date) % 7 = 0
-        and newest.as_of_date - history.as_of_date < 364
+        and history.as_of_date > newest.as_of_date - 364
+        and history.as_of_date <= newest.as_of_date
 ) as weekly
 {%- endset %}
 
-{%- set newest = '(select max(as_of_date) from ' ~ ref('tutor_aggregates_history') ~ ')' %}
 
 select
     features.*,

@@ -24,6 +24,7 @@ from tutor_pipeline.scores.score import Level, Status, Target
 
 STEADY = {
     "tutor_id": "T1",
+    "sessions_60d": 24,
     "sessions_90d": 36,
     "sessions_taught_14d": 5,
     "sessions_taught_30d": 12,
@@ -271,8 +272,30 @@ def test_what_is_missing_gives_its_weight_to_the_rest(part):
 
 
 def test_ratios_are_unknown_without_what_they_divide_by():
-    values = of(sessions_90d=5, sessions_taught_14d=5, available_hours_this_week=0.0).values
+    values = of(
+        sessions_90d=5,
+        sessions_60d=5,
+        sessions_taught_30d=5,
+        sessions_taught_14d=5,
+        available_hours_this_week=0.0,
+    ).values
     assert (values["activity_ratio"], values["offered_hours_ratio"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "ratio"),
+    [
+        ((5, 12, 24, 36), 5 * 76 / (31 * 14)),
+        # There for 60 days, and for 30: what lies before does not make the pace before look slow.
+        ((5, 25, 50, 50), 5 * 46 / (45 * 14)),
+        ((5, 25, 25, 25), 5 * 16 / (20 * 14)),
+        ((0, 0, 0, 12), 0.0),
+    ],
+)
+def test_the_pace_before_is_of_the_days_that_there_were(sessions, ratio):
+    names = ("sessions_taught_14d", "sessions_taught_30d", "sessions_60d", "sessions_90d")
+    values = of(**dict(zip(names, sessions, strict=True))).values
+    assert values["activity_ratio"] == pytest.approx(ratio)
 
 
 RATES = st.none() | st.floats(0, 1)

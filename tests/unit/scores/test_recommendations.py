@@ -22,6 +22,7 @@ NOTHING = dict.fromkeys(READS)
 STAR = {
     **NOTHING,
     "tutor_id": "T1",
+    "sessions_60d": 40,
     "sessions_90d": 60,
     "sessions_taught_14d": 10,
     "sessions_taught_30d": 20,
