@@ -28,7 +28,7 @@ from uuid import uuid4
 
 from history import CURRENT, Bench, report
 
-from tutor_pipeline.defs.learning import read_past, run_backtest
+from tutor_pipeline.defs.past import read_past, run_backtest
 from tutor_pipeline.defs.scores import score_tutors
 from tutor_pipeline.reports.backtest import render
 from tutor_pipeline.warehouse.embedded import EmbeddedServer

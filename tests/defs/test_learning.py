@@ -10,7 +10,8 @@ from psycopg import sql
 
 from tests.unit.scores.frames import FIRST, made_up
 from tests.unit.scores.test_refinement import CURRENT, OTHERS, platform
-from tutor_pipeline.defs.learning import build_learning_assets, dates_to_test, read_past
+from tutor_pipeline.defs.learning import build_learning_assets
+from tutor_pipeline.defs.past import dates_to_test, read_past
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.scores import panel, signals, store, weights

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tutor_pipeline.defs.learning import read_past
+from tutor_pipeline.defs.past import read_past
 from tutor_pipeline.defs.scores import score_students, score_tutors
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.runs import built_moment

@@ -23,9 +23,15 @@ def filled(bench: Any) -> Any:
     """Six students with random sessions, some that left or are new; and one case per column."""
     rng = random.Random(5)
     ids = bench.fill(rng, [f"t{number}" for number in range(4)], 700)
+    starts = {
+        row["id"]: row["scheduled_start"]
+        for row in bench.rows("select id, scheduled_start from {platform}.sessions")
+    }
+    # Billed at once, or so late that some weeks don't know it yet.
     billed = [{"session_id": id_, "amount": 40, "tier": "standard",
                "is_discounted": rng.random() < 0.3, "refunded_amount": 0, "is_disputed": False,
-               "billed_at": AS_OF} for id_ in ids if rng.random() < 0.6]  # fmt: skip
+               "billed_at": starts[id_] + timedelta(days=rng.choice([0, 0, 0, 16]))}
+              for id_ in ids if rng.random() < 0.6]  # fmt: skip
     bench.insert("session_billing", billed)
     profiles: list[tuple[str, str, date | None, date | None]] = [
         ("p0", "active", date(2025, 9, 1), None),
@@ -153,13 +159,31 @@ def test_every_column_equals_what_a_loop_over_the_sessions_finds(filled: Any) ->
     assert silent == ["churned_date"]  # nobody who had left is there
 
 
+def is_later(recorded: datetime | None, moment: datetime) -> bool:
+    return recorded is not None and recorded > moment
+
+
+def as_recorded_by(moment: datetime, session: Row) -> dict[str, Any]:
+    """The session without what was recorded of it later."""
+    known = dict(session)
+    if is_later(session["billed_at"], moment):
+        known["is_discounted"] = None
+    if is_later(session["audio_created_at"], moment):
+        known["student_engagement_score"] = None
+    if is_later(session["feedback_submitted_at"], moment) and (
+        session["overall_session_score"] is None
+    ):
+        known["session_score"] = None
+    return known
+
+
 def expected(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> dict[str, Any]:
     """The row of this student and moment, from the sessions one by one."""
     (student,) = (each for each in students if each["student_id"] == row["student_id"])
     day, moment = row["as_of_date"], row["as_of"]
     known = sorted(
         (
-            each
+            as_recorded_by(moment, each)
             for each in sessions
             if each["student_id"] == row["student_id"]
             and each["status"] not in ("scheduled", "in_progress")
@@ -182,6 +206,8 @@ def expected(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> dict
     if first:
         given = first["student_satisfaction"]
         satisfaction = first["session_score"] if given is None else given
+        if is_later(first["feedback_submitted_at"], moment):
+            satisfaction = None
     score, score_n = mean(window(completed, 0, 90), "session_score")
     engaged, engaged_n = mean(window(completed, 0, 30), "student_engagement_score")
     before, before_n = mean(window(completed, 30, 60), "student_engagement_score")
