@@ -312,6 +312,7 @@ def test_a_tutor_that_breaks_the_computation_is_set_aside_and_the_others_are_don
     assert "2 of 2 tutors: " in text
 
 
+@pytest.mark.long
 def test_a_tutor_whose_metrics_cannot_be_read_is_skipped_and_the_run_fails_at_the_end(enriched):
     ((tutor,),) = enriched.query("select min(tutor_id) from marts.tutor_aggregates")
     before = enriched.query("select count(*) from ops.tutor_insights")

@@ -72,6 +72,7 @@ FINDINGS = {
 }
 
 
+@pytest.mark.long
 def test_clear_then_enrich_finds_the_same(enriched):
     def found():
         return {
@@ -92,6 +93,7 @@ def test_clear_then_enrich_finds_the_same(enriched):
     assert found() == before
 
 
+@pytest.mark.long
 def test_backfill_of_one_tutor(enriched):
     tutor = enriched.json("attention")[0]["tutor_id"]
     outcome = enriched.json("backfill", "--tutor", tutor)

@@ -186,6 +186,7 @@ def test_only_the_sessions_are_needed(databases: Any, make_bench: Any, tmp_path:
     }
 
 
+@pytest.mark.long
 def test_people_that_nothing_can_be_known_by_stop_nobody(databases: Any, make_bench: Any) -> None:
     """An id longer than an index takes, and days that no calendar of Python's has."""
     bench = make_bench(Warehouse(databases.create()))
