@@ -163,3 +163,8 @@ def student_aggregates_as_of(_moments: str, _asked: str = "true") -> str:
 def student_weeks() -> str:
     """The ends of weeks."""
     return "select 1 as one"
+
+
+def newest_full_day(history: str) -> str:
+    """A day of the history."""
+    return "date '2026-01-01'"

@@ -500,3 +500,15 @@ every_wide_row_is_new): their features are then of another moment, and made anew
     ) -%}
     {{ return(moments.rows | length > 0 and moments.rows[0][0]) }}
 {%- endmacro %}
+
+{#- The newest day of the history before the day of the refresh, as an SQL date. -#}
+{% macro newest_full_day(history) -%}
+    {%- set found = none -%}
+    {%- if execute and load_cached_relation(history) is not none -%}
+        {%- set found = run_query(
+            'select max(as_of_date)::text from ' ~ history
+            ~ ' where as_of_date < ' ~ refresh()['as_of_on']
+        ).rows[0][0] -%}
+    {%- endif -%}
+    {{ return("date '" ~ (found or '1970-01-01') ~ "'") }}
+{%- endmacro %}

@@ -11,25 +11,19 @@
 ) }}
 
 {#- The newest full day of the history, and every seventh day of the year before it: the days that
-    a back-test looks at. #}
-{%- set newest %}
-(
-    select max(as_of_date) from {{ ref('tutor_aggregates_history') }}
-    where as_of_date < {{ refresh()['as_of_on'] }}
-)
-{%- endset %}
+    a back-test looks at. As a literal: the planner then knows how many rows it is about. #}
+{%- set newest = newest_full_day(ref('tutor_aggregates_history')) %}
 {%- set weekly %}
 (
-    select history.*
-    from {{ ref('tutor_aggregates_history') }} as history
-    cross join (select {{ newest }} as as_of_date) as newest
-    where
-        (newest.as_of_date - history.as_of_date) % 7 = 0
-        and history.as_of_date > newest.as_of_date - 364
-        and history.as_of_date <= newest.as_of_date
+    select *
+    from {{ ref('tutor_aggregates_history') }}
+    where as_of_date in (
+        {%- for week in range(52) %}
+        {{ newest }} - {{ 7 * week }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    )
 ) as weekly
 {%- endset %}
-
 
 select
     features.*,
