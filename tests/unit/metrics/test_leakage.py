@@ -97,7 +97,7 @@ def told(bench):
         bench.execute("drop table if exists {marts}.tutor_aggregates_history")
         end = end_of_day(DAY, bench.warehouse.timezone)
         bench.refresh(end, days=(DAY, DAY), select=["tutor_aggregates_history"])
-        bench.refresh(end, days=(DAY, DAY), select=["tutor_features_history"])
+        bench.refresh(AS_OF, select=["tutor_features_history"])
         return [builder(bench) for builder in builders]
 
     before = build()
@@ -120,6 +120,7 @@ def told(bench):
 def check(told: Any, builder: Callable[[Any], list[Any]]) -> None:
     whole, cut_off = told[builder]
     assert whole, "there is something to compare"
+    assert all(value is not None for row in whole for value in row.values())
     assert whole == cut_off
 
 
