@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 
 from tutor_pipeline.reports import words
+from tutor_pipeline.reports.render import template
 
 FOUND_GOAL, FALSE_FLAGS_GOAL = 0.80, 0.15
 """Of those at risk so many are to be found while at most so many of the others are flagged."""
@@ -53,6 +53,7 @@ LEFT_OUT = {
     " (departures only)",
     "state_unknown": "the state of that day is not known (state only)",
     "only_learned_from": "of the days that the learned scores needed to learn from",
+    "left_at_an_unknown_time": "the tutor has left, and never completed a session to date it by",
     "recorded_later": "held something that was recorded after the day it is for",
 }
 
@@ -79,21 +80,12 @@ def render(content: Mapping[str, Any], made_on: date) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return template(
+        "backtest.html.j2",
+        figure=_number,
+        number=lambda value: f"{value:,}",
+        percent=lambda share: "–" if share is None else words.percent(round(100 * share, 1)),
     )
-    environment.filters |= {
-        "count": words.count,
-        "figure": _number,
-        "number": lambda value: f"{value:,}",
-        "percent": lambda share: "–" if share is None else words.percent(round(100 * share, 1)),
-        "text": words.visible,
-    }
-    return environment.get_template("backtest.html.j2")
 
 
 def _target(target: Mapping[str, Any]) -> dict[str, Any]:

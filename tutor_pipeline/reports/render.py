@@ -5,7 +5,7 @@ Belongs here: how it looks. Does not belong here: what it says (`validation`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,15 @@ def render(validation: Validation) -> str:
 
 @cache
 def _template() -> Template:
+    return template(
+        "validation.html.j2",
+        number=lambda value: "–" if value is None else f"{value:,}",
+        table=_table,
+    )
+
+
+def template(file: str, **filters: Callable[..., Any]) -> Template:
+    """A page of this room: everything escaped, our words as filters, and `filters` besides."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -48,12 +57,11 @@ def _template() -> Template:
         "count": words.count,
         "label": words.label,
         "moment": words.moment,
-        "number": lambda value: "–" if value is None else f"{value:,}",
         "percent": words.percent,
         "text": words.visible,
-        "table": _table,
+        **filters,
     }
-    return environment.get_template("validation.html.j2")
+    return environment.get_template(file)
 
 
 def _table(sample: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
