@@ -9,6 +9,15 @@ import dagster as dg
 from tutor_pipeline.defs.automation import build_jobs
 from tutor_pipeline.defs.checks import blocking_checks
 from tutor_pipeline.defs.dbt_manifest import load_manifest
+from tutor_pipeline.defs.delivery import (
+    JOB as DELIVER,
+)
+from tutor_pipeline.defs.delivery import (
+    build_delivery_jobs,
+    build_outbox_sensor,
+    messages,
+    digest,
+)
 from tutor_pipeline.defs.findings import (
     INPUTS,
     build_findings_assets,
@@ -82,6 +91,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         build_reconcile_job(history_checks),
         build_learning_job(past_weeks, *learning),
         build_housekeeping_job(),
+        *build_delivery_jobs(),
     ]
     by_name = {job.name: job for job in jobs}
     by_default = "RUNNING" if settings.automation == "on" else "STOPPED"
@@ -101,6 +111,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             session_ledger,
             validation_report,
             retention,
+            messages,
+            digest,
         ),
         asset_checks=[*suite_checks, *build_findings_checks(), *history_checks],
         jobs=jobs,
@@ -114,6 +126,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         sensors=[
             build_new_sessions_sensor(by_name, required, sensor_status),
             *build_incident_sensors(required, sensor_status),
+            build_outbox_sensor(by_name[DELIVER], sensor_status),
         ],
         resources=resources,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},

@@ -15,10 +15,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tutor_pipeline.errors import UsageError
+from tutor_pipeline.notify.outbox import Audience
+from tutor_pipeline.notify.targets import split
 from tutor_pipeline.warehouse.connection import Schemas
 from tutor_pipeline.warehouse.locate import Located, locate
 
@@ -122,6 +124,43 @@ class Settings(BaseSettings):
     reports_url: HttpUrl | None = Field(
         None, description="where people reach the reports; none = that port on this machine"
     )
+
+    ui_url: HttpUrl | None = Field(
+        None, description="where people reach the UI; none = TUTOR_UI_PORT on this machine"
+    )
+    notify_critical: SecretStr = Field(
+        SecretStr(""), description="addresses that are told of critical alerts at once"
+    )
+    notify_warning: SecretStr = Field(
+        SecretStr(""), description="addresses that are told of the warnings of a day"
+    )
+    notify_sessions: SecretStr = Field(
+        SecretStr(""), description="addresses that get a report of each completed session"
+    )
+    notify_digest: SecretStr = Field(
+        SecretStr(""), description="addresses that get the digest of a week"
+    )
+    notify_ops: SecretStr = Field(
+        SecretStr(""), description="addresses that are told what breaks in the pipeline"
+    )
+
+    @property
+    def addresses(self) -> dict[Audience, tuple[str, ...]]:
+        """The addresses of each audience, which hold secrets: URLs of Apprise."""
+        return {
+            audience: split(getattr(self, f"notify_{audience}").get_secret_value())
+            for audience in Audience
+        }
+
+    @property
+    def messages_dir(self) -> Path:
+        """The folder of the messages that were made."""
+        return self.home / "reports" / "messages"
+
+    @property
+    def ui_address(self) -> str:
+        """URL of the UI, without a slash at its end."""
+        return (self.ui_url or f"http://127.0.0.1:{self.ui_port}").rstrip("/")
 
     @property
     def schemas(self) -> Schemas:

@@ -12,6 +12,7 @@ from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.quality.suites import load_suites
 from tutor_pipeline.source.contract import load_contract
 
+DELIVERED = {"ops/messages", "digest"}
 MATERIALIZABLE = {
     "staging/session_rows",
     "intermediate/int_tutor_days",
@@ -46,6 +47,7 @@ MATERIALIZABLE = {
     "ops/churn_weight_history",
     "ops/session_ledger",
     "ops/retention",
+    *DELIVERED,
     "validation_report",
 }
 BY_DAY = {"marts/tutor_aggregates_history", "marts/tutor_performance_snapshots"}
@@ -58,7 +60,7 @@ LEARNED = {
 }
 FINDINGS = {"ops/alerts", "ops/tutor_insights", "ops/achievements"}
 GROUPS = {"source", "staging", "intermediate", "marts", "findings", "scores", "quality"}
-GROUPS |= {"operations"}
+GROUPS |= {"operations", "delivery"}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,7 @@ def test_jobs(graph):
     refreshed = {
         key.to_user_string() for key in jobs["daily_refresh"].asset_layer.selected_asset_keys
     }
-    assert refreshed == MATERIALIZABLE - BY_DAY - LEARNED - {"ops/retention"}
+    assert refreshed == MATERIALIZABLE - BY_DAY - LEARNED - {"ops/retention", *DELIVERED}
     learned = jobs["weekly_learning"].asset_layer.selected_asset_keys
     assert {key.to_user_string() for key in learned} == LEARNED
     assert jobs["daily_snapshots"].partitions_def is not None

@@ -13,7 +13,7 @@ from tutor_pipeline.cli.console import emit_json, note, out
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import open_session
 from tutor_pipeline.incidents import incidents as reading
-from tutor_pipeline.reports.words import age, count, moment, visible
+from tutor_pipeline.words import age, count, moment, visible
 
 
 def register(app: typer.Typer) -> None:

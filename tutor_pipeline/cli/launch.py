@@ -44,6 +44,11 @@ DAILY_SNAPSHOTS = "daily_snapshots"
 DATA_QUALITY = "data_quality"
 WEEKLY_LEARNING = "weekly_learning"
 
+DELIVER_MESSAGES = "deliver_messages"
+WEEKLY_DIGEST = "weekly_digest"
+DIGEST = "digest"
+"""The asset of the digest."""
+
 REPORT = "validation_report"
 """The asset of the validation report."""
 
@@ -186,6 +191,17 @@ def learn(weeks: int, report: Callable[[str], None] = done) -> Outcome:
     return _execute(WEEKLY_LEARNING, config, {}, None, report)
 
 
+def deliver_messages(
+    *, digest: bool = False, week: str | None = None, report: Callable[[str], None] = done
+) -> Outcome:
+    """Send what is due; with the digest of the week of that day, None = of the last whole one."""
+    config: dict[str, Any] = {"ops__messages": {"config": {"linger_seconds": 0}}}
+    if digest:
+        config[DIGEST] = {"config": {} if week is None else {"week": week}}
+    job = WEEKLY_DIGEST if digest else DELIVER_MESSAGES
+    return _execute(job, {"ops": config}, {}, None, report)
+
+
 def _execute(
     job_name: str,
     run_config: Mapping[str, Any],
@@ -293,6 +309,8 @@ def _line(key: str, metadata: Mapping[str, Any]) -> str:
         return f"{key}: {', '.join(counts)}"
     if key == "ops/quarantine":
         return f"{key}: {metadata['quarantined']:,} of {metadata['rows_in']:,} incoming rows"
+    if key == "ops/messages":
+        return f"{key}: {metadata['sent']} sent, {metadata['failed']} failed"
     if "counts" in metadata:
         numbers = (f"{name} {number:,}" for name, number in metadata["counts"].items())
         return f"{key}: {', '.join(numbers)}"

@@ -13,7 +13,7 @@ from tutor_pipeline.cli.console import emit_json, note, out
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import open_session
 from tutor_pipeline.reports import quarantine
-from tutor_pipeline.reports.words import visible
+from tutor_pipeline.words import visible
 
 _KEY_SHOWN = 12
 

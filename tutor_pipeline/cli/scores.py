@@ -16,7 +16,7 @@ from tutor_pipeline.cli.backtest import backtest
 from tutor_pipeline.cli.console import emit_json, out, progress_bar, warn
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.errors import RefusedError, UsageError
-from tutor_pipeline.reports.words import visible
+from tutor_pipeline.words import visible
 
 _HEADINGS = {
     "auc": "AUC (ranks right)",

@@ -26,8 +26,8 @@ from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.services import end_group, keep_code_server, running_group
 from tutor_pipeline.cli.session import Session, embedded_server, open_session, program, yesterday
 from tutor_pipeline.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.reports.words import visible
 from tutor_pipeline.settings import PROJECT_DIR, load_settings
+from tutor_pipeline.words import visible
 
 _ALIVE_SECONDS = 120
 """What Dagster's daemon did so long ago, it no longer does."""
@@ -48,7 +48,7 @@ def demo() -> None:
     Example: [bold]tutor-pipeline demo[/bold] (a second time changes nothing)
     """
     from tutor_pipeline.cli import alerts, attention, compute, data
-    from tutor_pipeline.cli.launch import refresh, snapshots
+    from tutor_pipeline.cli.launch import deliver_messages, refresh, snapshots
     from tutor_pipeline.synthetic.parameters import Parameters
 
     session = open_session(note)
@@ -68,11 +68,14 @@ def demo() -> None:
         compute.report(days, False)
         raise typer.Exit(1)
     exported = alerts.export_alerts(session, session.reports / "alerts.csv", include_resolved=True)
+    told = deliver_messages()
     out.print()
     shown = attention.show_attention(session, limit=8)
     out.print()
     out.print(f"All alerts   {exported}", soft_wrap=True)
     out.print(f"The data     {outcome.report}", soft_wrap=True)
+    if told.success:
+        out.print(f"Messages     {session.settings.messages_dir}", soft_wrap=True)
     if shown:
         out.print(f"One tutor    .venv/bin/tutor-pipeline tutor {shown[0]['tutor_id']}")
     out.print("The UI       make up")

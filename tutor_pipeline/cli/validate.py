@@ -18,7 +18,7 @@ from tutor_pipeline.cli.session import open_session
 from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.reports import validation as reading
 from tutor_pipeline.reports.validation import Check, Level, State, Validation
-from tutor_pipeline.reports.words import age, count, label, moment, percent, value, visible
+from tutor_pipeline.words import age, count, label, moment, percent, value, visible
 
 _LEVELS = {Level.SOUND: "bold green", Level.WARNINGS: "bold yellow", Level.BLOCKED: "bold red"}
 _SAMPLE, _MAX_ROW = 3, 300

@@ -4,6 +4,7 @@ the rows that are there. One adapter for the three; what differs between them is
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -19,6 +20,7 @@ from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.domain import MAX_SKIPPED_SHARE, Applied, Change, Evaluation, Kind, Step
 from tutor_pipeline.lifecycle import overrides, store
 from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.notify import outbox
 from tutor_pipeline.quality import coverage, guard, results
 from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.reports import queries
@@ -136,12 +138,12 @@ def _build_asset(
                 target,
                 required,
                 asset=f"ops/{table}",
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 forced_by=config.forced_by,
             )
-            made = make(connection, target, catalogue, kind, context.run_id)
+            made = make(connection, target, catalogue, kind, context.run.run_id)
             if made.is_full:
-                coverage.record(connection, target, context.run_id, made.evaluation)
+                coverage.record(connection, target, context.run.run_id, made.evaluation)
             now = queries.open_findings(connection, target, table)
             schema = column_schema(connection, target.schemas.ops, table)
         return dg.MaterializeResult(
@@ -184,8 +186,8 @@ def make(
     kind: Kind,
     run_id: str,
 ) -> Made:
-    """Evaluate the rules of one kind over the rows of a refresh and reconcile, in the
-    connection's transaction. The caller holds the kind's lock.
+    """Evaluate the rules of one kind over the rows of a refresh, reconcile, and note what people
+    are to be told, in the connection's transaction. The caller holds the kind's lock.
     """
     began = perf_counter()
     wide = wide_rows.read(connection, warehouse, run_id, catalogue.columns(kind))
@@ -200,6 +202,15 @@ def make(
         active_tutors=wide.active_tutors,
         scope=wide.scope,
     )
+    if kind is Kind.ALERT:
+        outbox.note_alerts(
+            connection,
+            warehouse,
+            applied.changes,
+            as_of=wide.as_of,
+            now=datetime.now(UTC),
+            run_id=run_id,
+        )
     written = perf_counter()
     return Made(evaluation, applied, wide.scope is None, evaluated - began, written - evaluated)
 

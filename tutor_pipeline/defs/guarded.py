@@ -44,7 +44,7 @@ def await_checks(
     while monotonic() < deadline:
         with warehouse.connect() as connection:
             if not (
-                guard.is_superseded(connection, warehouse, context.run_id)
+                guard.is_superseded(connection, warehouse, context.run.run_id)
                 and guard.only_unevaluated(connection, warehouse, required)
             ):
                 return

@@ -38,6 +38,8 @@ _DONE = (DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED)
 RUN_RULES = (
     # One a minute; what each pass did stays in ops.refresh_passes.
     RunRule(2, _DONE, "post_session_refresh"),
+    # What was sent to whom stays in ops.deliveries.
+    RunRule(2, _DONE, "deliver_messages"),
     RunRule(30, (*_DONE, DagsterRunStatus.FAILURE)),
 )
 

@@ -19,9 +19,10 @@ from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.incidents import incidents
 from tutor_pipeline.incidents.incidents import Kind
+from tutor_pipeline.notify import outbox, state
 from tutor_pipeline.quality import guard
-from tutor_pipeline.reports.words import count, span
 from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.words import count, span
 
 STUCK_AFTER = timedelta(minutes=10)
 NEW_SESSIONS = "new sessions"
@@ -81,7 +82,7 @@ def build_incident_sensors(
         default_status=status,
         description="What waits and for how long: an incident when a session waits for over"
         f" {span(STUCK_AFTER.total_seconds())}, for a tutor who is set aside, for rows that drifted"
-        " from a rebuild; closes the incidents that are over.",
+        " from a rebuild, for messages that do not arrive; closes what is over.",
     )
     def watch(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SkipReason:
         try:
@@ -140,7 +141,7 @@ def _report_failure(
     names = [f"{each['asset']}: {each['check_name']}" for each in broken]
     opened = 0
     for name, check in zip(names[:MOST_OF_ONE_CAUSE], broken, strict=False):
-        opened += incidents.report(
+        opened += _report(
             connection,
             warehouse,
             Kind.BLOCKING_CHECK,
@@ -157,7 +158,7 @@ def _report_failure(
     if broken:
         return opened
     about = run_records.subject(run)
-    return incidents.report(
+    return _report(
         connection,
         warehouse,
         Kind.RUN_FAILURE,
@@ -167,6 +168,36 @@ def _report_failure(
         run_id=run.run_id,
         now=at,
     )
+
+
+def _report(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    kind: Kind,
+    subject: str,
+    title: str,
+    details: Mapping[str, Any],
+    *,
+    run_id: str | None,
+    now: datetime,
+) -> bool:
+    """Something is broken; where this opens an incident, somebody is told. Whether it did."""
+    opened = incidents.report(
+        connection, warehouse, kind, subject, title, details, run_id=run_id, now=now
+    )
+    if opened is None:
+        return False
+    means, following = incidents.MEANING[kind]
+    told = {
+        "title": title,
+        "kind": kind,
+        "subject": subject,
+        "why": details.get("why"),
+        "means": means,
+        "next": following,
+    }
+    outbox.note_incident(connection, warehouse, opened, told, at=now, run_id=run_id)
+    return True
 
 
 def _broken_checks(
@@ -203,7 +234,7 @@ class _Watch:
     now: datetime
 
     def report(self, kind: Kind, subject: str, title: str, details: Mapping[str, Any]) -> None:
-        incidents.report(
+        _report(
             self.connection,
             self.warehouse,
             kind,
@@ -300,6 +331,17 @@ class _Watch:
             )
         return {row["asset"] for row in drifted}
 
+    def undelivered(self, _: ledger.Queue) -> set[str]:
+        rows = state.dead(self.connection, self.warehouse)
+        for row in rows:
+            self.report(
+                Kind.UNDELIVERED,
+                row["target"],
+                f"{count(row['messages'], 'message')} did not get to {row['target']}",
+                {"why": row["last_error"], "messages": row["messages"]},
+            )
+        return {row["target"] for row in rows}
+
     def failed_runs(self, _: ledger.Queue) -> set[str]:
         return {
             each["subject"]
@@ -334,6 +376,7 @@ _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
     Kind.STUCK_QUEUE: _Watch.stuck_queue,
     Kind.TUTOR_SET_ASIDE: _Watch.tutors_set_aside,
     Kind.DRIFT: _Watch.drifts,
+    Kind.UNDELIVERED: _Watch.undelivered,
     Kind.RUN_FAILURE: _Watch.failed_runs,
     Kind.BLOCKING_CHECK: _Watch.broken_checks,
 }

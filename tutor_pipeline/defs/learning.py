@@ -134,7 +134,7 @@ def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition
             else None
         )
         with target.connect() as connection:
-            _store_backtest(connection, target, context.run_id, now, result, page)
+            _store_backtest(connection, target, context.run.run_id, now, result, page)
             # A test that refuses is a version too: what was promoted before is believed no longer.
             version = store.next_version(connection, target, "model_versions")
             columns = {
@@ -301,7 +301,7 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
                 target,
                 "churn_weight_history",
                 {
-                    "run_id": context.run_id,
+                    "run_id": context.run.run_id,
                     "decided_at": now,
                     "as_of": as_of,
                     "old_version": current.version,

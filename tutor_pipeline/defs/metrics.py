@@ -142,7 +142,7 @@ def build_metrics_assets(
         target = warehouse.warehouse
         with _writer(target, config.tutors is None, context.log.warning):
             run = RefreshRun(
-                context.run_id, resolve_as_of(target, config.as_of), all_or(config.tutors)
+                context.run.run_id, resolve_as_of(target, config.as_of), all_or(config.tutors)
             )
             write_header(target, run)
             if run.tutors is None and every_table <= context.selected_asset_keys:
@@ -166,7 +166,7 @@ def build_metrics_assets(
         first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
         with one_writer(target, HISTORY, context.log.warning):
             run = RefreshRun(
-                context.run_id,
+                context.run.run_id,
                 min(end_of_day(last, target.timezone), datetime.now(UTC)),
                 snapshot_from=first,
                 snapshot_until=last,
@@ -191,7 +191,7 @@ def build_metrics_assets(
                 # As of the tables that it reads.
                 as_of = built_moment(connection, target)
             # A refresh of no tutor: the tables as of now stay as they are.
-            write_header(target, RefreshRun(context.run_id, as_of, ()))
+            write_header(target, RefreshRun(context.run.run_id, as_of, ()))
             yield from _build(context, warehouse, manifest, project, translator, as_of)
 
     return [metrics, snapshots, past_weeks]
@@ -268,7 +268,7 @@ def _build(
         except BaseException as error:
             events.put(error)
 
-    environment = dbt.dbt_environment(warehouse, context.run_id, resource.settings.home)
+    environment = dbt.dbt_environment(warehouse, context.run.run_id, resource.settings.home)
     checks = set(context.selected_asset_check_keys)
     outcomes: list[Outcome] = []
     worker = Thread(target=work, name="dbt", daemon=True)
@@ -303,7 +303,7 @@ def _build(
             # given back, nor find the environment changed under it.
             worker.join()
             with warehouse.connect() as connection:
-                results.record(connection, warehouse, context.run_id, as_of, outcomes)
+                results.record(connection, warehouse, context.run.run_id, as_of, outcomes)
 
 
 def _key_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:

@@ -21,10 +21,10 @@ from tutor_pipeline.defs.post_session import JOB, PostSessionConfig
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.quality import guard
-from tutor_pipeline.reports.words import count, span
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.exclusive import is_held
 from tutor_pipeline.warehouse.runs import newest_completed_session
+from tutor_pipeline.words import count, span
 
 DAILY = "daily_refresh"
 

@@ -28,6 +28,7 @@ from tutor_pipeline.domain import Applied, Kind
 from tutor_pipeline.errors import RefusedError
 from tutor_pipeline.lifecycle import store
 from tutor_pipeline.metrics import dbt
+from tutor_pipeline.notify import outbox
 from tutor_pipeline.quality import guard
 from tutor_pipeline.quality.suites import Suite
 from tutor_pipeline.quality.touched import failing_tutors
@@ -252,6 +253,7 @@ class _Run:
                 for findings in FINDINGS
             }
             this.stage("rules and write")
+            outbox.note_sessions(connection, warehouse, batch.run_id, datetime.now(UTC))
             settled = ledger.settle(connection, warehouse, batch.run_id)
             _note(connection, warehouse, this, settled.at)
         this.stage("commit")

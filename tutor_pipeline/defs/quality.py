@@ -43,7 +43,7 @@ def quarantine(
     """
     target = warehouse.warehouse
     with target.connect() as connection:
-        summary = sync_live(connection, target, moment(connection, target, context.run_id))
+        summary = sync_live(connection, target, moment(connection, target, context.run.run_id))
         columns = column_schema(connection, target.schemas.ops, "quarantine")
     reasons = [f"| {reason} | {count} |" for reason, count in summary.by_reason.items()]
     return dg.MaterializeResult(
@@ -80,7 +80,7 @@ def validation_report(
     settings, target = warehouse.settings, warehouse.warehouse
     with target.connect() as connection:
         written = write_report(
-            connection, target, settings.reports_dir, context.run_id, datetime.now(UTC)
+            connection, target, settings.reports_dir, context.run.run_id, datetime.now(UTC)
         )
     validation = written.validation
     return dg.MaterializeResult(

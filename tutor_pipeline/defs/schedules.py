@@ -45,6 +45,7 @@ _SCHEDULES = (
         "How well scorers do, what is learned from who left; after the history was compared.",
     ),
     _Nightly("housekeeping", "0 5 * * *", "Delete what is old."),
+    _Nightly("weekly_digest", "0 7 * * 1", "The digest of the week that is over."),
 )
 
 

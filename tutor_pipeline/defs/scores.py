@@ -88,7 +88,7 @@ def score_priors(
     """
     target = warehouse.warehouse
     with target.connect() as connection:
-        as_of = moment(connection, target, context.run_id)
+        as_of = moment(connection, target, context.run.run_id)
         before = store.newest_priors(connection, target, as_of)
         stored = _priors(connection, target, as_of)
         columns = column_schema(connection, target.schemas.ops, "score_priors")
@@ -308,7 +308,7 @@ def build_score_assets(
         await_checks(context, target, required)
         with target.connect() as connection:
             objections = require(connection, target, required, "ops/tutor_scores", context, config)
-            scored = score_tutors(connection, target, context.run_id, champion)
+            scored = score_tutors(connection, target, context.run.run_id, champion)
         shared = {**scored.metadata(), **objections, "champion": scored.champion}
         counts = {"tutors": scored.subjects, "scores": len(scored.scores)}
         yield _result(target, "tutor_scores", shared, counts)
@@ -352,7 +352,7 @@ def build_score_assets(
             objections = require(
                 connection, target, required, "ops/student_scores", context, config
             )
-            scored = score_students(connection, target, context.run_id)
+            scored = score_students(connection, target, context.run.run_id)
         shared = {**scored.metadata(), **objections}
         churn = {**shared, "why": dg.MetadataValue.md(_why(scored.risk))}
         yield _result(target, "student_scores", churn, _levels("students", scored))
@@ -393,7 +393,7 @@ def require(
         warehouse,
         required,
         asset=asset,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         forced_by=config.forced_by,
     )
     return overridden(objections, config.forced_by)

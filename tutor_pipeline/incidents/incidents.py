@@ -26,6 +26,7 @@ class Kind(StrEnum):
     STUCK_QUEUE = "stuck_queue"
     TUTOR_SET_ASIDE = "tutor_set_aside"
     DRIFT = "drift"
+    UNDELIVERED = "undelivered"
 
 
 MEANING: Mapping[Kind, tuple[str, str]] = {
@@ -49,6 +50,10 @@ MEANING: Mapping[Kind, tuple[str, str]] = {
         "rows differed from what a rebuild makes of the platform; the rebuilt ones stand",
         "look at the differing rows of the check; over when the next comparison finds none",
     ),
+    Kind.UNDELIVERED: (
+        "messages did not get to that address in eight tries; whoever reads there was not told",
+        "see why; mend the address or its server, then tutor-pipeline notify retry",
+    ),
 }
 """What each kind means, and what to do next."""
 
@@ -63,8 +68,8 @@ def report(
     *,
     run_id: str | None,
     now: datetime,
-) -> bool:
-    """Something is broken. True when this opened an incident.
+) -> int | None:
+    """Something is broken. The incident's id when this opened one, else None.
 
     An open one of that cause gets these words, and counts one occurrence more if another run says
     so: told twice of one run, or of a state that lasts (no run), it counts once.
@@ -82,12 +87,13 @@ def report(
                 last_seen_at = greatest(incidents.last_seen_at, excluded.last_seen_at),
                 occurrences = incidents.occurrences
                     + case when excluded.run_id is distinct from incidents.run_id then 1 else 0 end
-            returning xmax = 0  -- true of a row that was not there before
+            -- xmax is 0 in a row that was not there before.
+            returning case when xmax = 0 then incident_id end
             """
         ),
         (kind, subject, title, Jsonb(dict(details)), run_id, now, now),
     ).fetchone()
-    return row is not None and bool(row[0])
+    return None if row is None else row[0]
 
 
 def close(

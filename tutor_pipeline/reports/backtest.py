@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Template
 
-from tutor_pipeline.reports import words
+from tutor_pipeline import words
 from tutor_pipeline.reports.render import template
 
 FOUND_GOAL, FALSE_FLAGS_GOAL = 0.80, 0.15

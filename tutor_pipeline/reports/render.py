@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 
-from tutor_pipeline.reports import words
+from tutor_pipeline import pages, words
 from tutor_pipeline.reports.validation import Day, Validation
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -45,23 +45,8 @@ def _template() -> Template:
 
 
 def template(file: str, **filters: Callable[..., Any]) -> Template:
-    """A page of this room: everything escaped, our words as filters, and `filters` besides."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": words.count,
-        "label": words.label,
-        "moment": words.moment,
-        "percent": words.percent,
-        "text": words.visible,
-        **filters,
-    }
-    return environment.get_template(file)
+    """A page of this room."""
+    return pages.template(Path(__file__).with_name("templates"), file, **filters)
 
 
 def _table(sample: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

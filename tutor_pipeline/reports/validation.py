@@ -21,8 +21,8 @@ from tutor_pipeline.reports.queries import (
     fetch_rows,
     is_stale,
 )
-from tutor_pipeline.reports.words import count, moment, visible
 from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.words import count, moment, visible
 
 TREND_DAYS = 30
 """Days of the quarantine's trend, the newest included."""

@@ -163,6 +163,33 @@ RULES = (
         )""",
     ),
     Rule("incidents", ("incident_id",), 365, "stored.closed_at < %(before)s"),
+    # What was told is not told again: sessions are found for 14 days, so a row stays longer.
+    Rule(
+        "outbox",
+        ("outbox_id",),
+        90,
+        """(stored.message_id is not null or stored.dropped is not null)
+        and stored.occurred_at < %(before)s""",
+    ),
+    # Once none of its deliveries is on its way.
+    Rule(
+        "messages",
+        ("message_id",),
+        90,
+        """stored.made_at < %(before)s and not exists (
+            select from {ops}.deliveries as waiting
+            where waiting.message_id = stored.message_id and waiting.state = 'waiting'
+        )""",
+    ),
+    # As long as its message.
+    Rule(
+        "deliveries",
+        ("message_id", "target"),
+        0,
+        """not exists (
+            select from {ops}.messages as sent where sent.message_id = stored.message_id
+        )""",
+    ),
 )
 
 KEPT: Mapping[str, str] = {

@@ -22,9 +22,13 @@ def connection(warehouse):
 
 
 def say(connection, warehouse, subject="daily_refresh", *, run="r1", at=NOW, kind=Kind.RUN_FAILURE):
-    return report(
+    """Whether this opened an incident."""
+    opened = report(
         connection, warehouse, kind, subject, f"{subject} failed", {"why": run}, run_id=run, now=at
     )
+    if opened is not None:
+        assert opened in {row["incident_id"] for row in listed(connection, warehouse)}
+    return opened is not None
 
 
 def test_a_storm_is_one_incident(connection, warehouse):

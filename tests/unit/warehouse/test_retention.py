@@ -54,6 +54,17 @@ ROWS = {
         "kind": "drift", "subject": "s", "title": "t", "details": Jsonb({}),
         "opened_at": NOW - timedelta(days=9999), "last_seen_at": NOW, "closed_at": NOW,
     },
+    "outbox": {
+        "audience": "critical", "kind": "alert", "tutor_id": "T1", "subject_id": "a",
+        "transition": "opened 1", "occurred_at": NOW, "due_at": NOW, "message_id": "m",
+    },
+    "messages": {
+        "message_id": "m", "audience": "critical", "kind": "alert", "items": 1, "subject": "s",
+        "text_body": "t", "html_body": "h", "made_at": NOW,
+    },
+    "deliveries": {
+        "message_id": "m", "target": "file", "state": "sent", "due_at": NOW, "ended_at": NOW,
+    },
 }  # fmt: skip
 
 
@@ -350,3 +361,36 @@ def test_sizes_are_counted(warehouse):
         assert sizes(connection, "no such schema") == {}
     assert Counter({table: found[table].rows for table in ROWS}) == Counter(refresh_passes=5)
     assert found["refresh_passes"].bytes > 0
+
+
+def test_messages_stay_until_they_have_arrived(warehouse):
+    insert(
+        warehouse,
+        "messages",
+        {"message_id": "new", "made_at": ago(89)},
+        {"message_id": "old", "made_at": ago(91)},
+        {"message_id": "on its way", "made_at": ago(91)},
+    )
+    insert(
+        warehouse,
+        "deliveries",
+        {"message_id": "new"},
+        {"message_id": "old"},
+        {"message_id": "on its way"},
+        {"message_id": "on its way", "target": "mail", "state": "waiting", "ended_at": None},
+    )
+    assert clean(warehouse) == {"messages": 1, "deliveries": 1}
+    assert left(warehouse, "messages", "message_id") == ["new", "on its way"]
+
+
+def test_what_was_told_is_remembered_longer_than_it_can_be_found_again(warehouse):
+    insert(
+        warehouse,
+        "outbox",
+        {"subject_id": "told", "occurred_at": ago(91)},
+        {"subject_id": "lately", "occurred_at": ago(89)},
+        {"subject_id": "dropped", "occurred_at": ago(91), "message_id": None, "dropped": "gone"},
+        {"subject_id": "not yet told", "occurred_at": ago(91), "message_id": None},
+    )
+    assert clean(warehouse) == {"outbox": 2}
+    assert left(warehouse, "outbox", "subject_id") == ["lately", "not yet told"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.reports.conftest import NOW
-from tutor_pipeline.reports.words import age, label, percent, visible
+from tutor_pipeline.words import age, label, percent, visible
 
 TEXTS = st.text(st.characters(exclude_categories=[])).filter(bool)
 

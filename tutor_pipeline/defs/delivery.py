@@ -1,0 +1,271 @@
+"""Delivery in Dagster: the messages as an asset, the weekly digest, and the sensor `outbox`.
+
+Messages are sent by a run of their own: an address that is down or slow fails no refresh and
+delays none, and what was sent to whom is seen where everything else is.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import psycopg
+
+from tutor_pipeline.defs import run_records
+from tutor_pipeline.defs.guarded import cell
+from tutor_pipeline.defs.metrics import OWNER
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.notify import compose, deliver, outbox, state, targets
+from tutor_pipeline.notify.render import Setting
+from tutor_pipeline.settings import Settings
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.words import count, span
+
+JOB = "deliver_messages"
+DIGEST, DIGEST_JOB = "digest", "weekly_digest"
+GROUP = "delivery"
+NO_DEAD_LETTERS = "no_dead_letters"
+
+_NO_DEAD_LETTERS_SAYS = "Every message got to every address it was meant for, or is still tried."
+
+HELPED_AFTER = timedelta(seconds=90)
+"""What waits so long while a run is at work is taken by another one: the first is busy with an
+address that is slow, or its process is gone.
+"""
+MOST_AT_ONCE = 3
+GONE_AFTER = timedelta(minutes=30)
+"""A run takes nothing new after ten minutes, and no message takes as long as this."""
+
+_SHOWN = 50
+
+
+class DeliverConfig(dg.Config):
+    """How long a run goes on."""
+
+    max_seconds: float = 600
+    """After that it takes nothing new."""
+    linger_seconds: float = 30
+    """How long it waits for something to send."""
+
+
+@dg.asset(
+    key=["ops", "messages"],
+    deps=[["ops", "alerts"], [DIGEST]],
+    group_name=GROUP,
+    kinds={"python", "postgres"},
+    owners=[OWNER],
+    metadata={"dagster/table_name": "ops.messages"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            NO_DEAD_LETTERS,
+            asset=["ops", "messages"],
+            description=f"{_NO_DEAD_LETTERS_SAYS} `tutor-pipeline notify status` says which did"
+            " not; `notify retry` tries them again.",
+        )
+    ],
+)
+def messages(
+    context: dg.AssetExecutionContext, config: DeliverConfig, warehouse: WarehouseResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """What people were told: the outbox made into messages, and each brought to its addresses.
+    One that fails is tried again later, eight times in all; a failing address fails no run.
+    """
+    settings, target = warehouse.settings, warehouse.warehouse
+    addresses = targets.read(settings.addresses, settings.messages_dir)
+    sender = deliver.Sender(target, addresses, _clock, context.log.info)
+
+    def make_messages() -> None:
+        with target.connect() as connection:
+            made = compose.compose(
+                connection,
+                target,
+                {audience: list(own) for audience, own in addresses.items()},
+                setting(settings, _clock()),
+            )
+        if made.messages or made.dropped:
+            context.log.info(
+                f"{count(made.messages, 'message')} made,"
+                f" {made.dropped} not told (ops.outbox says why)"
+            )
+
+    tally = sender.run(
+        make_messages, max_seconds=config.max_seconds, linger_seconds=config.linger_seconds
+    )
+    targets.prune(settings.messages_dir)
+    with target.connect() as connection:
+        left = state.counts(connection, target)
+        dead = state.dead(connection, target)
+    yield dg.MaterializeResult(
+        metadata={
+            "sent": tally.sent.total(),
+            "failed": tally.failed.total(),
+            "dead": tally.dead.total(),
+            "waiting": left["waiting"],
+            "dead_letters": left["dead"],
+            "what_was_sent": dg.MetadataValue.md(_table(tally.lines)),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=NO_DEAD_LETTERS,
+                passed=not dead,
+                severity=dg.AssetCheckSeverity.ERROR,
+                metadata={
+                    "rule": _NO_DEAD_LETTERS_SAYS,
+                    "dead_letters": left["dead"],
+                    "addresses": dg.MetadataValue.md(
+                        "\n".join(
+                            f"- {cell(row['target'])}: {count(row['messages'], 'message')},"
+                            f" {cell(row['last_error'] or '')}"
+                            for row in dead
+                        )
+                        or "none"
+                    ),
+                },
+            )
+        ],
+    )
+
+
+class DigestConfig(dg.Config):
+    """Which week."""
+
+    week: str | None = None
+    """Its Monday, as 2026-01-26; None = the last whole week."""
+
+
+@dg.asset(
+    key=[DIGEST],
+    deps=[["ops", "alerts"], ["ops", "achievements"], ["marts", "platform_metrics"]],
+    group_name=GROUP,
+    kinds={"python"},
+    owners=[OWNER],
+)
+def digest(
+    context: dg.AssetExecutionContext, config: DigestConfig, warehouse: WarehouseResource
+) -> dg.MaterializeResult[None]:
+    """A week in a page: who needs attention, new, resolved and oldest alerts, movers, badges, the
+    platform's trend. Noted here once per week; the step after this one makes it and sends it.
+    """
+    target = warehouse.warehouse
+    now = _clock()
+    week = last_week(now, target.timezone) if config.week is None else monday(config.week)
+    with target.connect() as connection:
+        is_new = outbox.note_digest(
+            connection, target, week.isoformat(), {}, now=now, run_id=context.run.run_id
+        )
+    if not is_new:
+        context.log.info(f"the digest of the week of {week} was made before")
+    return dg.MaterializeResult(metadata={"week": week.isoformat(), "is_new": is_new})
+
+
+def build_delivery_jobs() -> list[Any]:
+    """The jobs `deliver_messages` and `weekly_digest`."""
+    return [
+        dg.define_asset_job(
+            JOB,
+            selection=dg.AssetSelection.assets(messages),
+            description="Make messages of what people are to be told, and send them.",
+            # A person waits for it.
+            tags={"dagster/priority": "5", "dagster/max_retries": "0"},
+        ),
+        dg.define_asset_job(
+            DIGEST_JOB,
+            selection=dg.AssetSelection.assets(digest, messages),
+            description="The digest of the last whole week, made and sent.",
+        ),
+    ]
+
+
+def build_outbox_sensor(job: Any, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """The sensor `outbox`: starts `deliver_messages` when there is something to send."""
+
+    @dg.sensor(
+        name="outbox",
+        job=job,
+        minimum_interval_seconds=5,
+        default_status=status,
+        description=f"What people are to be told: starts {JOB} when a message is to be made or"
+        " sent. What it says on skipping holds how much waits, and how much is dead.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        try:
+            return _look(context.instance, warehouse.warehouse, _clock())
+        except (TutorPipelineError, psycopg.OperationalError) as error:
+            return dg.SkipReason(str(error).strip().splitlines()[0])
+
+    return sensor
+
+
+def setting(settings: Settings, now: datetime) -> Setting:
+    """What messages say of where they come from."""
+    return Setting(settings.ui_address, settings.report_address(""), settings.timezone, now)
+
+
+def last_week(now: datetime, timezone: str) -> date:
+    """The Monday of the last week that is over."""
+    today = now.astimezone(ZoneInfo(timezone)).date()
+    return today - timedelta(days=today.weekday() + 7)
+
+
+def monday(day: str) -> date:
+    """The Monday of the week of a day. Raises ValueError."""
+    found = date.fromisoformat(day)
+    return found - timedelta(days=found.weekday())
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def _look(
+    instance: dg.DagsterInstance, warehouse: Warehouse, now: datetime
+) -> dg.RunRequest | dg.SkipReason:
+    with warehouse.connect(autocommit=True) as connection:
+        notes, noted_since = compose.anything_due(connection, warehouse, now)
+        due, due_since = deliver.anything_due(connection, warehouse, now)
+        left = state.counts(connection, warehouse)
+    since = min((each for each in (noted_since, due_since) if each is not None), default=None)
+    if since is None:
+        return dg.SkipReason(f"nothing to send; {_left(left)}")
+    waits = f"{count(notes, 'thing')} to tell, {count(due, 'delivery', 'deliveries')} due"
+    running = run_records.in_progress(instance, JOB)
+    if running is not None:
+        for_ = now - run_records.since(running)
+        if for_ > GONE_AFTER and running.dagster_run.status is dg.DagsterRunStatus.STARTED:
+            instance.report_run_failed(running.dagster_run, "Its process is gone.")
+        elif now - max(since, run_records.since(running)) < HELPED_AFTER or (
+            run_records.count_in_progress(instance, JOB) >= MOST_AT_ONCE
+        ):
+            short = run_records.short(running.dagster_run.run_id)
+            return dg.SkipReason(
+                f"{JOB} {short} is {run_records.state(running)} since"
+                f" {span(for_.total_seconds())}: {waits}; {_left(left)}"
+            )
+    failures = run_records.failures_in_a_row(instance, JOB)
+    if (remaining := failures.remaining(now)) > 0:
+        return dg.SkipReason(
+            f"{count(failures.count, 'run')} in a row failed; tried again in {span(remaining)};"
+            f" {waits}"
+        )
+    return dg.RunRequest()
+
+
+def _left(left: dict[str, Any]) -> str:
+    later = f"{count(left['noted'], 'thing')} to be told later"
+    return f"{later}, {left['failing']} to be tried again, {left['dead']} dead"
+
+
+def _table(lines: Sequence[tuple[str, str, str]]) -> str:
+    if not lines:
+        return "Nothing was sent."
+    rows = [
+        f"| {cell(subject)} | {cell(target)} | {cell(what)} |"
+        for subject, target, what in lines[:_SHOWN]
+    ]
+    head = ["| message | address | what became of it |", "| --- | --- | --- |"]
+    more = [f"| … | | {len(lines) - _SHOWN} more |"] if len(lines) > _SHOWN else []
+    return "\n".join(head + rows + more)

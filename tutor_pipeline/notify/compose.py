@@ -1,0 +1,320 @@
+"""From what is due in the outbox to messages: what is no longer worth telling is dropped, what
+belongs together is told together.
+
+One transaction, under a lock: of two senders at once, one composes. A message and its deliveries
+are there with the rows it tells, or none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tutor_pipeline.notify import facts, render
+from tutor_pipeline.notify.facts import Row
+from tutor_pipeline.notify.outbox import Audience, Kind
+from tutor_pipeline.notify.render import Message, Setting
+from tutor_pipeline.warehouse.connection import Warehouse
+
+MOST_APART = 5
+"""Tutors or incidents that get a message each; more of them at once are told in one."""
+
+CALM = timedelta(minutes=10)
+CALM_AFTER = 6
+"""After so many messages to an audience within CALM, the next waits until something has waited for
+that long, and tells all that came meanwhile: a storm is one thing to look at.
+"""
+_CALMED = frozenset({Audience.CRITICAL, Audience.OPS})
+
+_AT_ONCE = 20_000
+
+_DUE = """
+    select outbox_id, audience, kind, tutor_id, subject_id, transition, occurred_at, due_at,
+        details, run_id
+    from {ops}.outbox
+    where message_id is null and dropped is null and due_at <= %s
+    order by audience, outbox_id
+    limit %s
+"""
+
+_PER_AUDIENCE = """
+    select audience, count(*) from {ops}.messages where made_at > %s group by audience
+"""
+
+_OVER = """
+    select incident_id::text from {ops}.incidents
+    where incident_id::text = any(%s) and closed_at is not null
+"""
+
+_ADD_MESSAGE = """
+    insert into {ops}.messages (message_id, audience, kind, tutor_ids, items, subject, text_body,
+        html_body, made_at)
+    values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+_ADD_DELIVERIES = """
+    insert into {ops}.deliveries (message_id, target, due_at)
+    select %s, target, %s from unnest(%s::text[]) as addressed (target)
+"""
+
+_TOLD = "update {ops}.outbox set message_id = %s where outbox_id = any(%s)"
+_DROPPED = """
+    update {ops}.outbox set dropped = why
+    from unnest(%s::bigint[], %s::text[]) as chosen (outbox_id, why)
+    where outbox.outbox_id = chosen.outbox_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """How many messages were made, and how many rows of the outbox were dropped."""
+
+    messages: int
+    dropped: int
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A message and the rows that it tells."""
+
+    message: Message
+    rows: Sequence[Row]
+
+
+def compose(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    addresses: Mapping[Audience, Sequence[str]],
+    setting: Setting,
+) -> Composed:
+    """Make messages of what is due at `setting.made_at`, one delivery for each of the audience's
+    addresses. In the connection's transaction.
+    """
+    now = setting.made_at
+    connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"{warehouse.schemas.ops}.outbox",),
+    )
+    lately = dict(connection.execute(warehouse.sql(_PER_AUDIENCE), (now - CALM,)).fetchall())
+    drafts: list[_Draft] = []
+    dropped: dict[int, str] = {}
+    for audience, kind, rows in _by_audience(_read(connection, warehouse, _DUE, (now, _AT_ONCE))):
+        if _is_to_wait(audience, rows, lately.get(audience, 0), now):
+            continue
+        drafts += _DRAFTERS[kind](connection, warehouse, audience, rows, setting, dropped)
+    for draft in drafts:
+        _write(connection, warehouse, draft, addresses.get(draft.message.audience, ()), now)
+    if dropped:
+        connection.execute(warehouse.sql(_DROPPED), (list(dropped), list(dropped.values())))
+    return Composed(len(drafts), len(dropped))
+
+
+def anything_due(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
+) -> tuple[int, datetime | None]:
+    """How many rows of the outbox wait for a message that is due, and since when the oldest."""
+    row = connection.execute(
+        warehouse.sql(
+            "select count(*), min(due_at) from {ops}.outbox"
+            " where message_id is null and dropped is null and due_at <= %s"
+        ),
+        (now,),
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def _by_audience(rows: Iterable[Row]) -> list[tuple[Audience, Kind, list[Row]]]:
+    found: dict[tuple[Audience, Kind], list[Row]] = {}
+    for row in rows:
+        found.setdefault((Audience(row["audience"]), Kind(row["kind"])), []).append(row)
+    return [(audience, kind, own) for (audience, kind), own in found.items()]
+
+
+def _is_to_wait(audience: Audience, rows: Sequence[Row], lately: int, now: datetime) -> bool:
+    """Whether there was so much of late that the next message can wait for more to tell."""
+    oldest: datetime = min(row["due_at"] for row in rows)
+    return audience in _CALMED and lately >= CALM_AFTER and now - oldest < CALM
+
+
+def why_not(row: Row, alert: Row | None, now: datetime) -> str | None:
+    """Why nobody is told of what happened to an alert; None = it is told.
+
+    `row` is of the outbox, `alert` as it stands now. What somebody acknowledged is not repeated,
+    but for what happened to it after that.
+    """
+    if alert is None:
+        return "the alert is gone"
+    if alert["resolved_at"] is not None:
+        return "resolved before it was told"
+    if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
+        return "snoozed"
+    if alert["acknowledged_at"] is not None and alert["acknowledged_at"] >= row["occurred_at"]:
+        return "acknowledged before it was told"
+    if row["audience"] == Audience.WARNING and alert["severity"] == "critical":
+        return "told as critical"
+    return None
+
+
+def _of_alerts(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    audience: Audience,
+    rows: Sequence[Row],
+    setting: Setting,
+    dropped: dict[int, str],
+) -> list[_Draft]:
+    found = facts.alerts(
+        connection, warehouse, sorted({(row["tutor_id"], row["subject_id"]) for row in rows})
+    )
+    told: dict[str, list[Row]] = {}
+    for row in rows:
+        alert = found.get((row["tutor_id"], row["subject_id"]))
+        if why := why_not(row, alert, setting.made_at):
+            dropped[row["outbox_id"]] = why
+        elif alert is not None:
+            is_worse = row["transition"].startswith("escalated")
+            told.setdefault(row["tutor_id"], []).append(row | alert | {"is_worse": is_worse})
+    still = (
+        facts.open_warnings(connection, warehouse, setting.made_at)
+        if audience is Audience.WARNING and told
+        else None
+    )
+    # The warnings of a day are one message, however few.
+    apart = audience is not Audience.WARNING
+    return [
+        _Draft(render.alerts(audience, _once(group), setting, still), group)
+        for group in _groups(list(told.values()), apart=apart)
+    ]
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """An alert that opened and became worse meanwhile is one thing to tell."""
+    newest = {(row["tutor_id"], row["alert_id"]): row for row in rows}
+    return list(newest.values())
+
+
+def _of_sessions(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    audience: Audience,
+    rows: Sequence[Row],
+    setting: Setting,
+    dropped: dict[int, str],
+) -> list[_Draft]:
+    reports = facts.sessions(
+        connection,
+        warehouse,
+        [(row["tutor_id"], row["subject_id"]) for row in rows],
+        setting.made_at,
+    )
+    there = {
+        (report["tutor_id"], session["session_id"])
+        for report in reports
+        for session in report["sessions"]
+    }
+    told: dict[str, list[Row]] = {}
+    for row in rows:
+        if (row["tutor_id"], row["subject_id"]) in there:
+            told.setdefault(row["tutor_id"], []).append(row)
+        else:
+            dropped[row["outbox_id"]] = "the session is gone, or no longer completed"
+    by_tutor = {report["tutor_id"]: report for report in reports}
+    return [
+        _Draft(
+            render.sessions(
+                [by_tutor[tutor] for tutor in dict.fromkeys(row["tutor_id"] for row in group)],
+                setting,
+            ),
+            group,
+        )
+        for group in _groups(list(told.values()))
+    ]
+
+
+def _of_incidents(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    audience: Audience,
+    rows: Sequence[Row],
+    setting: Setting,
+    dropped: dict[int, str],
+) -> list[_Draft]:
+    over = {
+        incident
+        for (incident,) in connection.execute(
+            warehouse.sql(_OVER), ([row["subject_id"] for row in rows],)
+        )
+    }
+    told = [[row | {"is_over": row["subject_id"] in over}] for row in rows]
+    return [_Draft(render.incidents(group, setting), group) for group in _groups(told)]
+
+
+def _of_digests(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    audience: Audience,
+    rows: Sequence[Row],
+    setting: Setting,
+    dropped: dict[int, str],
+) -> list[_Draft]:
+    drafts = []
+    for row in rows:
+        first_day = datetime.fromisoformat(row["subject_id"]).date()
+        week = facts.week(connection, warehouse, first_day, setting.made_at)
+        drafts.append(_Draft(render.digest(week, setting), [row]))
+    return drafts
+
+
+_DRAFTERS: Mapping[Kind, Callable[..., list[_Draft]]] = {
+    Kind.ALERT: _of_alerts,
+    Kind.SESSION: _of_sessions,
+    Kind.INCIDENT: _of_incidents,
+    Kind.DIGEST: _of_digests,
+}
+
+
+def _groups(found: Sequence[list[Row]], *, apart: bool = True) -> list[list[Row]]:
+    """A message each where there are few, one for all where there are many."""
+    if apart and len(found) <= MOST_APART:
+        return list(found)
+    return [[row for rows in found for row in rows]] if found else []
+
+
+def _write(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    draft: _Draft,
+    targets: Sequence[str],
+    now: datetime,
+) -> None:
+    message_id, message = uuid4().hex, draft.message
+    connection.execute(
+        warehouse.sql(_ADD_MESSAGE),
+        (
+            message_id,
+            message.audience,
+            message.kind,
+            list(message.tutor_ids),
+            message.items,
+            message.subject,
+            message.text,
+            message.html,
+            now,
+        ),
+    )
+    connection.execute(warehouse.sql(_ADD_DELIVERIES), (message_id, now, list(targets)))
+    connection.execute(warehouse.sql(_TOLD), (message_id, [row["outbox_id"] for row in draft.rows]))
+
+
+def _read(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, query: str, values: Any
+) -> list[Row]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(warehouse.sql(query), values).fetchall()

@@ -1,0 +1,177 @@
+"""Mail: one message to one recipient, in a conversation of our own with the SMTP server.
+
+Apprise reads the address (which server, which port, which kind of TLS, whose login); what it would
+send has another Message-ID at each try, and a text part made out of the HTML. Ours is the same
+message at each try, byte for byte, so a mail program that has it shows it once.
+
+What SMTP can't promise: the server has taken the message when it answers the final dot, and we
+know when that answer arrives. Whoever dies, or loses the connection, in between has sent a mail of
+which nobody knows, and it is sent again. That answer is therefore waited for as long as RFC 5321
+asks; whatever happens after it no longer counts.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, formataddr
+from typing import Any
+
+CONNECT_SECONDS = 20
+COMMAND_SECONDS = 120
+FINAL_SECONDS = 600
+"""RFC 5321, 4.5.3.2: minutes, because to give up on the final answer is to send twice."""
+
+# Without asking, a server need not take more than 7 bits.
+_POLICY = SMTP.clone(cte_type="7bit")
+_PORTS: Mapping[str, int] = {"insecure": 25, "starttls": 587, "ssl": 465}
+
+
+class MailError(Exception):
+    """The server was not there, or said no; the text says which, and holds no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A sender's account on a server, and who is written to, as an address of Apprise says."""
+
+    host: str
+    port: int
+    security: str
+    user: str | None
+    password: str | None
+    verifies: bool
+    sender: tuple[str, str]
+    to: tuple[tuple[str, str], ...]
+    copies: tuple[tuple[str, str], ...]
+    blind: tuple[str, ...]
+    reply_to: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plugin: Any) -> Mailbox:
+        """The mailbox of Apprise's email plugin."""
+        names = plugin.names or {}
+        return cls(
+            host=plugin.smtp_host or plugin.host,
+            port=plugin.port or _PORTS[plugin.secure_mode],
+            security=plugin.secure_mode,
+            user=plugin.user,
+            password=plugin.password,
+            verifies=plugin.verify_certificate,
+            sender=(plugin.from_addr[0] or "", plugin.from_addr[1]),
+            to=tuple((name or "", address) for name, address in plugin.targets),
+            copies=tuple((names.get(each) or "", each) for each in sorted(plugin.cc)),
+            blind=tuple(sorted(plugin.bcc)),
+            reply_to=tuple(sorted(plugin.reply_to)),
+        )
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Everybody who gets it, each once."""
+        named = (address for _, address in (*self.to, *self.copies))
+        return tuple(dict.fromkeys((*named, *self.blind)))
+
+
+def build(
+    box: Mailbox, message_id: str, subject: str, text: str, html: str, made_at: datetime
+) -> EmailMessage:
+    """The mail: the same bytes whenever it is built again. Headers can't be broken out of."""
+    mail = EmailMessage(policy=_POLICY)
+    mail["Message-ID"] = f"<{message_id}@{box.sender[1].rpartition('@')[2] or box.host}>"
+    mail["Date"] = format_datetime(made_at)
+    mail["From"] = formataddr(box.sender)
+    mail["To"] = ", ".join(map(formataddr, box.to))
+    if box.copies:
+        mail["Cc"] = ", ".join(map(formataddr, box.copies))
+    if box.reply_to:
+        mail["Reply-To"] = ", ".join(box.reply_to)
+    mail["Subject"] = subject
+    # No answer from a machine, please.
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(text)
+    mail.add_alternative(html, subtype="html")
+    mail.set_boundary(f"=_{message_id}")
+    return mail
+
+
+def send(box: Mailbox, recipient: str, mail: EmailMessage) -> None:
+    """Bring a mail to one recipient. Raises MailError."""
+    try:
+        server = _connect(box)
+        try:
+            server.send_message(mail, box.sender[1], [recipient])
+        finally:
+            # It was taken or refused; how the conversation ends changes nothing.
+            with suppress(smtplib.SMTPException, OSError):
+                if server.sock is not None:
+                    server.sock.settimeout(CONNECT_SECONDS)
+                    server.quit()
+            server.close()
+    except smtplib.SMTPException as error:
+        raise MailError(_said(error)) from None
+    except OSError as error:
+        raise MailError(f"{box.host}:{box.port}: {error.strerror or error}") from None
+
+
+class _Patient:
+    """Waits for the answer to the whole message longer than for any other."""
+
+    sock: Any
+
+    def data(self, msg: Any) -> Any:
+        self.sock.settimeout(FINAL_SECONDS)
+        return super().data(msg)  # type: ignore[misc]
+
+
+class _Plain(_Patient, smtplib.SMTP):
+    pass
+
+
+class _Tls(_Patient, smtplib.SMTP_SSL):
+    pass
+
+
+def _connect(box: Mailbox) -> smtplib.SMTP:
+    context = ssl.create_default_context()
+    if not box.verifies:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    server: smtplib.SMTP
+    if box.security == "ssl":
+        server = _Tls(box.host, box.port, timeout=CONNECT_SECONDS, context=context)
+    else:
+        server = _Plain(box.host, box.port, timeout=CONNECT_SECONDS)
+    try:
+        assert server.sock is not None
+        server.sock.settimeout(COMMAND_SECONDS)
+        if box.security == "starttls":
+            server.starttls(context=context)
+        if box.user and box.password:
+            server.login(box.user, box.password)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _said(error: smtplib.SMTPException) -> str:
+    """What the server said, in a line."""
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return f"the server refused the login: {_text(error.smtp_code, error.smtp_error)}"
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        ((recipient, (code, said)),) = error.recipients.items()
+        return f"the server refused {recipient}: {_text(code, said)}"
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"the server said {_text(error.smtp_code, error.smtp_error)}"
+    return str(error) or type(error).__name__
+
+
+def _text(code: int, said: bytes | str) -> str:
+    words = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    return f"{code} {' '.join(words.split())}".strip()

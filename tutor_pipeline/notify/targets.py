@@ -1,0 +1,260 @@
+"""Addresses: what the settings TUTOR_NOTIFY_… hold, and how a message gets to each.
+
+An address is a URL of Apprise and mostly holds a password or a token. It is read here and shown
+nowhere: what is stored and shown of it is its name (the service, its host, the recipient).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from tutor_pipeline.notify import mail
+from tutor_pipeline.notify.outbox import Audience
+from tutor_pipeline.words import visible
+
+FILE = "file"
+"""The address that is always there: a folder of messages that anybody here can open."""
+
+SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]{1,20}://)")
+"""Between two addresses of a setting."""
+
+CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
+"""Whoever gives up on an answer sends again."""
+
+KEPT = 1_000
+"""Messages that stay in the folder, the newest."""
+
+_SHOWN = 300
+_MIN_SECRET = 4
+
+
+class DeliveryError(Exception):
+    """A message did not get to an address; why, without anything secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message as `ops.messages` has it."""
+
+    message_id: str
+    audience: Audience
+    kind: str
+    subject: str
+    text: str
+    html: str
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address. `name` may be shown; `send` raises DeliveryError."""
+
+    name: str
+    send: Callable[[Outgoing], None]
+    problem: str | None = None
+
+
+Targets = Mapping[str, Target]
+
+
+def split(urls: str) -> tuple[str, ...]:
+    """The addresses of a setting: separated by blanks, commas or line breaks."""
+    return tuple(each for each in SEPARATOR.split(urls.strip(" \t\r\n,")) if each)
+
+
+def read(urls: Mapping[Audience, Sequence[str]], folder: Path) -> dict[Audience, dict[str, Target]]:
+    """{audience: {name: target}}, the folder among them. What is no address is a target that says
+    so when it is used: nothing is lost for a slip of the pen.
+    """
+    found: dict[Audience, dict[str, Target]] = {}
+    for audience in Audience:
+        targets: dict[str, Target] = {FILE: Target(FILE, partial(_file, folder))}
+        for number, url in enumerate(urls.get(audience, ()), 1):
+            for target in _targets(audience, number, url):
+                name = _unused(target.name, targets)
+                targets[name] = Target(name, target.send, target.problem)
+        found[audience] = targets
+    return found
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, with a number where two addresses differ in what is secret alone."""
+    if name not in taken:
+        return name
+    number = 2
+    while f"{name} ({number})" in taken:
+        number += 1
+    return f"{name} ({number})"
+
+
+def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
+    # Some 0.2 s with what it imports: only whoever sends or looks at addresses pays.
+    from apprise import Apprise
+    from apprise.plugins.email.base import NotifyEmail
+
+    with _heard():
+        plugin = Apprise.instantiate(url, asset=_asset(), suppress_exceptions=True)
+    if plugin is None:
+        name = f"address {number} of TUTOR_NOTIFY_{audience.upper()}"
+        problem = (
+            f"it is no address that Apprise knows (it begins with {_scheme(url)});"
+            " see the services at docs/notifications.md"
+        )
+        yield Target(name, partial(_refuse, problem), problem)
+        return
+    if isinstance(plugin, NotifyEmail):
+        box = mail.Mailbox.of(plugin)
+        for recipient in box.recipients:
+            yield Target(f"email to {recipient} via {box.host}", partial(_mail, box, recipient))
+        return
+    plugin.socket_connect_timeout = max(plugin.socket_connect_timeout, CONNECT_SECONDS)
+    plugin.socket_read_timeout = max(plugin.socket_read_timeout, READ_SECONDS)
+    yield Target(_name(plugin), partial(_notify, plugin, url))
+
+
+def _asset() -> Any:
+    from apprise import AppriseAsset
+
+    # No picture is fetched from Apprise's own site.
+    return AppriseAsset(
+        app_id="Tutor pipeline",
+        app_desc="Tutor pipeline",
+        app_url="",
+        image_url_mask="",
+        image_url_logo="",
+    )
+
+
+def _name(plugin: Any) -> str:
+    """The service, and its host where that is no secret (of some services it is a token)."""
+    service = str(plugin.service_name)
+    if "host" not in plugin.template_tokens or not plugin.host:
+        return service
+    port = f":{plugin.port}" if plugin.port else ""
+    return f"{service} at {plugin.host}{port}"
+
+
+def _scheme(url: str) -> str:
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://", url)
+    return found.group() if found else "no scheme"
+
+
+def _file(folder: Path, message: Outgoing) -> None:
+    """Write both parts; the name begins with the moment, so that a listing is in order."""
+    at = message.made_at.astimezone(UTC)
+    stem = f"{at:%Y%m%dT%H%M%SZ}-{message.audience}-{message.message_id[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, body in (
+            ("html", message.html),
+            ("txt", f"{message.subject}\n\n{message.text}"),
+        ):
+            partial_file = folder / f".{stem}.{suffix}.part"
+            partial_file.write_text(body, encoding="utf-8")
+            partial_file.replace(folder / f"{stem}.{suffix}")
+    except OSError as error:
+        raise DeliveryError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def prune(folder: Path) -> None:
+    """Remove the oldest messages of the folder beyond the newest KEPT."""
+    for suffix in ("html", "txt"):
+        # Their names begin with the moment.
+        for old in sorted(folder.glob(f"*.{suffix}"))[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+
+def _mail(box: mail.Mailbox, recipient: str, message: Outgoing) -> None:
+    built = mail.build(
+        box, message.message_id, message.subject, message.text, message.html, message.made_at
+    )
+    try:
+        mail.send(box, recipient, built)
+    except mail.MailError as error:
+        raise DeliveryError(_masked(str(error), [box.password or ""])) from None
+
+
+def _notify(plugin: Any, url: str, message: Outgoing) -> None:
+    from apprise import NotifyFormat, NotifyType
+    from apprise.common import OverflowMode
+
+    # Cut off by the service, the end of a message would be missing.
+    if plugin.overflow_mode == OverflowMode.UPSTREAM:
+        plugin.overflow_mode = OverflowMode.SPLIT
+    with _heard() as said:
+        try:
+            arrived = plugin.notify(
+                title=plain(message.subject),
+                body=plain(message.text),
+                notify_type=_TYPES.get(message.audience, NotifyType.INFO),
+                body_format=NotifyFormat.TEXT,
+            )
+        except Exception as error:  # a plugin of somebody else's: whatever it raises
+            raise DeliveryError(
+                _masked(f"{type(error).__name__}: {error}", _secrets(url))
+            ) from None
+    if not arrived:
+        why = said[-1] if said else "the service did not take it"
+        raise DeliveryError(_masked(why, _secrets(url)))
+
+
+def _refuse(problem: str, message: Outgoing) -> None:
+    raise DeliveryError(problem)
+
+
+_TYPES: Mapping[Audience, Any] = {Audience.CRITICAL: "warning", Audience.OPS: "failure"}
+
+_NEUTRAL = str.maketrans({"@": "＠", "<": "‹", ">": "›"})
+
+
+def plain(text: str) -> str:
+    """Text for a chat: nobody is mentioned by it, and no link hides behind other words."""
+    return text.translate(_NEUTRAL).replace("](", "] (")
+
+
+def _secrets(url: str) -> list[str]:
+    """Every part of an address but its scheme."""
+    rest = url.partition("://")[2]
+    parts = {url, *re.split(r"[/@:?&=]+", rest)}
+    return sorted({*parts, *map(unquote, parts)}, key=len, reverse=True)
+
+
+def _masked(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if len(secret) >= _MIN_SECRET:
+            text = text.replace(secret, "****")
+    return visible(" ".join(text.split()), _SHOWN)
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What Apprise warns of in this thread. It reaches no other log: it may repeat an address."""
+    logger = logging.getLogger("apprise")
+    handler = _Handler(threading.get_ident())
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield handler.said
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Handler(logging.Handler):
+    def __init__(self, thread: int) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+        self._thread = thread
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.said.append(record.getMessage())
