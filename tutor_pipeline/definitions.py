@@ -15,8 +15,8 @@ from tutor_pipeline.defs.delivery import (
 from tutor_pipeline.defs.delivery import (
     build_delivery_jobs,
     build_outbox_sensor,
-    messages,
     digest,
+    messages,
 )
 from tutor_pipeline.defs.findings import (
     INPUTS,

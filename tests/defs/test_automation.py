@@ -21,6 +21,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from tutor_pipeline.changes import ledger
 from tutor_pipeline.definitions import build_defs, defs
+from tutor_pipeline.defs import new_sessions
 from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
 from tutor_pipeline.defs.new_sessions import DAILY, GONE_AFTER, build_new_sessions_sensor
 from tutor_pipeline.defs.post_session import JOB
@@ -289,6 +290,33 @@ def test_a_run_whose_process_is_gone_is_ended(place):
         assert f"{run_id[:8]} is running" in place.look()
     place.look()
     assert place.instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_relief_that_outlives_its_run_is_not_relieved_at_once(place, monkeypatch):
+    place.ready()
+    at_work, relief = (place.in_state(dg.DagsterRunStatus.STARTED) for _ in range(2))
+    monkeypatch.setattr(new_sessions, "RELIEVED_AFTER", timedelta(0))
+    monkeypatch.setattr(new_sessions, "_is_gone", ends(place, at_work))
+    place.execute(
+        "insert into {ops}.refresh_passes (run_id, taken_at, settled_at, changes, tutors, seconds)"
+        " values ('r/1', now(), now() + interval '1 minute', 1, 1, '{{}}')"
+    )
+    assert f"{at_work[:8]} is running" in place.look()
+    assert place.instance.get_run_by_id(at_work).is_finished
+    # Now it is alone, and in time the next one is asked for.
+    assert place.look().tags["relieves"] == relief[:8]
+
+
+def ends(place, run_id):
+    """In the middle of a look, a run ends."""
+
+    def is_gone(*_):
+        run = place.instance.get_run_by_id(run_id)
+        if not run.is_finished:
+            place.instance.report_run_canceled(run)
+        return False
+
+    return is_gone
 
 
 def test_a_database_that_is_down_is_a_reason_and_no_traceback(place, monkeypatch):

@@ -7,6 +7,7 @@ daemon and PostgreSQL itself are ended. Afterwards the tables are those of a ful
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -27,6 +28,7 @@ import pytest
 from tests.integration.conftest import COMMAND, Project
 from tests.integration.refreshes import differences, tables, until
 from tutor_pipeline.changes import ledger
+from tutor_pipeline.cli.services import members
 from tutor_pipeline.warehouse.embedded import DAGSTER_DATABASE, EmbeddedServer
 from tutor_pipeline.warehouse.exclusive import one_writer
 
@@ -128,7 +130,12 @@ class Life:
 
     def goes_on(self, known: set[str]) -> None:
         """Wait until a run other than these has processed something."""
-        until(lambda: self.runs() - known, "another run has processed something", SECONDS)
+
+        def has_gone_on():
+            assert self.process.poll() is None, "up has ended"
+            return self.runs() - known
+
+        until(has_gone_on, "another run has processed something", SECONDS)
 
     def run_at_work(self) -> set[str]:
         """The Dagster run that has taken something and not settled it, once there is one."""
@@ -247,6 +254,7 @@ def outlives(life, *parts):
         life.goes_on(known=life.runs())
         for part in parts:
             known = life.run_at_work() | life.runs()
+            group = os.getpgid(life.find("daemon")[0].pid)
             if part == "database":
                 life.server.stop()
                 time.sleep(20)
@@ -255,6 +263,8 @@ def outlives(life, *parts):
                 life.kill(part)
             if part == "daemon":
                 assert life.process.wait(90) == 1  # without its daemon it does not stay up
+                assert members(group, part="") == [], "its runs end with it"
+                known |= life.runs()
                 life.start()
             life.goes_on(known)
     until(life.has_caught_up, "nothing waits", SECONDS)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-CODE_SERVER, PROXY = "api grpc", "code-server start"
-"""What the command lines of these processes contain."""
+DAGSTER, CODE_SERVER, PROXY, RUN = "dagster", "api grpc", "code-server start", "spawn_main"
+"""What the command lines of these processes contain; `dagster` stands in that of no run."""
 
 _END_SECONDS = 15
 _LOOK_SECONDS = 2
@@ -41,20 +41,34 @@ def running_group(pid_file: Path) -> int | None:
     return group if members(group) else None
 
 
-def members(group: int, part: str = "dagster") -> list[psutil.Process]:
+def members(group: int, part: str = DAGSTER) -> list[psutil.Process]:
     """The processes in a group whose command line contains `part`; the leader may be gone."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if os.getpgid(process.pid) == group and part in " ".join(process.cmdline()):
+            if os.getpgid(process.pid) != group:
+                continue
+            # One that has ended, and that nobody has waited for yet, has no command line.
+            line = " ".join(process.cmdline())
+            if line and part in line:
                 found.append(process)
     return found
 
 
 def end_group(group: int) -> None:
-    """End a process group: politely, again for those that have just started, then not."""
-    deadline = time.monotonic() + _END_SECONDS
-    while processes := members(group):
+    """End a process group: Dagster, then the runs, which outlive it and would go on writing after
+    they were said to have ended. A run that is asked to end, or ends before Dagster does, counts
+    as a failure; one that is killed loses nothing.
+    """
+    _end(group, DAGSTER, _END_SECONDS)
+    _end(group, RUN, 0)
+    _end(group, "", _END_SECONDS)  # what cleans up after them
+
+
+def _end(group: int, part: str, polite_seconds: float) -> None:
+    """Politely, again for those that have just started, then not."""
+    deadline = time.monotonic() + polite_seconds
+    while processes := members(group, part):
         for process in processes:
             with suppress(psutil.Error):
                 if time.monotonic() < deadline:

@@ -232,19 +232,17 @@ def _look(
     if since is None:
         return dg.SkipReason(f"nothing to send; {_left(left)}")
     waits = f"{count(notes, 'thing')} to tell, {count(due, 'delivery', 'deliveries')} due"
-    running = run_records.in_progress(instance, JOB)
-    if running is not None:
-        for_ = now - run_records.since(running)
-        if for_ > GONE_AFTER and running.dagster_run.status is dg.DagsterRunStatus.STARTED:
-            instance.report_run_failed(running.dagster_run, "Its process is gone.")
-        elif now - max(since, run_records.since(running)) < HELPED_AFTER or (
-            run_records.count_in_progress(instance, JOB) >= MOST_AT_ONCE
-        ):
-            short = run_records.short(running.dagster_run.run_id)
-            return dg.SkipReason(
-                f"{JOB} {short} is {run_records.state(running)} since"
-                f" {span(for_.total_seconds())}: {waits}; {_left(left)}"
-            )
+    running = run_records.all_in_progress(instance, JOB)
+    if running and _is_gone(running[0], now):
+        instance.report_run_failed(running[0].dagster_run, "Its process is gone.")
+        running = running[1:]
+    if running and (len(running) >= MOST_AT_ONCE or not _needs_help(running[-1], since, now)):
+        first = running[0]
+        for_ = span((now - run_records.since(first)).total_seconds())
+        return dg.SkipReason(
+            f"{JOB} {run_records.short(first.dagster_run.run_id)} is {run_records.state(first)}"
+            f" since {for_}: {waits}; {_left(left)}"
+        )
     failures = run_records.failures_in_a_row(instance, JOB)
     if (remaining := failures.remaining(now)) > 0:
         return dg.SkipReason(
@@ -252,6 +250,16 @@ def _look(
             f" {waits}"
         )
     return dg.RunRequest()
+
+
+def _is_gone(run: dg.RunRecord, now: datetime) -> bool:
+    is_started = run.dagster_run.status is dg.DagsterRunStatus.STARTED
+    return is_started and now - run_records.since(run) > GONE_AFTER
+
+
+def _needs_help(newest: dg.RunRecord, since: datetime, now: datetime) -> bool:
+    """Whether something has been due for long, and for long since the newest run began."""
+    return now - max(since, run_records.since(newest)) >= HELPED_AFTER
 
 
 def _left(left: dict[str, Any]) -> str:

@@ -147,12 +147,14 @@ def _look(
     memory: _Memory,
     now: datetime,
 ) -> dg.RunRequest | _Skip:
-    running = run_records.in_progress(instance, JOB)
+    # Read once: one of two that ends in between would leave the other to be relieved at once.
+    in_progress = run_records.all_in_progress(instance, JOB)
     # Autocommit: comparing takes transactions of its own.
     with warehouse.connect(autocommit=True) as connection:
-        if running is not None:
+        if in_progress:
+            running = in_progress[0]
             if not _is_gone(connection, warehouse, running, now):
-                if _is_to_be_relieved(instance, connection, warehouse, running, now):
+                if _is_to_be_relieved(connection, warehouse, in_progress, now):
                     relieved = run_records.short(running.dagster_run.run_id)
                     return dg.RunRequest(job_name=JOB, tags={**_TAGS, "relieves": relieved})
                 return _Skip(_at_work(running, ledger.waiting(connection, warehouse, now), now))
@@ -203,19 +205,19 @@ def _start(
 
 
 def _is_to_be_relieved(
-    instance: dg.DagsterInstance,
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
-    running: dg.RunRecord,
+    in_progress: Sequence[dg.RunRecord],
     now: datetime,
 ) -> bool:
     """Whether the next run has to start, so that it is ready when this one's time is over: the
     seconds in which a run loads are a session's to wait. Only while sessions come.
     """
+    running, *others = in_progress
     if (
-        running.dagster_run.status is not dg.DagsterRunStatus.STARTED
+        others
+        or running.dagster_run.status is not dg.DagsterRunStatus.STARTED
         or now - run_records.since(running) < RELIEVED_AFTER
-        or run_records.count_in_progress(instance, JOB) > 1
     ):
         return False
     row = connection.execute(

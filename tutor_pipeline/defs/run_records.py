@@ -1,5 +1,6 @@
 """What the instance says of runs: which is in progress, how the last ones ended, and why."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,15 +27,15 @@ _COUNTED = 8  # failures; after fewer the wait is at its longest
 
 def in_progress(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
     """The run of a job that is queued, starting or running; the oldest of several."""
-    records = instance.get_run_records(
-        dg.RunsFilter(job_name=job, statuses=list(IN_PROGRESS)), ascending=True, limit=1
-    )
+    records = all_in_progress(instance, job)
     return records[0] if records else None
 
 
-def count_in_progress(instance: dg.DagsterInstance, job: str) -> int:
-    """How many runs of a job are queued, starting or running."""
-    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=list(IN_PROGRESS)))
+def all_in_progress(instance: dg.DagsterInstance, job: str) -> Sequence[dg.RunRecord]:
+    """The runs of a job that are queued, starting or running, the oldest first."""
+    return instance.get_run_records(
+        dg.RunsFilter(job_name=job, statuses=list(IN_PROGRESS)), ascending=True
+    )
 
 
 def last(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:

@@ -134,6 +134,8 @@ def run(
     runner = dbtRunner(manifest=known, callbacks=[forward])
     where = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
     result = runner.invoke(["--quiet", "--log-level", "none", *args, *where])
+    if result.exception is not None and not isinstance(result.exception, Exception):
+        raise result.exception  # somebody ends this process: no failure of dbt's
     if not result.success:
         raise TutorPipelineError(_failure(args, result))
     return result
