@@ -14,6 +14,8 @@ from tutor_pipeline.metrics import dbt
 from tutor_pipeline.synthetic.generator import generate
 from tutor_pipeline.synthetic.load import load
 from tutor_pipeline.synthetic.parameters import Parameters
+from tutor_pipeline.warehouse import erasure
+from tutor_pipeline.warehouse.person import Role
 from tutor_pipeline.warehouse.runs import RefreshRun, write_header
 
 PROJECT = Path(__file__).parents[2]
@@ -72,6 +74,7 @@ LOCAL = {
     "ops.dq_overrides",
     "ops.validation_reports",
     "ops.rule_coverage",
+    "ops.erasures",
     "ops.alembic_version",
 }
 BY_TUTOR = {"marts.dim_tutors", "ops.rule_overrides", "ops.set_aside_tutors"}
@@ -109,6 +112,48 @@ def test_every_table_of_ours_is_either_big_or_local(built):
         )
     }
     assert tables == BIG | LOCAL | BY_TUTOR
+
+
+def test_of_every_table_it_is_said_how_a_person_is_erased_from_it(built):
+    rules = {rule.table: rule for rule in erasure.RULES}
+    assert not rules.keys() & erasure.NOTHING_PERSONAL.keys()
+    assert rules.keys() | erasure.NOTHING_PERSONAL.keys() == BIG | LOCAL | BY_TUTOR
+    columns = query(
+        built,
+        """
+        select c.relnamespace::regnamespace::text || '.' || c.relname, a.attname
+        from pg_class as c
+        join pg_attribute as a on a.attrelid = c.oid
+        where c.relkind = 'r' and a.attname ~ '(tutor|student)_ids?$'
+            and c.relnamespace::regnamespace::text in ('staging', 'intermediate', 'marts', 'ops')
+        """,
+    )
+    for table, column in columns:
+        role = Role.TUTOR if "tutor" in column else Role.STUDENT
+        # Messages are found by their texts, too.
+        assert rules[table].of(role) or table == "ops.messages", (table, column)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_person_is_erased_from_every_table(built, role):
+    """History and features are there, too: tables that `enrich` alone does not make."""
+    warehouse, _ = built
+    named = {rule.table for rule in erasure.RULES if rule.of(role)}
+    of_a_few = {"marts.recent_sessions", "marts.tutor_scoreboard"}
+    chosen = f"select {role}_id from marts.fct_sessions where {role}_id is not null"
+    ((id_,),) = query(built, f"{chosen} group by 1 order by count(*) desc, 1 limit 1")
+    with warehouse.connect() as connection, connection.transaction(force_rollback=True):
+        # These days are too few for a past week, and for anybody to have left.
+        connection.execute(
+            "insert into marts.student_aggregates_history select * from marts.student_aggregates"
+        )
+        if role is Role.TUTOR:
+            departed = "insert into marts.tutor_departures values (%s, current_date)"
+            connection.execute(departed, (id_,))
+        person = erasure.known(connection, warehouse, role, id_)
+        erased = erasure.erase(connection, warehouse, person)
+        assert {each for each in named - of_a_few if not each.startswith("ops.")} <= erased.keys()
+        assert erasure.left(connection, warehouse, person, warehouse.schemas.ours) == []
 
 
 def test_tutor_id_is_text_not_null_and_first_in_every_unique_index(built):

@@ -10,6 +10,7 @@ from tutor_pipeline.cli import (
     compute,
     data,
     export,
+    forget,
     incidents,
     notify,
     quarantine,
@@ -44,5 +45,6 @@ for verbs in (
     rules,
     scores,
     export,
+    forget,
 ):
     verbs.register(app)

@@ -212,6 +212,7 @@ KEPT: Mapping[str, str] = {
     "session_changes": "of the refresh that runs: the next one takes back what it left",
     "set_aside_tutors": "a row per tutor, gone with its next success",
     "history_repairs": "gone when the history is repaired",
+    "erasures": "what shows that somebody was erased; it names nobody",
     "platform_loads": "a row for each time that somebody loads data",
     "alembic_version": "one row",
 }
