@@ -29,9 +29,16 @@ Row = dict[str, Any]
 
 
 def exists(connection: Connection, schema: str, table: str) -> bool:
-    """Whether a table or view is there."""
-    name = sql.Identifier(schema, table).as_string(connection)
-    return fetch_value(connection, "select to_regclass(%s) is not null", (name,)) is True
+    """Whether a table or view is there, and may be read."""
+    found: bool = fetch_value(
+        connection,
+        "select exists (select from pg_class inner join pg_namespace"
+        " on relnamespace = pg_namespace.oid where nspname = %s and relname = %s"
+        " and has_schema_privilege(relnamespace, 'usage')"
+        " and has_table_privilege(pg_class.oid, 'select'))",
+        (schema, table),
+    )
+    return found
 
 
 def attention(connection: Connection, warehouse: Warehouse, limit: int) -> list[Row]:

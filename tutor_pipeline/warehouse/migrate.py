@@ -12,7 +12,7 @@ from typing import Any, cast
 import psycopg
 from psycopg import sql
 
-from tutor_pipeline.errors import RefusedError
+from tutor_pipeline.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.warehouse.connection import Warehouse
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,17 +41,33 @@ def upgrade(warehouse: Warehouse) -> bool:
     """Migrate to the newest revision. True when something changed; cheap when nothing has to.
 
     Raises RefusedError: a schema of ours is taken, or the database is newer than this program.
+    Raises TutorPipelineError where this role may not migrate.
     """
     with warehouse.connect() as connection:
         before = current(connection, warehouse)
-    if before == head():
+        # dbt would make one that is missing, without our mark.
+        missing = [
+            schema for schema in warehouse.schemas.ours if schema_mark(connection, schema) is None
+        ]
+    if before == head() and not missing:
         return False
     if before is not None and before > head():
         raise RefusedError(
             f"the database {warehouse.masked_url} is at migration {before}, this program knows"
             f" only up to {head()}.\nUpdate the program; an older one must not write there."
         )
-    _migrate(warehouse)
+    try:
+        _migrate(warehouse)
+    except Exception as error:
+        # From our own connection as it is, from Alembic's wrapped by SQLAlchemy.
+        cause = getattr(error, "orig", error)
+        if not isinstance(cause, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise TutorPipelineError(
+            f"the schemas in {warehouse.masked_url} are not up to date, and this role may not"
+            f" change them: {str(cause).strip()}\n"
+            "Run `tutor-pipeline status` once as the pipeline's own role."
+        ) from None
     return True
 
 

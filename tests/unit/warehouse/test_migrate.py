@@ -1,10 +1,11 @@
 """Our schemas: made, marked, migrated; somebody else's are refused."""
 
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 
-from tutor_pipeline.errors import RefusedError
+from tutor_pipeline.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.warehouse import migrate
 from tutor_pipeline.warehouse.connection import Schemas, Warehouse
 from tutor_pipeline.warehouse.platform import ensure_platform, is_ours
@@ -72,3 +73,32 @@ def test_our_platform_schema_is_made_once_by_two_at_once(databases):
     with warehouse.connect() as connection:
         assert is_ours(connection, warehouse)
         assert connection.execute("select count(*) from platform.sessions").fetchone() == (0,)
+
+
+def test_a_schema_that_went_is_made_again_with_its_mark(databases):
+    warehouse = Warehouse(databases.create())
+    with warehouse.connect() as connection:
+        connection.execute("drop schema staging cascade")
+    assert migrate.upgrade(warehouse)
+    with warehouse.connect() as connection:
+        assert migrate.schema_mark(connection, "staging") == migrate.MARK
+    assert not migrate.upgrade(warehouse)
+
+
+def test_who_may_not_migrate_is_told_so(databases, move):
+    warehouse = Warehouse(databases.create())
+    move(warehouse, "0006")
+    name = f"reader_{uuid4().hex[:8]}"
+    with warehouse.connect() as connection:
+        connection.execute(f"create role {name} login password 'none'")
+        connection.execute(f"grant usage on schema ops to {name}")
+        connection.execute(f"grant select on all tables in schema ops to {name}")
+    url = warehouse.url.replace(warehouse.url.split("@")[0], f"postgresql://{name}:none")
+    try:
+        with pytest.raises(TutorPipelineError, match="this role may not change them") as caught:
+            migrate.upgrade(Warehouse(url))
+        assert "none@" not in str(caught.value)
+    finally:
+        with warehouse.connect() as connection:
+            connection.execute(f"drop owned by {name}")
+            connection.execute(f"drop role {name}")

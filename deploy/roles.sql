@@ -1,0 +1,245 @@
+-- Roles with the least rights, for the database that holds the platform's tables and ours.
+--
+--   psql -d DATABASE -f deploy/roles.sql
+--
+-- Run it as a superuser, or as a role that may create roles and databases, owns the database (or
+-- may create schemas in it) and may grant on the platform's tables. Run it twice at first, before
+-- and after the pipeline has made its tables, and again after every update and every restore:
+-- it brings all rights to what stands here. Other names: psql -v NAME=VALUE, with
+--
+--   platform   schema of the platform's tables (TUTOR_PLATFORM_SCHEMA)      platform
+--   prefix     before the names of our schemas (TUTOR_SCHEMA_PREFIX)        none
+--   dagster    Dagster's own database                                       <database>_dagster
+--   pipeline, reader, coach, viewer   names of the roles                    tutor_pipeline, …
+--   imports    1 = `import` or `generate` makes and fills the platform's schema itself: the
+--              pipeline may then create schemas in this database, and no foreign one is granted
+--
+-- The roles have no password, so nobody can log in as one before it has: \password tutor_pipeline.
+-- A person's own login: create role ada login in role tutor_coach;
+--
+-- tutor_pipeline   reads the platform's tables that its contract names, and no others; owns our
+--                  schemas and Dagster's database. It can create no schema beside them.
+-- tutor_reader     reads marts, and of ops what is listed below. It sees no row as it came in
+--                  (staging, the payloads of the quarantine: they may hold anything the platform
+--                  has), no message to be sent, not the truth behind made-up data, nothing of the
+--                  platform, nothing of Dagster's.
+-- tutor_coach      the same, and what `alerts ack|snooze|resolve|reopen` and `rules override` write.
+-- tutor_viewer     what the reader reads, and Dagster's database: for a web server that only shows.
+
+\set ON_ERROR_STOP on
+\set QUIET on
+\if :{?platform} \else \set platform platform \endif
+\if :{?prefix} \else \set prefix '' \endif
+\if :{?dagster} \else \set dagster :DBNAME _dagster \endif
+\if :{?pipeline} \else \set pipeline tutor_pipeline \endif
+\if :{?reader} \else \set reader tutor_reader \endif
+\if :{?coach} \else \set coach tutor_coach \endif
+\if :{?viewer} \else \set viewer tutor_viewer \endif
+\if :{?imports} \else \set imports 0 \endif
+\set staging :prefix staging
+\set intermediate :prefix intermediate
+\set marts :prefix marts
+\set ops :prefix ops
+
+begin;
+
+-- The roles ---------------------------------------------------------------------------------------
+
+select format('create role %I login', wanted.name)
+from (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer')) as wanted (name)
+where not exists (select from pg_roles where rolname = wanted.name) \gexec
+
+-- Who is no superuser can make nothing in the name of a role without being a member of it.
+select format('grant %I to current_user', :'pipeline')
+where not pg_has_role(:'pipeline', 'usage') \gexec
+
+select format('grant connect on database %I to %I, %I', :'DBNAME', :'reader', :'pipeline') \gexec
+select format('grant temporary on database %I to %I', :'DBNAME', :'pipeline') \gexec
+
+-- Our schemas -------------------------------------------------------------------------------------
+
+select count(*) > 0 as is_taken
+from pg_namespace
+where nspname in (:'staging', :'intermediate', :'marts', :'ops')
+    and coalesce(obj_description(oid, 'pg_namespace'), '') not like 'Made by tutor-pipeline%' \gset
+\if :is_taken
+do $$ begin
+    raise exception 'a schema of one of our names is there and was not made by tutor-pipeline'
+        using hint = 'Give ours a prefix: -v prefix=tutor_, and TUTOR_SCHEMA_PREFIX=tutor_';
+end $$;
+\endif
+
+-- Made here with the mark by which the pipeline knows its own, so that it needs no right to create
+-- schemas.
+select statement
+from
+    (values (:'staging'), (:'intermediate'), (:'marts'), (:'ops')) as wanted (name),
+    lateral (values
+        (1, format('create schema %I authorization %I', wanted.name, :'pipeline')),
+        (2, format('comment on schema %I is %L', wanted.name, 'Made by tutor-pipeline'))
+    ) as step (no, statement)
+where not exists (select from pg_namespace where nspname = wanted.name)
+order by wanted.name, step.no \gexec
+
+-- What another role made before, or restored, is handed over.
+select format('alter schema %I owner to %I', nspname, :'pipeline')
+from pg_namespace
+where nspname in (:'staging', :'intermediate', :'marts', :'ops')
+    and nspowner <> (select oid from pg_roles where rolname = :'pipeline') \gexec
+select format('alter table %s owner to %I', pg_class.oid::regclass, :'pipeline')
+from pg_class
+where relnamespace in (
+        select oid from pg_namespace
+        where nspname in (:'staging', :'intermediate', :'marts', :'ops')
+    )
+    and relkind in ('r', 'p', 'v', 'm')
+    and relowner <> (select oid from pg_roles where rolname = :'pipeline') \gexec
+select format('alter routine %s owner to %I', pg_proc.oid::regprocedure, :'pipeline')
+from pg_proc
+where pronamespace = (select oid from pg_namespace where nspname = :'ops')
+    and proowner <> (select oid from pg_roles where rolname = :'pipeline') \gexec
+
+-- The platform: read, never written ---------------------------------------------------------------
+
+\if :imports
+select format('grant create on database %I to %I', :'DBNAME', :'pipeline') \gexec
+\else
+select count(*) = 0 as is_missing from pg_namespace where nspname = :'platform' \gset
+\if :is_missing
+do $$ begin
+    raise exception 'the platform''s schema is not in this database'
+        using hint = 'Name it: -v platform=public. Or -v imports=1 where `import` is to make it';
+end $$;
+\endif
+select format('revoke create on database %I from %I', :'DBNAME', :'pipeline') \gexec
+select format('grant usage on schema %I to %I', :'platform', :'pipeline') \gexec
+select format('grant select on %I.%I to %I', :'platform', relname, :'pipeline')
+from pg_class
+where relnamespace = (select oid from pg_namespace where nspname = :'platform')
+    and relkind in ('r', 'p', 'v', 'm', 'f')
+    and relname in (
+        'users', 'tutors', 'students', 'student_churn_reasons', 'subjects', 'tutor_subjects',
+        'tutor_certifications', 'student_progress', 'sessions', 'session_audio_metrics',
+        'session_video_metrics', 'session_screen_metrics', 'session_transcript_metrics',
+        'session_feedback', 'session_feedback_tags', 'session_transcript_highlights',
+        'tutor_availability', 'session_billing', 'engagement_events', 'interventions',
+        'experiments', 'experiment_assignments'
+    ) \gexec
+\endif
+
+-- Who reads ---------------------------------------------------------------------------------------
+
+select format('grant usage on schema %I, %I to %I', :'marts', :'ops', :'reader') \gexec
+-- dbt makes its tables anew and swaps them in, so a right must be there when a table is made.
+select format('grant select on all tables in schema %I to %I', :'marts', :'reader') \gexec
+select format(
+    'alter default privileges for role %I in schema %I grant select on tables to %I',
+    :'pipeline', :'marts', :'reader'
+) \gexec
+
+-- Tables of ops are made by migrations and stay. A new one is read by nobody until it stands here.
+select format('revoke all on all tables in schema %I from %I, %I', :'ops', :'reader', :'coach')
+\gexec
+select format('grant select on %I.%I to %I', :'ops', relname, :'reader')
+from pg_class
+where relnamespace = (select oid from pg_namespace where nspname = :'ops')
+    and relname in (
+        'alembic_version', 'alerts', 'alert_events', 'alert_activity', 'alert_history',
+        'tutors_needing_attention', 'critical_alert_summary', 'tutor_insights', 'achievements',
+        'rule_overrides', 'rule_coverage', 'reconcile_runs', 'session_days',
+        'current_tutor_risk', 'tutor_student_churn', 'tutor_scores', 'tutor_health',
+        'student_scores', 'student_health', 'churn_algorithm_weights', 'churn_weight_history',
+        'score_priors', 'model_versions', 'backtest_runs', 'backtest_metrics', 'dq_results',
+        'dq_overrides', 'validation_reports', 'incidents', 'refresh_runs', 'refresh_passes',
+        'platform_loads', 'set_aside_tutors'
+    ) \gexec
+-- How many rows wait, since when and why; not what is in them.
+select format(
+    'grant select (source, row_key, business_key, file, line, reasons, first_seen, last_seen,'
+    ' resolved_at) on %s to %I', pg_class.oid::regclass, :'reader'
+)
+from pg_class
+where relnamespace = (select oid from pg_namespace where nspname = :'ops')
+    and relname = 'quarantine' \gexec
+-- Withheld: messages, outbox, deliveries (texts to people, and where they go); erasures;
+-- refresh_scope, session_ledger, session_changes, history_repairs (the pipeline's book-keeping).
+
+select format('grant %I to %I', :'reader', member.name)
+from (values (:'coach'), (:'viewer')) as member (name)
+where not pg_has_role(member.name, :'reader', 'member') \gexec
+
+-- Who acts on alerts ------------------------------------------------------------------------------
+
+select format('grant %s on %s to %I', granted.rights, pg_class.oid::regclass, :'coach')
+from (values
+    ('alerts', 'update (acknowledged_at, acknowledged_by, acknowledged_note, snoozed_until,'
+        ' snoozed_by, resolved_at, resolved_by, resolution, action_taken, known_session_ids)'),
+    ('alert_events', 'insert'),
+    ('rule_overrides', 'insert, update, delete')
+) as granted (name, rights)
+join pg_class on pg_class.relname = granted.name
+where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
+
+commit;
+
+-- Dagster's own database: runs, events, ticks. Only the pipeline has to do with it ----------------
+
+select format('create database %I owner %I', :'dagster', :'pipeline')
+where not exists (select from pg_database where datname = :'dagster') \gexec
+select format('revoke connect, temporary on database %I from public', :'dagster')
+where (select datdba from pg_database where datname = :'dagster')
+    = (select oid from pg_roles where rolname = :'pipeline') \gexec
+
+select format('grant connect on database %I to %I', :'dagster', :'viewer') \gexec
+
+-- What is left to be done, and what is too much ---------------------------------------------------
+
+select format('do %L', format('begin raise warning %L; end', replace(said.text, '%', '%%')))
+from (
+    select 'our tables are not there yet: let the pipeline make them (tutor-pipeline check-source),'
+        ' then run this file again' as text
+    where to_regclass(format('%I.alerts', :'ops')) is null
+    union all
+    select format('the database %s belongs to another role than %s', :'dagster', :'pipeline')
+    from pg_database
+    where datname = :'dagster'
+        and datdba <> (select oid from pg_roles where rolname = :'pipeline')
+    union all
+    select format('%s is a superuser: nothing here binds it', rolname)
+    from pg_roles
+    where rolsuper and rolname in (:'pipeline', :'reader', :'coach', :'viewer')
+    union all
+    select format('%s may create tables in the schema %s', role.name, nspname)
+    from pg_namespace, (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer')) as role (name)
+    where nspname = :'platform' and :imports = 0
+        and has_schema_privilege(role.name, pg_namespace.oid, 'create')
+    union all
+    select format('%s may write to %s', role.name, pg_class.oid::regclass)
+    from pg_class, (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer')) as role (name)
+    where relnamespace = (select oid from pg_namespace where nspname = :'platform')
+        and relkind in ('r', 'p', 'v', 'm', 'f') and :imports = 0
+        and has_table_privilege(role.name, pg_class.oid, 'insert, update, delete, truncate')
+    union all
+    select format('%s may read %s', role.name, pg_class.oid::regclass)
+    from pg_class, (values (:'reader'), (:'coach'), (:'viewer')) as role (name)
+    where relnamespace = (select oid from pg_namespace where nspname = :'platform')
+        and relkind in ('r', 'p', 'v', 'm', 'f')
+        and has_table_privilege(role.name, pg_class.oid, 'select')
+) as said \gexec
+
+-- In Dagster's database ---------------------------------------------------------------------------
+
+\connect :dagster
+select format('grant select on all tables in schema public to %I', :'viewer') \gexec
+select format(
+    'alter default privileges for role %I in schema public grant select on tables to %I',
+    :'pipeline', :'viewer'
+) \gexec
+-- Showing writes, too: what was counted of a table's partitions, and once a random id of the storage.
+select format('grant %s on %s to %I', granted.rights, to_regclass(granted.name), :'viewer')
+from (values
+    ('asset_keys', 'update (cached_status_data)'),
+    ('instance_info', 'insert'),
+    ('instance_info_id_seq', 'usage')
+) as granted (name, rights)
+where to_regclass(granted.name) is not null \gexec
