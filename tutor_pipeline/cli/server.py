@@ -233,6 +233,7 @@ def env() -> None:
 def _facts(session: Session) -> dict[str, dict[str, Any]]:
     from tutor_pipeline.changes import ledger
     from tutor_pipeline.incidents import incidents
+    from tutor_pipeline.notify import state
     from tutor_pipeline.reports import queries
 
     now = datetime.now(UTC)
@@ -242,6 +243,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
         queue = ledger.waiting(connection, session.warehouse, now)
         last_pass = queries.last_pass(connection, session.warehouse)
         broken = incidents.listed(connection, session.warehouse)
+        messages = state.counts(connection, session.warehouse)
     settings = session.settings
     return {
         "database": {
@@ -266,6 +268,12 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
             "set_aside": queue.set_aside,
         },
         "last_pass": last_pass,
+        "messages": {
+            "to_be_told_later": messages["noted"],
+            "on_their_way": messages["waiting"],
+            "failing": messages["failing"],
+            "dead": messages["dead"],
+        },
         "incidents": {
             "open": len(broken),
             **{f"{each['kind']} {visible(each['subject'])}": each["title"] for each in broken},

@@ -16,7 +16,7 @@ import smtplib
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -45,7 +45,7 @@ class Mailbox:
     port: int
     security: str
     user: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     verifies: bool
     sender: tuple[str, str]
     to: tuple[tuple[str, str], ...]
@@ -64,7 +64,7 @@ class Mailbox:
             user=plugin.user,
             password=plugin.password,
             verifies=plugin.verify_certificate,
-            sender=(plugin.from_addr[0] or "", plugin.from_addr[1]),
+            sender=(plugin.from_addr[0] or plugin.app_id, plugin.from_addr[1]),
             to=tuple((name or "", address) for name, address in plugin.targets),
             copies=tuple((names.get(each) or "", each) for each in sorted(plugin.cc)),
             blind=tuple(sorted(plugin.bcc)),

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class Target:
     """An address. `name` may be shown; `send` raises DeliveryError."""
 
     name: str
-    send: Callable[[Outgoing], None]
+    send: Callable[[Outgoing], None] = field(repr=False)  # it holds the address
     problem: str | None = None
 
 
@@ -236,25 +236,38 @@ def _masked(text: str, secrets: Sequence[str]) -> str:
     return visible(" ".join(text.split()), _SHOWN)
 
 
+class _Ear(logging.Filter):
+    """Hears what is logged in a thread that listens, so that nobody else does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._local = threading.local()
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        self._local.said = said = list[str]()
+        try:
+            yield said
+        finally:
+            self._local.said = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said: list[str] | None = getattr(self._local, "said", None)
+        if said is None:
+            return True
+        if record.levelno >= logging.WARNING:
+            said.append(record.getMessage())
+        return False
+
+
+_EAR = _Ear()
+_LOGGERS = ("apprise", "urllib3.connectionpool")
+
+
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """What Apprise warns of in this thread. It reaches no other log: it may repeat an address."""
-    logger = logging.getLogger("apprise")
-    handler = _Handler(threading.get_ident())
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield handler.said
-    finally:
-        logger.removeHandler(handler)
-
-
-class _Handler(logging.Handler):
-    def __init__(self, thread: int) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-        self._thread = thread
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.said.append(record.getMessage())
+    """What Apprise warns of in this thread. It reaches no log: it may repeat an address."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_EAR)  # once, however often it is added
+    with _EAR.listening() as said:
+        yield said
