@@ -2,12 +2,16 @@
 
     .venv/bin/python benchmarks/live.py latency            # 10 min at 10,000/day, then a burst
     .venv/bin/python benchmarks/live.py latency --for 120 --arms warm
+    .venv/bin/python benchmarks/live.py messages           # 4 min at 10,000/day (make install-dev)
     .venv/bin/python benchmarks/live.py endurance          # 10 x the rate, for an hour
 
 latency    seconds from COMMIT of a completed session to the commit that wrote its tutor's findings,
            and to the commit of the alert it opened. Arms, each a part of the same time: `cold`, the
            baseline, in which a refresh ends as soon as nothing waits, so that each session starts
            one; `warm`, as shipped. Then 500 sessions within a minute.
+messages   seconds from the commit of a pass to the arrival of the mail that tells of it, at a real
+           SMTP server, for session reports and for critical alerts; beside them, as the baseline of
+           the same run, the seconds from COMMIT of a session to the commit of its pass.
 endurance  memory of every process, seconds per pass, and the size of Dagster's own tables, at the
            beginning and at the end.
 
@@ -255,6 +259,55 @@ def _burst(sessions: int) -> None:
     print(f"  at most {watch.most['queued']} queued, {watch.most['running']} running")
 
 
+def messages(options: argparse.Namespace) -> None:
+    from aiosmtpd.controller import Controller
+
+    arrived: dict[str, datetime] = {}
+
+    class Mails:
+        async def handle_DATA(  # noqa: N802 (aiosmtpd's name)
+            self, server: Any, session: Any, envelope: Any
+        ) -> str:
+            now = datetime.now().astimezone()
+            head = envelope.content.partition(b"\r\n\r\n")[0].decode()
+            (line,) = [each for each in head.splitlines() if each.startswith("Message-ID:")]
+            arrived.setdefault(line.split("<")[1].split("@")[0], now)
+            return "250 OK"
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = Controller(Mails(), hostname="127.0.0.1", port=port)
+    server.start()
+    address = f"mailto://127.0.0.1:{port}?from=pipeline@example.com&to=coach@example.com"
+    log = Path(os.environ["TUTOR_HOME"]) / "messages.jsonl"
+    with up(TUTOR_NOTIFY_SESSIONS=address, TUTOR_NOTIFY_CRITICAL=address):
+        time.sleep(20)
+        steady = (f"--rate={options.rate}", f"--for={options.seconds}s")
+        simulate(log, *steady, "--poor-firsts=0.3", "--seed=14").wait()
+        settle(log, Watch())
+        time.sleep(75)  # until what was noted last has arrived
+    server.stop()
+    findings, _, _ = latencies(log)
+    with psycopg.connect(databases()[0]) as connection:
+        told = connection.execute(
+            "select noted.audience, noted.message_id, pass.settled_at from ops.outbox as noted"
+            " inner join ops.refresh_passes as pass on noted.run_id = pass.run_id"
+            " where noted.dropped is null"
+        ).fetchall()
+    print(f"messages: {options.rate} for {options.seconds} s")
+    print(f"  {describe('session to findings (the baseline)', findings)}")
+    for audience in ("sessions", "critical"):
+        own = [(message, at) for each, message, at in told if each == audience]
+        waits = [
+            (arrived[message] - at).total_seconds() for message, at in own if message in arrived
+        ]
+        late = len(own) - sum(wait < 60 for wait in waits)
+        print(f"  {describe(f'findings to mail, {audience}', waits)}; {late} not within a minute")
+        if waits:
+            print(f"    {median(waits) / median(findings):.1f} times the baseline (medians)")
+
+
 def endurance(options: argparse.Namespace) -> None:
     home = Path(os.environ["TUTOR_HOME"])
     log = home / "endurance.jsonl"
@@ -335,7 +388,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("latency", "endurance"))
+    parser.add_argument("what", choices=("latency", "messages", "endurance"))
     parser.add_argument("--for", dest="seconds", type=int, help="seconds of steady sessions")
     parser.add_argument("--rate", help="sessions, for instance 10000/day")
     parser.add_argument("--arms", nargs="+", default=["cold", "warm"], choices=("cold", "warm"))
@@ -343,9 +396,8 @@ def main() -> None:
     parser.add_argument("--tutors", type=int, default=3000)
     parser.add_argument("--days", type=int, default=14)
     options = parser.parse_args()
-    is_latency = options.what == "latency"
-    options.seconds = options.seconds or (600 if is_latency else 3600)
-    options.rate = options.rate or ("10000/day" if is_latency else "100000/day")
+    options.seconds = options.seconds or {"latency": 600, "messages": 240}.get(options.what, 3600)
+    options.rate = options.rate or ("100000/day" if options.what == "endurance" else "10000/day")
     home = Path(tempfile.mkdtemp(prefix="tutor-live-"))
     home.chmod(0o755)
     os.environ["TUTOR_HOME"] = str(home)
@@ -354,7 +406,7 @@ def main() -> None:
         size = (f"--tutors={options.tutors}", f"--days={options.days}", "--sessions-per-day=10000")
         run("generate", *size, "--seed=7")
         run("enrich")
-        (latency if is_latency else endurance)(options)
+        {"latency": latency, "messages": messages, "endurance": endurance}[options.what](options)
     finally:
         run("down", "--delete")
         shutil.rmtree(home, ignore_errors=True)

@@ -228,7 +228,7 @@ def test_the_digest_is_made_once_a_week(told, mail):
     (found,) = mail.mails
     assert found["To"] == "admin@example.com"
     assert found["Subject"].startswith("Week of ")
-    assert "WHO NEEDS ATTENTION" in part(found, "plain")
+    assert "NEW THIS WEEK" in part(found, "plain")
     assert told.run("notify", "digest", "--week", "2199-01-01", status=2).stderr
     assert "write a day as" in told.run("notify", "digest", "--week", "x", status=2).stderr
 

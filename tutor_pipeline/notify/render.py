@@ -129,6 +129,7 @@ def incidents(rows: Sequence[Row], setting: Setting) -> Message:
         {
             "title": row["details"]["title"],
             "kind": label(row["details"]["kind"]).lower(),
+            "anchor": row["details"]["kind"],
             "why": row["details"].get("why"),
             "means": row["details"]["means"],
             "next": row["details"]["next"],
@@ -401,8 +402,9 @@ def _need(row: Row) -> dict[str, Any]:
 
 def _waiting(row: Row, setting: Setting) -> dict[str, Any]:
     days = (setting.made_at - row["triggered_date"]).days
-    parts = [f"{row['severity']}, open for {count(days, 'day')}", _acknowledged(row)]
-    return {**row, "who": _who(row), "state": ", ".join(part for part in parts if part)}
+    on_it = _acknowledged(row) or "nobody is on it yet"
+    state = f"{row['severity']}, open for {count(days, 'day')}, {on_it}"
+    return {**row, "who": _who(row), "state": state}
 
 
 def _acknowledged(row: Row) -> str:
@@ -413,16 +415,17 @@ def _acknowledged(row: Row) -> str:
 def _resolved(rows: Sequence[Row]) -> dict[str, Any]:
     by_hand = [row for row in rows if row["resolved_by"] != "pipeline"]
     by_itself = len(rows) - len(by_hand)
+    recovered = "the numbers recovered, or the tutor left"
     if not rows:
         words = "None."
+    elif not by_hand:
+        words = f"{count(len(rows), 'alert')}, none by people: {recovered}."
+    elif not by_itself:
+        words = f"{count(len(rows), 'alert')}, all by people."
     else:
-        parts = [
-            f"{len(by_hand)} by people" if by_hand else "",
-            f"{by_itself} by themselves, as the numbers recovered or the tutor left"
-            if by_itself
-            else "",
-        ]
-        words = f"{count(len(rows), 'alert')}: {', '.join(part for part in parts if part)}."
+        words = (
+            f"{count(len(rows), 'alert')}: {len(by_hand)} by people, of {by_itself} {recovered}."
+        )
     return {
         "words": words,
         "listed": [
@@ -447,7 +450,7 @@ def _resolved(rows: Sequence[Row]) -> dict[str, Any]:
 def _mover(row: Row) -> dict[str, str]:
     return {
         "who": _who(row),
-        "change": f"{row['change']:+.1f}",
+        "change": f"{row['change']:+.1f}".replace("-", "−"),
         "detail": f"{row['before']:.1f} → {row['now']:.1f}, {count(row['n'], 'session')}",
     }
 

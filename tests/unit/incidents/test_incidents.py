@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -133,3 +134,10 @@ def test_the_open_ones_are_those_reported_and_not_closed_since(connection, wareh
     assert {(row["kind"], row["subject"]) for row in everything if not row["closed_at"]} == open_
     assert len(everything) == opened
     assert sum(row["occurrences"] for row in everything) == occurrences
+
+
+def test_each_kind_has_its_steps_in_the_runbook():
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    for kind in Kind:
+        assert MEANING[kind]
+        assert f"\n### {kind}\n" in page

@@ -377,10 +377,10 @@ def test_the_digest_of_a_week(insert, tutor, alert, run, compose):
         " to 1. The average score was 8.0 of 10.",
         "- Sarah Chen (T1) (critical): 3 no-shows of the tutor",
         "- Omar Haddad (T3): Extreme Talk Ratio Detected (warning, open for 29 days, ana is on it)",
-        "2 alerts: 1 by people, 1 by themselves",
+        "2 alerts: 1 by people, of 1 the numbers recovered, or the tutor left.",
         "- Ivan Novak (T2): No-Show Pattern Detected (coached, by ana, call on Tuesday)",
         "- up: Sarah Chen (T1) +1.2 (7.0 → 8.2, 6 sessions)",
-        "- down: Ivan Novak (T2) -2.0 (7.0 → 5.0, 5 sessions)",
+        "- down: Ivan Novak (T2) −2.0 (7.0 → 5.0, 5 sessions)",
         "- 🚀 Rising Star: Sarah Chen (T1), Ivan Novak (T2)",
         "- Sessions: 1,747 (1,600; ▲ 9 %)",
         "- Tutor did not come: 2.1 % (1 %; ▲ 110 %)",
@@ -401,7 +401,7 @@ def test_a_week_in_which_nothing_happened(empty, insert, compose, run):
     (message,) = messages(run)
     assert message["subject"] == "Week of 9 March: 0 tutors need attention"
     assert "There was no session in the week." in message["text_body"]
-    assert "No new alert is open." in message["text_body"]
+    assert "Nobody: no alert of this week is open." in message["text_body"]
     assert "MOVERS" not in message["text_body"]
 
 
