@@ -21,6 +21,8 @@ from tutor_pipeline.warehouse import erasure
 from tutor_pipeline.warehouse.exclusive import is_held
 from tutor_pipeline.warehouse.person import Person, Role
 
+pytestmark = pytest.mark.long
+
 OURS = ("staging", "intermediate", "marts", "ops")
 THEIRS = ("platform", "truth")
 COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]

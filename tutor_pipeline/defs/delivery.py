@@ -21,6 +21,7 @@ from tutor_pipeline.notify import compose, deliver, outbox, state, targets
 from tutor_pipeline.notify.render import Setting
 from tutor_pipeline.settings import Settings
 from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.warehouse.runs import built_moment
 from tutor_pipeline.words import count, span
 
 JOB = "deliver_messages"
@@ -70,11 +71,14 @@ def messages(
     context: dg.AssetExecutionContext, config: DeliverConfig, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What people were told: the outbox made into messages, and each brought to its addresses.
-    One that fails is tried again later, eight times in all; a failing address fails no run.
+    One that fails is tried again later, eight times in all; a failing address fails no run, but
+    what no message can be made of does, once the others have gone.
     """
     settings, target = warehouse.settings, warehouse.warehouse
     addresses = targets.read(settings.addresses, settings.messages_dir)
     sender = deliver.Sender(target, addresses, _clock, context.log.info)
+
+    broken = compose.Composed()
 
     def make_messages() -> None:
         with target.connect() as connection:
@@ -84,6 +88,9 @@ def messages(
                 {audience: list(own) for audience, own in addresses.items()},
                 setting(settings, _clock()),
             )
+        if made.broken:
+            broken.broken += made.broken
+            broken.error = made.error
         if made.messages or made.dropped:
             context.log.info(
                 f"{count(made.messages, 'message')} made,"
@@ -126,6 +133,12 @@ def messages(
             )
         ],
     )
+    if broken.broken:
+        raise dg.Failure(
+            f"of {count(broken.broken, 'thing')} no message could be made (ops.outbox says of"
+            f" which): {broken.error}",
+            allow_retries=False,
+        )
 
 
 class DigestConfig(dg.Config):
@@ -152,6 +165,7 @@ def digest(
     now = _clock()
     week = last_week(now, target.timezone) if config.week is None else monday(config.week)
     with target.connect() as connection:
+        built_moment(connection, target)  # nothing can be told of a platform that was never read
         is_new = outbox.note_digest(
             connection, target, week.isoformat(), {}, now=now, run_id=context.run.run_id
         )

@@ -8,7 +8,7 @@ are there with the rows it tells, or none of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,6 +21,7 @@ from tutor_pipeline.notify.facts import Row
 from tutor_pipeline.notify.outbox import Audience, Kind
 from tutor_pipeline.notify.render import Message, Setting
 from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.words import visible
 
 MOST_APART = 5
 """Tutors or incidents that get a message each; more of them at once are told in one."""
@@ -33,6 +34,7 @@ that long, and tells all that came meanwhile: a storm is one thing to look at.
 _CALMED = frozenset({Audience.CRITICAL, Audience.OPS})
 
 _AT_ONCE = 20_000
+_SHOWN = 300
 
 _DUE = """
     select outbox_id, audience, kind, tutor_id, subject_id, transition, occurred_at, due_at,
@@ -71,12 +73,16 @@ _DROPPED = """
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Composed:
-    """How many messages were made, and how many rows of the outbox were dropped."""
+    """How many messages were made, how many rows of the outbox were dropped; of how many of those
+    no message could be made, and what was wrong with the last.
+    """
 
-    messages: int
-    dropped: int
+    messages: int = 0
+    dropped: int = 0
+    broken: int = 0
+    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -95,6 +101,8 @@ def compose(
 ) -> Composed:
     """Make messages of what is due at `setting.made_at`, one delivery for each of the audience's
     addresses. In the connection's transaction.
+
+    What breaks is tried alone, and dropped with the reason where it still does: the others go on.
     """
     now = setting.made_at
     connection.execute(
@@ -102,17 +110,54 @@ def compose(
         (f"{warehouse.schemas.ops}.outbox",),
     )
     lately = dict(connection.execute(warehouse.sql(_PER_AUDIENCE), (now - CALM,)).fetchall())
-    drafts: list[_Draft] = []
-    dropped: dict[int, str] = {}
+    composer = _Composer(connection, warehouse, addresses, setting)
     for audience, kind, rows in _by_audience(_read(connection, warehouse, _DUE, (now, _AT_ONCE))):
-        if _is_to_wait(audience, rows, lately.get(audience, 0), now):
-            continue
-        drafts += _DRAFTERS[kind](connection, warehouse, audience, rows, setting, dropped)
-    for draft in drafts:
-        _write(connection, warehouse, draft, addresses.get(draft.message.audience, ()), now)
-    if dropped:
-        connection.execute(warehouse.sql(_DROPPED), (list(dropped), list(dropped.values())))
-    return Composed(len(drafts), len(dropped))
+        if not _is_to_wait(audience, rows, lately.get(audience, 0), now):
+            composer.tell(audience, kind, rows)
+    return composer.done
+
+
+@dataclass(slots=True)
+class _Composer:
+    connection: psycopg.Connection[Any]
+    warehouse: Warehouse
+    addresses: Mapping[Audience, Sequence[str]]
+    setting: Setting
+    done: Composed = field(default_factory=Composed)
+
+    def tell(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
+        """Make messages of rows of one audience and kind."""
+        try:
+            self._try(audience, kind, rows)
+        except psycopg.OperationalError:
+            raise  # the database, not the rows
+        except Exception as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self.tell(audience, kind, [row])
+                return
+            self.done.broken += 1
+            self.done.error = f"{type(error).__name__}: {error}"
+            why = visible(f"no message could be made of it: {self.done.error}", _SHOWN)
+            self._drop({rows[0]["outbox_id"]: why})
+
+    def _try(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
+        dropped: dict[int, str] = {}
+        with self.connection.transaction():
+            drafts = _DRAFTERS[kind](
+                self.connection, self.warehouse, audience, rows, self.setting, dropped
+            )
+            for draft in drafts:
+                targets = self.addresses.get(audience, ())
+                _write(self.connection, self.warehouse, draft, targets, self.setting.made_at)
+            self._drop(dropped)
+        self.done.messages += len(drafts)
+
+    def _drop(self, dropped: Mapping[int, str]) -> None:
+        if dropped:
+            values = (list(dropped), list(dropped.values()))
+            self.connection.execute(self.warehouse.sql(_DROPPED), values)
+            self.done.dropped += len(dropped)
 
 
 def anything_due(

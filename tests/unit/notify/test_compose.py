@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -174,11 +175,31 @@ def test_who_dies_while_composing_leaves_nothing_behind(tutor, alert, compose, r
     tutor("T1")
     alert("T1")
     with monkeypatch.context() as patch:
-        patch.setattr("tutor_pipeline.notify.compose._TOLD", "select 1 / 0, %s, %s")
-        with pytest.raises(Exception, match="division by zero"):
+        patch.setattr("tutor_pipeline.notify.compose._PER_AUDIENCE", "select 1 / 0, %s")
+        with pytest.raises(psycopg.errors.DivisionByZero):
             compose()
     assert messages(run) == []
     assert compose().messages == 1
+
+
+def test_what_no_message_can_be_made_of_holds_up_nothing_else(tutor, alert, compose, run, insert):
+    for number in range(3):
+        tutor(f"T{number}")
+        alert(f"T{number}")
+    alert("T1", "odd", alert_type="high_churn_risk")
+    insert(
+        "ops.current_tutor_risk",
+        tutor_id="T1", as_of=NOW, level="High", reasons=Jsonb([{"no": "label"}]), status="ok",
+        scorer="signals_v2", version="1", score=0.6, is_probability=False,
+    )  # fmt: skip
+    incident(insert, 1)
+    made = compose()
+    assert (made.messages, made.dropped, made.broken) == (4, 1, 1)
+    assert sorted(row["audience"] for row in messages(run)) == ["critical"] * 3 + ["ops"]
+    (row,) = run("select subject_id, dropped from ops.outbox where dropped is not null")
+    assert row["subject_id"] == "odd"
+    assert row["dropped"].startswith("no message could be made of it: KeyError")
+    assert compose().messages == 0
 
 
 def report_of(insert, session_id, tutor_id="T1", **session):
