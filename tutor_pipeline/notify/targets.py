@@ -107,8 +107,8 @@ def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
     if plugin is None:
         name = f"address {number} of TUTOR_NOTIFY_{audience.upper()}"
         problem = (
-            f"it is no address that Apprise knows (it begins with {_scheme(url)});"
-            " see the services at docs/notifications.md"
+            f"Apprise can't use it (it begins with {_scheme(url)}): no service of that name, or"
+            " something in it is missing or malformed; docs/notifications.md has examples"
         )
         yield Target(name, partial(_refuse, problem), problem)
         return

@@ -75,7 +75,7 @@ def test_addresses_that_differ_in_secrets_alone_have_names_of_their_own(tmp_path
 def test_what_is_no_address_says_so_when_used_and_repeats_nothing(tmp_path, url, caplog, capfd):
     target = only(tmp_path, url)
     assert target.name == "address 1 of TUTOR_NOTIFY_CRITICAL"
-    with pytest.raises(DeliveryError, match="no address that Apprise knows") as caught:
+    with pytest.raises(DeliveryError, match="Apprise can't use it") as caught:
         target.send(MESSAGE)
     everything = f"{caught.value}{target}{caplog.text}{''.join(capfd.readouterr())}"
     assert SECRET not in everything
