@@ -145,8 +145,7 @@ def test_a_run_that_is_at_work_too_long_gets_help_and_then_counts_as_gone(place,
     monkeypatch.setattr(delivery, "_clock", lambda: soon)
     assert isinstance(look(), dg.RunRequest)
     started(instance)
-    started(instance)
-    assert isinstance(look(), dg.SkipReason)  # three are enough
+    assert isinstance(look(), dg.SkipReason)  # two are enough
     later = datetime.now(UTC) + delivery.GONE_AFTER + timedelta(seconds=1)
     monkeypatch.setattr(delivery, "_clock", lambda: later)
     look()

@@ -187,6 +187,10 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
             found.left = erasure.left(
                 connection, warehouse, person, _searched(warehouse, found.is_our_platform)
             )
+        # What was just being written while the rows still stood.
+        late = files.files_about(session.settings.home, person)
+        files.delete(late)
+        found.files += late
         with _dagster(session).connect() as connection:
             found.dagster = mask_history(connection, person)
             found.runs_in_progress = runs_in_progress(connection)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.markup import escape
@@ -20,7 +21,7 @@ from tutor_pipeline.notify.targets import FILE, DeliveryError, Outgoing
 from tutor_pipeline.settings import Settings, load_settings
 from tutor_pipeline.words import age, count, moment, visible
 
-_COLOURS = {"sent": "green", "waiting": "yellow", "dead": "bold red"}
+_COLOURS = {"sent": "green", "waiting": "yellow", "dead": "bold red", "dropped": "dim"}
 
 verbs = typer.Typer(
     help="Messages: try the addresses, see what arrived, send again.", no_args_is_help=True
@@ -45,19 +46,7 @@ def test(
     Example: [bold]tutor-pipeline notify test --to critical[/bold]
     """
     settings = load_settings()
-    now = datetime.now(UTC)
-    results = []
-    for audience, own in targets.read(settings.addresses, settings.messages_dir).items():
-        for target in own.values():
-            if target.name == FILE or to not in (None, audience):
-                continue
-            if not as_json:
-                note(f"Sending to {target.name} ({audience})")
-            results.append({"audience": audience, "address": target.name, "error": None})
-            try:
-                target.send(_test_message(settings, audience, now))
-            except DeliveryError as error:
-                results[-1]["error"] = str(error)
+    results = _try_addresses(settings, to, (lambda _: None) if as_json else note)
     if as_json:
         emit_json(results)
     elif not results:
@@ -72,6 +61,28 @@ def test(
                 warn(f"{where}: {result['error']}")
     if any(result["error"] is not None for result in results):
         raise typer.Exit(1)
+
+
+def _try_addresses(
+    settings: Settings, to: Audience | None, tell: Callable[[str], None]
+) -> list[dict[str, str | None]]:
+    """Send to each address of the audience (None: of all); what went wrong with each."""
+    now = datetime.now(UTC)
+    results: list[dict[str, str | None]] = []
+    for audience, own in targets.read(settings.addresses, settings.messages_dir).items():
+        for target in own.values():
+            if target.name == FILE or to not in (None, audience):
+                continue
+            tell(f"Sending to {target.name} ({audience})")
+            error = None
+            try:
+                target.send(_test_message(settings, audience, now))
+            except DeliveryError as problem:
+                error = str(problem)
+            except Exception as problem:  # its text may repeat a secret
+                error = f"{type(problem).__name__} in the sender"
+            results.append({"audience": audience, "address": target.name, "error": error})
+    return results
 
 
 def _test_message(settings: Settings, audience: Audience, now: datetime) -> Outgoing:
@@ -177,8 +188,9 @@ def digest(
     from tutor_pipeline.cli.launch import deliver_messages
 
     chosen = None if week is None else day(week, "--week")
-    if chosen is not None and chosen > datetime.now(UTC).date():
-        raise UsageError(f"--week {week} has not begun")
+    today = datetime.now(ZoneInfo(load_settings().timezone)).date()
+    if chosen is not None and chosen - timedelta(days=chosen.weekday() - 7) > today:
+        raise UsageError(f"--week {week}: that week is not over, its digest comes when it is")
     open_session(note)
     outcome = deliver_messages(digest=True, week=None if chosen is None else chosen.isoformat())
     if not outcome.metadata.get("digest", {}).get("is_new", True):
@@ -206,21 +218,28 @@ def retry(
         list[str] | None, typer.Argument(metavar="[ID]...", help="Messages; default: all.")
     ] = None,
 ) -> None:
-    """Try dead deliveries again, from the first try on: all of them, or those of some messages.
+    """Try dead deliveries again, from the first try on: all of them, or those of some messages;
+    and what no message could be made of.
 
     Example: [bold]tutor-pipeline notify retry[/bold]
     """
     session = open_session(note)
     warehouse = session.warehouse
     with warehouse.connect() as connection:
+        from tutor_pipeline.notify import compose  # with what it takes to make messages
+
         ids = message_ids and [
             state.message(connection, warehouse, each)["message_id"] for each in message_ids
         ]
         revived = deliver.retry(connection, warehouse, ids or None, datetime.now(UTC))
-    if not revived:
+        untold = 0 if ids else compose.retry(connection, warehouse)
+    if untold:
+        done(f"Of {count(untold, 'thing')} a message will be made again")
+    if not revived and not untold:
         out.print("Nothing is dead.")
         return
-    done(f"{count(revived, 'delivery', 'deliveries')} will be tried again")
+    if revived:
+        done(f"{count(revived, 'delivery', 'deliveries')} will be tried again")
     out.print("`up` does so by itself; without it: tutor-pipeline notify send")
 
 

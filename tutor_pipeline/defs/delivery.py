@@ -4,7 +4,7 @@ Messages are sent by a run of their own: an address that is down or slow fails n
 delays none, and what was sent to whom is seen where everything else is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,8 +16,9 @@ from tutor_pipeline.defs import run_records
 from tutor_pipeline.defs.guarded import cell
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.errors import TutorPipelineError, UsageError
 from tutor_pipeline.notify import compose, deliver, outbox, state, targets
+from tutor_pipeline.notify.outbox import Audience
 from tutor_pipeline.notify.render import Setting
 from tutor_pipeline.settings import Settings
 from tutor_pipeline.warehouse.connection import Warehouse
@@ -35,8 +36,8 @@ HELPED_AFTER = timedelta(seconds=90)
 """What waits so long while a run is at work is taken by another one: the first is busy with an
 address that is slow, or its process is gone.
 """
-MOST_AT_ONCE = 3
-GONE_AFTER = timedelta(minutes=30)
+MOST_AT_ONCE = 2
+GONE_AFTER = timedelta(minutes=45)
 """A run takes nothing new after ten minutes, and no message takes as long as this."""
 
 _SHOWN = 50
@@ -81,12 +82,14 @@ def messages(
     broken = compose.Composed()
 
     def make_messages() -> None:
+        now = _clock()
         with target.connect() as connection:
+            told = compose.may_tell(connection, target, settings.addresses, now)
             made = compose.compose(
                 connection,
                 target,
-                {audience: list(own) for audience, own in addresses.items()},
-                setting(settings, _clock()),
+                {audience: list(addresses[audience]) for audience in told},
+                setting(settings, now),
             )
         if made.broken:
             broken.broken += made.broken
@@ -163,7 +166,10 @@ def digest(
     """
     target = warehouse.warehouse
     now = _clock()
-    week = last_week(now, target.timezone) if config.week is None else monday(config.week)
+    newest = last_week(now, target.timezone)
+    week = newest if config.week is None else monday(config.week)
+    if week > newest:
+        raise UsageError(f"the week of {week} is not over: its digest comes when it is")
     with target.connect() as connection:
         built_moment(connection, target)  # nothing can be told of a platform that was never read
         is_new = outbox.note_digest(
@@ -207,7 +213,8 @@ def build_outbox_sensor(job: Any, status: dg.DefaultSensorStatus) -> dg.SensorDe
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource
     ) -> dg.RunRequest | dg.SkipReason:
         try:
-            return _look(context.instance, warehouse.warehouse, _clock())
+            urls = warehouse.settings.addresses
+            return _look(context.instance, warehouse.warehouse, urls, _clock())
         except (TutorPipelineError, psycopg.OperationalError) as error:
             return dg.SkipReason(str(error).strip().splitlines()[0])
 
@@ -236,10 +243,14 @@ def _clock() -> datetime:
 
 
 def _look(
-    instance: dg.DagsterInstance, warehouse: Warehouse, now: datetime
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    urls: Mapping[Audience, Sequence[str]],
+    now: datetime,
 ) -> dg.RunRequest | dg.SkipReason:
     with warehouse.connect(autocommit=True) as connection:
-        notes, noted_since = compose.anything_due(connection, warehouse, now)
+        told = compose.may_tell(connection, warehouse, urls, now)
+        notes, noted_since = compose.anything_due(connection, warehouse, told, now)
         due, due_since = deliver.anything_due(connection, warehouse, now)
         left = state.counts(connection, warehouse)
     since = min((each for each in (noted_since, due_since) if each is not None), default=None)

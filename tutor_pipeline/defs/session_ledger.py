@@ -8,6 +8,7 @@ from tutor_pipeline.changes import ledger
 from tutor_pipeline.defs.findings import FINDINGS, GROUP
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.notify import outbox
 
 
 @dg.asset(
@@ -33,6 +34,8 @@ def session_ledger(
                 "nothing to settle: the newest full refresh has not made all findings yet"
             )
         else:
+            if ledger.is_filled(connection, target):  # else all of it is of before we looked
+                outbox.note_sessions(connection, target, run_id, datetime.now(UTC))
             settled = ledger.settle(connection, target, run_id).changes
         queue = ledger.waiting(connection, target, datetime.now(UTC))
     age = 0.0 if queue.oldest_at is None else (datetime.now(UTC) - queue.oldest_at).total_seconds()

@@ -33,6 +33,9 @@ that long, and tells all that came meanwhile: a storm is one thing to look at.
 """
 _CALMED = frozenset({Audience.CRITICAL, Audience.OPS})
 
+UNTELLABLE = "no message could be made of it"
+ADDRESSED_WITHIN = timedelta(days=30)
+
 _AT_ONCE = 20_000
 _SHOWN = 300
 
@@ -47,6 +50,12 @@ _DUE = """
 
 _PER_AUDIENCE = """
     select audience, count(*) from {ops}.messages where made_at > %s group by audience
+"""
+
+_ADDRESSED = """
+    select distinct messages.audience from {ops}.messages
+    inner join {ops}.deliveries on messages.message_id = deliveries.message_id
+    where messages.made_at > %s and deliveries.target <> 'file'
 """
 
 _OVER = """
@@ -102,7 +111,8 @@ def compose(
     """Make messages of what is due at `setting.made_at`, one delivery for each of the audience's
     addresses. In the connection's transaction.
 
-    What breaks is tried alone, and dropped with the reason where it still does: the others go on.
+    Rows of an audience that is not in `addresses` stay as they are (see `may_tell`). What breaks is
+    dropped with the reason, and the others go on.
     """
     now = setting.made_at
     connection.execute(
@@ -112,7 +122,8 @@ def compose(
     lately = dict(connection.execute(warehouse.sql(_PER_AUDIENCE), (now - CALM,)).fetchall())
     composer = _Composer(connection, warehouse, addresses, setting)
     for audience, kind, rows in _by_audience(_read(connection, warehouse, _DUE, (now, _AT_ONCE))):
-        if not _is_to_wait(audience, rows, lately.get(audience, 0), now):
+        oldest = min(row["due_at"] for row in rows)
+        if audience in addresses and not _is_to_wait(audience, oldest, lately, now):
             composer.tell(audience, kind, rows)
     return composer.done
 
@@ -126,27 +137,47 @@ class _Composer:
     done: Composed = field(default_factory=Composed)
 
     def tell(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
-        """Make messages of rows of one audience and kind."""
+        """Make messages of rows of one audience and kind. Rows that break are dropped, and the rest
+        told together; where all of several break, it is not for the rows, and they stay.
+        """
         try:
             self._try(audience, kind, rows)
-        except psycopg.OperationalError:
-            raise  # the database, not the rows
         except Exception as error:
-            if len(rows) > 1:
-                for row in rows:
-                    self.tell(audience, kind, [row])
-                return
-            self.done.broken += 1
-            self.done.error = f"{type(error).__name__}: {error}"
-            why = visible(f"no message could be made of it: {self.done.error}", _SHOWN)
-            self._drop({rows[0]["outbox_id"]: why})
+            if _is_of_the_database(error):
+                raise
+            broken = {row["outbox_id"]: why for row in rows if (why := self._breaks(kind, row))}
+            if not broken or len(broken) == len(rows) > 1:
+                raise
+            self.done.broken += len(broken)
+            self.done.error = next(iter(broken.values()))
+            self._drop({id_: f"{UNTELLABLE}: {why}" for id_, why in broken.items()})
+            if rest := [row for row in rows if row["outbox_id"] not in broken]:
+                self._try(audience, kind, rest)
+
+    def _breaks(self, kind: Kind, row: Row) -> str | None:
+        """What goes wrong with this row alone; None when nothing does."""
+        try:
+            with self.connection.transaction(force_rollback=True):
+                self._draft(kind, Audience(row["audience"]), [row], {})
+        except Exception as error:
+            if _is_of_the_database(error):
+                raise
+            # What the database says of a value repeats it.
+            said = "" if isinstance(error, psycopg.Error) else f": {error}"
+            return visible(f"{type(error).__name__}{said}", _SHOWN)
+        return None
+
+    def _draft(
+        self, kind: Kind, audience: Audience, rows: Sequence[Row], dropped: dict[int, str]
+    ) -> list[_Draft]:
+        return _DRAFTERS[kind](
+            self.connection, self.warehouse, audience, rows, self.setting, dropped
+        )
 
     def _try(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
         dropped: dict[int, str] = {}
         with self.connection.transaction():
-            drafts = _DRAFTERS[kind](
-                self.connection, self.warehouse, audience, rows, self.setting, dropped
-            )
+            drafts = self._draft(kind, audience, rows, dropped)
             for draft in drafts:
                 targets = self.addresses.get(audience, ())
                 _write(self.connection, self.warehouse, draft, targets, self.setting.made_at)
@@ -160,19 +191,58 @@ class _Composer:
             self.done.dropped += len(dropped)
 
 
+def may_tell(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    urls: Mapping[Audience, Sequence[str]],
+    now: datetime,
+) -> list[Audience]:
+    """The audiences that a process with these settings may tell. One without an address is left to
+    others where messages went to addresses of it lately: somebody else has the settings, and what
+    is told in files alone would never reach anybody.
+    """
+    addressed = {
+        audience
+        for (audience,) in connection.execute(warehouse.sql(_ADDRESSED), (now - ADDRESSED_WITHIN,))
+    }
+    return [audience for audience in Audience if urls.get(audience) or audience not in addressed]
+
+
 def anything_due(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    audiences: Sequence[Audience],
+    now: datetime,
 ) -> tuple[int, datetime | None]:
-    """How many rows of the outbox wait for a message that is due, and since when the oldest."""
-    row = connection.execute(
+    """How many rows of the outbox wait for a message that is due now, and since when the oldest."""
+    lately = dict(connection.execute(warehouse.sql(_PER_AUDIENCE), (now - CALM,)).fetchall())
+    rows = connection.execute(
         warehouse.sql(
-            "select count(*), min(due_at) from {ops}.outbox"
+            "select audience, count(*), min(due_at) from {ops}.outbox"
             " where message_id is null and dropped is null and due_at <= %s"
+            " and audience = any(%s) group by audience"
         ),
-        (now,),
-    ).fetchone()
-    assert row is not None
-    return row[0], row[1]
+        (now, list(audiences)),
+    ).fetchall()
+    due = [
+        (number, oldest)
+        for audience, number, oldest in rows
+        if not _is_to_wait(Audience(audience), oldest, lately, now)
+    ]
+    return sum(number for number, _ in due), min((oldest for _, oldest in due), default=None)
+
+
+def retry(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
+    """Try again what no message could be made of. Returns how many there were."""
+    return connection.execute(
+        warehouse.sql("update {ops}.outbox set dropped = null where starts_with(dropped, %s)"),
+        (UNTELLABLE,),
+    ).rowcount
+
+
+def _is_of_the_database(error: Exception) -> bool:
+    """Whether the database, or its schema, is what is wrong, and no row."""
+    return isinstance(error, psycopg.Error) and not isinstance(error, psycopg.DataError)
 
 
 def _by_audience(rows: Iterable[Row]) -> list[tuple[Audience, Kind, list[Row]]]:
@@ -182,10 +252,11 @@ def _by_audience(rows: Iterable[Row]) -> list[tuple[Audience, Kind, list[Row]]]:
     return [(audience, kind, own) for (audience, kind), own in found.items()]
 
 
-def _is_to_wait(audience: Audience, rows: Sequence[Row], lately: int, now: datetime) -> bool:
+def _is_to_wait(
+    audience: Audience, oldest: datetime, lately: Mapping[str, int], now: datetime
+) -> bool:
     """Whether there was so much of late that the next message can wait for more to tell."""
-    oldest: datetime = min(row["due_at"] for row in rows)
-    return audience in _CALMED and lately >= CALM_AFTER and now - oldest < CALM
+    return audience in _CALMED and lately.get(audience, 0) >= CALM_AFTER and now - oldest < CALM
 
 
 def why_not(row: Row, alert: Row | None, now: datetime) -> str | None:
@@ -226,16 +297,12 @@ def _of_alerts(
         elif alert is not None:
             is_worse = row["transition"].startswith("escalated")
             told.setdefault(row["tutor_id"], []).append(row | alert | {"is_worse": is_worse})
-    still = (
-        facts.open_warnings(connection, warehouse, setting.made_at)
-        if audience is Audience.WARNING and told
-        else None
-    )
     # The warnings of a day are one message, however few.
-    apart = audience is not Audience.WARNING
+    is_summary = audience is Audience.WARNING
+    open_ = facts.open_warnings(connection, warehouse, setting.made_at) if is_summary else 0
     return [
-        _Draft(render.alerts(audience, _once(group), setting, still), group)
-        for group in _groups(list(told.values()), apart=apart)
+        _Draft(render.alerts(audience, _once(group), setting, open_), group)
+        for group in _groups(list(told.values()), apart=not is_summary)
     ]
 
 

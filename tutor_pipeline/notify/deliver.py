@@ -5,7 +5,8 @@ A sender that dies leaves its lease to run out, and another one goes on: what it
 yet marked is sent once more, as the same message. A delivery that failed is tried again after a
 wait that grows, and is dead after MAX_ATTEMPTS, which `defs` reports.
 
-An address has one message at a time, so one that is slow or down holds up no other.
+An address has one message at a time, whoever sends, and a host a share of the workers: one that is
+slow or down holds up no other.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from tutor_pipeline.errors import TutorPipelineError
@@ -38,12 +40,20 @@ LONGEST_WAIT = timedelta(hours=6)
 
 LEASE = timedelta(seconds=90)
 PROLONG_SECONDS = 20
+LEFT_FOR = timedelta(minutes=10)
 UNKNOWN_AFTER = timedelta(days=1)
-"""An address that no setting names any more is given up after so long."""
+"""An address that no setting names here is left to others for so long, and then given up."""
 
 _WORKERS = 8
 _POLL_SECONDS = 0.5
-_MARK_TRIES = 5
+_TRIES = 5
+
+# Another message is on its way to the same address.
+_AT_WORK = """exists (
+    select from {ops}.deliveries as other
+    where other.target = deliveries.target and other.state = 'waiting'
+        and other.leased_until >= %(now)s
+)"""
 
 _CLAIM = """
     with chosen as (
@@ -55,6 +65,7 @@ _CLAIM = """
             and attempts < %(most)s
             and (leased_until is null or leased_until < %(now)s)
             and target <> all(%(busy)s)
+            and not {at_work}
             and (message_id, target) in (
                 select waiting.message_id, known.target
                 from {ops}.deliveries as waiting
@@ -95,32 +106,47 @@ _MARK = """
     where message_id = %(message_id)s and target = %(target)s and leased_by = %(sender)s
 """
 
-# A sender died over its last try, or nobody knows the address any more.
+# A sender died over its last try.
 _BURY = """
     update {ops}.deliveries
     set
         state = 'dead', ended_at = %(now)s, leased_until = null, leased_by = null,
-        last_error = case
-            when attempts >= %(most)s then coalesce(last_error, 'the sender died while sending it')
-            else 'no setting names this address any more'
-        end
+        last_error = coalesce(last_error, 'the sender died while sending it')
     where
         state = 'waiting'
         and (leased_until is null or leased_until < %(now)s)
-        and (attempts >= %(most)s or (due_at < %(forgotten)s and not exists (
-            select from {ops}.messages as sent
-            inner join unnest(%(audiences)s::text[], %(targets)s::text[])
-                as known (audience, target)
-                on sent.audience = known.audience
-            where sent.message_id = deliveries.message_id and known.target = deliveries.target
-        )))
+        and attempts >= %(most)s
     returning target
+"""
+
+# Who has other settings may know the address: kept for them, and not looked at all the time.
+_LEAVE = """
+    update {ops}.deliveries
+    set
+        due_at = %(later)s,
+        state = case when sent.made_at < %(forgotten)s then 'dropped' else state end,
+        ended_at = case when sent.made_at < %(forgotten)s then %(now)s else ended_at end,
+        last_error = case
+            when sent.made_at < %(forgotten)s then 'no setting names this address any more'
+            else last_error
+        end
+    from {ops}.messages as sent
+    where
+        sent.message_id = deliveries.message_id
+        and (deliveries.state = 'dead' or (deliveries.state = 'waiting'
+            and deliveries.due_at <= %(now)s
+            and (deliveries.leased_until is null or deliveries.leased_until < %(now)s)))
+        and (deliveries.state = 'waiting' or sent.made_at < %(forgotten)s)
+        and (sent.audience, deliveries.target) not in (
+            select * from unnest(%(audiences)s::text[], %(targets)s::text[])
+        )
 """
 
 _DUE = """
     select count(*), min(due_at) from {ops}.deliveries
     where state = 'waiting' and due_at <= %(now)s
         and (leased_until is null or leased_until < %(now)s)
+        and not {at_work}
 """
 
 _RETRY = """
@@ -183,27 +209,63 @@ class Sender:
         """
         began = busy = time.monotonic()
         at_work: dict[Future[str | None], Claim] = {}
+        in_vain = 0
         with self._prolonging(), ThreadPoolExecutor(_WORKERS) as pool:
-            while True:
-                if time.monotonic() - began < max_seconds:
-                    prepare()
-                    self._bury()
-                    while len(at_work) < _WORKERS and (
-                        claim := self._claim({each.target for each in at_work.values()})
-                    ):
-                        at_work[pool.submit(self._send, claim)] = claim
-                elif not at_work:
-                    break
-                if at_work:
-                    ended, _ = wait(at_work, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                    for future in ended:
-                        self._end(at_work.pop(future), future.result())
-                    busy = time.monotonic()
-                elif time.monotonic() - busy >= linger_seconds:
-                    break
-                else:
-                    time.sleep(_POLL_SECONDS)
+            try:
+                while True:
+                    if time.monotonic() - began < max_seconds:
+                        try:
+                            self._take(prepare, pool, at_work)
+                            in_vain = 0
+                        except (psycopg.OperationalError, TutorPipelineError):
+                            # The database may be back in a moment.
+                            in_vain += 1
+                            if in_vain >= _TRIES:
+                                raise
+                            time.sleep(in_vain)
+                            continue
+                    elif not at_work:
+                        break
+                    if at_work:
+                        ended, _ = wait(at_work, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                        for future in ended:
+                            self._end(at_work.pop(future), future.result())
+                        busy = time.monotonic()
+                    elif time.monotonic() - busy >= linger_seconds:
+                        break
+                    else:
+                        time.sleep(_POLL_SECONDS)
+            finally:
+                # Whatever stops us: what has been sent is marked, or it would be sent again.
+                for future, claim in at_work.items():
+                    self._end(claim, future.result())
         return self.tally
+
+    def _take(
+        self,
+        prepare: Callable[[], object],
+        pool: ThreadPoolExecutor,
+        at_work: dict[Future[str | None], Claim],
+    ) -> None:
+        """Make messages, and begin to send as many as there are hands for."""
+        prepare()
+        self._clear()
+        while len(at_work) < _WORKERS and (claim := self._claim(self._crowded(at_work.values()))):
+            at_work[pool.submit(self._send, claim)] = claim
+
+    def _crowded(self, at_work: Collection[Claim]) -> list[str]:
+        """The addresses on hosts that keep their share of the workers busy already."""
+        hosts = Counter(self._target(claim).host for claim in at_work)
+        full = {host for host, number in hosts.items() if number >= _WORKERS // 2}
+        return [
+            name
+            for own in self._targets.values()
+            for name, target in own.items()
+            if target.host in full
+        ]
+
+    def _target(self, claim: Claim) -> Target:
+        return self._targets[claim.message.audience][claim.target]
 
     def _claim(self, busy: Collection[str]) -> Claim | None:
         now = self._clock()
@@ -211,7 +273,7 @@ class Sender:
             row = (
                 connection.cursor(row_factory=dict_row)
                 .execute(
-                    self._warehouse.sql(_CLAIM),
+                    _sql(self._warehouse, _CLAIM),
                     {
                         "now": now,
                         "until": now + LEASE,
@@ -239,7 +301,7 @@ class Sender:
     def _send(self, claim: Claim) -> str | None:
         """Send; None when it arrived, else why not."""
         try:
-            self._targets[claim.message.audience][claim.target].send(claim.message)
+            self._target(claim).send(claim.message)
         except DeliveryError as error:
             return str(error)
         except Exception as error:  # one address that breaks must not stop the others
@@ -276,28 +338,29 @@ class Sender:
         """Say what became of a delivery; a database that is away for a moment must not make us
         send again.
         """
-        for attempt in range(1, _MARK_TRIES + 1):
+        for attempt in range(1, _TRIES + 1):
             try:
                 with self._warehouse.connect() as connection:
                     connection.execute(self._warehouse.sql(_MARK), values)
                 return
             except (psycopg.OperationalError, TutorPipelineError):
-                if attempt == _MARK_TRIES:
+                if attempt == _TRIES:
                     raise
                 time.sleep(attempt)
 
-    def _bury(self) -> None:
+    def _clear(self) -> None:
+        """End what will never be sent, and leave to others what only they may know how to send."""
         now = self._clock()
+        values = {
+            "now": now,
+            "most": MAX_ATTEMPTS,
+            **self._known,
+            "later": now + LEFT_FOR,
+            "forgotten": now - UNKNOWN_AFTER,
+        }
         with self._warehouse.connect() as connection:
-            rows = connection.execute(
-                self._warehouse.sql(_BURY),
-                {
-                    "now": now,
-                    "most": MAX_ATTEMPTS,
-                    **self._known,
-                    "forgotten": now - UNKNOWN_AFTER,
-                },
-            ).fetchall()
+            rows = connection.execute(self._warehouse.sql(_BURY), values).fetchall()
+            connection.execute(self._warehouse.sql(_LEAVE), values)
         self.tally.dead.update(target for (target,) in rows)
 
     @contextmanager
@@ -334,7 +397,7 @@ def anything_due(
     connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
 ) -> tuple[int, datetime | None]:
     """How many deliveries are due and in nobody's hands, and since when the oldest."""
-    row = connection.execute(warehouse.sql(_DUE), {"now": now}).fetchone()
+    row = connection.execute(_sql(warehouse, _DUE), {"now": now}).fetchone()
     assert row is not None
     return row[0], row[1]
 
@@ -350,3 +413,8 @@ def retry(
     """
     ids = None if message_ids is None else list(message_ids)
     return connection.execute(warehouse.sql(_RETRY), (now, ids, ids)).rowcount
+
+
+def _sql(warehouse: Warehouse, text: str) -> sql.Composed:
+    names = warehouse.schemas.identifiers()
+    return sql.SQL(text).format(at_work=warehouse.sql(_AT_WORK), **names)

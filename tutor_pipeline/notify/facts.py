@@ -22,6 +22,8 @@ Row = dict[str, Any]
 MAX_LISTED = 10
 """Of anything in a digest: who needs more looks at `attention`."""
 MOVERS = 3
+TOLD_WITHIN = timedelta(days=7)
+"""A digest that is made later than this after its week tells of the week alone."""
 
 _ALERTS = """
     select
@@ -45,7 +47,6 @@ _ALERTS = """
         aggregates.last_session_at,
         health.segment,
         health.recommendations,
-        risk.level as risk_level,
         risk.reasons as risk_reasons
     from {ops}.alerts as alerts
     inner join unnest(%(tutors)s::text[], %(alerts)s::text[]) as wanted (tutor_id, alert_id)
@@ -63,7 +64,6 @@ _SESSIONS = """
         sessions.scheduled_start,
         sessions.status,
         sessions.subject,
-        sessions.grade_level,
         sessions.actual_duration_minutes,
         sessions.late_minutes,
         sessions.is_late,
@@ -103,7 +103,6 @@ _TUTORS = """
         (
             select json_agg(json_build_object(
                 'insight_type', insights.insight_type,
-                'category', insights.category,
                 'display_text', insights.display_text,
                 'coaching_tip', insights.coaching_tip
             ) order by insights.detected_at desc, insights.category)
@@ -163,13 +162,13 @@ _RESOLVED = """
 _OLDEST = """
     select
         alerts.tutor_id, tutors.name, alerts.alert_id, alerts.severity, alerts.title,
-        alerts.triggered_date, alerts.acknowledged_by, alerts.acknowledged_note
+        alerts.triggered_date, alerts.acknowledged_by
     from {ops}.alerts as alerts
     left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
     where
-        alerts.resolved_at is null
+        (alerts.resolved_at is null or alerts.resolved_at >= %(at)s)
         and alerts.triggered_date < %(since)s
-        and (alerts.snoozed_until is null or alerts.snoozed_until <= %(now)s)
+        and (alerts.snoozed_until is null or alerts.snoozed_until <= %(at)s)
     order by alerts.triggered_date, alerts.severity, alerts.tutor_id, alerts.alert_id
 """
 
@@ -184,7 +183,7 @@ _MOVERS = """
 """
 
 _BADGES = """
-    select badges.tutor_id, tutors.name, badges.title, badges.icon, badges.description
+    select badges.tutor_id, tutors.name, badges.title, badges.icon
     from {ops}.achievements as badges
     left join {marts}.dim_tutors as tutors on badges.tutor_id = tutors.tutor_id
     where
@@ -267,6 +266,10 @@ def week(connection: Connection, warehouse: Warehouse, first_day: date, now: dat
         "now": now,
     }
 
+    # A week that ended long ago is told as it ended; what is known of today alone is left out.
+    is_late = now > values["until"] + TOLD_WITHIN
+    at = values["at"] = values["until"] if is_late else now
+
     def read(query: str) -> list[Row]:
         return _rows(connection, warehouse, query, values)
 
@@ -274,12 +277,14 @@ def week(connection: Connection, warehouse: Warehouse, first_day: date, now: dat
         (row,) = _rows(connection, warehouse, _IN_NEED, {"at": at})
         return int(row["tutors"])
 
-    movers = sorted(read(_MOVERS), key=lambda row: (row["change"], row["tutor_id"]))
+    moved = [] if is_late else read(_MOVERS)
+    movers = sorted(moved, key=lambda row: (row["change"], row["tutor_id"]))
     trend = read(_TREND)
     return {
         "first_day": first_day,
         "last_day": last_day,
-        "in_need": in_need(now),
+        "at": at,
+        "in_need": in_need(at),
         "in_need_before": in_need(values["since"]),
         "sessions": read(_SESSIONS_OF_WEEK)[0],
         "new": read(_NEW),
@@ -292,17 +297,16 @@ def week(connection: Connection, warehouse: Warehouse, first_day: date, now: dat
     }
 
 
-def open_warnings(connection: Connection, warehouse: Warehouse, now: datetime) -> Row:
-    """How many warnings are open, of how many tutors, and since when the oldest."""
+def open_warnings(connection: Connection, warehouse: Warehouse, now: datetime) -> int:
+    """How many warnings are open and not snoozed."""
     (row,) = _rows(
         connection,
         warehouse,
-        "select count(*) as alerts, count(distinct tutor_id) as tutors,"
-        " min(triggered_date) as oldest from {ops}.alerts where severity = 'warning'"
+        "select count(*) as alerts from {ops}.alerts where severity = 'warning'"
         " and resolved_at is null and (snoozed_until is null or snoozed_until <= %(now)s)",
         {"now": now},
     )
-    return row
+    return int(row["alerts"])
 
 
 def _trend(row: Row) -> list[Row]:

@@ -115,6 +115,9 @@ def send(box: Mailbox, recipient: str, mail: EmailMessage) -> None:
             server.close()
     except smtplib.SMTPException as error:
         raise MailError(_said(error)) from None
+    except UnicodeError:
+        # Its text would repeat the password.
+        raise MailError("the login or an address holds characters that SMTP can't take") from None
     except OSError as error:
         raise MailError(f"{box.host}:{box.port}: {error.strerror or error}") from None
 

@@ -103,7 +103,8 @@ def note_alerts(
                 change.row_id,
                 # An alert may escalate, ease, and escalate again.
                 f"{change.step} {change.event_no}",
-                as_of,
+                # By the clock, as what people do is: which came first decides who is told.
+                now,
                 now if is_critical else next_summary(now, warehouse.timezone),
                 run_id,
                 tutor_id=change.tutor_id,

@@ -54,9 +54,11 @@ class Setting:
     made_at: datetime
 
 
-def alerts(audience: Audience, rows: Sequence[Row], setting: Setting, still: Row | None) -> Message:
+def alerts(
+    audience: Audience, rows: Sequence[Row], setting: Setting, open_warnings: int = 0
+) -> Message:
     """Alerts of one tutor or of several, each with `is_worse` besides its facts: critical ones
-    that were just found, or the warnings of a day with what is `still` open besides.
+    that were just found, or the warnings of a day, these among all `open_warnings`.
     """
     tutors = _by_tutor(rows, setting)
     many = len(tutors) > 1
@@ -73,8 +75,8 @@ def alerts(audience: Audience, rows: Sequence[Row], setting: Setting, still: Row
         titles = ", ".join(dict.fromkeys(row["title"] for row in rows))
         subject, lead = f"Critical: {tutors[0]['who']}: {titles}", ""
     after = ""
-    if still and still["alerts"] > len(rows):
-        others = still["alerts"] - len(rows)
+    if open_warnings > len(rows):
+        others = open_warnings - len(rows)
         after = f"{count(others, 'earlier warning')} {'is' if others == 1 else 'are'} still open."
     return _message(
         audience,
@@ -164,13 +166,14 @@ def digest(week: Row, setting: Setting) -> Message:
     verb = "needs" if in_need == 1 else "need"
     headline = f"{count(in_need, 'tutor')} {verb} attention"
     than = "as many as a week before" if in_need == before else f"a week before it {_were(before)}"
-    still_open = [row for row in week["new"] if row["resolved_at"] is None]
+    at = week["at"]
+    still_open = [row for row in week["new"] if not row["resolved_at"] or row["resolved_at"] >= at]
     facts = {
         "period": f"The week from {_day(week['first_day'])} to {_day(week['last_day'])}",
         "headline": headline,
         "lead": f"{_capital(than)}. {_sessions_of(week['sessions'])}",
         "new": _listed([_need(row) for row in still_open]),
-        "oldest": _listed([_waiting(row, setting) for row in week["oldest"]], 5),
+        "oldest": _listed([_waiting(row, at) for row in week["oldest"]], 5),
         "resolved": _resolved(week["resolved"]),
         "rising": [_mover(row) for row in week["rising"]],
         "falling": [_mover(row) for row in week["falling"]],
@@ -400,8 +403,8 @@ def _need(row: Row) -> dict[str, Any]:
     return {**row, "who": _who(row), "state": _acknowledged(row)}
 
 
-def _waiting(row: Row, setting: Setting) -> dict[str, Any]:
-    days = (setting.made_at - row["triggered_date"]).days
+def _waiting(row: Row, at: datetime) -> dict[str, Any]:
+    days = (at - row["triggered_date"]).days
     on_it = _acknowledged(row) or "nobody is on it yet"
     state = f"{row['severity']}, open for {count(days, 'day')}, {on_it}"
     return {**row, "who": _who(row), "state": state}

@@ -11,12 +11,12 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tutor_pipeline.notify import mail
 from tutor_pipeline.notify.outbox import Audience
@@ -25,7 +25,7 @@ from tutor_pipeline.words import visible
 FILE = "file"
 """The address that is always there: a folder of messages that anybody here can open."""
 
-SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]{1,20}://)")
+SEPARATOR = re.compile(r"[\s,;]+(?=[A-Za-z][A-Za-z0-9+.-]{1,20}://)")
 """Between two addresses of a setting."""
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
@@ -57,10 +57,13 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address. `name` may be shown; `send` raises DeliveryError."""
+    """An address. `name` may be shown; `send` raises DeliveryError; `host` is what it shares with
+    others that are slow when it is; `problem` says what is wrong with the setting.
+    """
 
     name: str
     send: Callable[[Outgoing], None] = field(repr=False)  # it holds the address
+    host: str = ""
     problem: str | None = None
 
 
@@ -77,24 +80,25 @@ def read(urls: Mapping[Audience, Sequence[str]], folder: Path) -> dict[Audience,
     so when it is used: nothing is lost for a slip of the pen.
     """
     found: dict[Audience, dict[str, Target]] = {}
+    named: dict[str, str] = {}
     for audience in Audience:
         targets: dict[str, Target] = {FILE: Target(FILE, partial(_file, folder))}
         for number, url in enumerate(urls.get(audience, ()), 1):
+            if url == FILE:
+                continue  # somebody says that files are enough
             for target in _targets(audience, number, url):
-                name = _unused(target.name, targets)
-                targets[name] = Target(name, target.send, target.problem)
+                name = _name_of_its_own(target.name, url, named)
+                targets[name] = replace(target, name=name)
         found[audience] = targets
     return found
 
 
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, with a number where two addresses differ in what is secret alone."""
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name} ({number})" in taken:
+def _name_of_its_own(name: str, url: str, named: dict[str, str]) -> str:
+    """The name; with a number where another address differs from it in what is secret alone."""
+    number = 1
+    while named.setdefault(own := name if number == 1 else f"{name} ({number})", url) != url:
         number += 1
-    return f"{name} ({number})"
+    return own
 
 
 def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
@@ -102,24 +106,42 @@ def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
     from apprise import Apprise
     from apprise.plugins.email.base import NotifyEmail
 
-    with _heard():
+    name = f"address {number} of TUTOR_NOTIFY_{audience.upper()}"
+    with _heard() as said:
         plugin = Apprise.instantiate(url, asset=_asset(), suppress_exceptions=True)
     if plugin is None:
-        name = f"address {number} of TUTOR_NOTIFY_{audience.upper()}"
         problem = (
             f"Apprise can't use it (it begins with {_scheme(url)}): no service of that name, or"
             " something in it is missing or malformed; docs/notifications.md has examples"
         )
-        yield Target(name, partial(_refuse, problem), problem)
+        yield Target(name, partial(_refuse, problem), problem=problem)
         return
-    if isinstance(plugin, NotifyEmail):
-        box = mail.Mailbox.of(plugin)
+    box = mail.Mailbox.of(plugin) if isinstance(plugin, NotifyEmail) else None
+    if wrong := [*said, *(_no_recipients(url, box) if box is not None else ())]:
+        # A part of it is left out: somebody would not be told.
+        secrets = _secrets(url) if box is None else [box.password or ""]
+        problem = _masked(wrong[-1], secrets)
+        yield Target(f"a part of {name}", partial(_refuse, problem), problem=problem)
+    if box is not None:
         for recipient in box.recipients:
-            yield Target(f"email to {recipient} via {box.host}", partial(_mail, box, recipient))
+            own = f"email to {recipient} via {box.host}"
+            yield Target(own, partial(_mail, box, recipient), host=box.host)
         return
     plugin.socket_connect_timeout = max(plugin.socket_connect_timeout, CONNECT_SECONDS)
     plugin.socket_read_timeout = max(plugin.socket_read_timeout, READ_SECONDS)
-    yield Target(_name(plugin), partial(_notify, plugin, url))
+    yield Target(_name(plugin), partial(_notify, plugin, url), host=_name(plugin))
+
+
+def _no_recipients(url: str, box: mail.Mailbox) -> Iterator[str]:
+    """What Apprise left out without a word: whom the address names that is no mail address."""
+    asked = parse_qs(urlsplit(url).query)
+    named = [each for name in ("to", "cc", "bcc") for part in asked.get(name, ())
+             for each in re.split(r"[,;]", part) if each.strip()]  # fmt: skip
+    for each in named:
+        if not any(recipient in each for recipient in box.recipients):
+            yield f"it names a recipient that is no mail address: {each.strip()}"
+    if not box.recipients:
+        yield "it names no recipient"
 
 
 def _asset() -> Any:

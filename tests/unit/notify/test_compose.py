@@ -8,8 +8,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.unit.notify.conftest import NOW
+from tutor_pipeline.notify import compose as composing
 from tutor_pipeline.notify import facts
 from tutor_pipeline.notify.compose import CALM, CALM_AFTER, MOST_APART, why_not
+from tutor_pipeline.notify.outbox import Audience
 
 ALERT = {
     "resolved_at": None, "snoozed_until": None, "acknowledged_at": None, "severity": "critical",
@@ -200,6 +202,94 @@ def test_what_no_message_can_be_made_of_holds_up_nothing_else(tutor, alert, comp
     assert row["subject_id"] == "odd"
     assert row["dropped"].startswith("no message could be made of it: KeyError")
     assert compose().messages == 0
+
+
+def test_one_bad_row_of_two_hundred_leaves_one_message(tutor, alert, compose, insert, run):
+    for number in range(200):
+        tutor(f"T{number:03}")
+        alert(f"T{number:03}")
+    alert("T007", "odd", alert_type="high_churn_risk")
+    insert(
+        "ops.current_tutor_risk",
+        tutor_id="T007", as_of=NOW, level="High", reasons=Jsonb([{"no": "label"}]), status="ok",
+        scorer="signals_v2", version="1", score=0.6, is_probability=False,
+    )  # fmt: skip
+    made = compose()
+    assert (made.messages, made.broken) == (1, 1)
+    assert messages(run)[0]["items"] == 200
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_is_wrong_with_the_tables_drops_nothing(
+    tutor, alert, compose, run, monkeypatch, number
+):
+    for each in range(number):
+        tutor(f"T{each}")
+        alert(f"T{each}")
+    with monkeypatch.context() as patch:
+        patch.setattr(facts, "_ALERTS", "select no_such_column from {ops}.alerts")
+        with pytest.raises(psycopg.errors.UndefinedColumn):
+            compose()
+    assert run("select count(*) as n from ops.outbox where dropped is not null") == [{"n": 0}]
+    assert compose().messages == number
+
+
+def test_what_breaks_for_all_is_nobody_s_fault_and_stays(tutor, alert, compose, run, monkeypatch):
+    for each in range(3):
+        tutor(f"T{each}")
+        alert(f"T{each}")
+    with monkeypatch.context() as patch:
+        patch.setattr("tutor_pipeline.notify.render.alerts", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            compose()
+    assert compose().messages == 3
+
+
+def test_what_could_not_be_told_can_be_tried_again(tutor, alert, compose, run, db, monkeypatch):
+    tutor("T1")
+    alert("T1")
+    with monkeypatch.context() as patch:
+        patch.setattr("tutor_pipeline.notify.render.alerts", lambda *_: 1 / 0)
+        assert compose().broken == 1
+    assert compose().messages == 0
+    with db.connect() as connection:
+        assert composing.retry(connection, db) == 1
+        assert composing.retry(connection, db) == 0
+    assert compose().messages == 1
+
+
+def test_who_has_no_address_leaves_it_to_who_has(tutor, alert, compose, run, db):
+    """A shell without the settings of the service must not tell files alone of what waits."""
+    tutor("T1")
+    alert("T1")
+    compose(critical=["email to ops@example.com via mail"])
+    urls = {Audience.CRITICAL: (), Audience.OPS: ()}
+    with db.connect() as connection:
+        assert Audience.CRITICAL not in composing.may_tell(connection, db, urls, NOW)
+        assert Audience.OPS in composing.may_tell(connection, db, urls, NOW)
+        for url in ("mailto://…", "file"):
+            told = composing.may_tell(connection, db, {Audience.CRITICAL: (url,)}, NOW)
+            assert Audience.CRITICAL in told
+        late = NOW + composing.ADDRESSED_WITHIN + timedelta(seconds=1)
+        assert Audience.CRITICAL in composing.may_tell(connection, db, urls, late)
+        tutor("T2")
+        alert("T2")
+        due = composing.anything_due(connection, db, [Audience.OPS], NOW)
+        assert due == (0, None)
+        assert composing.anything_due(connection, db, [Audience.CRITICAL], NOW) == (1, NOW)
+
+
+def test_what_waits_for_calm_is_not_due(tutor, alert, compose, db, run):
+    for number in range(CALM_AFTER):
+        tutor(f"T{number}")
+        alert(f"T{number}")
+        compose(NOW + timedelta(seconds=number))
+    tutor("T99")
+    alert("T99")
+    with db.connect() as connection:
+        for now, due in ((NOW + CALM - timedelta(seconds=1), 0), (NOW + CALM, 1)):
+            found, _ = composing.anything_due(connection, db, [Audience.CRITICAL], now)
+            assert found == due
 
 
 def report_of(insert, session_id, tutor_id="T1", **session):
@@ -410,6 +500,18 @@ def test_the_digest_of_a_week(insert, tutor, alert, run, compose):
         assert said in text
     assert "Question Guru" not in text  # earned before
     assert message["tutor_ids"] == ["T1", "T2", "T3"]
+
+
+def test_a_week_long_ago_is_told_as_it_ended(insert, tutor, alert, run, compose):
+    week(insert, tutor, alert, run)
+    run("update ops.alerts set resolved_at = %s, resolved_by = 'ana', resolution = 'fixed'"
+        " where alert_id = 'new'", NOW)  # fmt: skip
+    compose(NOW + timedelta(days=60))
+    (message,) = messages(run)
+    assert message["subject"] == "Week of 9 March: 2 tutors need attention"
+    assert "- Sarah Chen (T1) (critical)" in message["text_body"]
+    assert "open for 26 days" in message["text_body"]
+    assert "MOVERS" not in message["text_body"]  # they are of today alone
 
 
 def test_a_week_in_which_nothing_happened(empty, insert, compose, run):

@@ -219,21 +219,92 @@ def test_a_message_that_kills_its_senders_is_dead_in_the_end(post, message, run)
 def test_another_audience_s_address_of_the_same_name_is_another(post, message, run):
     message("m1", "mail", audience="ops")
     assert post.run("mail").sent.total() == 0
+    # Left to others for a while.
+    assert post.run("mail", audience=Audience.OPS).sent.total() == 0
+    post.now += deliver.LEFT_FOR
     assert post.run("mail", audience=Audience.OPS).sent.total() == 1
 
 
 def test_an_address_that_is_no_longer_set_waits_a_day_for_who_knows_it(post, message, run):
     message("m1", "old address", "mail")
+    message("m2", "old address", state="dead", attempts=8, ended_at=NOW, last_error="x")
     post.run("mail")
     post.now += timedelta(days=1)
     post.run("mail")
     assert states(run)["m1", "old address"] == "waiting"
-    post.now += timedelta(seconds=1)
+    post.now += deliver.LEFT_FOR
     post.run("mail")
-    (row,) = run("select * from ops.deliveries where target = 'old address'")
-    assert (row["state"], row["last_error"]) == (
-        "dead", "no setting names this address any more",
-    )  # fmt: skip
+    rows = run("select * from ops.deliveries where target = 'old address'")
+    assert {(row["state"], row["last_error"]) for row in rows} == {
+        ("dropped", "no setting names this address any more")
+    }
+    with post.db.connect() as connection:
+        assert state.dead(connection, post.db) == []
+
+
+def test_what_was_sent_is_marked_whatever_stops_the_sender(post, message, run):
+    message("m1", "mail")
+    post.delay = 0.5
+    calls = []
+
+    def prepare():
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        post.sender("mail").run(prepare, max_seconds=30)
+    assert states(run) == {("m1", "mail"): "sent"}
+
+
+def test_a_database_that_is_away_for_a_moment_stops_no_sender(post, message, run, monkeypatch):
+    message("m1", "mail")
+    calls = []
+
+    def prepare():
+        calls.append(1)
+        if len(calls) < 3:
+            raise psycopg.OperationalError("the server is away")
+
+    monkeypatch.setattr(deliver.time, "sleep", lambda _: None)
+    assert post.sender("mail").run(prepare, max_seconds=30).sent.total() == 1
+    with pytest.raises(psycopg.OperationalError):
+        post.sender("mail").run(failing, max_seconds=30)
+
+
+def failing():
+    raise psycopg.OperationalError("the server is away")
+
+
+def test_an_address_has_one_message_at_a_time_whoever_sends(post, message):
+    message("m1", "mail")
+    message("m2", "mail")
+    one, other = post.sender("mail"), post.sender("mail")
+    claim = one._claim(())
+    assert other._claim(()) is None
+    with post.db.connect() as connection:
+        assert deliver.anything_due(connection, post.db, post.now) == (0, None)
+    one._end(claim, None)
+    assert other._claim(()) is not None
+
+
+def test_one_host_takes_half_of_the_hands_at_most(post, message, run):
+    names = [f"email to {number} via slow" for number in range(8)]
+    message("m1", *names, "chat")
+    slow = threading.Event()
+
+    def wait(sent):
+        slow.wait(20)
+
+    def chat(sent):
+        slow.set()
+
+    own = {name: Target(name, wait, "slow") for name in names}
+    own["chat"] = Target("chat", chat, "chat")
+    run("update ops.deliveries set due_at = due_at + interval '1 s' where target = 'chat'")
+    sender = Sender(post.db, {Audience.CRITICAL: own}, lambda: NOW + timedelta(minutes=1))
+    assert sender.run(lambda: None, max_seconds=30).sent.total() == 9
+    assert slow.is_set()
 
 
 def test_a_database_that_is_away_when_a_message_has_gone_does_not_repeat_it(

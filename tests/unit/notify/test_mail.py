@@ -270,6 +270,12 @@ def test_a_wrong_password_is_refused_and_not_repeated(tls_server, tmp_path):
     assert "wrong-one" not in str(caught.value)
 
 
+def test_a_password_that_smtp_cannot_take_is_not_repeated(tls_server, tmp_path):
+    with pytest.raises(DeliveryError, match="SMTP can't take") as caught:
+        send(tmp_path, tls_url(tls_server, "p%C3%A4ssword", "&verify=no"))
+    assert "ssword" not in str(caught.value)
+
+
 def test_what_smtplib_says_is_told_in_a_line():
     said = mail._said(smtplib.SMTPServerDisconnected("Connection unexpectedly closed"))
     assert said == "Connection unexpectedly closed"

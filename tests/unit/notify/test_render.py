@@ -43,7 +43,7 @@ class Tags(HTMLParser):
 
 
 def made(**changes):
-    return render.alerts(Audience.CRITICAL, [alert(**changes)], SETTING, None)
+    return render.alerts(Audience.CRITICAL, [alert(**changes)], SETTING)
 
 
 HOSTILE = [
@@ -104,7 +104,7 @@ def test_a_high_risk_says_why():
 def test_times_are_those_of_the_pipeline_s_zone():
     at = datetime(2026, 3, 17, 23, 30, tzinfo=UTC)
     setting = Setting("http://ui", "http://reports", "Europe/Berlin", SETTING.made_at)
-    found = render.alerts(Audience.CRITICAL, [alert(last_session_at=at)], setting, None)
+    found = render.alerts(Audience.CRITICAL, [alert(last_session_at=at)], setting)
     assert "the last one on 18 March" in found.text
     assert "the last one on 17 March" in made(last_session_at=at).text
 

@@ -33,6 +33,7 @@ def only(tmp_path, url):
         ("json://a/b", ("json://a/b",)),
         ("mailto://h?to=a@e.com,b@e.com json://c", ("mailto://h?to=a@e.com,b@e.com", "json://c")),
         ("json://a,json://b,\n json://c", ("json://a", "json://b", "json://c")),
+        ("json://a;json://b", ("json://a", "json://b")),
         ("nonsense", ("nonsense",)),
     ],
 )
@@ -69,6 +70,40 @@ def test_addresses_that_differ_in_secrets_alone_have_names_of_their_own(tmp_path
         FILE, "JSON at hooks.example.com", "JSON at hooks.example.com (2)",
         "JSON at hooks.example.com (3)",
     ]  # fmt: skip
+
+
+def test_of_two_audiences_too_and_one_address_is_one(tmp_path):
+    found = targets.read(
+        {
+            Audience.CRITICAL: ["json://hooks.example.com/a", "json://hooks.example.com/b"],
+            Audience.OPS: ["json://hooks.example.com/b", "json://hooks.example.com/c"],
+        },
+        tmp_path,
+    )
+    assert list(found[Audience.OPS]) == [
+        FILE, "JSON at hooks.example.com (2)", "JSON at hooks.example.com (3)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("to", "arrives"),
+    [("anna@example.com,ben@", ["anna"]), ("notanemail", [])],
+)
+def test_a_slip_in_a_recipient_is_a_problem_and_no_silence(tmp_path, to, arrives):
+    url = f"mailto://user:{SECRET}@smtp.example.com?from=a@example.com&to={to}"
+    found = targets.read({Audience.CRITICAL: [url]}, tmp_path)[Audience.CRITICAL]
+    broken = found["a part of address 1 of TUTOR_NOTIFY_CRITICAL"]
+    assert broken.problem
+    assert SECRET not in broken.problem
+    with pytest.raises(DeliveryError):
+        broken.send(MESSAGE)
+    mails = [name for name in found if name.startswith("email to")]
+    assert mails == [f"email to {name}@example.com via smtp.example.com" for name in arrives]
+
+
+def test_who_wants_files_alone_says_so(tmp_path):
+    assert split("file") == (FILE,)
+    assert list(targets.read({Audience.OPS: [FILE]}, tmp_path)[Audience.OPS]) == [FILE]
 
 
 @pytest.mark.parametrize("url", [f"nonsense://{SECRET}", SECRET, f"slack://{SECRET}"])

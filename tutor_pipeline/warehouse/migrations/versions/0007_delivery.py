@@ -62,7 +62,7 @@ def upgrade() -> None:
             message_id text not null,
             target text not null,
             state text not null default 'waiting'
-                check (state in ('waiting', 'sent', 'dead')),
+                check (state in ('waiting', 'sent', 'dead', 'dropped')),
             attempts integer not null default 0 check (attempts >= 0),
             due_at timestamptz not null,
             leased_until timestamptz,
@@ -78,6 +78,8 @@ def upgrade() -> None:
             'A message on its way to one address: claimed by one sender at a time, for a while';
         comment on column {{ops}}.deliveries.target is
             'The address, without anything secret: the service, its host, the recipient';
+        comment on column {{ops}}.deliveries.state is
+            'dead: tried in vain; dropped: no setting names the address any more';
         comment on column {{ops}}.deliveries.leased_until is
             'Until then it is the sender''s who claimed it; one that lives prolongs it';
         """)
