@@ -316,18 +316,20 @@ _TELL_AGAIN = """
 
 def _erase_messages(connection: Connection, warehouse: Warehouse, person: Person) -> dict[str, int]:
     looked_at = sql.SQL(" or ").join(_holds(sql.Identifier(column)) for column in _TEXTS_OF_MESSAGE)
-    rows = connection.execute(
-        warehouse.sql("select message_id, tutor_ids, subject, text_body, html_body")
-        + warehouse.sql(" from {ops}.messages where tutor_ids && %(ids)s::text[] or ")
-        + looked_at,
-        {"ids": list(person.ids), "forms": list(person.words), "may_name": ""},
-    ).fetchall()
-    about = [
-        message_id
-        for message_id, tutors, *texts in rows
-        if (person.role is Role.TUTOR and person.is_named_in(tutors, "tutor_ids"))
-        or any(person.is_meant_in(text) for text in texts)
-    ]
+    # A cursor of the server's: the messages of three months are not for the memory.
+    with connection.cursor(name="messages") as rows:
+        rows.execute(
+            warehouse.sql("select message_id, tutor_ids, subject, text_body, html_body")
+            + warehouse.sql(" from {ops}.messages where tutor_ids && %(ids)s::text[] or ")
+            + looked_at,
+            {"ids": list(person.ids), "forms": list(person.words), "may_name": ""},
+        )
+        about = [
+            message_id
+            for message_id, tutors, *texts in rows
+            if (person.role is Role.TUTOR and person.is_named_in(tutors, "tutor_ids"))
+            or any(person.is_meant_in(text) for text in texts)
+        ]
     connection.execute(warehouse.sql(_TELL_AGAIN), (about,))
     return {
         f"ops.{table}": connection.execute(
