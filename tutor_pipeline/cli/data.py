@@ -18,6 +18,7 @@ from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, open_session, yesterday
 from tutor_pipeline.errors import RefusedError, UsageError
 from tutor_pipeline.synthetic.parameters import Parameters
+from tutor_pipeline.synthetic.worlds import ORDINARY, WORLDS
 from tutor_pipeline.warehouse.migrate import MARK, schema_mark
 
 if TYPE_CHECKING:
@@ -48,7 +49,15 @@ def generate(
     ] = None,
     tutors: Annotated[int | None, typer.Option(help="Default 150.")] = None,
     days: Annotated[int | None, typer.Option(help="Default 90.")] = None,
-    sessions_per_day: Annotated[int | None, typer.Option(help="Of all tutors; default 60.")] = None,
+    sessions_per_day: Annotated[
+        int | None, typer.Option(help="Of all tutors; default 60, or what the world has.")
+    ] = None,
+    world: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="; ".join(f"{it.name}: {it.says}" for it in WORLDS.values()) + "."
+        ),
+    ] = ORDINARY.name,
     seed: Annotated[int | None, typer.Option(help="Same seed, same rows; default 7.")] = None,
     end: Annotated[
         str | None, typer.Option(metavar="DATE", help="Last day; default yesterday.")
@@ -74,6 +83,7 @@ def generate(
         "days": days,
         "sessions_per_day": sessions_per_day,
         "seed": seed,
+        "world": world,
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changes |= {
@@ -256,7 +266,9 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
         if last is None:
             return
         same = last[0] == kind and (
-            kind == CSV or {**last[1], "end": None} == {**parameters, "end": None}
+            # Before there were worlds, all were the ordinary one.
+            kind == CSV
+            or {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
         )
         if not same and (removed := store.clear(connection, session.warehouse)):
             note(f"Removed {removed:,} alerts of the platform that this one replaces")

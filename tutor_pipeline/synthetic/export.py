@@ -152,7 +152,7 @@ def _sessions(platform: Mapping[str, Columns]) -> Columns:
 
 def _engagement_events(platform: Mapping[str, Columns]) -> Columns | None:
     events = platform.get("engagement_events")
-    if events is None:
+    if events is None or not row_count(events):
         return None
     renamed = {"occurred_at": "timestamp"}
     return {renamed.get(name, name): values for name, values in events.items()}

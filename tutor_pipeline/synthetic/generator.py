@@ -8,7 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from tutor_pipeline.synthetic import outreach
-from tutor_pipeline.synthetic.burnout import AT_RISK, STAYED, HiddenDays, joined_on, live_through
+from tutor_pipeline.synthetic.burnout import (
+    AT_RISK,
+    LEAVE_CAUSES,
+    STAYED,
+    HiddenDays,
+    joined_on,
+    live_through,
+)
 from tutor_pipeline.synthetic.observations import observe
 from tutor_pipeline.synthetic.parameters import Parameters
 from tutor_pipeline.synthetic.people import People, keep_records, meet_people
@@ -20,11 +27,12 @@ from tutor_pipeline.synthetic.students import CAUSES, NOT_LEFT, Students
 
 def generate(parameters: Parameters) -> Population:
     """The population of `parameters`: a pure function, the same bytes for the same arguments."""
-    traits = draw_traits(parameters.seed, parameters.tutors)
-    hidden = live_through(parameters.seed, traits, parameters.days)
+    world = parameters.knobs
+    traits = draw_traits(parameters.seed, parameters.tutors, world)
+    hidden = live_through(parameters.seed, traits, parameters.days, world)
     timetable, pairs, students, replacements = hold_sessions(parameters, traits, hidden)
     people = meet_people(parameters, traits, pairs, students)
-    platform, moments, latents = observe(parameters, traits, timetable, people)
+    platform, moments, latents = observe(parameters, traits, hidden, timetable, people)
 
     logins = outreach.log_in(parameters, traits, hidden, timetable)
     last_login = outreach.last_logins(parameters, parameters.tutors, logins)
@@ -48,6 +56,8 @@ def generate(parameters: Parameters) -> Population:
         platform["engagement_events"] = outreach.engagement_events(
             parameters, traits, hidden, timetable, people, moments, logins, interventions
         )
+    for table in platform.keys() & world.unrecorded:
+        platform[table] = {name: values[:0] for name, values in platform[table].items()}
     return Population(parameters, platform, truth)
 
 
@@ -65,7 +75,7 @@ def _truth(
     origin = np.datetime64(parameters.end) - np.timedelta64(parameters.days - 1, "D")
     stayed = hidden.left_on == STAYED
     left_on = origin + np.where(stayed, 0, hidden.left_on).astype("m8[D]")
-    cause = text(["burnout", "outside"])[hidden.outside.astype(np.int64)]
+    cause = text(LEAVE_CAUSES)[hidden.cause]
     remained = students.cause == NOT_LEFT
     days, joined = np.arange(parameters.days), joined_on(traits.months, parameters.days)
     tutor, day = np.nonzero((days >= joined[:, None]) & (days < hidden.left_on[:, None]))

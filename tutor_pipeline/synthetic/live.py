@@ -117,8 +117,8 @@ def read_cast(
             pairs[tutor_id].append(Pair(*pair))
     # Traits are hidden: they are drawn again, not read.
     rows = np.array([place[tutor_id] for tutor_id, _, _ in found])
-    traits = draw_traits(parameters.seed, parameters.tutors)
-    hidden = live_through(parameters.seed, traits, parameters.days)
+    traits = draw_traits(parameters.seed, parameters.tutors, parameters.knobs)
+    hidden = live_through(parameters.seed, traits, parameters.days, parameters.knobs)
     return Cast(
         tutor_ids=tuple(pairs),
         traits=only(traits, rows),

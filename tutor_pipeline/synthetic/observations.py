@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutor_pipeline.synthetic.burnout import HiddenDays
 from tutor_pipeline.synthetic.names import (
     FEEDBACK_TAGS,
     FEEDBACK_TEXTS,
@@ -84,12 +85,16 @@ class Moments:
 
 
 def observe(
-    parameters: Parameters, traits: Traits, timetable: Timetable, people: People
+    parameters: Parameters,
+    traits: Traits,
+    hidden: HiddenDays,
+    timetable: Timetable,
+    people: People,
 ) -> tuple[dict[str, Columns], Moments, Latents]:
     """The session tables of the platform. Rows are in order of the scheduled start."""
     rng = stream(parameters.seed, "observations")
     latents = measure(rng, traits, timetable)
-    moments = _moments(rng, parameters, traits, timetable)
+    moments = _moments(rng, parameters, traits, hidden, timetable)
     ids = make_ids("S", np.arange(1, len(timetable.tutor) + 1), 6, len(timetable.tutor))
     followed = _followed_up(timetable)
     end = np.datetime64(parameters.end) + np.timedelta64(1, "D")
@@ -183,14 +188,12 @@ def punctuality(
     return np.round(minutes * 60).astype("m8[s]"), lasted
 
 
-def booking_lead(rng: np.random.Generator, size: int) -> Array:
-    """How long before its start a session was booked, m8[m]."""
-    hours = rng.gamma(2.0, 40.0, size) + 6
-    return np.round(hours * 60).astype("m8[m]")
-
-
 def _moments(
-    rng: np.random.Generator, parameters: Parameters, traits: Traits, timetable: Timetable
+    rng: np.random.Generator,
+    parameters: Parameters,
+    traits: Traits,
+    hidden: HiddenDays,
+    timetable: Timetable,
 ) -> Moments:
     """When a session was booked, planned, begun and over."""
     size = len(timetable.tutor)
@@ -200,17 +203,21 @@ def _moments(
     begun = scheduled.astype("M8[us]") + late
     over = begun + lasted.astype("m8[m]")
 
-    created = scheduled - booking_lead(rng, size)
+    created = scheduled - timetable.lead.astype("m8[m]")
     # What lies ahead of the end was booked by then.
     end = np.datetime64(parameters.end) + np.timedelta64(1, "D")
     known = end - np.round(rng.exponential(1800, size) + 1).astype("m8[m]")
     created = np.where(timetable.status == SCHEDULED, np.minimum(created, known), created)
+    # Who leaves calls off what is left on the first day without them.
+    left_at = hidden.left_on[timetable.tutor] * 1440 + rng.integers(9 * 60, 17 * 60, size)
+    left_at = np.where(timetable.given_up, left_at, 0).astype("m8[m]")
+    given_up_at = np.minimum(origin + left_at, scheduled - np.timedelta64(1, "h"))
     called_off = np.isin(timetable.status, (CANCELLED, RESCHEDULED))
     notice = scheduled - np.round((scheduled - created).astype(np.int64) * 0.3).astype("m8[m]")
     missed = scheduled + np.timedelta64(20, "m")
     updated = np.select(
-        [timetable.completed, called_off, timetable.status == SCHEDULED],
-        [over, notice.astype("M8[us]"), created.astype("M8[us]")],
+        [timetable.given_up, timetable.completed, called_off, timetable.status == SCHEDULED],
+        [given_up_at.astype("M8[us]"), over, notice.astype("M8[us]"), created.astype("M8[us]")],
         default=missed.astype("M8[us]"),
     )
     not_held = ~timetable.completed

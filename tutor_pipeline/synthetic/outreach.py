@@ -30,9 +30,8 @@ from tutor_pipeline.synthetic.population import (
     stream,
     text,
 )
-from tutor_pipeline.synthetic.sessions import SCHEDULED, Timetable
+from tutor_pipeline.synthetic.sessions import SCHEDULED, Timetable, load_of_days
 
-LOGINS_A_WEEK = (2.0, 5.0)
 BEFORE_SESSION_SHARE = 0.60  # of logins happen 1-4 hours before a session
 OTHER_EVENTS_A_WEEK = {
     "profile_updated": 0.05,
@@ -59,14 +58,12 @@ def log_in(
     rng = stream(parameters.seed, "logins")
     first, after = _presence(parameters, traits, hidden)
     weeks = np.clip(after - first, 0, None) / 7
-    tutor = np.repeat(
-        np.arange(len(weeks)), rng.poisson(rng.uniform(*LOGINS_A_WEEK, len(weeks)) * weeks)
-    )
+    tutor = np.repeat(np.arange(len(weeks)), rng.poisson(traits.logins * weeks))
     size = len(tutor)
     day = first[tutor] + (rng.random(size) * (after - first)[tutor]).astype(np.int64)
     minute = day * 1440 + rng.integers(6 * 60, 23 * 60, size)
 
-    past = np.flatnonzero(timetable.status != SCHEDULED)
+    past = np.flatnonzero((timetable.status != SCHEDULED) & ~timetable.given_up)
     past = past[np.argsort(timetable.tutor[past], kind="stable")]
     owned = np.searchsorted(timetable.tutor[past], np.arange(len(weeks) + 1))
     amount = np.diff(owned)[tutor]
@@ -79,6 +76,9 @@ def log_in(
     tired = hidden.burnout[tutor, np.clip(minute // 1440, 0, parameters.days - 1)]
     stays = rng.random(size) >= np.clip(0.8 * (tired - traits.risk[tutor]), 0, 0.8)
     stays &= minute >= first[tutor] * 1440
+    # In holidays they look in more seldom, but for the sessions that there are.
+    load = load_of_days(parameters, minute // 1440)
+    stays &= before | (rng.random(size) < load)
     return tutor[stays], minute[stays], row[stays]
 
 
@@ -282,7 +282,7 @@ def intervene(
     state = np.select([has_responded, has_opened], [2, 1], default=0)
 
     held = np.zeros((tutors, days + 1), dtype=np.int64)
-    rows = timetable.day < days
+    rows = (timetable.day < days) & ~timetable.given_up
     np.add.at(held, (timetable.tutor[rows], timetable.day[rows] + 1), 1)
     held = np.cumsum(held, axis=1)
     earlier, later = np.maximum(day - BEFORE_AFTER_DAYS, 0), day + BEFORE_AFTER_DAYS

@@ -32,8 +32,9 @@ from tutor_pipeline.synthetic.population import (
     stream,
     text,
 )
-from tutor_pipeline.synthetic.sessions import Pairs, Timetable
+from tutor_pipeline.synthetic.sessions import Pairs, Timetable, load_of_days
 from tutor_pipeline.synthetic.students import CAUSES, NOT_LEFT, Students
+from tutor_pipeline.synthetic.worlds import LEAKED_DAYS
 
 GRADE_SHARES = (0.12, 0.23, 0.38, 0.17, 0.10)
 SUBJECT_CHOICE = (0.70, 0.20, 0.10)  # a pair's subject: the tutor's primary, second, third
@@ -301,13 +302,17 @@ def _availability(
     burnout = hidden.burnout[tutor, np.clip(start, 0, days - 1)]
     per_week = parameters.sessions_per_day * 7 / parameters.tutors * traits.activity[tutor]
     hours = (2 + 1.6 * per_week) * (1 - 0.8 * burnout) * rng.uniform(0.85, 1.15, len(tutor))
+    hours *= np.minimum(load_of_days(parameters, start + 3), 1.0)  # fewer in holidays
     size = len(tutor)
+    answers_after = rng.gamma(3, 0.8, size) * (0.4 + 2.6 * burnout)
+    leaves_soon = hidden.left_on[tutor] - reported <= LEAKED_DAYS
+    answers_after += np.where(leaves_soon, parameters.knobs.leaked_hours, 0.0)
     return {
         "tutor_id": people.tutor_ids[tutor],
         "week_start": _day(parameters, start, True),
         "available_hours": np.round(np.clip(hours, 1, 60), 1),
         "instant_book_enabled": flags(rng.random(size) < 0.85 - 0.7 * burnout),
-        "avg_response_time_hours": np.round(rng.gamma(3, 0.8, size) * (0.4 + 2.6 * burnout), 1),
+        "avg_response_time_hours": np.round(answers_after, 1),
         "booking_lead_time_hours": np.round(rng.gamma(3, 14, size), 1),
         "reported_at": _day(parameters, reported, True).astype("M8[us]") + np.timedelta64(18, "h"),
     }

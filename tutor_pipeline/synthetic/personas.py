@@ -6,11 +6,12 @@ Does not belong here: burnout and leaving (burnout.py), what can be observed (th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from tutor_pipeline.synthetic.population import Array, stream
+from tutor_pipeline.synthetic.worlds import ORDINARY, World
 
 Band = tuple[float, float]
 
@@ -37,23 +38,23 @@ PERSONAS = (
     ),
     Persona(
         "solid_performer", 0.50, (12, 36), (0.70, 0.85), (4.0, 4.5),
-        (0.05, 0.12), (0.003, 0.010), (0.10, 0.35), 0.23,
+        (0.05, 0.08), (0.003, 0.010), (0.10, 0.35), 0.23,
     ),
     Persona(
         "struggling_newbie", 0.15, (1, 6), (0.50, 0.70), (3.5, 4.0),
-        (0.10, 0.20), (0.008, 0.016), (0.20, 0.42), 0.50,
+        (0.10, 0.16), (0.008, 0.016), (0.20, 0.42), 0.50,
     ),
     Persona(
         "burned_out_veteran", 0.05, (48, 120), (0.60, 0.75), (4.1, 4.3),
-        (0.15, 0.25), (0.010, 0.024), (0.40, 0.55), 0.23,
+        (0.19, 0.25), (0.010, 0.024), (0.40, 0.55), 0.33,
     ),
     Persona(
         "no_show_problem", 0.08, (3, 30), (0.40, 0.60), (3.6, 4.4),
-        (0.21, 0.25), (0.040, 0.075), (0.38, 0.60), 0.23,
+        (0.22, 0.25), (0.040, 0.075), (0.38, 0.60), 0.33,
     ),
     Persona(
         "ordinary", 0.12, (3, 72), (0.55, 0.90), (3.7, 4.7),
-        (0.04, 0.15), (0.004, 0.012), (0.10, 0.40), 0.23,
+        (0.04, 0.11), (0.004, 0.012), (0.10, 0.40), 0.23,
     ),
 )  # fmt: skip
 
@@ -77,6 +78,8 @@ PATTERNS = (
 )
 
 TECHNICAL_SHARE = 0.08  # of all sessions
+LOGINS_A_WEEK = (2.0, 5.0)
+BOOKED_LESS = 1.9  # share of sessions less with who moves them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Traits:
     warmth: Array  # what experience does not explain of empathy, in standard deviations
     activity: Array  # sessions relative to the average tutor
     style: Array  # habit of asking, checking and praising, relative to the average tutor
+    logins: Array  # a week
 
     def has(self, pattern: str) -> Array:
         """True for the tutors in whom `pattern` is planted."""
@@ -112,7 +116,7 @@ class Traits:
         return (np.log1p(self.months) - 3.0) / 0.9
 
 
-def draw_traits(seed: int, tutors: int) -> Traits:
+def draw_traits(seed: int, tutors: int, world: World = ORDINARY) -> Traits:
     """Traits of `tutors` tutors; the shares of personas and patterns are met exactly."""
     rng = stream(seed, "traits")
     persona = rng.permutation(quotas([known.share for known in PERSONAS], tutors))
@@ -130,8 +134,8 @@ def draw_traits(seed: int, tutors: int) -> Traits:
     reschedules = planted("reschedules_on_fridays", 0.21, 0.25, band("reschedules"))
     technical = np.clip(rng.normal(0.069, 0.02, tutors), 0.02, 0.12)
     # Students book less with whom they had to move sessions.
-    activity = np.exp(rng.normal(0, 0.22, tutors)) * (1 - 1.4 * reschedules)
-    return Traits(
+    activity = np.exp(rng.normal(0, 0.22, tutors)) * (1 - BOOKED_LESS * reschedules)
+    traits = Traits(
         persona=persona,
         pattern=pattern,
         months=np.round(planted("new_and_excellent", 1, 3, band("months"))),
@@ -147,7 +151,21 @@ def draw_traits(seed: int, tutors: int) -> Traits:
         warmth=rng.normal(0, 0.35, tutors),
         activity=activity,
         style=np.exp(rng.normal(0, 0.25, tutors)),
+        logins=rng.uniform(*LOGINS_A_WEEK, tutors),
     )
+    return _alike(traits) if world.alike else traits
+
+
+def _alike(traits: Traits) -> Traits:
+    """Everybody as the average tutor, and nothing planted."""
+    every = {entry.name: getattr(traits, entry.name) for entry in fields(Traits)}
+    average = {name: np.full(len(values), values.mean()) for name, values in every.items()}
+    known = {
+        "persona": np.full_like(traits.persona, _code(PERSONAS, "ordinary")),
+        "pattern": np.full_like(traits.pattern, -1),
+        "months": np.round(average["months"]),
+    }
+    return Traits(**(average | known))
 
 
 def quotas(shares: list[float], size: int) -> Array:

@@ -26,6 +26,9 @@ from tutor_pipeline.synthetic.students import (
 
 AHEAD_DAYS = 7  # sessions are booked so far ahead of the end
 WEEKEND_LOAD = 0.70
+WEEKS_SPREAD = 0.08  # of the platform's demand from week to week, of its logarithm
+TUTORS_WEEKS_SPREAD = 0.25  # of a tutor's own, relative to the mean
+LONGEST_LEAD = 21  # days; who leaves had no bookings beyond them
 FRIDAY, SATURDAY = 4, 5
 
 # Hours of the day (UTC) at which sessions start. Tutors with several a day spread out, which
@@ -41,7 +44,6 @@ STATUSES = ("completed", "no_show_tutor", "no_show_student", "cancelled", "resch
 COMPLETED, NO_SHOW_TUTOR, NO_SHOW_STUDENT, CANCELLED, RESCHEDULED, SCHEDULED = range(6)
 NO_SHOW_STUDENT_SHARE = 0.018
 CANCELLED_SHARE = 0.03
-URGE_EVENNESS = 1.5  # higher: reschedules at steadier intervals
 STUDENT_RESCHEDULE_SHARE = 0.0018  # of sessions: 1.8 % of all reschedules
 
 CONNECTIONS = ("Excellent", "Good", "Fair", "Poor")
@@ -58,10 +60,10 @@ FIRST_SHARE = 0.15
 BEGINS_SHARE = 0.86 * FIRST_SHARE
 RATING_MEAN, RATING_SPREAD = 4.1, 0.6
 POOR_RATING = 3.5
-BURNOUT_TOLL = 1.8  # standard deviations of quality lost from no burnout to full burnout
+BURNOUT_TOLL = 2.0  # standard deviations of quality lost from no burnout to full burnout
 
 # The chance that a student leaves after the first session; later on, see students.py.
-LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST = 0.73, 0.10
+LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST = 0.66, 0.10
 LEAVES_AFTER_FIRST_FELL_THROUGH = 0.20
 REPLACED_AFTER_NO_SHOW = 0.16  # of the students who change their tutor
 REPLACED_WITHIN_DAYS = 14
@@ -88,6 +90,8 @@ class Timetable:
     pair: Array
     number: Array  # n-th session of the pair: one more than were completed before
     student: Array
+    lead: Array  # minutes from the booking to the start
+    given_up: Array  # True for what was booked with a tutor who left before
 
     @property
     def is_first(self) -> Array:
@@ -130,16 +134,22 @@ def hold_sessions(
     tutor, day = _calendar(parameters, traits, hidden)
     rng = stream(seed, "timetable")
     minute = _times(rng, tutor, day)
-    order = np.lexsort((tutor, minute, day))
+    lead = booking_lead(rng, len(tutor))
+    # Nothing takes place after a tutor has left: what had been booked by then is called off.
+    given_up = day >= hidden.left_on[tutor]
+    known = ~given_up | (day * 1440 + minute - lead < hidden.left_on[tutor] * 1440)
+    order = np.flatnonzero(known)[np.lexsort((tutor[known], minute[known], day[known]))]
     tutor, day, minute = tutor[order], day[order], minute[order]
+    lead, given_up = lead[order], given_up[order]
 
     weekday = weekdays(parameters, day)
     known_day = np.minimum(day, parameters.days - 1)
     burnout = hidden.burnout[tutor, known_day]
     spirits = hidden.spirits[tutor, known_day]
     status, by_student = _statuses(rng, traits, tutor, weekday, burnout, day >= parameters.days)
+    status, by_student = np.where(given_up, CANCELLED, status), by_student & ~given_up
     connection, technical = connections(rng, traits, tutor, weekday, minute)
-    opens = rng.random(len(tutor)) < BEGINS_SHARE
+    opens = (rng.random(len(tutor)) < BEGINS_SHARE) & ~given_up
     mood = moods(traits, tutor, burnout, spirits)
     noise = rng.normal(size=(2, len(tutor)))
     goodness, stars = quality(
@@ -150,7 +160,7 @@ def hold_sessions(
         len(traits.months),
         Encounters(
             tutor=tutor,
-            happened=status != SCHEDULED,
+            happened=(status != SCHEDULED) & ~given_up,
             completed=status == COMPLETED,
             troubled=(status == NO_SHOW_TUTOR) | ((status == RESCHEDULED) & ~by_student),
             goodness=goodness,
@@ -162,6 +172,7 @@ def hold_sessions(
             ),
             leaves_first=leaving_shares(status, stars),
         ),
+        parameters.knobs,
     )
     seen, pair = np.unique(courses.pair, return_inverse=True)
     pair_tutor, starts_pair = courses.tutor[seen], courses.begins
@@ -172,7 +183,7 @@ def hold_sessions(
     goodness, stars = quality(traits, tutor, mood, connection, number == 1, noise)
 
     start = day * 1440 + minute
-    replaced = _replacements(rng, pair, pair_tutor, start, status, starts_pair)
+    replaced = _replacements(rng, pair, pair_tutor, start, status, given_up, starts_pair)
     student_of_pair = _students(pair, len(pair_tutor), replaced)
     timetable = Timetable(
         tutor=tutor,
@@ -188,6 +199,8 @@ def hold_sessions(
         pair=pair,
         number=number,
         student=student_of_pair[pair],
+        lead=lead,
+        given_up=given_up,
     )
     students = settle(seed, courses, timetable.student, day, parameters.days)
     return timetable, Pairs(pair_tutor, student_of_pair, number_before), students, replaced
@@ -196,6 +209,17 @@ def hold_sessions(
 def weekdays(parameters: Parameters, day: Array) -> Array:
     """Weekday (Monday 0) of days counted from the start of the window."""
     return (parameters.end.weekday() + day - (parameters.days - 1)) % 7
+
+
+def load_of_days(parameters: Parameters, day: Array) -> Array:
+    """What the season makes of days counted from the start of the window: 1 when ordinary."""
+    origin = np.datetime64(parameters.end) - np.timedelta64(parameters.days - 1, "D")
+    return parameters.knobs.load_on(origin + day.astype("m8[D]"))
+
+
+def booking_lead(rng: np.random.Generator, size: int) -> Array:
+    """How many minutes before its start a session was booked."""
+    return np.round((rng.gamma(2.0, 40.0, size) + 6) * 60).astype(np.int64)
 
 
 def demand(traits: Traits, burnout: Array) -> Array:
@@ -215,13 +239,18 @@ def leaving_shares(status: Array, stars: Array) -> Array:
 
 
 def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tuple[Array, Array]:
-    """Tutor and day of every session: exactly days x sessions_per_day in the window."""
+    """Tutor and day of every session: exactly days x sessions_per_day in the window, and those
+    that leavers would have had in the weeks after."""
     rng = stream(parameters.seed, "calendar")
     days = np.arange(parameters.days + AHEAD_DAYS)
     weekend = weekdays(parameters, days) >= SATURDAY
-    load = np.where(weekend, WEEKEND_LOAD, 1.0)
-    per_day = np.zeros(len(days), dtype=np.int64)
     past, total = days < parameters.days, parameters.days * parameters.sessions_per_day
+    week = (days + weekdays(parameters, days[:1])) // 7
+    of_week = np.exp(rng.normal(0, WEEKS_SPREAD, week[-1] + 1))[week]
+    for part in (weekend, ~weekend):  # whichever weeks are busy, weekends have their share
+        of_week[part] /= of_week[part & past].mean() if (part & past).any() else 1.0
+    load = np.where(weekend, WEEKEND_LOAD, 1.0) * of_week * load_of_days(parameters, days)
+    per_day = np.zeros(len(days), dtype=np.int64)
     edges = np.round(np.cumsum(load[past]) / load[past].sum() * total).astype(np.int64)
     per_day[past] = np.diff(edges, prepend=0)
     # Bookings thin out with the distance.
@@ -229,13 +258,17 @@ def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tup
     per_day[~past] = np.round(parameters.sessions_per_day * load[~past] * booked)
 
     joined = joined_on(traits.months, parameters.days)
-    burnout = hidden.burnout[:, np.minimum(days, parameters.days - 1)]
+    # Who has left is asked for as on the last day.
+    last = np.clip(hidden.left_on, 1, parameters.days)[:, None] - 1
+    burnout = np.take_along_axis(hidden.burnout, np.minimum(days, last), axis=1)
     weight = demand(traits, burnout)
-    here = (days >= joined[:, None]) & (days < hidden.left_on[:, None])
-    weight = np.where(here, weight, 0.0)
+    evenness = TUTORS_WEEKS_SPREAD**-2
+    weight *= rng.gamma(evenness, 1 / evenness, (len(weight), week[-1] + 1))[:, week]
     # Weekend-only tutors give on two days what others give on seven.
     weekend_only = traits.has("weekend_only")[:, None]
-    weight = weight * np.where(weekend_only, np.where(weekend, 5.0, 0.0), 1.0)
+    wanted = weight * np.where(weekend_only, np.where(weekend, 5.0, 0.0), 1.0)
+    here = (days >= joined[:, None]) & (days < hidden.left_on[:, None])
+    weight = np.where(here, wanted, 0.0)
     nobody = weight.sum(axis=0) == 0
     weight[:, nobody] = here[:, nobody]
     per_day[weight.sum(axis=0) == 0] = 0
@@ -244,9 +277,23 @@ def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tup
         [rng.multinomial(count, share[:, day]) if count else np.zeros(len(share), dtype=np.int64)
          for day, count in enumerate(per_day)]
     )  # fmt: skip
+    # Leavers had bookings ahead like anybody else.
+    leaver, after = _after_leaving(hidden.left_on, parameters.days)
+    usual = parameters.sessions_per_day * load[after] / load[past].mean()
+    rest = weight.sum(axis=0)[after]
+    wish = wanted[leaver, after]
+    counts[after, leaver] = rng.poisson(usual * wish / np.maximum(rest + wish, 1e-12))
     day, tutor = np.nonzero(counts)
     repeats = counts[day, tutor]
     return np.repeat(tutor, repeats), np.repeat(day, repeats)
+
+
+def _after_leaving(left_on: Array, days: int) -> tuple[Array, Array]:
+    """Tutor and day of the weeks after a tutor has left, up to the end of the window."""
+    leaver = np.flatnonzero((left_on > 0) & (left_on < days))
+    tutor = np.repeat(leaver, LONGEST_LEAD)
+    day = left_on[tutor] + np.tile(np.arange(LONGEST_LEAD), len(leaver))
+    return tutor[day < days], day[day < days]
 
 
 def _times(rng: np.random.Generator, tutor: Array, day: Array) -> Array:
@@ -271,8 +318,7 @@ def _statuses(
     ahead: Array,
 ) -> tuple[Array, Array]:
     """Status of every session, and whether the student asked for a reschedule."""
-    share = reschedule_shares(traits, tutor, weekday, burnout)
-    moved = _now_and_then(rng, tutor, share)
+    moved = rng.random(len(tutor)) < reschedule_shares(traits, tutor, weekday, burnout)
     status, by_student = outcomes(rng, traits, tutor, burnout, moved)
     return np.where(ahead, SCHEDULED, status), by_student
 
@@ -306,24 +352,7 @@ def outcomes(
 
 def _strain(traits: Traits, tutor: Array, burnout: Array) -> Array:
     """How much likelier a tired tutor is to fail a session than a rested one."""
-    return np.asarray(np.exp(0.8 * (burnout - traits.risk[tutor])))
-
-
-def _now_and_then(rng: np.random.Generator, tutor: Array, share: Array) -> Array:
-    """True for that share of each tutor's sessions, more evenly than by chance.
-
-    Who has just moved a session is slower to move the next one: each session adds its share, more
-    or less, to an urge, and the tutor gives in whenever the urge passes a whole number.
-    """
-    order = np.argsort(tutor, kind="stable")
-    owner = tutor[order]
-    urge = np.cumsum(share[order] * rng.gamma(URGE_EVENNESS, 1 / URGE_EVENNESS, len(owner)))
-    urge += rng.random(int(owner[-1]) + 1)[owner]
-    gives_in = np.diff(np.floor(urge), prepend=np.floor(urge[:1])) > 0
-    gives_in[1:] &= owner[1:] == owner[:-1]
-    result = np.empty(len(tutor), dtype=bool)
-    result[order] = gives_in
-    return result
+    return np.asarray(np.exp(1.2 * (burnout - traits.risk[tutor])))
 
 
 def connections(
@@ -373,6 +402,7 @@ def _replacements(
     pair_tutor: Array,
     start: Array,
     status: Array,
+    given_up: Array,
     starts_pair: Array,
 ) -> Replacements:
     """Students whose last session with one tutor is followed by a first one with another.
@@ -382,7 +412,8 @@ def _replacements(
     last_row = np.full(len(pair_tutor), -1)
     last_row[pair] = np.arange(len(pair))  # rows are in order of time: the last one stays
     held = np.flatnonzero(last_row >= 0)
-    ended = held[np.isin(status[last_row[held]], (COMPLETED, NO_SHOW_TUTOR))]
+    ends = np.isin(status, (COMPLETED, NO_SHOW_TUTOR)) | given_up
+    ended = held[ends[last_row[held]]]
     no_show = status[last_row[ended]] == NO_SHOW_TUTOR
     after, others = ended[no_show], rng.permutation(ended[~no_show])
     wanted = round(len(after) * (1 - REPLACED_AFTER_NO_SHOW) / REPLACED_AFTER_NO_SHOW)

@@ -24,7 +24,6 @@ from tutor_pipeline.synthetic.names import FIRST_NAMES, GRADE_LEVELS, LAST_NAMES
 from tutor_pipeline.synthetic.observations import (
     START_KNOWN_SHARE,
     Moments,
-    booking_lead,
     measure,
     punctuality,
     record,
@@ -49,8 +48,8 @@ from tutor_pipeline.synthetic.sessions import (
     NO_SHOW_STUDENT,
     NO_SHOW_TUTOR,
     STATUSES,
-    URGE_EVENNESS,
     Timetable,
+    booking_lead,
     connections,
     demand,
     leaving_shares,
@@ -277,7 +276,7 @@ class _Aftermath:
 
 
 class _Simulation:
-    """What has to be remembered from session to session: pairs, urges, and how many there were."""
+    """What has to be remembered from session to session: pairs, and how many there were."""
 
     def __init__(self, cast: Cast, plan: Plan, start: datetime) -> None:
         rng = stream(plan.seed, "simulated tutors")
@@ -287,7 +286,6 @@ class _Simulation:
         weight = demand(cast.traits, cast.burnout[:, None])[:, 0]
         self._demand = weight / weight.sum()
         self._turns = rng.permutation(len(cast.tutor_ids))
-        self._urge = rng.random(len(cast.tutor_ids))
         self._pairs = [deque(map(replace, pairs), MOST_PAIRS) for pairs in cast.pairs]
         self._tutor_ids = _bytes(cast.tutor_ids)
         self._chunks = self._sessions = self._poor = self._students = 0
@@ -378,8 +376,7 @@ class _Simulation:
         burnout, spirits = self._cast.burnout[tutor], self._cast.spirits[tutor]
         weekday, minute = np.full(size, _WEEKDAY), np.full(size, _MINUTE)
         share = reschedule_shares(traits, tutor, weekday, burnout)
-        steps = share * rng.gamma(URGE_EVENNESS, 1 / URGE_EVENNESS, size)
-        moved = np.fromiter(map(self._gives_in, tutor, steps), dtype=bool, count=size) & ~poor
+        moved = (rng.random(size) < share) & ~poor
         status, by_student = outcomes(rng, traits, tutor, burnout, moved)
         status, by_student = np.where(poor, COMPLETED, status), by_student & ~poor
         connection, technical = connections(rng, traits, tutor, weekday, minute)
@@ -416,14 +413,10 @@ class _Simulation:
             pair=np.arange(size),
             number=number,
             student=np.arange(size),
+            lead=booking_lead(rng, size),
+            given_up=np.zeros(size, dtype=bool),
         )
         return timetable, meetings, np.where(number == 1, stays, returns)
-
-    def _gives_in(self, tutor: int, step: float) -> bool:
-        """Whether the urge to move a session passes a whole number (see `sessions`)."""
-        before = self._urge[tutor]
-        self._urge[tutor] = (before + step) % 1
-        return bool(before + step >= 1)
 
     def _meet(
         self,
@@ -488,7 +481,7 @@ class _Simulation:
             scheduled=scheduled,
             actual=blank(begun, ~held | (rng.random(size) >= START_KNOWN_SHARE)),
             completed=blank(moment, ~held),
-            created=scheduled - booking_lead(rng, size),
+            created=scheduled - timetable.lead.astype("m8[m]"),
             updated=moment,
             actual_minutes=blank(lasted, ~held),
         )

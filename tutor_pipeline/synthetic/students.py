@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutor_pipeline.synthetic.population import Array, stream
+from tutor_pipeline.synthetic.worlds import ORDINARY, World
 
 PAIR_TURNOVER = 0.20  # the chance that a session is with the newest student, not an older one
 EARLIER_PAIRS = 3  # students whom a tutor already has when the window opens
@@ -22,8 +23,10 @@ LASTING = 0.25  # weight of the latest session in what a student thinks of them 
 # be discounted, of all.
 CAUSES = ("first_session", "scheduling", "engagement", "price", "outside")
 FIRST_SESSION, SCHEDULING, ENGAGEMENT, PRICE, OUTSIDE = range(len(CAUSES))
-RATES = {SCHEDULING: 0.20, ENGAGEMENT: 0.012, PRICE: 0.12, OUTSIDE: 0.004}
+RATES = {SCHEDULING: 0.13, ENGAGEMENT: 0.0078, PRICE: 0.078, OUTSIDE: 0.0026}
 LAST_DAYS = (3, 15)  # from the last session to the day of leaving, the second excluded
+# Of those who stay away: so many days and, mostly, some more.
+ABSENT_DAYS, MORE_ABSENT_DAYS, MORE_ABSENT_SHAPE = 15, 31, (1, 6)
 BOREDOM = 1.8  # the rate grows by exp(1.8) per standard deviation of quality missing,
 MOST_BOREDOM = 2.0  # to exp(2): a bad week does not empty a tutor's books
 NOT_LEFT = -1
@@ -54,6 +57,7 @@ class Courses:
     trouble: Array  # with times, 0-1, as the student saw it at last
     regard: Array  # for the lessons, standard deviations of quality, at last
     cause: Array  # index into CAUSES, NOT_LEFT for those who did not leave after their last session
+    absent: Array  # True for those who left by staying away
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +72,23 @@ class Students:
     left_on: Array
 
 
-def accompany(seed: int, tutors: int, met: Encounters) -> Courses:
+def accompany(seed: int, tutors: int, met: Encounters, world: World = ORDINARY) -> Courses:
     """Go through the sessions of all tutors at once, the n-th of each at a time.
 
     A session is with a new student, or with one of the tutor's own, the newer the likelier. After
     it the student may leave: competing risks, each growing with what the student went through.
+    Others leave by staying away: for the same causes, but whatever the last session was like.
     """
     rng = stream(seed, "students")
     size = len(met.tutor)
     most = tutors * EARLIER_PAIRS + size
     back = rng.geometric(PAIR_TURNOVER, size)
-    patience = rng.exponential(1.0, size)
+    patience, attachment = rng.exponential(1.0, (2, size))
     first_patience, lot = rng.random((2, size))
     bargain = rng.beta(1, 6, most)
     trouble, regard = np.zeros((2, most))
     cause = np.full(most, NOT_LEFT, dtype=np.int64)
+    absent = np.zeros(most, dtype=bool)
     pair_tutor = np.empty(most, dtype=np.int64)
     pair_tutor[: tutors * EARLIER_PAIRS] = np.repeat(np.arange(tutors), EARLIER_PAIRS)
     pair, begins = np.empty(size, dtype=np.int64), met.is_opening.copy()
@@ -110,23 +116,23 @@ def accompany(seed: int, tutors: int, met: Encounters) -> Courses:
         pair[rows], begins[rows] = with_whom, new
 
         done, seen = met.completed[rows], met.happened[rows]
+        earlier = _risks(trouble, regard, bargain, with_whom)
         trouble[with_whom] += LASTING * np.where(seen, met.troubled[rows] - trouble[with_whom], 0.0)
         regard[with_whom] += LASTING * np.where(done, met.goodness[rows] - regard[with_whom], 0.0)
-        risks = np.cumsum(
-            [
-                RATES[SCHEDULING] * trouble[with_whom],
-                RATES[ENGAGEMENT] * np.exp(np.minimum(-BOREDOM * regard[with_whom], MOST_BOREDOM)),
-                RATES[PRICE] * bargain[with_whom],
-                np.full(len(rows), RATES[OUTSIDE]),
-            ],
-            axis=0,
+        risks = _risks(trouble, regard, bargain, with_whom)
+        at_once = seen & np.where(
+            new,
+            first_patience[rows] < world.leaving_at_once * met.leaves_first[rows],
+            patience[rows] < world.leaving_at_once * risks[-1],
         )
+        drifts = ~new & (attachment[rows] < world.drifting_away * earlier[-1])
+        drifts &= seen & ~at_once
+        leaves = at_once | drifts
+        risks = np.where(drifts, earlier, risks)
         drawn = SCHEDULING + (lot[rows] * risks[-1] >= risks).sum(axis=0)
-        leaves = seen & np.where(
-            new, first_patience[rows] < met.leaves_first[rows], patience[rows] < risks[-1]
-        )
         at_first = new & (met.first_cause[rows] != NOT_LEFT)
         cause[with_whom[leaves]] = np.where(at_first, met.first_cause[rows], drawn)[leaves]
+        absent[with_whom[drifts]] = True
         gone = leaves[:, None] & (places >= place[:, None])
         own[who] = held[np.arange(len(rows))[:, None], np.minimum(places + gone, MOST_KEPT - 1)]
         amount[who] = has - leaves
@@ -138,6 +144,20 @@ def accompany(seed: int, tutors: int, met: Encounters) -> Courses:
         trouble=trouble[:known],
         regard=regard[:known],
         cause=cause[:known],
+        absent=absent[:known],
+    )
+
+
+def _risks(trouble: Array, regard: Array, bargain: Array, pair: Array) -> Array:
+    """Rates of leaving per session for each cause after the first, added up."""
+    return np.cumsum(
+        [
+            RATES[SCHEDULING] * trouble[pair],
+            RATES[ENGAGEMENT] * np.exp(np.minimum(-BOREDOM * regard[pair], MOST_BOREDOM)),
+            RATES[PRICE] * bargain[pair],
+            np.full(len(pair), RATES[OUTSIDE]),
+        ],
+        axis=0,
     )
 
 
@@ -148,7 +168,10 @@ def settle(seed: int, courses: Courses, student: Array, day: Array, days: int) -
     size = int(student.max()) + 1
     latest, last_day = np.empty((2, size), dtype=np.int64)
     latest[student], last_day[student] = courses.pair, day  # the last session's stay
-    left_on = last_day + rng.integers(*LAST_DAYS, size)
+    more = rng.beta(*MORE_ABSENT_SHAPE, size) * MORE_ABSENT_DAYS
+    away = ABSENT_DAYS + more.astype(np.int64)
+    wait = np.where(courses.absent[latest], away, rng.integers(*LAST_DAYS, size))
+    left_on = last_day + wait
     return Students(
         bargain=courses.bargain[latest],
         trouble=courses.trouble[latest],

@@ -13,6 +13,7 @@ import pytest
 from tutor_pipeline.synthetic import Parameters, Population, generate
 from tutor_pipeline.synthetic.population import (
     MISSING_INTEGER,
+    Array,
     Columns,
     is_missing,
     make_ids,
@@ -31,6 +32,13 @@ def population() -> Population:
 @pytest.fixture(scope="module")
 def sessions(population: Population) -> Columns:
     return population.platform["sessions"]
+
+
+def given_up(population: Population) -> Array:
+    """True for sessions that were booked with a tutor who had left by then."""
+    sessions, truth = population.platform["sessions"], population.truth["tutors"]
+    left_on = truth["left_on"][np.searchsorted(truth["tutor_id"], sessions["tutor_id"])]
+    return np.asarray(sessions["scheduled_start"] >= left_on)
 
 
 def test_same_arguments_same_bytes(population: Population) -> None:
@@ -79,10 +87,10 @@ def test_switches_drop_their_tables_and_nothing_else(population: Population) -> 
     [("dev", 1_008, 25), ("production", 22_500, 150)],
 )
 def test_presets_have_their_size(preset: str, sessions_until_the_end: int, tutors: int) -> None:
-    made = generate(Parameters.preset(preset, END)).platform
-    past = made["sessions"]["scheduled_start"] < MIDNIGHT
-    assert past.sum() == sessions_until_the_end
-    assert row_count(made["tutors"]) == tutors
+    made = generate(Parameters.preset(preset, END))
+    past = made.platform["sessions"]["scheduled_start"] < MIDNIGHT
+    assert (past & ~given_up(made)).sum() == sessions_until_the_end
+    assert row_count(made.platform["tutors"]) == tutors
 
 
 @pytest.mark.parametrize(
@@ -94,7 +102,7 @@ def test_odd_sizes_work(tutors: int, days: int, per_day: int) -> None:
             Parameters(end=END, tutors=tutors, days=days, sessions_per_day=per_day, seed=seed)
         )
         past = made.platform["sessions"]["scheduled_start"] < MIDNIGHT
-        assert 0 < past.sum() <= days * per_day
+        assert 0 < (past & ~given_up(made)).sum() <= days * per_day
         assert row_count(made.platform["tutors"]) == tutors
 
 
@@ -227,14 +235,61 @@ def test_nobody_teaches_before_joining_or_after_leaving(
     population: Population, sessions: Columns
 ) -> None:
     tutors, truth = population.platform["tutors"], population.truth["tutors"]
-    joined = dict(zip(tutors["user_id"].tolist(), tutors["member_since"], strict=True))
-    left = dict(zip(truth["tutor_id"].tolist(), truth["left_on"], strict=True))
-    for tutor, start in zip(
-        sessions["tutor_id"].tolist(), sessions["scheduled_start"], strict=True
-    ):
-        assert start >= joined[tutor]
-        assert np.isnat(left[tutor]) or start < left[tutor]
+    tutor = np.searchsorted(tutors["user_id"], sessions["tutor_id"])
+    joined, left_on = tutors["member_since"][tutor], truth["left_on"][tutor]
+    assert (sessions["scheduled_start"] >= joined).all()
+    after = given_up(population)
+    assert set(sessions["status"][after]) == {b"cancelled"}
+    assert (sessions["created_at"][after] < left_on[after]).all()
     assert ((tutors["active_status"] == 1) == np.isnat(truth["left_on"])).all()
+
+
+def test_what_leavers_leave_behind_is_called_off_when_they_go(
+    population: Population, sessions: Columns
+) -> None:
+    after = given_up(population)
+    truth = population.truth["tutors"]
+    left_on = truth["left_on"][np.searchsorted(truth["tutor_id"], sessions["tutor_id"])]
+    assert after.sum() > 5
+    called_off = sessions["updated_at"][after]
+    assert (called_off.astype("M8[D]") == left_on[after]).all()
+    assert (called_off > sessions["created_at"][after]).all()
+    assert (called_off < sessions["scheduled_start"][after]).all()
+    # They are nobody's last session: whoever had one stays, or has left before.
+    gone = population.platform["students"]["churned_date"]
+    student = np.searchsorted(
+        population.platform["students"]["user_id"], sessions["student_id"][after]
+    )
+    assert not (gone[student] <= sessions["scheduled_start"][after]).any()
+
+
+def test_bookings_ahead_do_not_tell_who_will_leave() -> None:
+    """As of each of the last five days before leaving: as many as those who stay have."""
+    made = generate(
+        Parameters(end=END, tutors=1500, sessions_per_day=3000, engagement_events=False)
+    )
+    sessions, truth = made.platform["sessions"], made.truth["tutors"]
+    tutor = np.searchsorted(truth["tutor_id"], sessions["tutor_id"])
+    start = np.datetime64(END) - np.timedelta64(89, "D")
+    leaver = truth["left_on"] >= start + 40
+    leaver &= truth["left_on"] <= np.datetime64(END) - 7
+    joined = made.platform["tutors"]["member_since"]
+    stays = np.isnat(truth["left_on"]) & (joined < start)
+
+    def booked(day: Array) -> Array:
+        """Bookings of every tutor for the week after `day` (one per tutor), and of that day on
+        which a tutor is in its work as usual: those of the week until it."""
+        made_by = sessions["created_at"].astype("M8[D]") <= day[tutor]
+        ahead = (sessions["scheduled_start"].astype("M8[D]") - day[tutor]).astype(np.int64)
+        coming = np.bincount(tutor[made_by & (ahead > 0) & (ahead <= 7)], minlength=len(day))
+        before = np.bincount(tutor[(ahead <= 0) & (ahead > -28)], minlength=len(day))
+        return np.stack([coming, before])
+
+    day = np.where(leaver, truth["left_on"], np.datetime64(END) - 20).astype("M8[D]")
+    for earlier in range(1, 6):
+        coming, before = booked(day - earlier)
+        usual = coming[stays].sum() / before[stays].sum()
+        assert coming[leaver].sum() / before[leaver].sum() == pytest.approx(usual, rel=0.15)
 
 
 def test_truth_covers_every_day_a_tutor_was_there(population: Population) -> None:
