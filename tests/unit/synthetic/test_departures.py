@@ -22,6 +22,12 @@ HORIZON = 30
 LONG_RUN = 270
 SEEDS = range(10)
 
+# How strong the signals of the ordinary world are, measured on the generator of before worlds were
+# there, as the tests below do: seeds 0 to 9, 300 tutors over 270 days. A change of the model must
+# leave them where they are: a target is met by scorers, not by an easier world.
+SIGNALS_FIND_AT_RISK = 0.701  # AUC of the literal rule for being at risk, ± 0.02
+CEILING = 0.858  # recall of those at risk with 15 % false flags, ± 0.03
+
 
 def auc(score: Array, label: Array) -> float:
     """The chance that one of those with the label stands above one without; ties count half."""
@@ -132,6 +138,10 @@ class Observed:
     def _day(self, moment: Array) -> Array:
         return (moment.astype("M8[D]") - self._origin).astype(np.int64)
 
+    def there(self, day: int) -> Array:
+        """True for the tutors who are there on a day."""
+        return np.asarray(~np.isnan(self.burnout[:, day]) & (self.left_on > day))
+
     def since(self, name: str, day: int, days: int) -> Array:
         sums = self._sums[name]
         return np.asarray(sums[:, day + 1] - sums[:, max(day + 1 - days, 0)])
@@ -153,7 +163,7 @@ class Observed:
             (self.mean("rating", day, 7) < self.mean("rating", day, 30) - 0.3)
             + (self.mean("engagement", day, 30) < 5.5) * 1
             + (self.since("moved", day, 30) > 0.15 * sessions)
-            + 2 * (self.mean("first_rating", day, 30) < 3.5)
+            + 2 * (self.mean("first_rating", day, 90) < 3.5)
             + (self.since("missed", day, 30) > 2)
             + (self.since("sessions", day, 7) < sessions / 4)
         )
@@ -190,7 +200,7 @@ def test_simple_signals_say_something_of_departures_and_less_than_burnout() -> N
     for seed in SEEDS:
         seen = observed(seed)
         for day in range(30, LONG_RUN - HORIZON, 7):
-            there = ~np.isnan(seen.burnout[:, day]) & (seen.left_on > day)
+            there = seen.there(day)
             points.append(seen.signals(day)[there])
             burnout.append(seen.burnout[there, day])
             leaves.append(seen.left_on[there] <= day + HORIZON)
@@ -198,9 +208,11 @@ def test_simple_signals_say_something_of_departures_and_less_than_burnout() -> N
     rule, oracle = auc(np.concatenate(points), label), auc(np.concatenate(burnout), label)
     assert 0.55 < rule < 0.75
     assert rule + 0.05 < oracle <= 0.85
+    assert oracle >= 0.75
+    at_risk = np.concatenate(burnout) >= AT_RISK
+    assert auc(np.concatenate(points), at_risk) == pytest.approx(SIGNALS_FIND_AT_RISK, abs=0.02)
 
 
-@pytest.mark.long
 def test_at_risk_tutors_show() -> None:
     """A logistic regression on plain sums, taught by some populations, finds them in others."""
     from sklearn.linear_model import LogisticRegression
@@ -212,7 +224,7 @@ def test_at_risk_tutors_show() -> None:
         for seed in seeds:
             seen = observed(seed)
             for day in range(30, LONG_RUN, 7):
-                there = ~np.isnan(seen.burnout[:, day])
+                there = seen.there(day)
                 features.append(seen.features(day)[there])
                 labels.append(seen.burnout[there, day] >= AT_RISK)
         return np.concatenate(features), np.concatenate(labels)
@@ -221,7 +233,7 @@ def test_at_risk_tutors_show() -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(*known)
     score, at_risk = model.decision_function(unknown[0]), unknown[1]
     flagged_above = np.quantile(score[~at_risk], 0.85)
-    assert 0.80 < (score[at_risk] > flagged_above).mean() < 0.97
+    assert (score[at_risk] > flagged_above).mean() == pytest.approx(CEILING, abs=0.03)
 
 
 # Students

@@ -263,6 +263,14 @@ def test_what_leavers_leave_behind_is_called_off_when_they_go(
     assert not (gone[student] <= sessions["scheduled_start"][after]).any()
 
 
+def test_who_is_there_reports_the_coming_week(population: Population) -> None:
+    offers, truth = population.platform["tutor_availability"], population.truth["tutors"]
+    coming = offers["week_start"] > np.datetime64(END)
+    assert set(offers["tutor_id"][coming]) == set(truth["tutor_id"][np.isnat(truth["left_on"])])
+    left_on = truth["left_on"][np.searchsorted(truth["tutor_id"], offers["tutor_id"])]
+    assert not (offers["week_start"] >= left_on).any()
+
+
 def test_bookings_ahead_do_not_tell_who_will_leave() -> None:
     """As of each of the last five days before leaving: as many as those who stay have."""
     made = generate(
@@ -277,8 +285,8 @@ def test_bookings_ahead_do_not_tell_who_will_leave() -> None:
     stays = np.isnat(truth["left_on"]) & (joined < start)
 
     def booked(day: Array) -> Array:
-        """Bookings of every tutor for the week after `day` (one per tutor), and of that day on
-        which a tutor is in its work as usual: those of the week until it."""
+        """What every tutor had booked on `day` (one per tutor) for the week after it, and the
+        sessions of the four weeks before."""
         made_by = sessions["created_at"].astype("M8[D]") <= day[tutor]
         ahead = (sessions["scheduled_start"].astype("M8[D]") - day[tutor]).astype(np.int64)
         coming = np.bincount(tutor[made_by & (ahead > 0) & (ahead <= 7)], minlength=len(day))

@@ -98,6 +98,14 @@ def test_another_population_replaces_all_of_it(warehouse: Warehouse) -> None:
     assert_holds(warehouse, bare)
 
 
+def test_tables_without_rows_are_emptied(warehouse: Warehouse, population: Population) -> None:
+    sparse = generate(Parameters.preset("dev", END, world="sparse"))
+    with warehouse.connect() as connection:
+        load(connection, warehouse, population)
+        load(connection, warehouse, sparse)
+    assert_holds(warehouse, sparse)
+
+
 def test_without_replace_sessions_are_kept(warehouse: Warehouse, population: Population) -> None:
     with warehouse.connect() as connection:
         load(connection, warehouse, population)
