@@ -10,7 +10,7 @@ scoring   every scorer over all tutors, from reading their rows to the written t
           same tutors scored one at a time (a sample of them, scaled to all)
 backtest  reading the weekly dates, then every scorer on them, learned ones fitted anew per fold,
           figures with intervals for both targets, and the report; beside reading the rows alone.
-          Then the figures
+          Then a version learned from all weeks that have matured, and the figures
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from uuid import uuid4
 
 from history import CURRENT, Bench, report
 
-from tutor_pipeline.defs.past import read_past, run_backtest
-from tutor_pipeline.defs.scores import score_tutors
+from tutor_pipeline.defs.past import decision_of, learn_from, read_past, run_backtest
+from tutor_pipeline.defs.scores import Scoring, score_tutors
 from tutor_pipeline.reports.backtest import render
 from tutor_pipeline.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
 
 SAMPLE = 40
 """Tutors scored one at a time."""
+
+SCORING = Scoring("auto", 0.25)
+EVIDENCE = ("int_tutor_logins", "int_import_days", "tutor_evidence")
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def platform(tutors: int, days: int, sessions_per_day: int) -> Iterator[Bench]:
         bench = Bench(
             home, server.url("postgres"), tutors, days - 90, last, sessions_per_day=sessions_per_day
         )
-        bench.dbt("run", last, *CURRENT, "tutor_features", "tutor_departures")
+        bench.dbt("run", last, *CURRENT, *EVIDENCE, "tutor_features", "tutor_departures")
         yield bench
     finally:
         server.stop()
@@ -63,7 +66,7 @@ def measure_scoring(tutors: int, rounds: int) -> None:
         for _ in range(rounds):
             began = time.perf_counter()
             with warehouse.connect() as connection:
-                scored = score_tutors(connection, warehouse, "", "auto")
+                scored = score_tutors(connection, warehouse, "", SCORING)
             whole = time.perf_counter() - began
             report(
                 f"{scored.subjects:,} tutors, {len(scored.scores):,} scores: {whole:.2f} s"
@@ -75,7 +78,7 @@ def measure_scoring(tutors: int, rounds: int) -> None:
             run = RefreshRun(uuid4().hex, scored.as_of, (tutor,))
             write_header(warehouse, run)
             with warehouse.connect() as connection:
-                score_tutors(connection, warehouse, run.run_id, "auto")
+                score_tutors(connection, warehouse, run.run_id, SCORING)
         each = (time.perf_counter() - began) / len(some)
         report(
             f"one at a time: {1000 * each:.0f} ms each, so {each * scored.subjects:.0f} s,"
@@ -91,8 +94,10 @@ def measure_backtest(tutors: int, weeks: int) -> None:
         first = last - timedelta(days=7 * (weeks - 1))
         seconds = bench.dbt("run", last, "tutor_aggregates_history", first=first)
         report(f"history of {(last - first).days + 1} days: {seconds:.1f} s\n")
-        seconds = bench.dbt("run", last + timedelta(days=1), "tutor_features_history")
-        report(f"features of {weeks} weeks: {seconds:.1f} s\n")
+        for what in ("features", "evidence"):
+            seconds = bench.dbt("run", last + timedelta(days=1), f"tutor_{what}_history")
+            rows = bench.rows(f"tutor_{what}_history")
+            report(f"{what} of past weeks: {seconds:.1f} s, {rows:,} rows\n")
 
         began = time.perf_counter()
         now = end_of_day(last, warehouse.timezone) + timedelta(hours=3)
@@ -100,16 +105,22 @@ def measure_backtest(tutors: int, weeks: int) -> None:
             past = read_past(connection, warehouse, now, weeks)
         assert past is not None
         read = time.perf_counter()
-        result = run_backtest(past, lambda step, done, total: None)
+        rate = SCORING.yearly_departure_rate
+        result = run_backtest(past, rate, lambda step, done, total: None)
         page = render(result.content(), last)
         done = time.perf_counter()
-        rows = sum(map(len, past.history.values()))
+        learned = learn_from(past, rate)
+        taught = time.perf_counter() - done
+        tested = sum(map(len, past.history.values()))
         report(
-            f"{len(past.history)} dates, {rows:,} rows: reading {read - began:.1f} s,"
+            f"{len(past.history)} dates, {tested:,} rows: reading {read - began:.1f} s,"
             f" back-test and report ({len(page) // 1024} KB) {done - read:.1f} s;"
             f" {(done - began) / (read - began):.1f} x reading alone\n"
             f"left out: {dict(result.left_out)}\n"
+            f"learning from {len(past.weeks)} weeks: {taught:.1f} s\n"
         )
+        if learned is not None:
+            report(f"  {decision_of(learned)}\n")
         for row in result.metric_rows():
             if row["metric"] in SHOWN and row["value"] is not None:
                 report(

@@ -1,4 +1,4 @@
-"""How often the signals fire at steady tutors, how often at troubled ones, and how fast they are.
+"""How often signals_v1 fires at steady tutors, how often at troubled ones, and how fast it is.
 
     .venv/bin/python benchmarks/signals.py
     .venv/bin/python benchmarks/signals.py --tutors 50000 --rating-sd 1.0
@@ -10,8 +10,7 @@ steady    each tutor is as is usual, and stays so: whatever fires, fires falsely
 troubled  each signal has its cause: 25 % rescheduled, 10 % no-shows, engagement 5.0, first
           sessions rated 3.0; ratings 0.8 lower and half the sessions in the last 7 days
 
-The priors are fitted from as many other tutors with the same sessions a month, who differ.
-Prints Markdown: shares of all tutors in percent, v1 / v2, and how many v2 calls unknown.
+Prints Markdown: shares of all tutors in percent.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ import numpy as np
 
 from tutor_pipeline.scores import reliability, signals
 from tutor_pipeline.scores.score import Score
-from tutor_pipeline.scores.shrinkage import fit_priors
 
 SESSIONS = (8, 12, 30, 60, 150, 600)
 RATED, SCORED, FIRST = 0.6, 0.7, 0.15
@@ -55,21 +53,10 @@ STEADY = Levels()
 TROUBLED = Levels(0.25, 0.10, 4.1, 5.0, 3.0, rating_fall=0.8, activity=0.5)
 
 
-def differing(rng: np.random.Generator, tutors: int) -> Levels:
-    """The platform that priors are fitted from: usual on average, each tutor another."""
-    return Levels(
-        rng.beta(1.5, 13.5, tutors),
-        rng.beta(0.6, 29.4, tutors),
-        rng.normal(4.1, 0.3, tutors),
-        rng.normal(6.3, 0.8, tutors),
-        rng.normal(3.8, 0.3, tutors),
-    )
-
-
 def simulate(
     rng: np.random.Generator, tutors: int, sessions: int, levels: Levels, rating_sd: float
 ) -> list[dict[str, object]]:
-    """Rows with the columns that signals, priors and reliability read."""
+    """Rows with the columns that signals and reliability read."""
 
     def mean(level: Any, n: Any, sd: float) -> Any:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -83,13 +70,11 @@ def simulate(
     earlier = rng.poisson(sessions * 23 / 30, tutors)
     month = week + earlier
     rated, rated_earlier = rng.binomial(week, RATED), rng.binomial(earlier, RATED)
-    ratings = rated + rated_earlier
     rating = mean(levels.rating - levels.rating_fall, rated, rating_sd)
     scored, scored_earlier = rng.binomial(week, SCORED), rng.binomial(earlier, SCORED)
     engagement = mean(levels.engagement, scored, ENGAGEMENT_SD)
     first_rated = rng.poisson(3 * sessions * FIRST * RATED, tutors)
     reschedules = rng.binomial(month, levels.reschedule_rate)
-    freedom = np.maximum(ratings - 1, 1)
     columns: dict[str, Any] = {
         "sessions_7d": week,
         "sessions_30d": month,
@@ -99,12 +84,6 @@ def simulate(
         "avg_rating_30d": joined(
             rating, rated, mean(levels.rating, rated_earlier, rating_sd), rated_earlier
         ),
-        "avg_rating_30d_n": ratings,
-        "rating_volatility_30d": np.where(
-            ratings > 1, rating_sd * np.sqrt(rng.chisquare(freedom) / freedom), np.nan
-        ),
-        "avg_engagement_7d": engagement,
-        "avg_engagement_7d_n": scored,
         "avg_engagement_30d": joined(
             engagement,
             scored,
@@ -132,10 +111,10 @@ def simulate(
 
 
 def shares(scores: Sequence[Score]) -> Mapping[str, float]:
-    """Code -> percent of the tutors it fires for; `? code`: is unknown; levels by their name."""
+    """Code -> percent of the tutors it fires for; levels by their name."""
     found: Counter[str] = Counter()
     for score in scores:
-        found.update(("" if each.contribution else "? ") + each.code for each in score.reasons)
+        found.update(each.code for each in score.reasons)
         found[score.level or "no score"] += 1
     found["Medium or High"] = found["Medium"] + found["High"]
     return {name: 100 * count / len(scores) for name, count in found.items()}
@@ -143,34 +122,23 @@ def shares(scores: Sequence[Score]) -> Mapping[str, float]:
 
 def print_table(title: str, levels: Levels, options: argparse.Namespace) -> None:
     rng = np.random.default_rng(options.seed)
-    by_sessions = []
-    for sessions in options.sessions:
-        others = differing(rng, options.tutors)
-        priors = fit_priors(
-            simulate(rng, options.tutors, sessions, others, options.rating_sd), version=1
-        )
-        rows = simulate(rng, options.tutors, sessions, levels, options.rating_sd)
-        by_sessions.append((shares(signals.score_v1(rows)), shares(signals.score_v2(rows, priors))))
+    by_sessions = [
+        shares(signals.score(simulate(rng, options.tutors, sessions, levels, options.rating_sd)))
+        for sessions in options.sessions
+    ]
     print(f"\n| {title}, sessions a month | " + " | ".join(map(str, options.sessions)) + " |")
     print("| --- |" + " --- |" * len(options.sessions))
     for name in (*signals.POINTS, "Medium or High", "High", "no score"):
-        cells = []
-        for v1, v2 in by_sessions:
-            unknown = v2.get(f"? {name}", 0)
-            cell = f"{v1.get(name, 0):.0f} / {v2.get(name, 0):.0f}"
-            cells.append(cell + (f" ({unknown:.0f})" if unknown >= 0.5 else ""))
+        cells = [f"{found.get(name, 0):.0f}" for found in by_sessions]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def print_times(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(options.seed)
-    rows = simulate(rng, TIMED, 30, differing(rng, TIMED), options.rating_sd)
-    priors = fit_priors(rows, version=1)
+    rows = simulate(rng, TIMED, 30, STEADY, options.rating_sd)
     ways: dict[str, Callable[[], object]] = {
-        "signals_v1": lambda: signals.score_v1(rows),
-        "signals_v2": lambda: signals.score_v2(rows, priors),
+        "signals_v1": lambda: signals.score(rows),
         "reliability_v1": lambda: reliability.score(rows),
-        "fit_priors": lambda: fit_priors(rows, version=1),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
@@ -188,10 +156,8 @@ def main() -> None:
     parser.add_argument("--tutors", type=int, default=20_000, help="per cell (default 20,000)")
     parser.add_argument("--sessions", type=int, nargs="+", default=SESSIONS, help="a month")
     parser.add_argument("--rating-sd", type=float, default=0.7, help="of one rating (default 0.7)")
-    parser.add_argument("--likely", type=float, default=signals.LIKELY, help="v2 fires from it on")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    signals.LIKELY = options.likely
     print_table("steady", STEADY, options)
     print_table("troubled", TROUBLED, options)
     print_times(options)

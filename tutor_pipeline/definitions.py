@@ -36,9 +36,9 @@ from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.schedules import build_schedules
 from tutor_pipeline.defs.scores import INPUTS as SCORED
 from tutor_pipeline.defs.scores import (
+    Scoring,
     build_score_assets,
     churn_algorithm_weights,
-    score_priors,
 )
 from tutor_pipeline.defs.session_ledger import session_ledger
 from tutor_pipeline.defs.source import build_source_assets
@@ -64,21 +64,19 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     suites = load_suites()
     suite_checks = build_suite_checks(suites)
     required = blocking_checks([metrics, *suite_checks], INPUTS)
-    scores = build_score_assets(
-        blocking_checks([metrics, *suite_checks], SCORED), settings.champion
-    )
+    scoring = Scoring(settings.champion, settings.yearly_departure_rate)
+    scores = build_score_assets(blocking_checks([metrics, *suite_checks], SCORED), scoring)
     findings = build_findings_assets(catalogue, required)
-    learning = build_learning_assets(blocking_checks([metrics, *suite_checks], SCORED))
+    learning = build_learning_assets(blocking_checks([metrics, *suite_checks], SCORED), scoring)
     history_checks = build_history_checks()
     resources = {"warehouse": WarehouseResource(), **(resource_overrides or {})}
     jobs = [
-        build_post_session_job(catalogue, suites, required, settings.champion, resources),
+        build_post_session_job(catalogue, suites, required, scoring, resources),
         *build_jobs(
             current=[
                 metrics,
                 quarantine,
                 churn_algorithm_weights,
-                score_priors,
                 *scores,
                 *findings,
                 session_ledger,
@@ -104,7 +102,6 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             past_weeks,
             quarantine,
             churn_algorithm_weights,
-            score_priors,
             *scores,
             *learning,
             *findings,

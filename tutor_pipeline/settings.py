@@ -72,6 +72,22 @@ def _schema_prefix(prefix: str) -> str:
     return prefix
 
 
+_RETIRED_CHAMPIONS = {"signals_v2": "departure_v1", "model_departure": "departure_v1"}
+
+
+def _champion(name: str) -> str:
+    if name in _RETIRED_CHAMPIONS:
+        raise ValueError(
+            f"{name} is no scorer any more: {_RETIRED_CHAMPIONS[name]} does its work;"
+            " set that, or auto"
+        )
+    known = ("auto", "departure_v1", "health_v1", "signals_v1")
+    if name not in known:
+        raise ValueError(f"it is '{name}', but it must be one of {', '.join(known)}")
+    return name
+
+
+Champion = Annotated[str, AfterValidator(_champion)]
 SchemaPrefix = Annotated[str, AfterValidator(_schema_prefix)]
 TimezoneName = Annotated[str, AfterValidator(_timezone)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -112,10 +128,16 @@ class Settings(BaseSettings):
     linger_seconds: float = Field(
         30, ge=0, le=60, description="how long a refresh after sessions waits for the next one"
     )
-    champion: Literal["auto", "signals_v1", "signals_v2", "health_v1", "model_departure"] = Field(
+    champion: Champion = Field(
         "auto",
-        description="the scorer whose level raises alerts; auto = the model once it is promoted,"
-        " signals_v2 until then",
+        description="the scorer whose level raises alerts: departure_v1 (auto), health_v1,"
+        " signals_v1",
+    )
+    yearly_departure_rate: float = Field(
+        0.25,
+        ge=0.01,
+        le=0.9,
+        description="share of tutors who leave within a year, while no departures are recorded",
     )
     ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
     reports_port: int | None = Field(

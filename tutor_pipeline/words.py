@@ -55,6 +55,38 @@ def percent(number: float | None) -> str:
     return f"{number:.2f}".rstrip("0").rstrip(".") + " %"
 
 
+def chance(
+    score: float | None,
+    is_probability: bool,
+    lower: float | None = None,
+    upper: float | None = None,
+    usual: float | None = None,
+) -> str:
+    """A score as people may read it: a percentage with its interval, and what is usual, where it is
+    a probability; as it is where it only ranks.
+    """
+    if score is None:
+        return "–"
+    if not is_probability:
+        return f"score {score:.2f}; ranks only, no percentage"
+    within = (
+        ""
+        if lower is None or upper is None
+        else f", between {whole_percent(lower)} and {whole_percent(upper)}"
+    )
+    against = "" if usual is None else f"; {whole_percent(usual)} is usual"
+    return f"{whole_percent(score)} likely{within}{against}"
+
+
+def whole_percent(share: float) -> str:
+    """34 %; what is neither none nor all is never shown as such."""
+    if 0 < share < 0.01:
+        return "under 1 %"
+    if 0.99 < share < 1:
+        return "over 99 %"
+    return f"{100 * share:.0f} %"
+
+
 def label(name: str) -> str:
     """The id of a rule or a reason as words: low_talk_ratio → Low talk ratio."""
     words = name.replace("_", " ").strip()

@@ -165,6 +165,18 @@ def student_weeks() -> str:
     return "select 1 as one"
 
 
-def newest_full_day(history: str) -> str:
+def newest_full_day(_history: str, _otherwise: str = "") -> str:
     """A day of the history."""
     return "date '2026-01-01'"
+
+
+def our_table(schema: str, table: str) -> str:
+    """A table of ours."""
+    return f"{schema}.{table}"
+
+
+def evidence_of_leaving(
+    newest: str, _asked_weeks: int, _now: str | None = None, scope: str = "true"
+) -> str:
+    """The evidence of some tutors and weeks."""
+    return f"select {newest} as as_of_date, true as is_active where {scope}"

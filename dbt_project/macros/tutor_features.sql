@@ -488,10 +488,11 @@ left join market on profiles.primary_subject = market.primary_subject
 
 {#-
 Whether the wide rows of tutors out of scope were made anew in this refresh (see
-every_wide_row_is_new): their features are then of another moment, and made anew too. One row tells.
+every_wide_row_is_new): what this model says of them is then of another moment, and made anew too. One
+row tells.
 -#}
-{% macro every_feature_row_is_new() -%}
-    {%- set features = our_table('marts', 'tutor_features') -%}
+{% macro every_row_is_new() -%}
+    {%- set features = this -%}
     {%- set wide = our_table('marts', 'tutor_aggregates') -%}
     {%- set moments = run_query(
         'select wide.as_of is distinct from features.as_of from ' ~ wide ~ ' as wide left join '
@@ -501,8 +502,11 @@ every_wide_row_is_new): their features are then of another moment, and made anew
     {{ return(moments.rows | length > 0 and moments.rows[0][0]) }}
 {%- endmacro %}
 
-{#- The newest day of the history before the day of the refresh, as an SQL date. -#}
-{% macro newest_full_day(history) -%}
+{#-
+The newest day of the history before the day of the refresh, as an SQL date; `otherwise` where there is
+none.
+-#}
+{% macro newest_full_day(history, otherwise="date '1970-01-01'") -%}
     {%- set found = none -%}
     {%- if execute and load_cached_relation(history) is not none -%}
         {%- set found = run_query(
@@ -510,5 +514,5 @@ every_wide_row_is_new): their features are then of another moment, and made anew
             ~ ' where as_of_date < ' ~ refresh()['as_of_on']
         ).rows[0][0] -%}
     {%- endif -%}
-    {{ return("date '" ~ (found or '1970-01-01') ~ "'") }}
+    {{ return("date '" ~ found ~ "'" if found else otherwise) }}
 {%- endmacro %}

@@ -27,6 +27,7 @@ BIG = {
     "marts.tutor_aggregates_history",
     "marts.tutor_performance_snapshots",
     "intermediate.int_tutor_days",
+    "intermediate.int_tutor_logins",
     "ops.alerts",
     "ops.alert_events",
     "ops.tutor_insights",
@@ -38,10 +39,13 @@ BIG = {
     "ops.tutor_health",
     "marts.tutor_features",
     "marts.tutor_features_history",
+    "marts.tutor_evidence",
+    "marts.tutor_evidence_history",
     "marts.tutor_departures",
 }
 # Small, or on the coordinator: queues, headers, what arrives, what has another key.
 LOCAL = {
+    "intermediate.int_import_days",
     "marts.dim_students",
     "marts.platform_metrics",
     "marts.recent_sessions",
@@ -63,7 +67,7 @@ LOCAL = {
     "ops.churn_algorithm_weights",
     "ops.student_scores",
     "ops.student_health",
-    "ops.score_priors",
+    "ops.score_references",
     "ops.model_versions",
     "ops.churn_weight_history",
     "ops.backtest_runs",

@@ -15,13 +15,17 @@ from tutor_pipeline.source.contract import load_contract
 DELIVERED = {"ops/messages", "digest"}
 MATERIALIZABLE = {
     "staging/session_rows",
+    "intermediate/int_import_days",
     "intermediate/int_tutor_days",
+    "intermediate/int_tutor_logins",
     "marts/fct_sessions",
     "marts/dim_tutors",
     "marts/dim_students",
     "marts/student_aggregates",
     "marts/student_aggregates_history",
     "marts/tutor_departures",
+    "marts/tutor_evidence",
+    "marts/tutor_evidence_history",
     "marts/tutor_features",
     "marts/tutor_features_history",
     "marts/tutor_aggregates",
@@ -35,7 +39,7 @@ MATERIALIZABLE = {
     "ops/tutor_insights",
     "ops/achievements",
     "ops/churn_algorithm_weights",
-    "ops/score_priors",
+    "ops/score_references",
     "ops/tutor_scores",
     "ops/current_tutor_risk",
     "ops/tutor_health",
@@ -52,6 +56,7 @@ MATERIALIZABLE = {
 }
 BY_DAY = {"marts/tutor_aggregates_history", "marts/tutor_performance_snapshots"}
 LEARNED = {
+    "marts/tutor_evidence_history",
     "marts/tutor_features_history",
     "marts/student_aggregates_history",
     "ops/backtest_metrics",

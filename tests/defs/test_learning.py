@@ -2,6 +2,7 @@
 made-up histories in which the answer is known.
 """
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
@@ -13,12 +14,15 @@ from tests.unit.scores.test_refinement import CURRENT, OTHERS, platform
 from tutor_pipeline.defs.learning import build_learning_assets
 from tutor_pipeline.defs.past import dates_to_test, read_past
 from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.scores import Scoring
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores import panel, signals, store, weights
-from tutor_pipeline.scores.shrinkage import fit_priors
+from tutor_pipeline.scores import panel, store, weights
+from tutor_pipeline.scores.departure import evidence, reference
+from tutor_pipeline.scores.departure.version import SCORER, Version
+from tutor_pipeline.scores.score import Status
 from tutor_pipeline.warehouse.runs import RefreshRun, write_header
 
-LEARN, REFINE = build_learning_assets([])
+LEARN, REFINE = build_learning_assets([], Scoring(panel.AUTO, 0.25))
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +30,12 @@ def _environment(warehouse, tmp_path, monkeypatch):
     monkeypatch.setenv("TUTOR_HOME", str(tmp_path))
     monkeypatch.setenv("TUTOR_DATABASE_URL", warehouse.url)
     yield
-    tables = "tutor_aggregates_history tutor_features_history tutor_departures fct_sessions"
+    tables = "tutor_aggregates_history tutor_features_history tutor_evidence_history fct_sessions"
+    tables += " tutor_departures student_aggregates_history dim_students dim_tutors"
     with warehouse.connect() as connection:
-        for table in f"{tables} student_aggregates_history dim_students dim_tutors".split():
+        for table in tables.split():
             connection.execute(warehouse.sql("drop table if exists {marts}." + table))
+        connection.execute(warehouse.sql("drop table if exists {intermediate}.int_import_days"))
         connection.execute(
             warehouse.sql(
                 "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
@@ -38,10 +44,10 @@ def _environment(warehouse, tmp_path, monkeypatch):
         )
 
 
-def make(warehouse, table, rows, columns):
-    """A table of `marts` with some columns: {name: type}; what a row lacks is NULL."""
+def make(warehouse, table, rows, columns, schema="marts"):
+    """A table with some columns: {name: type}; what a row lacks is NULL."""
     with warehouse.connect() as connection, connection.cursor() as cursor:
-        name = sql.Identifier(warehouse.schemas.marts, table)
+        name = sql.Identifier(getattr(warehouse.schemas, schema), table)
         typed = [sql.SQL("{} " + kind).format(sql.Identifier(n)) for n, kind in columns.items()]
         cursor.execute(sql.SQL("create table {} ({})").format(name, sql.SQL(", ").join(typed)))
         with cursor.copy(sql.SQL("copy {} from stdin").format(name)) as copy:
@@ -54,15 +60,23 @@ def history(warehouse, frames, recorded_late=None):
     ten days later.
     """
     keys = {"tutor_id": "text", "as_of_date": "date"}
-    metrics = metric_columns()["tutor_aggregates_history"]
-    numbers = dict.fromkeys(set(panel.READS) - set(keys), "double precision")
+    numbers = dict.fromkeys(panel.READS, "double precision")
     rows = [row for day in frames.history.values() for row in day]
-    for table, of_metrics in (
-        ("tutor_aggregates_history", True),
-        ("tutor_features_history", False),
+    known = metric_columns()
+    for table, of in (
+        ("tutor_aggregates_history", known["tutor_aggregates_history"]),
+        ("tutor_features_history", known["tutor_features"]),
+        ("tutor_evidence_history", evidence.READS),
     ):
-        chosen = {name: kind for name, kind in numbers.items() if (name in metrics) is of_metrics}
-        make(warehouse, table, rows, keys | chosen)
+        chosen = {name: kind for name, kind in numbers.items() if name in of and name not in keys}
+        asked = [
+            row
+            for row in rows
+            if table != "tutor_evidence_history"
+            or (row["days_since_completed"] or 99) <= evidence.ASKED_SILENCE_DAYS
+        ]
+        make(warehouse, table, asked, keys | chosen)
+    make(warehouse, "int_import_days", [], {"created_on": "date"}, "intermediate")
     departures = [{"tutor_id": t, "departed_on": day} for t, day in frames.departures.items()]
     make(warehouse, "tutor_departures", departures, {"tutor_id": "text", "departed_on": "date"})
     tutor, day = recorded_late or ("T00000", FIRST - timedelta(days=40))
@@ -107,45 +121,87 @@ def materialize(asset):
     }
 
 
-def test_a_model_that_is_better_is_promoted_and_scores_from_then_on(warehouse):
+def newest(warehouse, as_of):
+    """The newest version of departure_v1, and its row without it."""
+    with warehouse.connect() as connection:
+        stored = store.newest_model(connection, warehouse, SCORER, as_of)
+        assert stored is not None
+        (row,) = store.rows_of(
+            connection,
+            warehouse.sql("select * from {ops}.model_versions where version = %(version)s"),
+            {"version": stored.version},
+        )
+    return Version.from_json(stored.content), row
+
+
+def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
     frames = made_up(500, 40, seed=3, load=12.0, hazard=6.0)
     as_of = history(warehouse, frames)
     told = materialize(LEARN)
-    assert told["model_versions"]["promoted"], told["model_versions"]["decision"]
-    assert told["backtest_metrics"]["departure_auc_model_departure"] > 0.6
+    assert told["model_versions"]["decision"].startswith("Learned from ")
+    assert told["model_versions"]["departures"] > 20
+    assert told["backtest_metrics"]["departure_auc_departure_v1"] > 0.6
 
-    with warehouse.connect() as connection:
-        stored = store.newest_model(connection, warehouse, as_of)
-    assert stored is not None
-    trained = panel.Trained(str(stored.version), panel.model.Model.from_json(stored.content))
-    rows = frames.history[max(frames.history)]
-    rows = [dict.fromkeys(panel.READS) | row for row in rows]
-    priors = fit_priors(rows, 1)
-    said = panel.score_tutors(rows, priors, trained, panel.AUTO)
-    assert said.champion[0] == "model_departure"
-    assert {score.version for score in said.risk} == {"1"}
+    version, row = newest(warehouse, as_of)
+    assert (row["version"], row["is_promoted"], row["as_of"]) == (1, True, as_of)
+    assert (row["scorer"], row["target"], row["horizon_days"]) == (SCORER, "tutor_departure", 30)
+    assert (row["leavers"], row["rows"]) == (version.departures, version.learned_rows)
+    assert row["leavers"] == told["model_versions"]["departures"] <= len(frames.departures)
+    assert row["decision"] == told["model_versions"]["decision"]
+    # What it won on departures that it had not seen stands beside it.
+    assert row["metrics"]["auc"].keys() == {SCORER, "departure_v1_priors", "departures_alone"}
+    assert Version.from_json(version.to_json()) == version
+
+    rows = [dict.fromkeys(panel.READS) | row for row in frames.history[max(frames.history)]]
+    usual = reference.fit(evidence.columns_of(rows))
+    forecaster = panel.Forecaster("1.1", usual, version, {})
+    said = panel.score_tutors(rows, forecaster, panel.AUTO)
+    assert said.champion[0] == SCORER
+    assert {score.version for score in said.risk} == {"1.1"}
     assert all(score.is_probability for score in said.risk)
+    assert {score.status for score in said.risk} == {Status.OK}
     # Who is named in the configuration stays it.
-    assert panel.score_tutors(rows, priors, trained, "signals_v1").champion[0] == "signals_v1"
+    assert panel.score_tutors(rows, forecaster, "signals_v1").champion[0] == "signals_v1"
     # Before the day on which it was learned, nobody could have used it.
     with warehouse.connect() as connection:
-        assert store.newest_model(connection, warehouse, as_of - timedelta(days=1)) is None
+        earlier = as_of - timedelta(days=1)
+        assert store.newest_model(connection, warehouse, SCORER, earlier) is None
 
 
-def test_without_enough_leavers_nothing_is_promoted_and_signals_v2_stands_in(warehouse):
-    as_of = history(warehouse, made_up(120, 20, seed=4, hazard=3.0))
+def test_few_departures_teach_and_give_no_percentages(warehouse):
+    frames = made_up(120, 20, seed=4)
+    as_of = history(warehouse, frames)
     told = materialize(LEARN)
-    assert not told["model_versions"]["promoted"]
-    assert "50 are needed" in told["model_versions"]["decision"]
-    frames = made_up(40, 1, seed=4)
-    rows = [dict.fromkeys(panel.READS) | row for row in frames.history[FIRST]]
-    said = panel.score_tutors(rows, fit_priors(rows, 1), None, "model_departure")
-    second = signals.score_v2(rows, fit_priors(rows, 1))
-    assert [(each.score, each.level) for each in said.risk] == [
-        (each.score, each.level) for each in second
-    ]
-    assert {each.status for each in said.risk} <= {"fallback", "insufficient_data"}
-    assert as_of
+    assert "too few for percentages" in told["model_versions"]["decision"]
+    version, _ = newest(warehouse, as_of)
+    assert 0 < version.departures < 20
+    assert not version.is_probability
+    assert any(version.deviations)
+
+
+def test_a_platform_that_cannot_say_who_left_teaches_nothing(warehouse):
+    frames = replace(made_up(120, 20, seed=4), departures={})
+    as_of = history(warehouse, frames)
+    told = materialize(LEARN)
+    assert told["model_versions"]["decision"] == (
+        "Nothing learned: no departure is recorded. Documented weights, and 25% of the tutors"
+        " leaving in a year"
+    )
+    version, row = newest(warehouse, as_of)
+    assert (version.departures, version.learned_rows, row["leavers"]) == (0, 0, 0)
+    assert not any(version.deviations)
+    assert not version.is_probability
+    # The intercept, least of all: the mean forecast is a month's share of 25 % a year.
+    assert version.base_rate == pytest.approx(1 - 0.75 ** (30 / 365.25), abs=1e-4)
+
+
+def test_before_any_week_has_matured_there_is_nothing_to_learn_from(warehouse):
+    frames = made_up(60, 3, seed=2)
+    history(warehouse, replace(frames, known_until=FIRST + timedelta(days=29)))
+    told = materialize(LEARN)
+    assert told["model_versions"]["decision"] == "Nothing to learn from: no past week has matured"
+    with warehouse.connect() as connection:
+        assert store.rows_of(connection, warehouse.sql("select * from {ops}.model_versions")) == []
 
 
 def test_without_history_it_says_so_and_does_not_fail(warehouse):
@@ -170,6 +226,8 @@ def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
         day for day, rows in past.history.items() if "T00007" not in {r["tutor_id"] for r in rows}
     }
     assert without == {days[3], days[4]}
+    unasked = {week.day for week in past.weeks if "T00007" not in week.tutors}
+    assert unasked == without
     assert past.left_out == {"recorded_later": 2, "left_at_an_unknown_time": 0}
 
 
@@ -187,6 +245,8 @@ def test_who_left_at_an_unknown_time_is_left_out(warehouse):
         past = read_past(connection, warehouse, as_of, 52)
     assert past is not None
     assert past.left_out["left_at_an_unknown_time"] == len(past.history) > 0
+    assert past.weeks
+    assert all("T00003" not in week.tutors for week in past.weeks)
 
 
 def test_where_all_was_recorded_later_it_says_that(warehouse):
@@ -203,29 +263,43 @@ def test_where_all_was_recorded_later_it_says_that(warehouse):
     assert "1 rows recorded later" in told["model_versions"]["decision"]
 
 
-def test_a_test_that_refuses_ends_what_was_promoted(warehouse):
-    as_of = history(warehouse, made_up(60, 10, seed=5, hazard=1.0))
-    earlier = {
-        "version": 1,
-        "scorer": "model_departure",
-        "target": "tutor_departure",
-        "horizon_days": 30,
-        "as_of": as_of - timedelta(days=7),
-        "trained_at": as_of,
-        "rows": 0,
-        "leavers": 0,
-        "model": {},
-        "metrics": {},
-        "is_promoted": True,
-        "decision": "",
-    }
+def test_each_learning_adds_a_version_and_the_newest_is_in_use(warehouse):
+    as_of = history(warehouse, made_up(120, 20, seed=5))
+    first = materialize(LEARN)["model_versions"]
+    second = materialize(LEARN)["model_versions"]
+    assert (first["version"], second["version"]) == (1, 2)
+    assert newest(warehouse, as_of)[1]["version"] == 2
     with warehouse.connect() as connection:
-        store.add(connection, warehouse, "model_versions", earlier)
-    materialize(LEARN)
+        stored = store.rows_of(
+            connection, warehouse.sql("select model from {ops}.model_versions order by version")
+        )
+    # Of the same outcomes, the same.
+    assert stored[0] == stored[1]
+
+
+def test_a_session_of_an_import_was_there_before_it(warehouse):
+    """Created on a day of an import, long after it took place: its rows are used all the same."""
+    frames = made_up(20, 6, seed=2)
+    as_of = history(warehouse, frames, ("T00007", sorted(frames.history)[3]))
+    imported = as_of - timedelta(days=3)
     with warehouse.connect() as connection:
-        newest = store.newest_model(connection, warehouse, as_of)
-    assert newest is not None
-    assert (newest.version, newest.is_promoted) == (2, False)
+        connection.execute(
+            warehouse.sql(
+                "update {marts}.fct_sessions set created_at = %s, feedback_submitted_at = null"
+                " where tutor_id = 'T00007'"
+            ),
+            (imported,),
+        )
+        late = read_past(connection, warehouse, as_of, 52)
+        connection.execute(
+            warehouse.sql("insert into {intermediate}.int_import_days values (%s)"),
+            (imported.date(),),
+        )
+        past = read_past(connection, warehouse, as_of, 52)
+    assert late is not None
+    assert late.left_out["recorded_later"] > 0
+    assert past is not None
+    assert past.left_out["recorded_later"] == 0
 
 
 def test_dates_are_a_week_apart_and_leave_out_the_warm_up():

@@ -37,6 +37,7 @@ TABLES = {
     "ops.current_tutor_risk": "tutor_id",
     "ops.tutor_health": "tutor_id",
     "marts.tutor_features": "tutor_id",
+    "marts.tutor_evidence": "tutor_id",
     "ops.quarantine": "source, row_key",
     "ops.session_ledger": "tutor_id, session_id",
     "ops.session_changes": "tutor_id, session_id",
@@ -50,6 +51,20 @@ _MOMENTS = {"as_of", "as_of_on", "segment_since", "last_confirmed_at", "last_see
 _WITH_FUTURE = {"staging.session_rows", "marts.fct_sessions"}
 """A full refresh has sessions that lie ahead; another one only those of the tutors it covers."""
 
+_OF_THE_PLATFORM = {"days_seen"}
+"""Counted from the first session of all: an older one makes it another number for everybody, which
+tutors whom no refresh covers do not have before the next full one.
+"""
+
+_BY_REFERENCE = {
+    "ops.alerts": "alert_type = 'high_churn_risk'",
+    "ops.alert_events": "(tutor_id, alert_id) in (select tutor_id, alert_id from ops.alerts"
+    " where alert_type = 'high_churn_risk')",
+}
+"""What rests on what is usual on the platform: a full refresh fits it anew, others read it. Of the
+scores of departure_v1 it is compared that they are there; what they are made from, in full.
+"""
+
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
 
@@ -58,15 +73,19 @@ def tables(url: str, until: Any = "infinity") -> dict[str, Rows]:
     found = {}
     with psycopg.connect(url) as connection:
         for table, key in TABLES.items():
-            when = "where scheduled_start <= %s or scheduled_start is null"
+            when = f"not ({_BY_REFERENCE.get(table, 'false')})"
+            if table in _WITH_FUTURE:
+                when = "scheduled_start <= %s or scheduled_start is null"
             rows = connection.execute(
-                f"select array[{key}]::text[], to_jsonb(r) from {table} as r"
-                f" {when if table in _WITH_FUTURE else ''}",
+                f"select array[{key}]::text[], to_jsonb(r) from {table} as r where {when}",
                 [until] if table in _WITH_FUTURE else None,
             ).fetchall()
             found[table] = {
                 tuple(identity): {
-                    name: value for name, value in row.items() if name not in _MOMENTS
+                    name: value
+                    for name, value in row.items()
+                    if name not in _MOMENTS | _OF_THE_PLATFORM
+                    and (row.get("scorer") != "departure_v1" or name in ("tutor_id", "scorer"))
                 }
                 for identity, row in rows
             }

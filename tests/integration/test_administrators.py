@@ -228,25 +228,37 @@ def test_a_profile_of_ones_own_shows_what_it_would_change_and_then_changes_it(
 
 def test_a_score_at_high_is_an_alert_with_the_reasons(enriched):
     ((tutor, other),) = enriched.query(
-        "select min(tutor_id), max(tutor_id) from marts.tutor_aggregates"
+        "select min(tutor_id), max(tutor_id) from ops.current_tutor_risk where level = 'Low'"
     )
+
+    def listed():
+        return {
+            alert["tutor_id"]: alert["description"]
+            for alert in enriched.json("alerts", "list", "--type", "high_churn_risk")
+        }
+
+    before = listed()
     reasons = [
         {"code": "a", "label": "fewer sessions", "contribution": 0.48},
         {"code": "b", "label": "lower ratings", "contribution": 0.24},
         {"code": "c", "label": "first sessions: unknown", "contribution": 0},
     ]
-    for tutor_id, level in ((tutor, "High"), (other, "Medium")):
-        enriched.execute(
-            f"update ops.current_tutor_risk set score = 0.72, level = '{level}', status = 'ok',"
-            f" reasons = '{json.dumps(reasons)}' where tutor_id = '{tutor_id}'"
-        )
-    enriched.run("enrich", "--only", "alerts")
-    (found,) = enriched.json("alerts", "list", "--type", "high_churn_risk")
-    assert found["tutor_id"] == tutor
-    assert found["description"] == "Churn risk is High (0.72): fewer sessions; lower ratings."
+    why = ": fewer sessions; lower ratings."
+    for is_probability, says in (
+        ("false", why),
+        ("true", f" (72 % likely; between 41 and 90 %){why}"),
+    ):
+        for tutor_id, level in ((tutor, "High"), (other, "Medium")):
+            enriched.execute(
+                f"update ops.current_tutor_risk set score = 0.72, level = '{level}', status = 'ok',"
+                f" lower = 0.41, upper = 0.9, is_probability = {is_probability},"
+                f" reasons = '{json.dumps(reasons)}' where tutor_id = '{tutor_id}'"
+            )
+        enriched.run("enrich", "--only", "alerts")
+        assert listed() == before | {tutor: f"Strong signs of leaving within 30 days{says}"}
     enriched.run("enrich", "--only", "scores")
     enriched.run("enrich", "--only", "alerts")
-    assert enriched.json("alerts", "list", "--type", "high_churn_risk") == []
+    assert listed() == before
 
 
 def test_most_tutors_with_enough_data_have_an_insight_under_the_standard_profile(enriched):

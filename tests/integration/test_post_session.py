@@ -359,7 +359,9 @@ def test_what_changes_during_a_full_refresh_still_waits_and_all_is_as_it_makes_i
     platform, refreshes, tutor
 ):
     """The tables as all these tests left them, before a full refresh and after it."""
+    references = "select count(*) from ops.score_references"
     assert waiting(platform) == set()
+    assert platform.query(references) == [(1,)], "what is usual is fitted by full refreshes only"
     moment = datetime.now(UTC)
     before = tables(platform.url, moment)
     assert all(before[table] for table in before if table not in EMPTY_AT_REST)
@@ -373,6 +375,12 @@ def test_what_changes_during_a_full_refresh_still_waits_and_all_is_as_it_makes_i
     assert meanwhile.outcome().success, meanwhile.log
     refreshes.run()
     processed_once(platform, tutor)
+    assert platform.query(references) == [(2,)]
+    ((version,),) = platform.query(
+        "select distinct version from ops.tutor_scores where scorer = 'departure_v1'"
+        " and as_of_on = (select max(as_of_on) from ops.tutor_scores)"
+    )
+    assert version.endswith(".2"), "of all tutors, those of the refreshes after it among them"
     after = tables(platform.url, moment)
     for side in (before, after):
         for table, rows in side.items():

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tutor_pipeline.defs.past import read_past
-from tutor_pipeline.defs.scores import score_students, score_tutors
+from tutor_pipeline.defs.scores import Scoring, score_students, score_tutors
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.runs import built_moment
 
@@ -32,8 +32,7 @@ def project(new_project):
 def test_every_scorer_says_something_of_every_tutor(project):
     scorers = {
         ("signals_v1", "tutor_risk", 30),
-        ("signals_v2", "tutor_risk", 30),
-        ("model_departure", "tutor_departure", 30),
+        ("departure_v1", "tutor_departure", 30),
         ("reliability_v1", "tutor_reliability", 30),
         ("health_v1", "tutor_burnout", 14),
         ("health_v1", "tutor_burnout", 30),
@@ -70,25 +69,35 @@ def test_what_is_raised_has_reasons_with_values_and_contributions(project):
     assert nothing == [(0,)]
 
 
-def test_the_model_says_what_signals_v2_says_until_it_is_promoted(project):
-    differing = project.query(
-        "select count(*) from ops.tutor_scores as model"
-        " join ops.tutor_scores as signals using (tutor_id)"
-        " where model.scorer = 'model_departure' and signals.scorer = 'signals_v2'"
-        " and (model.score, model.level) is distinct from (signals.score, signals.level)"
+def test_before_anything_is_learned_the_forecast_ranks_by_documented_weights(project):
+    ((version, leavers, is_promoted, decision),) = project.query(
+        "select version, leavers, is_promoted, decision from ops.model_versions"
     )
-    assert differing == [(0,)]
-    statuses = project.query(
-        "select distinct status from ops.tutor_scores where scorer = 'model_departure'"
+    assert (version, leavers, is_promoted) == (1, 0, True)
+    assert decision.startswith("Nothing learned yet: documented weights, and 25%")
+    ((tutors,),) = project.query("select tutors from ops.score_references where version = 1")
+    forecasts = project.query(
+        "select version, is_probability, status, level, score, lower, upper, known_share"
+        " from ops.tutor_scores where scorer = 'departure_v1'"
     )
-    assert ("fallback",) in statuses
-    assert ("ok",) not in statuses
+    assert len(forecasts) == tutors
+    assert {row[0] for row in forecasts} == {"1.1"}
+    assert not any(row[1] for row in forecasts)
+    for _, _, status, level, score, lower, upper, known_share in forecasts:
+        assert 0 <= lower <= score <= upper <= 1
+        assert status == ("ok" if known_share >= 0.4 else "little_known")
+        assert level in ({"Low", "Medium", "High"} if status == "ok" else {None, "Medium", "High"})
+    assert ("ok",) in {row[2:3] for row in forecasts}
 
 
 def test_the_same_input_gives_the_same_bytes(project):
+    learned = "select r.version, m.version from ops.score_references as r, ops.model_versions as m"
     before = project.query(SCORES), project.query(HEALTH)
+    versions = project.query(learned)
     outcome = project.json("enrich", "--only", "scores")
     assert (project.query(SCORES), project.query(HEALTH)) == before
+    # Nothing new is usual, and nothing was learned.
+    assert project.query(learned) == versions == [(1, 1)]
     assert outcome["tutor_scores"]["tutors"] == len(before[1])
     assert sum(outcome["student_health"].values()) > outcome["student_health"]["students"]
 
@@ -103,7 +112,9 @@ def test_a_high_level_of_the_champion_is_an_alert_with_the_reasons(project):
         " where alert_type = 'high_churn_risk' and resolved_at is null order by tutor_id"
     )
     assert [(tutor,) for tutor, _ in alerts] == high
-    assert all(re.search(r"Churn risk is High \(0\.\d\d\): .+", text) for _, text in alerts)
+    assert all(
+        re.fullmatch(r"Strong signs of leaving within 30 days: .+\.", text) for _, text in alerts
+    )
 
 
 def test_a_tutors_page_says_why(project):
@@ -119,7 +130,26 @@ def test_a_tutors_page_says_why(project):
     assert "its weight is shared out" not in others  # what is unknown is told of the risk alone
     facts = project.json("tutor", tutor)
     assert facts["risk"]["level"] == "High"
-    assert len(facts["scores"]) == 9
+    assert len(facts["scores"]) == 8
+
+
+def test_the_forecast_as_champion_gives_the_same_bytes_again_and_keeps_its_levels(project):
+    risk = (
+        "select tutor_id, scorer, version, score, level, status, lower, upper, known_share,"
+        " not_known::text from ops.current_tutor_risk order by tutor_id"
+    )
+    project.settings["TUTOR_CHAMPION"] = "auto"
+    try:
+        project.run("enrich", "--only", "scores")
+        before = project.query(SCORES), project.query(risk)
+        assert {row[1] for row in before[1]} == {"departure_v1"}
+        raised = {row[4] for row in before[1]} & {"Medium", "High"}
+        assert raised, "the population has somebody who is above Low"
+        project.run("enrich", "--only", "scores")
+        assert (project.query(SCORES), project.query(risk)) == before
+    finally:
+        project.settings["TUTOR_CHAMPION"] = "signals_v1"
+        project.run("enrich", "--only", "scores")
 
 
 @pytest.mark.long
@@ -188,9 +218,11 @@ def test_a_backtest_holds_every_scorer_against_what_happened(project):
     for row in found["metrics"]:
         by_target.setdefault(row["target"], set()).add(row["scorer"])
     # The window of a departure has not passed for the newest days.
-    assert by_target["state"] >= {"signals_v1", "signals_v2", "reliability_v1", "health_v1"}
-    assert "oracle" in by_target["state"]
-    assert found["decisions"]["model"].startswith("Not promoted")
+    assert by_target["state"] >= {
+        *("departure_v1", "departure_v1_priors", "signals_v1", "reliability_v1", "health_v1"),
+        "oracle",
+    }
+    assert re.match(r"Learned from \d+ departures|Nothing learned: ", found["decisions"]["model"])
     page = (project.home / "reports" / "backtest.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://(?!www\.w3\.org)", page)
     assert "<script" not in page
@@ -204,6 +236,17 @@ def test_a_backtest_holds_every_scorer_against_what_happened(project):
     assert json.dumps(again["metrics"]).replace(again["metrics"][0]["run_id"], "") == json.dumps(
         found["metrics"]
     ).replace(found["metrics"][0]["run_id"], "")
+
+    # Each stores what is learned, the same of the same past, and the next scores are by it.
+    versions = project.query(
+        "select version, model, is_promoted from ops.model_versions order by 1"
+    )
+    assert [row[::2] for row in versions] == [(1, True), (2, True), (3, True)]
+    assert versions[1][1] == versions[2][1] != versions[0][1]
+    project.run("enrich", "--only", "scores")
+    assert project.query(
+        "select distinct version from ops.tutor_scores where scorer = 'departure_v1'"
+    ) == [("3.1",)]
 
 
 def test_no_scorer_needs_or_reads_the_truth(project):
@@ -224,7 +267,7 @@ def test_no_scorer_needs_or_reads_the_truth(project):
                 connection.transaction(),
             ):
                 connection.execute("select count(*) from truth.tutor_days")
-            assert score_tutors(connection, warehouse, "", "auto").subjects
+            assert score_tutors(connection, warehouse, "", Scoring("auto", 0.25)).subjects
             assert score_students(connection, warehouse, "").subjects
             past = read_past(connection, warehouse, built_moment(connection, warehouse), 4)
             assert past is not None

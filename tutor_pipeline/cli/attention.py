@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tutor_pipeline import words
 from tutor_pipeline.cli.console import STYLES, emit_json, note, out, warn
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, open_session
@@ -131,13 +132,18 @@ def _print_scores(facts: Mapping[str, Any]) -> None:
     """The risk that raises alerts with its reasons, the other scores below it, and the health."""
     risk = facts["risk"]
     if risk is not None:
-        level = risk["level"] or "unknown: too little data"
+        level = risk["level"] or _UNKNOWN.get(risk["status"], "unknown")
         out.print(
-            f"\n[bold]Risk of leaving: {level}[/bold]"
-            f" [dim]({_number(risk['score'])}, {risk['scorer']} version {risk['version']},"
-            f" as of {risk['as_of']:%Y-%m-%d %H:%M UTC})[/dim]"
+            f"\n[bold]Risk of leaving: {level}[/bold] ({_chance(risk)})"
+            f" [dim]{risk['scorer']} version {risk['version']},"
+            f" as of {risk['as_of']:%Y-%m-%d %H:%M UTC}[/dim]"
         )
-        _print_reasons(risk["reasons"])
+        if risk["known_share"] is None:
+            _print_reasons(risk["reasons"])
+        else:
+            for reason in risk["reasons"]:
+                out.print(f"  {escape(reason['label'])}")
+        _print_known(risk)
     health = facts["health"]
     if health is not None and health["segment"] is not None:
         out.print(
@@ -152,11 +158,11 @@ def _print_scores(facts: Mapping[str, Any]) -> None:
         level = f" {row['level']}" if row["level"] else ""
         status = "" if row["status"] == "ok" else f" ({row['status'].replace('_', ' ')})"
         what = f"{row['target'].replace('_', ' ')}{horizon}"
+        shown = _chance(row) if row["known_share"] is not None else _number(row["score"])
         out.print(
-            f"{what}: {_number(row['score'])}{level} [dim]{row['scorer']} version"
-            f" {row['version']}{status}[/dim]"
+            f"{what}: {shown}{level} [dim]{row['scorer']} version {row['version']}{status}[/dim]"
         )
-        if row["level"] not in (None, "Low"):
+        if row["level"] not in (None, "Low") and row["known_share"] is None:
             _print_reasons(each for each in row["reasons"] if each["contribution"] > 0)
 
 
@@ -175,12 +181,31 @@ def _print_alerts(facts: Mapping[str, Any]) -> None:
 
 def _print_reasons(reasons: Iterable[Mapping[str, Any]]) -> None:
     for reason in reasons:
-        counted = "" if reason["n"] is None else f"; of {reason['n']}"
-        against = "" if reason["reference"] is None else f", against {_number(reason['reference'])}"
-        seen = "" if reason["value"] is None else f"{_number(reason['value'])}{against}{counted}, "
-        out.print(
-            f"  {escape(reason['label'])} [dim]({seen}adds {reason['contribution']:.2f})[/dim]"
-        )
+        out.print(f"  {escape(reason['label'])} [dim](adds {reason['contribution']:.2f})[/dim]")
+
+
+_UNKNOWN = {
+    "little_known": "unknown, too little is known to call it Low",
+    "insufficient_data": "unknown, nothing is known",
+}
+"""A level that is not there, by the status of the score."""
+
+
+def _chance(row: Mapping[str, Any]) -> str:
+    return words.chance(
+        row["score"], row["is_probability"], row["lower"], row["upper"], row["base_rate"]
+    )
+
+
+def _print_known(risk: Mapping[str, Any]) -> None:
+    """How much of what the scorer would like to know is known, where the scorer says so."""
+    if risk["known_share"] is None:
+        return
+    unknown = ", ".join(risk["not_known"])
+    out.print(
+        f"  [dim]{risk['known_share']:.0%} of the evidence is known"
+        f"{escape(f'; not known: {unknown}') if unknown else ''}[/dim]"
+    )
 
 
 def _trigger(recommendation: Mapping[str, Any]) -> str:

@@ -35,8 +35,9 @@ def backtest(
 ) -> None:
     """How well each scorer would have done on past days; then what is learned from it.
 
-    Makes the days of the history that are missing first. The learned forecast is promoted, and the
-    weights of the student churn score replaced, only where past days prove them better.
+    Makes the days of the history that are missing first. The forecast departure_v1 learns from
+    every recorded departure; the weights of the student churn score are replaced only where past
+    days prove others better.
 
     Example: [bold]tutor-pipeline scores backtest --weeks 12[/bold]
     """

@@ -22,7 +22,7 @@ FINDINGS = {
 
 SCORES = (
     "ops/churn_algorithm_weights",
-    "ops/score_priors",
+    "ops/score_references",
     "ops/tutor_scores",
     "ops/current_tutor_risk",
     "ops/tutor_health",

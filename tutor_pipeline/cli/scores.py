@@ -1,4 +1,4 @@
-"""Verbs on scores: backtest, crossval."""
+"""Verbs on scores: backtest, judge, crossval."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tutor_pipeline.cli.backtest import backtest
 from tutor_pipeline.cli.console import emit_json, out, progress_bar, warn
+from tutor_pipeline.cli.judge import judge
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.errors import RefusedError, UsageError
 from tutor_pipeline.words import visible
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Scores: how well what is learned does.", no_args_is_help=True)
     group.callback()(_group)
     group.command()(backtest)
+    group.command()(judge)
     group.command()(crossval)
     app.add_typer(group, name="scores")
 

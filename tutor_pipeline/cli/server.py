@@ -27,7 +27,7 @@ from tutor_pipeline.cli.services import end_group, keep_code_server, running_gro
 from tutor_pipeline.cli.session import Session, embedded_server, open_session, program, yesterday
 from tutor_pipeline.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.settings import PROJECT_DIR, load_settings
-from tutor_pipeline.words import visible
+from tutor_pipeline.words import count, visible
 
 _ALIVE_SECONDS = 120
 """What Dagster's daemon did so long ago, it no longer does."""
@@ -72,6 +72,8 @@ def demo() -> None:
     out.print()
     shown = attention.show_attention(session, limit=8)
     out.print()
+    out.print(_held_against_the_truth(session), soft_wrap=True)
+    out.print()
     out.print(f"All alerts   {exported}", soft_wrap=True)
     out.print(f"The data     {outcome.report}", soft_wrap=True)
     if told.success:
@@ -79,6 +81,22 @@ def demo() -> None:
     if shown:
         out.print(f"One tutor    .venv/bin/tutor-pipeline tutor {shown[0]['tutor_id']}")
     out.print("The UI       make up")
+
+
+def _held_against_the_truth(session: Session) -> str:
+    """How right the levels are: this platform is made up, so its truth is known."""
+    from tutor_pipeline.defs.past import levels_and_truth
+
+    with session.warehouse.connect() as connection:
+        counts = levels_and_truth(connection, session.warehouse)
+    at_risk = sum(of_them for _, of_them in counts.values())
+    high, right = counts.get("High", (0, 0))
+    medium = counts.get("Medium", (0, 0))[1]
+    return (
+        f"The truth of this made-up platform: {right} of the {count(high, 'tutor')} called High"
+        f" {'is' if right == 1 else 'are'} about to leave; of all {at_risk} who are,"
+        f" {right + medium} are High or Medium."
+    )
 
 
 def up(

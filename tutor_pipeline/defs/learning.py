@@ -11,21 +11,22 @@ import psycopg
 
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.forecaster import keep_version
 from tutor_pipeline.defs.guarded import GuardedConfig
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.past import (
     SETTLING_DAYS,
+    decision_of,
+    learn_from,
     nothing_to_test,
-    plan_of,
     read_past,
     run_backtest,
 )
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.scores import GROUP, require
+from tutor_pipeline.defs.scores import GROUP, Scoring, require
 from tutor_pipeline.quality import guard
 from tutor_pipeline.reports.publish import write_whole
 from tutor_pipeline.scores import store, weights
-from tutor_pipeline.scores.score import Target
 from tutor_pipeline.scores.store import Subject
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.runs import built_moment
@@ -46,11 +47,13 @@ class BacktestConfig(GuardedConfig):
     """Dates, a week apart, up to the newest day of the history."""
 
 
-def build_learning_assets(required: Sequence[guard.Required]) -> list[dg.AssetsDefinition]:
-    """The back-test with the model that it judges, and the refinement of the weights. `required`
-    are the blocking checks without which nothing is learned.
+def build_learning_assets(
+    required: Sequence[guard.Required], scoring: Scoring
+) -> list[dg.AssetsDefinition]:
+    """What departures teach departure_v1, with the back-test that shows it, and the refinement of
+    the weights. `required` are the blocking checks without which nothing is learned.
     """
-    return [_build_departures(required), _build_refinement(required)]
+    return [_build_departures(required, scoring), _build_refinement(required)]
 
 
 def build_learning_job(*assets: dg.AssetsDefinition) -> Any:
@@ -58,12 +61,13 @@ def build_learning_job(*assets: dg.AssetsDefinition) -> Any:
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.assets(*assets),
-        description="Once a week: the back-test of every scorer, the forecast of departures, the"
-        " weights of the student churn score. Each is replaced only where that is proved better.",
+        description="Once a week: the back-test of every scorer, what departures teach"
+        " departure_v1, and the weights of the student churn score, replaced only where that is"
+        " proved better.",
     )
 
 
-def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition:
+def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="learn_departures",
         specs=[
@@ -72,6 +76,7 @@ def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition
                 deps=[
                     asset_key("marts/tutor_aggregates_history"),
                     asset_key("marts/tutor_features_history"),
+                    asset_key("marts/tutor_evidence_history"),
                     asset_key("marts/tutor_departures"),
                     asset_key("marts/fct_sessions"),
                 ],
@@ -89,9 +94,9 @@ def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition
                 ),
                 (
                     "model_versions",
-                    "The learned forecast of departures, by version. It is promoted only where it"
-                    " beats signals_v2 on past days that it had not seen; until then it repeats"
-                    " signals_v2.",
+                    "The forecast of departures, by version: documented weights, moved by every"
+                    " departure that was recorded. Its gain on departures that it had not seen"
+                    " stands beside it; the newest version is in use.",
                 ),
             )
         ],
@@ -100,7 +105,6 @@ def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition
         context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         from tutor_pipeline.reports.backtest import render
-        from tutor_pipeline.scores import backtest, model, promotion, signals
 
         target = warehouse.warehouse
         with target.connect() as connection:
@@ -118,40 +122,23 @@ def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition
                 f"{past.share_recorded_later:.0%} of the rows rest on what was recorded more than"
                 f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
             )
-        plan = plan_of(past)
         result = run_backtest(
-            past, lambda step, done, total: context.log.info(f"{step} ({done} of {total})")
+            past,
+            scoring.yearly_departure_rate,
+            lambda step, done, total: context.log.info(f"{step} ({done} of {total})"),
         )
         now = datetime.now(UTC)
         page = render(result.content(), now.date())
-        training = backtest.latest_training(past.history, past.departures, plan)
-        decision = promotion.decide(
-            result.folds(model.SCORER, signals.V2), training.leavers, signals.V2
-        )
-        trained = (
-            model.fit(training.rows, training.labels, training.known_on)
-            if training.leavers
-            else None
-        )
+        learned = learn_from(past, scoring.yearly_departure_rate)
         with target.connect() as connection:
             _store_backtest(connection, target, context.run.run_id, now, result, page)
-            # A test that refuses is a version too: what was promoted before is believed no longer.
-            version = store.next_version(connection, target, "model_versions")
-            columns = {
-                "version": version,
-                "scorer": model.SCORER,
-                "target": str(Target.TUTOR_DEPARTURE),
-                "horizon_days": plan.horizon_days,
-                "as_of": as_of,
-                "trained_at": now,
-                "rows": len(training.rows),
-                "leavers": training.leavers,
-                "model": {} if trained is None else trained.to_json(),
-                "metrics": decision.metrics(),
-                "is_promoted": decision.is_promoted and trained is not None,
-                "decision": decision.reason,
-            }
-            store.add(connection, target, "model_versions", columns)
+            if learned is None:
+                decision, version = "Nothing to learn from: no past week has matured", None
+            else:
+                decision = decision_of(learned)
+                version = keep_version(
+                    connection, target, as_of, learned, decision, result.comparison()
+                ).version
             schemas = {
                 table: column_schema(connection, target.schemas.ops, table)
                 for table in ("backtest_metrics", "model_versions")
@@ -176,11 +163,10 @@ def _build_departures(required: Sequence[guard.Required]) -> dg.AssetsDefinition
         yield dg.MaterializeResult(
             asset_key=["ops", "model_versions"],
             metadata={
-                "version": version,
-                "promoted": decision.is_promoted,
-                "decision": decision.reason,
-                "training_rows": len(training.rows),
-                "training_leavers": training.leavers,
+                "decision": decision,
+                "comparison": dg.MetadataValue.json(result.comparison()),
+                **({} if version is None else {"version": version}),
+                **({} if learned is None else _numbers(learned)),
                 "dagster/column_schema": schemas["model_versions"],
             },
         )
@@ -220,6 +206,18 @@ def _store_backtest(
     )
     for row in result.metric_rows():
         store.add(connection, warehouse, "backtest_metrics", {"run_id": run_id, **row})
+
+
+def _numbers(learned: Any) -> dict[str, float]:
+    """What Dagster plots of a version."""
+    return {
+        "departures": learned.departures,
+        "learned_rows": learned.learned_rows,
+        "multiplier": learned.multiplier,
+        "base_rate": learned.base_rate,
+        "agreement": learned.agreement,
+        "standing_out": learned.standing_out,
+    }
 
 
 def _headline(result: Any) -> dict[str, float]:

@@ -6,7 +6,7 @@ The only place that reads `truth`, and only to hold scores against it: no scorer
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -15,6 +15,9 @@ from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.scores import store
 from tutor_pipeline.scores.score import Score, Target
 from tutor_pipeline.warehouse.connection import Warehouse
+
+if TYPE_CHECKING:
+    from tutor_pipeline.scores.departure.outcomes import Standard
 
 WARM_UP_DAYS = 30
 """After the first session, before metrics of 30 days say what they will."""
@@ -41,7 +44,9 @@ def dates_to_test(recorded: Sequence[date], first_session: date, weeks: int) -> 
 class Past:
     """What is known of the past. `left_out` counts rows by why they are not looked at:
     `recorded_later`, they rest on what was recorded after they would have been used;
-    `left_at_an_unknown_time`, the tutor is inactive and never completed a session.
+    `left_at_an_unknown_time`, the tutor is inactive and never completed a session. `weeks`:
+    the evidence of all past weeks, oldest first; there may be more of them than days in the
+    history.
     """
 
     known_until: date
@@ -50,6 +55,7 @@ class Past:
     burnout: Mapping[tuple[str, date], float]
     at_risk: Mapping[tuple[str, date], bool]
     left_out: Mapping[str, int]
+    weeks: "Sequence[Standard]"
 
     @property
     def share_recorded_later(self) -> float:
@@ -65,6 +71,7 @@ def read_past(
     tested.
     """
     from tutor_pipeline.scores import panel
+    from tutor_pipeline.scores.departure import history, outcomes
 
     today = as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
     known_until = today - timedelta(days=1)
@@ -85,17 +92,28 @@ def read_past(
     dates = dates_to_test([row["day"] for row in recorded], first_session, weeks)
     if not dates:
         return None
-    names = sorted({*panel.READS, "tutor_id", "as_of_date"})
-    parameters = {
-        "dates": dates,
-        "settling": SETTLING_DAYS,
-        "timezone": warehouse.timezone,
-        "from": dates[0],
-        "until": dates[-1],
-    }
+    metrics, features = (
+        metric_columns()[table] for table in ("tutor_aggregates", "tutor_features")
+    )
+    names = sorted(
+        {name for name in panel.READS if name in metrics or name in features}
+        | {"tutor_id", "as_of_date", "days_since_last_session"}
+    )
+    evidence_days = history.days(connection, warehouse, known_until)
+    every = sorted({*dates, *evidence_days})
     late = {
         (row["tutor_id"], row["as_of_date"])
-        for row in rows_of(connection, warehouse.sql(_LATE), parameters)
+        for row in rows_of(
+            connection,
+            warehouse.sql(_LATE),
+            {
+                "dates": every,
+                "settling": SETTLING_DAYS,
+                "timezone": warehouse.timezone,
+                "from": every[0],
+                "until": every[-1],
+            },
+        )
     }
     departures = {
         row["tutor_id"]: row["departed_on"]
@@ -108,7 +126,7 @@ def read_past(
     )
     unknown = {row["tutor_id"] for row in inactive} - departures.keys()
     left_out = {"recorded_later": 0, "left_at_an_unknown_time": 0}
-    history: dict[date, list[dict[str, Any]]] = {day: [] for day in dates}
+    rows_by_day: dict[date, list[dict[str, Any]]] = {day: [] for day in dates}
     for row in rows_of(
         connection,
         warehouse.sql("select ")
@@ -118,22 +136,35 @@ def read_past(
             " inner join {marts}.tutor_features_history as features using (tutor_id, as_of_date)"
             " where as_of_date = any(%(dates)s) order by as_of_date, tutor_id"
         ),
-        parameters,
+        {"dates": dates},
     ):
         if row["tutor_id"] in unknown:
             left_out["left_at_an_unknown_time"] += 1
         elif (row["tutor_id"], row["as_of_date"]) in late:
             left_out["recorded_later"] += 1
         else:
-            history[row["as_of_date"]].append(row)
-    truth = _truth(connection, warehouse, dates)
+            rows_by_day[row["as_of_date"]].append(row)
+    not_used: dict[date, set[str]] = {}
+    for tutor, day in late:
+        not_used.setdefault(day, set()).add(tutor)
+    evidence = [
+        outcomes.standard(week)
+        for week in history.weeks(
+            connection,
+            warehouse,
+            evidence_days,
+            {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
+        )
+    ]
+    truth = read_truth(connection, warehouse, dates)
     return Past(
         known_until,
-        {day: rows for day, rows in history.items() if rows},
+        {day: rows for day, rows in rows_by_day.items() if rows},
         departures,
         {(row["tutor_id"], row["day"]): row["burnout"] for row in truth},
         {(row["tutor_id"], row["day"]): row["is_at_risk"] for row in truth},
         left_out,
+        evidence,
     )
 
 
@@ -155,9 +186,15 @@ _LATE = """
         select
             tutor_id,
             session_on,
-            (greatest(created_at, audio_created_at, feedback_submitted_at)
-                at time zone %(timezone)s)::date as recorded_on
+            (greatest(
+                -- What an import created on its day, was there before.
+                case when imports.created_on is null then created_at end,
+                audio_created_at,
+                feedback_submitted_at
+            ) at time zone %(timezone)s)::date as recorded_on
         from {marts}.fct_sessions
+        left join {intermediate}.int_import_days as imports
+            on (created_at at time zone %(timezone)s)::date = imports.created_on
         where session_on between %(from)s::date - 90 and %(until)s
             and status not in ('scheduled', 'in_progress')
     )
@@ -172,7 +209,7 @@ _LATE = """
 """
 
 
-def _truth(
+def read_truth(
     connection: psycopg.Connection[Any], warehouse: Warehouse, dates: Sequence[date]
 ) -> list[dict[str, Any]]:
     """The hidden state on those days, of a platform that was made up; nothing of a real one."""
@@ -195,6 +232,24 @@ def _truth(
     )
 
 
+def levels_and_truth(
+    connection: psycopg.Connection[Any], warehouse: Warehouse
+) -> dict[str, tuple[int, int]]:
+    """Of a made-up platform: how many tutors have each level of risk now, and how many of them
+    are at risk on the newest day that the truth knows.
+    """
+    rows = connection.execute(
+        warehouse.sql(
+            "select coalesce(risk.level, 'unknown'), count(*),"
+            " count(*) filter (where truth.is_at_risk)"
+            " from {ops}.current_tutor_risk as risk"
+            " left join {truth}.tutor_days as truth on risk.tutor_id = truth.tutor_id"
+            " and truth.day = (select max(day) from {truth}.tutor_days) group by 1"
+        )
+    ).fetchall()
+    return {level: (tutors, at_risk) for level, tutors, at_risk in rows}
+
+
 def nothing_to_test(past: Past | None) -> str | None:
     """Why there is nothing to test; None where there is something."""
     if past is None:
@@ -210,42 +265,65 @@ def nothing_to_test(past: Past | None) -> str | None:
     )
 
 
-def run_backtest(past: Past, progress: Callable[[str, int, int], None]) -> Any:
+def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, int], None]) -> Any:
     """The back-test of every scorer: a `scores.backtest.Result`."""
     from tutor_pipeline.scores import backtest
 
     return backtest.run(
         past.history,
         past.departures,
-        _scorers(past),
-        plan_of(past),
+        _scorers(past, yearly_rate),
+        backtest.Plan(past.known_until, HORIZON_DAYS, SETTLING_DAYS),
         state=past.at_risk or None,
         left_out=past.left_out,
         progress=progress,
     )
 
 
-def plan_of(past: Past) -> Any:
-    """What is tested of the past: a `scores.backtest.Plan`."""
-    from tutor_pipeline.scores import backtest
+def learn_from(past: Past, yearly_rate: float) -> Any:
+    """What all that has matured teaches: a `scores.departure.version.Version`; None where nothing
+    has.
 
-    return backtest.Plan(past.known_until, HORIZON_DAYS, SETTLING_DAYS)
+    A platform that cannot say who left has no departures, and nothing is learned from it.
+    """
+    from tutor_pipeline.scores.departure import learning, outcomes
+
+    found = outcomes.matured(past.weeks, past.departures, past.known_until)
+    if not found:
+        return None
+    known = outcomes.gather(found, past.known_until)
+    signs = past.weeks[-1].reference.known
+    return learning.learn(known.z, signs, known, yearly_rate)
 
 
-def _scorers(past: Past) -> list[Any]:
+def decision_of(learned: Any) -> str:
+    """What was learned, in words."""
+    if not learned.departures:
+        return (
+            "Nothing learned: no departure is recorded. Documented weights, and"
+            f" {learned.yearly_rate:.0%} of the tutors leaving in a year"
+        )
+    told = (
+        "forecasts are shown as percentages"
+        if learned.is_probability
+        else "too few for percentages: forecasts rank, and show their evidence"
+    )
+    return (
+        f"Learned from {learned.departures:,} departures in {learned.learned_rows:,} rows of"
+        f" {learned.learned_from} to {learned.learned_until}: {told}; the documented weights count"
+        f" {learned.multiplier:.2f} times, {learned.base_rate:.1%} leave within 30 days"
+    )
+
+
+def _scorers(past: Past, yearly_rate: float) -> list[Any]:
     """Everyone that can be asked about past days, and where the truth is known, the ceiling."""
     from tutor_pipeline.scores import backtest, health, reliability, signals
-    from tutor_pipeline.scores.shrinkage import fit_priors
-
-    def second(rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        return signals.score_v2(rows, fit_priors(rows, 0))
 
     scorers = [
-        backtest.plain(signals.V1, "1", signals.score_v1),
-        backtest.plain(signals.V2, "priors of the day", second),
+        *backtest.forecasts({week.day: week for week in past.weeks}, yearly_rate),
+        backtest.plain(signals.SCORER, signals.VERSION, signals.score),
         backtest.plain(reliability.SCORER, reliability.VERSION, reliability.score),
         backtest.plain(health.TUTOR_SCORER, health.VERSION, _burnout),
-        *backtest.learned(),
     ]
     return [*scorers, backtest.oracle(past.burnout)] if past.burnout else scorers
 

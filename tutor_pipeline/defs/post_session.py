@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.changes import ledger
 from tutor_pipeline.defs.findings import FINDINGS, Made, make, what_changed
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.scores import TABLES_OF_TUTORS, Scored, score_tutors
+from tutor_pipeline.defs.scores import TABLES_OF_TUTORS, Scored, Scoring, score_tutors
 from tutor_pipeline.domain import Applied, Kind
 from tutor_pipeline.errors import RefusedError
 from tutor_pipeline.lifecycle import store
@@ -47,6 +47,7 @@ MODELS = {
     "int_tutor_days": "intermediate",
     "tutor_aggregates": "marts",
     "tutor_features": "marts",
+    "tutor_evidence": "marts",
 }
 """What is built for the tutors touched, and the schema it is in."""
 
@@ -71,11 +72,11 @@ def build_post_session_job(
     catalogue: Catalogue,
     suites: Sequence[Suite],
     required: Sequence[guard.Required],
-    champion: str,
+    scoring: Scoring,
     resources: Mapping[str, Any],
 ) -> dg.JobDefinition:
-    """The job `post_session_refresh`. `required` are the blocking checks of the guard, `champion`
-    is the scorer whose level raises alerts.
+    """The job `post_session_refresh`. `required` are the blocking checks of the guard, `scoring`
+    says how tutors are scored.
     """
 
     @dg.op(
@@ -86,7 +87,7 @@ def build_post_session_job(
     def refresh(
         context: dg.OpExecutionContext, config: PostSessionConfig, warehouse: WarehouseResource
     ) -> None:
-        _Run(context, config, warehouse, catalogue, suites, required, champion).go()
+        _Run(context, config, warehouse, catalogue, suites, required, scoring).go()
 
     @dg.job(
         name=JOB,
@@ -134,7 +135,7 @@ class _Run:
     catalogue: Catalogue
     suites: Sequence[Suite]
     required: Sequence[guard.Required]
-    champion: str
+    scoring: Scoring
     taken: int = 0
     failures: int = 0
     passes: list[_Pass] = field(default_factory=list)
@@ -244,7 +245,7 @@ class _Run:
                 return  # a full refresh has come in between: what was taken waits for it
             narrow(connection, warehouse, batch.run_id, without=list(broken))
             sync_live_of(connection, warehouse, batch.as_of, tutors)
-            this.scored = score_tutors(connection, warehouse, batch.run_id, self.champion)
+            this.scored = score_tutors(connection, warehouse, batch.run_id, self.scoring)
             this.stage("scores")
             this.made = {
                 findings.kind: make(

@@ -5,15 +5,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
 import dagster as dg
 import psycopg
 
+from tutor_pipeline import words
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.forecaster import forecaster_of
 from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
@@ -28,10 +30,13 @@ from tutor_pipeline.warehouse.runs import moment
 
 GROUP = "scores"
 
-REFIT_AFTER = timedelta(days=7)
-"""How old the priors may be when a refresh comes."""
-
-INPUTS = (*METRICS, "marts/tutor_features", "marts/student_aggregates", "marts/dim_students")
+INPUTS = (
+    *METRICS,
+    "marts/tutor_features",
+    "marts/tutor_evidence",
+    "marts/student_aggregates",
+    "marts/dim_students",
+)
 """What scores rest on: while a blocking check of one of these does not hold, none is made."""
 
 TABLES_OF_TUTORS = ("tutor_scores", "current_tutor_risk", "tutor_health")
@@ -72,75 +77,6 @@ def churn_algorithm_weights(
     )
 
 
-@dg.asset(
-    key=["ops", "score_priors"],
-    deps=[asset_key("marts/tutor_aggregates")],
-    group_name=GROUP,
-    kinds={"python", "postgres"},
-    owners=[OWNER],
-    metadata={"dagster/table_name": "ops.score_priors"},
-)
-def score_priors(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource
-) -> dg.MaterializeResult[None]:
-    """What is usual on this platform, towards which signals_v2 shrinks what rests on few sessions.
-    Fitted anew when the newest version is a week old; each version is kept, and scores name theirs.
-    """
-    target = warehouse.warehouse
-    with target.connect() as connection:
-        as_of = moment(connection, target, context.run.run_id)
-        before = store.newest_priors(connection, target, as_of)
-        stored = _priors(connection, target, as_of)
-        columns = column_schema(connection, target.schemas.ops, "score_priors")
-    return dg.MaterializeResult(
-        metadata={
-            "version": stored.version,
-            "fitted_now": before is None or before.version != stored.version,
-            "as_of": dg.MetadataValue.timestamp(stored.as_of),
-            "priors": dg.MetadataValue.json(dict(stored.content)),
-            "dagster/column_schema": columns,
-        }
-    )
-
-
-def _priors(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime
-) -> store.Stored:
-    """The newest priors as of a moment, fitted now where there are none or they are too old."""
-    from tutor_pipeline.scores import shrinkage
-
-    stored = store.newest_priors(connection, warehouse, as_of)
-    if stored is not None and as_of - stored.as_of < REFIT_AFTER:
-        return stored
-    # All tutors, whomever this run covers.
-    rows = store.rows_of(
-        connection,
-        warehouse.sql("select ")
-        + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, shrinkage.READS))
-        + warehouse.sql(
-            " from {marts}.tutor_aggregates where as_of <= %(as_of)s order by tutor_id"
-        ),
-        {"as_of": as_of},
-    )
-    if not rows:  # nothing to learn from, and nobody to score: not worth a version
-        return stored or store.Stored(0, as_of, shrinkage.USUAL.to_json())
-    fitted = shrinkage.fit_priors(rows, store.next_version(connection, warehouse, "score_priors"))
-    content = fitted.to_json()
-    store.add(
-        connection,
-        warehouse,
-        "score_priors",
-        {
-            "version": fitted.version,
-            "as_of": as_of,
-            "fitted_at": datetime.now(UTC),
-            "tutors": fitted.tutors,
-            "priors": content,
-        },
-    )
-    return store.Stored(fitted.version, as_of, content)
-
-
 @dataclass(frozen=True, slots=True)
 class Scored:
     """What a run said of tutors or students."""
@@ -153,6 +89,8 @@ class Scored:
     risk: Sequence[Score]
     seconds: float
     tutors_of_students: Mapping[str, int] = field(default_factory=dict)
+    version: str | None = None
+    departures: int = 0
 
     def metadata(self) -> dict[str, Any]:
         """Numbers that Dagster plots."""
@@ -164,12 +102,22 @@ class Scored:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How tutors are scored: the scorer that is believed, and the share of tutors that leaves
+    within a year as long as no departures are recorded.
+    """
+
+    champion: str
+    yearly_departure_rate: float
+
+
 def score_tutors(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, champion: str
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
 ) -> Scored:
     """Score the tutors that a refresh covered, in the connection's transaction."""
     with _no_collection():
-        return _score_tutors(connection, warehouse, run_id, champion)
+        return _score_tutors(connection, warehouse, run_id, scoring)
 
 
 @contextmanager
@@ -187,28 +135,16 @@ def _no_collection() -> Iterator[None]:
 
 
 def _score_tutors(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, champion: str
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
 ) -> Scored:
     from tutor_pipeline.scores import panel, recommendations
-    from tutor_pipeline.scores.model import Model
-    from tutor_pipeline.scores.shrinkage import Priors
 
     began = perf_counter()
     store.lock(connection, warehouse, Subject.TUTOR)
     wide = wide_rows.read(connection, warehouse, run_id, _columns(panel.READS))
     rows = [_plainly_named(row, panel.PROFILE_RATE) for row in wide.rows]
-    trained = store.newest_model(connection, warehouse, wide.as_of)
-    said = panel.score_tutors(
-        rows,
-        Priors.from_json(_priors(connection, warehouse, wide.as_of).content),
-        None
-        if trained is None
-        else panel.Trained(
-            str(trained.version),
-            Model.from_json(trained.content) if trained.is_promoted else None,
-        ),
-        champion,
-    )
+    forecaster = forecaster_of(connection, warehouse, wide, rows, scoring.yearly_departure_rate)
+    said = panel.score_tutors(rows, forecaster, scoring.champion)
     health = recommendations.tutor_rows(
         said.health,
         store.segments(connection, warehouse, Subject.TUTOR, wide.scope),
@@ -226,6 +162,8 @@ def _score_tutors(
         said.champion[0],
         said.risk,
         perf_counter() - began,
+        version=forecaster.named,
+        departures=forecaster.version.departures,
     )
 
 
@@ -273,24 +211,30 @@ def score_students(
 
 
 def build_score_assets(
-    required: Sequence[guard.Required], champion: str
+    required: Sequence[guard.Required], scoring: Scoring
 ) -> list[dg.AssetsDefinition]:
     """The scores of tutors and of students. `required` are the blocking checks without which none
-    is made; `champion` names the scorer whose level raises alerts.
+    is made.
     """
 
     @dg.multi_asset(
         name="score_tutors",
         specs=[
             _spec(
+                "score_references",
+                ("marts/tutor_evidence", *_CHECKED),
+                "What is usual on this platform: the yardstick of departure_v1. Fitted by every"
+                " full refresh, read by the refreshes after sessions.",
+            ),
+            _spec(
                 "tutor_scores",
-                ("ops/score_priors", "ops/model_versions", "marts/tutor_features", *_CHECKED),
-                "What every scorer says of every tutor, with its reasons: signals_v1 and _v2,"
-                " reliability_v1, health_v1, and the learned forecast.",
+                ("ops/model_versions", "marts/tutor_features", "marts/tutor_evidence", *_CHECKED),
+                "What every scorer says of every tutor, with its reasons: departure_v1, signals_v1,"
+                " reliability_v1, health_v1.",
             ),
             _spec(
                 "current_tutor_risk",
-                ("ops/score_priors", "ops/model_versions", *_CHECKED),
+                ("ops/model_versions", "marts/tutor_evidence", *_CHECKED),
                 "The newest risk of each tutor to leave, as the champion sees it: the rule"
                 " high_churn_risk reads it.",
             ),
@@ -308,9 +252,11 @@ def build_score_assets(
         await_checks(context, target, required)
         with target.connect() as connection:
             objections = require(connection, target, required, "ops/tutor_scores", context, config)
-            scored = score_tutors(connection, target, context.run.run_id, champion)
+            scored = score_tutors(connection, target, context.run.run_id, scoring)
         shared = {**scored.metadata(), **objections, "champion": scored.champion}
         counts = {"tutors": scored.subjects, "scores": len(scored.scores)}
+        learned = {"version": scored.version, "departures_learned_from": scored.departures}
+        yield _result(target, "score_references", {**shared, **learned}, counts)
         yield _result(target, "tutor_scores", shared, counts)
         yield _result(
             target,
@@ -434,21 +380,33 @@ def _why(scores: Iterable[Score]) -> str:
     )
     if not raised:
         return "Nobody is above Low."
-    lines = ["| who | score | level | why |", "| --- | --- | --- | --- |"]
+    lines = ["| who | how likely | level | why |", "| --- | --- | --- | --- |"]
     for score in raised[:_SHOWN]:
         labels = "; ".join(each.label for each in score.reasons if each.contribution > 0)
         lines.append(
-            f"| {cell(score.subject_id)} | {score.score:.2f} | {score.level} | {cell(labels)} |"
+            f"| {cell(score.subject_id)} | {_chance(score)} | {score.level} | {cell(labels)} |"
         )
     if len(raised) > _SHOWN:
         lines.append(f"| … | | | {len(raised) - _SHOWN} more |")
     return "\n".join(lines)
 
 
+def _chance(score: Score) -> str:
+    return words.chance(
+        score.score, score.is_probability, score.lower, score.upper, score.base_rate
+    )
+
+
 def _columns(names: Iterable[str]) -> list[str]:
-    """Names as `wide_rows` takes them: a metric by its own name, a feature by its relation's."""
+    """Names as `wide_rows` takes them: a metric by its own name, others by their relation's."""
     metrics = metric_columns()[wide_rows.MAIN]
-    wanted = [name if name in metrics else f"{wide_rows.FEATURES}.{name}" for name in names]
+    evidence = metric_columns()[wide_rows.EVIDENCE]
+    wanted = [
+        name
+        if name in metrics
+        else f"{wide_rows.EVIDENCE if name in evidence else wide_rows.FEATURES}.{name}"
+        for name in names
+    ]
     return [*wanted, f"{wide_rows.PROFILES}.reschedule_rate"]
 
 

@@ -23,7 +23,7 @@ MAIN = "tutor_aggregates"
 OPEN_ALERTS = "open_alerts"
 """`open_alerts.<alert>`: whether that alert is open. The catalogue itself knows which there are."""
 
-FEATURES, PROFILES = "tutor_features", "dim_tutors"
+FEATURES, EVIDENCE, PROFILES = "tutor_features", "tutor_evidence", "dim_tutors"
 """Beside the metrics in `marts`, a row for each of theirs: what scorers read too."""
 
 # What rules may read beside the metrics: a relation, its table in `ops` and its columns.
@@ -37,6 +37,12 @@ _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
             "score": Column("double precision", "The champion score, 0-1.", None),
             "scorer": Column("text", "Which scorer is the champion.", None),
             "reasons": Column("text", "The reasons of the score, in words.", None),
+            "chance": Column(
+                "text",
+                "How likely it is and how sure that is, in words and brackets; empty where the"
+                " score is no probability.",
+                None,
+            ),
         },
     ),
     "student_risk": (
@@ -55,7 +61,18 @@ _EXPRESSIONS = {
         select string_agg(label.value #>> '{}', '; ' order by label.ordinality)
         from jsonb_path_query(tutor_risk.reasons, '$[*] ? (@.contribution > 0).label')
             with ordinality as label (value, ordinality)
-    )"""
+    )""",
+    "tutor_risk.chance": """case
+        when tutor_risk.is_probability and tutor_risk.lower is not null
+            then
+                ' (' || round(100 * tutor_risk.score::numeric)
+                || ' %% likely, between ' || round(100 * tutor_risk.lower::numeric)
+                || ' and ' || round(100 * tutor_risk.upper::numeric) || ' %%'
+                || coalesce(
+                    '; ' || round(100 * tutor_risk.base_rate::numeric, 1) || ' %% is usual', ''
+                ) || ')'
+        else ''
+    end""",
 }
 
 
@@ -84,9 +101,10 @@ def read(
     """The rows of the tutors that the refresh `run_id` covered; all where there was none.
 
     `columns` are named as rules name them: `metric` or `relation.column`; scorers may name
-    `tutor_features.column` and `dim_tutors.column` too. The moment comes from
-    the rows themselves, so findings are as of what they were made from, whatever happened between
-    the two steps. Raises TutorPipelineError: never built, built by an older version, no tutor.
+    `tutor_features.column`, `tutor_evidence.column` and `dim_tutors.column` too. The moment comes
+    from the rows themselves, so findings are as of what they were made from, whatever happened
+    between the two steps. Raises TutorPipelineError: never built, built by an older version, no
+    tutor.
     """
     marts = warehouse.schemas.marts
     with connection.cursor(row_factory=tuple_row) as cursor:
@@ -149,7 +167,7 @@ def _rows(
         if relation in relations:
             joined = sql.Identifier(warehouse.schemas.ops, table)
             query.append(_join(joined, relation))
-    for relation in sorted(relations & {FEATURES, PROFILES}):
+    for relation in sorted(relations & {FEATURES, EVIDENCE, PROFILES}):
         query.append(_join(sql.Identifier(warehouse.schemas.marts, relation), relation))
     if OPEN_ALERTS in relations:
         open_alerts = """(

@@ -46,15 +46,13 @@ _ALERTS = """
         aggregates.sessions_30d,
         aggregates.last_session_at,
         health.segment,
-        health.recommendations,
-        risk.reasons as risk_reasons
+        health.recommendations
     from {ops}.alerts as alerts
     inner join unnest(%(tutors)s::text[], %(alerts)s::text[]) as wanted (tutor_id, alert_id)
         on alerts.tutor_id = wanted.tutor_id and alerts.alert_id = wanted.alert_id
     left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
     left join {marts}.tutor_aggregates as aggregates on alerts.tutor_id = aggregates.tutor_id
     left join {ops}.tutor_health as health on alerts.tutor_id = health.tutor_id
-    left join {ops}.current_tutor_risk as risk on alerts.tutor_id = risk.tutor_id
 """
 
 _SESSIONS = """
@@ -224,7 +222,7 @@ TRENDS = (
 def alerts(
     connection: Connection, warehouse: Warehouse, wanted: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Row]:
-    """Alerts as they stand now, by (tutor, alert): name, texts, evidence, risk, health."""
+    """Alerts as they stand now, by (tutor, alert): name, texts, evidence, health."""
     tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
     rows = _rows(connection, warehouse, _ALERTS, {"tutors": list(tutors), "alerts": list(ids)})
     return {(row["tutor_id"], row["alert_id"]): row for row in rows}

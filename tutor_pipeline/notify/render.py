@@ -25,7 +25,6 @@ from tutor_pipeline.words import count, label, percent, visible
 MAX_TOGETHER = 20
 """Tutors or incidents of one message; what is beyond is counted."""
 MAX_SUBJECT = 150
-MAX_REASONS = 4
 MAX_INSIGHTS = 3
 
 
@@ -276,7 +275,6 @@ def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
                 }
                 for row in own
             ],
-            "reasons": _reasons(own),
             "advice": [each["text"] for each in own[0]["recommendations"] or ()],
         }
         for tutor_id, own in found.items()
@@ -293,14 +291,6 @@ def _context(row: Row, setting: Setting) -> str:
     if row["segment"] is not None:
         parts.append(f"health: {label(row['segment']).lower()}")
     return ", ".join(parts)
-
-
-def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Why the score is high, where an alert says no more than that it is."""
-    if not any(row["alert_type"] == "high_churn_risk" for row in rows):
-        return []
-    found = [each for each in rows[0]["risk_reasons"] or () if each["contribution"] > 0]
-    return [each["label"] for each in found[:MAX_REASONS]]
 
 
 _SCORES = (

@@ -21,9 +21,9 @@ FOUND_GOAL, FALSE_FLAGS_GOAL = 0.80, 0.15
 
 SCORERS = {
     "signals_v1": "Signals, the literal rule",
-    "signals_v2": "Signals, chance taken into account",
-    "model_departure": "Learned model",
-    "challenger_boosting": "Challenger (gradient boosting)",
+    "departure_v1": "Forecast: documented weights and recorded departures",
+    "departure_v1_priors": "The same, nothing learned",
+    "departures_alone": "Taught on departures alone",
     "oracle": "Ceiling: sees the hidden state",
 }
 
@@ -48,7 +48,7 @@ COLUMNS = (
 )
 
 LEFT_OUT = {
-    "already_gone": "the tutor had left",
+    "silent_too_long": "the tutor had not completed a session for over 45 days",
     "departure_not_yet_known": "whether the tutor left within the window is not known yet"
     " (departures only)",
     "state_unknown": "the state of that day is not known (state only)",

@@ -394,7 +394,7 @@ def scores(connection: Connection, warehouse: Warehouse, tutor_id: str) -> list[
             """
             select
                 scorer, version, target, horizon_days, as_of, score, is_probability, level,
-                reasons, status
+                reasons, status, lower, upper, base_rate, known_share, not_known
             from {ops}.tutor_scores
             where
                 tutor_id = %(tutor)s

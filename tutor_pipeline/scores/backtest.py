@@ -7,12 +7,12 @@ A row of day D is used at the end of day D + settling: feedback comes hours afte
 targets, named apart:
 
 state      is the tutor at risk on day D, by the truth of a made-up platform
-departure  does the tutor leave in the `horizon` days after D + settling
+departure  does the tutor complete no session after D + settling + `horizon`, and never come back
 
-Nobody who has left by D + settling is scored. A departure counts only where its whole window lies
-within what is known. Learned scorers are fitted anew per time fold, on rows whose departures were
-all known before the first day of the fold. A scorer is given one day's rows at a time, so no later
-day can reach it.
+Nobody is asked about who was silent for more than ASKED_SILENCE_DAYS. A departure counts only
+where its whole window lies within what is known. Learned scorers are fitted anew per time fold,
+on rows whose departures were all known before the first day of the fold. A scorer is given one
+day's rows at a time, so no later day can reach it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.scores import model, promotion
+from tutor_pipeline.scores.departure.challenger import departures_alone
+from tutor_pipeline.scores.departure.evidence import ASKED_SILENCE_DAYS
+from tutor_pipeline.scores.departure.learning import Outcomes, learn, nothing
+from tutor_pipeline.scores.departure.outcomes import Standard, gather
+from tutor_pipeline.scores.departure.scorer import level_of
+from tutor_pipeline.scores.departure.version import SCORER, Version, log_odds, probability
 from tutor_pipeline.scores.evaluation import (
     REPLICATES,
     SEED,
@@ -41,10 +46,16 @@ from tutor_pipeline.scores.evaluation import (
     precision_recall,
     rate,
 )
-from tutor_pipeline.scores.score import Level, Row, Score
+from tutor_pipeline.scores.score import Level, Row, Score, number
 
 BASELINE = "signals_v1"
 """Whose average precision lift is over."""
+
+PRIORS = f"{SCORER}_priors"
+"""departure_v1 with nothing learned, beside what it learned."""
+
+CHALLENGER = "departures_alone"
+"""Taught on the same departures, without the documented weights; never used."""
 
 Outcome = tuple[float | None, Level | None]
 """A score (higher = likelier; None: none given) and its level, where there is one."""
@@ -86,10 +97,10 @@ class Plan:
         return self.used_on(as_of) + timedelta(days=self.horizon_days)
 
     def leaves(self, as_of: date, departed_on: date | None) -> bool:
-        """Whether a tutor who departed then leaves in the window."""
-        return departed_on is not None and self.used_on(as_of) < departed_on <= self.matures_on(
-            as_of
-        )
+        """Whether a tutor who departed then (the day after the last session) has left by the end
+        of the window, and for good.
+        """
+        return departed_on is not None and departed_on <= self.matures_on(as_of)
 
 
 @dataclass(frozen=True)
@@ -209,18 +220,21 @@ class Result:
             for name, figure in _named(tested)
         ]
 
-    def folds(self, learned: str, champion: str) -> list[promotion.Fold]:
-        """What `promotion.decide` needs of the departures; empty where `learned` was not tested."""
+    def comparison(self) -> dict[str, Any]:
+        """What learning won on departures that it had not seen, in AUC and average precision: of
+        departure_v1 and of the same with nothing learned. Empty where neither was tested.
+        """
         for answer in self.answers:
-            if answer.question is Question.DEPARTURE and {learned, champion} <= set(
-                answer.predictions
-            ):
-                ours, theirs = (answer.predictions[name].scores for name in (learned, champion))
-                return [
-                    promotion.Fold(answer.sample.where(inside), ours[inside], theirs[inside])
-                    for inside in (answer.fold_of == n for n in np.unique(answer.fold_of))
-                ]
-        return []
+            if answer.question is Question.DEPARTURE:
+                return {
+                    name: {
+                        tested.scorer: asdict(tested.figures[name])
+                        for tested in answer.tested
+                        if tested.scorer in (SCORER, PRIORS, CHALLENGER)
+                    }
+                    for name in (Metric.AUC, Metric.AVERAGE_PRECISION)
+                }
+        return {}
 
     def content(self) -> dict[str, Any]:
         """Everything the report shows, as plain values (see `reports.backtest`)."""
@@ -267,9 +281,9 @@ def run(
     names = [scorer.name for scorer in scorers]
     if len(set(names)) != len(names):
         raise ValueError(f"two scorers share a name: {', '.join(sorted(names))}")
-    there, gone = _present(history, departures, plan)
+    there, silent = _present(history)
     counts = Counter(left_out or {})
-    counts["already_gone"] += gone
+    counts["silent_too_long"] += silent
     if not there:
         raise ValueError("there is nothing to test: no row of anybody who was still there")
     days = sorted(there)
@@ -279,8 +293,9 @@ def run(
         for fold in folds
         if _training(fold, there, departures, plan).leavers >= plan.min_leavers
     ]
-    if learnable != folds or not folds:
-        folds = [Fold((), tuple(days))]
+    is_learnable = bool(folds) and learnable == folds
+    folds = folds or [Fold((), tuple(days))]
+    if not is_learnable:
         skipped = [scorer.name for scorer in scorers if scorer.is_learned]
         if skipped:
             notes.append(
@@ -294,13 +309,13 @@ def run(
     )
     asked = {Question.DEPARTURE: _Asked()} | ({Question.STATE: _Asked()} if state else {})
     done = 0
-    for number, fold in enumerate(folds):
+    for place, fold in enumerate(folds):
         training = _training(fold, there, departures, plan)
         predictors = {scorer.name: scorer.prepare(training) for scorer in scorers}
         for day in fold.test:
             rows = there[day]
             outcomes = {name: _checked(name, predict, rows) for name, predict in predictors.items()}
-            _ask(asked, day, number, rows, outcomes, departures, state or {}, plan, counts)
+            _ask(asked, day, place, rows, outcomes, departures, state or {}, plan, counts)
             done += 1
             progress(f"scores as of {day}", done, tested_days)
     answers = tuple(
@@ -317,7 +332,7 @@ def run(
         dates=tested_days,
         rows=len(used),
         tutors=len({row["tutor_id"] for row in used}),
-        left_out={name: number for name, number in sorted(counts.items()) if number},
+        left_out={name: found for name, found in sorted(counts.items()) if found},
         notes=(*notes, *_suspicions(answers)),
         answers=answers,
     )
@@ -351,35 +366,89 @@ def folds_of(days: Sequence[date], plan: Plan) -> list[Fold]:
     ]
 
 
-def latest_training(
-    history: Mapping[date, Sequence[Row]], departures: Mapping[str, date], plan: Plan
-) -> Training:
-    """Everything that has matured: what a version that goes to work is fitted on."""
-    there, _ = _present(history, departures, plan)
-    train = tuple(day for day in sorted(there) if plan.matures_on(day) <= plan.known_until)
-    return _training(Fold(train, (plan.known_until,)), there, departures, plan)
-
-
 def plain(name: str, version: str, score: Callable[[Sequence[Row]], Sequence[Score]]) -> Scorer:
     """A scorer that learns nothing from departures; `score` keeps the order of the rows."""
     return Scorer(name, version, lambda training: lambda rows: outcomes(score(rows)))
 
 
-def learned() -> list[Scorer]:
-    """The model, fitted anew per fold, and its challenger."""
+def forecasts(weeks: Mapping[date, Standard], yearly_rate: float) -> list[Scorer]:
+    """departure_v1, learned anew per fold; the same with nothing learned; and what departures
+    alone would teach, without the documented weights. `weeks`: the evidence of each tested
+    day.
+    """
 
-    def forecast(training: Training) -> Predict:
-        fitted = model.fit(training.rows, training.labels, training.known_on)
-        return lambda rows: outcomes(model.score(rows, fitted, "of the fold"))
+    def of_day(rows: Sequence[Row]) -> tuple[Standard | None, list[int | None]]:
+        """The evidence of the rows' day, and each row's place in it."""
+        week = weeks.get(_day(rows[0])) if rows else None
+        if week is None:
+            return None, [None] * len(rows)
+        places = {tutor: place for place, tutor in enumerate(week.tutors)}
+        return week, [places.get(str(row["tutor_id"])) for row in rows]
+
+    def taught(training: Training) -> Outcomes:
+        by_day: dict[date, list[tuple[Row, bool]]] = {}
+        for row, left in zip(training.rows, training.labels, strict=True):
+            by_day.setdefault(_day(row), []).append((row, left))
+        found = []
+        for pairs in by_day.values():
+            week, places = of_day([row for row, _ in pairs])
+            if week is not None:
+                kept = [place for place in places if place is not None]
+                labels = [
+                    left for (_, left), at in zip(pairs, places, strict=True) if at is not None
+                ]
+                found.append((week.only(kept), np.array(labels, dtype=bool)))
+        return gather(found, training.known_on)
+
+    def forecast(training: Training, learns: bool) -> Predict:
+        outcomes = taught(training)
+        fixed: list[Version] = []
+
+        def predict(asked: Sequence[Row]) -> list[Outcome]:
+            week, places = of_day(asked)
+            if week is None:
+                return [(None, None)] * len(asked)
+            if not fixed:
+                # Where nothing has matured, cut-offs are fixed on the first day asked.
+                fixed.append(
+                    learn(
+                        outcomes.z if learns and len(outcomes.z) else week.z[week.is_there],
+                        week.reference.known,
+                        outcomes if learns else nothing(),
+                        yearly_rate,
+                    )
+                )
+            chances = probability(log_odds(fixed[0], week.z)).tolist()
+            return [
+                (None, None)
+                if place is None
+                else (chances[place], level_of(chances[place], fixed[0], None))
+                for place in places
+            ]
+
+        return predict
 
     def challenge(training: Training) -> Predict:
-        probabilities = model.fit_challenger(training.rows, training.labels)
-        return lambda rows: [(float(each), None) for each in probabilities(rows)]
+        likely = departures_alone(taught(training))
 
-    options = {"is_probability": True, "is_learned": True}
+        def predict(asked: Sequence[Row]) -> list[Outcome]:
+            week, places = of_day(asked)
+            if week is None or likely is None:
+                return [(None, None)] * len(asked)
+            chances = likely(week.z).tolist()
+            return [(None if place is None else chances[place], None) for place in places]
+
+        return predict
+
     return [
-        Scorer(model.SCORER, "fitted per fold", forecast, **options),
-        Scorer(model.CHALLENGER, "fitted per fold", challenge, **options),
+        Scorer(
+            SCORER,
+            "learned per fold",
+            lambda training: forecast(training, True),
+            is_probability=True,
+        ),
+        Scorer(PRIORS, "nothing learned", lambda training: forecast(training, False)),
+        Scorer(CHALLENGER, "fitted per fold", challenge, is_probability=True, is_learned=True),
     ]
 
 
@@ -387,7 +456,8 @@ def oracle(burnout: Mapping[tuple[str, date], float]) -> Scorer:
     """Who sees the hidden burnout of each tutor and day: as good as anything could be."""
 
     def predict(rows: Sequence[Row]) -> list[Outcome]:
-        return [(burnout.get((str(row["tutor_id"]), _day(row))), None) for row in rows]
+        # Of who has left there is no burnout any more, and nothing that is surer.
+        return [(burnout.get((str(row["tutor_id"]), _day(row)), 2.0), None) for row in rows]
 
     return Scorer("oracle", "1", lambda training: predict, is_ceiling=True)
 
@@ -397,23 +467,21 @@ def outcomes(scores: Iterable[Score]) -> list[Outcome]:
     return [(each.score, each.level) for each in scores]
 
 
-def _present(
-    history: Mapping[date, Sequence[Row]], departures: Mapping[str, date], plan: Plan
-) -> tuple[dict[date, list[Row]], int]:
-    """The rows of those who were still there when they are used, and how many are not."""
+def _present(history: Mapping[date, Sequence[Row]]) -> tuple[dict[date, list[Row]], int]:
+    """The rows that are asked about, and how many are not: silent for too long."""
     there: dict[date, list[Row]] = {}
-    gone = 0
+    silent = 0
     for day in sorted(history):
         kept = []
         for row in history[day]:
-            departed_on = departures.get(str(row["tutor_id"]))
-            if departed_on is not None and departed_on <= plan.used_on(day):
-                gone += 1
+            since = number(row, "days_since_last_session")
+            if since is None or since > ASKED_SILENCE_DAYS:
+                silent += 1
             else:
                 kept.append(row)
         if kept:
             there[day] = kept
-    return there, gone
+    return there, silent
 
 
 def _training(
@@ -449,7 +517,7 @@ def _ask(
 ) -> None:
     """Put a day's rows to every question that has an answer for them."""
     is_matured = plan.matures_on(day) <= plan.known_until
-    for number, row in enumerate(rows):
+    for place, row in enumerate(rows):
         tutor = str(row["tutor_id"])
         answers = {
             Question.DEPARTURE: plan.leaves(day, departures.get(tutor)) if is_matured else None,
@@ -465,7 +533,7 @@ def _ask(
             found.folds.append(fold)
             found.labels.append(label)
             for name, each in outcomes.items():
-                found.outcomes.setdefault(name, []).append(each[number])
+                found.outcomes.setdefault(name, []).append(each[place])
 
 
 def _answer(question: Question, asked: _Asked, scorers: Sequence[Scorer], plan: Plan) -> Answer:

@@ -1,7 +1,7 @@
 """How well the learning code does on anybody's table: cross-validation on unseen rows.
 
 Belongs here: reading a table's columns for what they are, the folds, the figures.
-Does not belong here: the file, the command's words; scores of tutors (`model`).
+Does not belong here: the file, the command's words; scores of tutors (`departure`).
 
 The same two learners as for tutors, an L2 logistic regression and a gradient boosting, on whatever
 columns there are. What they are told of a column (median, spread, common values) comes from the
@@ -27,8 +27,8 @@ from tutor_pipeline.scores.evaluation import (
     Prediction,
     Sample,
     evaluate,
+    one_thread,
 )
-from tutor_pipeline.scores.model import one_thread
 
 METRICS = (
     Metric.AUC,

@@ -12,6 +12,7 @@ is paired. A row's weight is how often its tutor was drawn; the figure itself is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -488,3 +489,14 @@ def _figure(values: Array) -> Figure:
         return Figure(value)
     lower, upper = (round(float(edge), 9) for edge in np.quantile(drawn, INTERVAL))
     return Figure(value, lower, upper)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Learn on one core: on tables this small, threads that wait for each other cost twenty times
+    what they win on a busy machine, and sums have no fixed order.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield

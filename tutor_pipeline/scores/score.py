@@ -27,11 +27,14 @@ class Level(StrEnum):
 
 
 class Status(StrEnum):
-    """What a score rests on: its own inputs, too little, or another scorer's score."""
+    """What a score rests on: enough; so little that Low would say too much; too little for any.
+
+    (`fallback`, another scorer's score, is in rows of versions before 1.1 only.)
+    """
 
     OK = "ok"
+    LITTLE_KNOWN = "little_known"
     INSUFFICIENT_DATA = "insufficient_data"
-    FALLBACK = "fallback"
 
 
 class Target(StrEnum):
@@ -70,8 +73,11 @@ class Score:
     """What one scorer says of one tutor or student.
 
     `level` is None for what is no risk (a velocity), and for `insufficient_data`. `reasons` come
-    largest contribution first and are never empty when the level is Medium or High.
-    `is_probability`: whether the score may be read as one; otherwise it only ranks.
+    most telling first and are never empty when the level is Medium or High.
+    `is_probability`: whether the score may be read as one; otherwise it only ranks. `lower` and
+    `upper`: between which the truth lies in 90 of 100 cases, where the scorer can tell.
+    `base_rate`: what is usual, where a scorer tells. `known_share`: how much (0 to 1) of what the
+    scorer would like to know is known, `not_known` the rest in words.
     """
 
     subject_id: str
@@ -85,6 +91,11 @@ class Score:
     reasons: tuple[Reason, ...]
     status: Status
     input_hash: str
+    lower: float | None = None
+    upper: float | None = None
+    base_rate: float | None = None
+    known_share: float | None = None
+    not_known: tuple[str, ...] = ()
 
 
 def number(row: Row, name: str) -> float | None:

@@ -41,6 +41,7 @@ class Subject(StrEnum):
 _SCORE_COLUMNS = (
     *("as_of", "as_of_on", "reasons", "scorer", "version", "target", "horizon_days", "score"),
     *("is_probability", "level", "status", "input_hash"),
+    *("lower", "upper", "base_rate", "known_share", "not_known"),
 )
 """Beside the subject, in the order in which they are written."""
 
@@ -81,22 +82,17 @@ def save(
     )
     columns = sql.SQL(", ").join(map(sql.Identifier, (subject.key, *_SCORE_COLUMNS)))
     written = 0
-    texts: dict[int, str] = {}
     with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("copy {} ({}) from stdin").format(table, columns)) as copy,
     ):
         for score in scores:
-            # A fallback repeats the reasons of another score: the same object.
-            told = texts.get(id(score.reasons))
-            if told is None:
-                told = texts[id(score.reasons)] = _reasons_json(score.reasons)
             copy.write_row(
                 (
                     score.subject_id,
                     as_of,
                     day,
-                    told,
+                    _reasons_json(score.reasons),
                     score.scorer,
                     score.version,
                     str(score.target),
@@ -106,6 +102,11 @@ def save(
                     None if score.level is None else str(score.level),
                     str(score.status),
                     score.input_hash,
+                    score.lower,
+                    score.upper,
+                    score.base_rate,
+                    score.known_share,
+                    _ENCODER.encode(score.not_known),
                 )
             )
             written += 1
@@ -158,9 +159,11 @@ def publish_risk(
     connection.execute(
         warehouse.sql(
             "insert into {ops}.current_tutor_risk (tutor_id, as_of, scorer, version, score,"
-            " is_probability, level, reasons, status)"
+            " is_probability, level, reasons, status, lower, upper, base_rate, known_share,"
+            " not_known)"
             " select tutor_id, as_of, scorer, version, score, is_probability, level, reasons,"
-            " status from {ops}.tutor_scores where as_of = %(as_of)s and scorer = %(scorer)s"
+            " status, lower, upper, base_rate, known_share, not_known from {ops}.tutor_scores"
+            " where as_of = %(as_of)s and scorer = %(scorer)s"
             f" and target = %(target)s and horizon_days = %(horizon_days)s and ({covered})"
         ),
         parameters,
@@ -224,7 +227,7 @@ def segments(
 
 def clear(connection: Connection, warehouse: Warehouse) -> int:
     """Delete all scores and health, in one transaction; the number of rows. What was learned
-    (priors, models, weights) stays: every later score names its version.
+    (references, versions, weights) stays: every later score names its version.
     """
     removed = 0
     with connection.transaction():
@@ -251,19 +254,27 @@ class Stored:
     version: int
     as_of: datetime
     content: Mapping[str, Any]
-    is_promoted: bool = True
 
 
-def newest_priors(connection: Connection, warehouse: Warehouse, as_of: datetime) -> Stored | None:
-    """The newest priors that were fitted on what was known at a moment; None before the first."""
-    return _newest(connection, warehouse, "score_priors", "priors", as_of, "true")
+def newest_reference(
+    connection: Connection, warehouse: Warehouse, as_of: datetime
+) -> Stored | None:
+    """The newest reference that was fitted on what was known at a moment; None before the first."""
+    return _newest(connection, warehouse, "score_references", "reference", as_of, "true")
 
 
-def newest_model(connection: Connection, warehouse: Warehouse, as_of: datetime) -> Stored | None:
-    """The newest model of what was known at a moment; None before the first. Where it was not
-    promoted, an older one that was is not believed either: it is what was tested again.
-    """
-    return _newest(connection, warehouse, "model_versions", "model", as_of, "is_promoted")
+def newest_model(
+    connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime
+) -> Stored | None:
+    """The newest version of a scorer, of what was known at a moment; None before the first."""
+    return _newest(
+        connection,
+        warehouse,
+        "model_versions",
+        "model",
+        as_of,
+        sql.SQL("is_promoted and scorer = {}").format(sql.Literal(scorer)),
+    )
 
 
 def _newest(
@@ -272,16 +283,16 @@ def _newest(
     table: str,
     column: str,
     as_of: datetime,
-    promoted: str,
+    which: str | sql.Composable,
 ) -> Stored | None:
     with connection.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(
             sql.SQL(
-                "select version, as_of, {column}, {promoted} from {table} where as_of <= %s"
+                "select version, as_of, {column} from {table} where as_of <= %s and {which}"
                 " order by as_of desc, version desc limit 1"
             ).format(
                 column=sql.Identifier(column),
-                promoted=sql.SQL(promoted),
+                which=sql.SQL(which) if isinstance(which, str) else which,
                 table=sql.Identifier(warehouse.schemas.ops, table),
             ),
             (as_of,),
@@ -289,9 +300,24 @@ def _newest(
     return None if row is None else Stored(*row)
 
 
+def held_levels(
+    connection: Connection, warehouse: Warehouse, scorer: str, scope: Scope
+) -> dict[str, str]:
+    """The level that a scorer published of each tutor, where it is above Low."""
+    rows = connection.execute(
+        warehouse.sql(
+            "select tutor_id, level from {ops}.current_tutor_risk"
+            " where scorer = %(scorer)s and level in ('Medium', 'High')"
+            " and (%(scope)s::text[] is null or tutor_id = any(%(scope)s::text[]))"
+        ),
+        {"scorer": scorer, "scope": _list(scope)},
+    ).fetchall()
+    return dict(rows)
+
+
 def next_version(connection: Connection, warehouse: Warehouse, table: str) -> int:
-    """The version that the next row of `score_priors` or `model_versions` gets; nobody else gets
-    one until the transaction ends.
+    """The version that the next row of `score_references` or `model_versions` gets; nobody else
+    gets one until the transaction ends.
     """
     connection.execute(
         "select pg_advisory_xact_lock(hashtextextended(%s, 0))",

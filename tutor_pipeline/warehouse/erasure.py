@@ -76,6 +76,7 @@ RULES = (
         ),
     ),
     Rule("intermediate.int_tutor_days", _TUTOR),
+    Rule("intermediate.int_tutor_logins", _TUTOR),
     Rule("marts.dim_tutors", _TUTOR),
     Rule("marts.dim_students", student=_STUDENT),
     Rule("marts.fct_sessions", _TUTOR, (Rows("student_id = any(%(ids)s)", _AND_WITHOUT_TEXTS),)),
@@ -100,6 +101,8 @@ RULES = (
             "tutor_aggregates",
             "tutor_aggregates_history",
             "tutor_departures",
+            "tutor_evidence",
+            "tutor_evidence_history",
             "tutor_features",
             "tutor_features_history",
             "tutor_performance_snapshots",
@@ -151,6 +154,7 @@ RULES = (
 )
 
 NOTHING_PERSONAL: Mapping[str, str] = {
+    "intermediate.int_import_days": "days on which sessions were imported",
     "marts.platform_metrics": "sums over everybody; the next refresh makes them anew",
     "ops.session_days": "sessions a day, of everybody",
     "ops.refresh_runs": "as of when, and which days",
@@ -160,7 +164,7 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.dq_overrides": "names of checks, and who went past them",
     "ops.churn_algorithm_weights": "what a score weighs",
     "ops.churn_weight_history": "what a score weighed, and why",
-    "ops.score_priors": "what is usual among all",
+    "ops.score_references": "what is usual among all",
     "ops.model_versions": "coefficients",
     "ops.backtest_runs": "counts, and a report of them",
     "ops.backtest_metrics": "how well scorers do",

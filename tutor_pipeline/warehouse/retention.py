@@ -146,6 +146,15 @@ RULES = (
         )
         for subject in ("tutor", "student")
     ),
+    # As long as scores may name it: as old as they become after the next one took over.
+    Rule(
+        "score_references",
+        ("version",),
+        90,
+        """stored.version < (
+            select max(version) from {ops}.score_references where fitted_at < %(before)s
+        )""",
+    ),
     # The newest one is shown.
     Rule(
         "backtest_runs",
@@ -206,7 +215,6 @@ KEPT: Mapping[str, str] = {
     "tutor_student_churn": "a row per tutor",
     "tutor_health": "a row per tutor",
     "student_health": "a row per student",
-    "score_priors": "scores name their version, a row a week",
     "model_versions": "scores name their version, a row a week",
     "churn_weight_history": "an audit, a row a week",
     "session_changes": "of the refresh that runs: the next one takes back what it left",

@@ -1,7 +1,7 @@
 {{ config(
     materialized='scoped',
     indexes=[{'columns': ['tutor_id'], 'unique': true}],
-    meta={'distribute_by': 'tutor_id', 'rebuild_when': 'every_feature_row_is_new'},
+    meta={'distribute_by': 'tutor_id', 'rebuild_when': 'every_row_is_new'},
 ) }}
 
 {%- set as_of_on = refresh()['as_of_on'] %}

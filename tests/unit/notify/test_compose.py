@@ -188,12 +188,9 @@ def test_what_no_message_can_be_made_of_holds_up_nothing_else(tutor, alert, comp
     for number in range(3):
         tutor(f"T{number}")
         alert(f"T{number}")
-    alert("T1", "odd", alert_type="high_churn_risk")
-    insert(
-        "ops.current_tutor_risk",
-        tutor_id="T1", as_of=NOW, level="High", reasons=Jsonb([{"no": "label"}]), status="ok",
-        scorer="signals_v2", version="1", score=0.6, is_probability=False,
-    )  # fmt: skip
+    tutor("T9")
+    alert("T9", "odd")
+    insert("ops.tutor_health", tutor_id="T9", as_of=NOW, recommendations=Jsonb([{"no": "text"}]))
     incident(insert, 1)
     made = compose()
     assert (made.messages, made.dropped, made.broken) == (4, 1, 1)
@@ -208,12 +205,9 @@ def test_one_bad_row_of_two_hundred_leaves_one_message(tutor, alert, compose, in
     for number in range(200):
         tutor(f"T{number:03}")
         alert(f"T{number:03}")
-    alert("T007", "odd", alert_type="high_churn_risk")
-    insert(
-        "ops.current_tutor_risk",
-        tutor_id="T007", as_of=NOW, level="High", reasons=Jsonb([{"no": "label"}]), status="ok",
-        scorer="signals_v2", version="1", score=0.6, is_probability=False,
-    )  # fmt: skip
+    tutor("T999")
+    alert("T999", "odd")
+    insert("ops.tutor_health", tutor_id="T999", as_of=NOW, recommendations=Jsonb([{"no": "text"}]))
     made = compose()
     assert (made.messages, made.broken) == (1, 1)
     assert messages(run)[0]["items"] == 200

@@ -23,7 +23,7 @@ def alert(**changes):
         "title": "No-Show Pattern Detected", "description": "3 no-shows.", "excess": 0.5,
         "recommended_action": "Call", "evidence_session_ids": ["S1"], "name": "Sarah Chen",
         "is_high_reschedule": False, "sessions_30d": 12, "last_session_at": None, "segment": None,
-        "recommendations": [], "risk_level": "Low", "risk_reasons": [], "is_worse": False,
+        "recommendations": [], "risk_level": "Low", "is_worse": False,
     } | changes  # fmt: skip
 
 
@@ -87,18 +87,6 @@ def test_any_text_makes_a_message_of_one_header_line(name, title):
     assert "\n" not in found.subject
     assert "\r" not in found.subject
     assert Tags(found.html).tags == Tags(made().html).tags or name in ("", "T1")
-
-
-def test_a_high_risk_says_why():
-    reasons = [
-        {"label": "Rating falls from 4.6 to 4.1", "contribution": 0.24},
-        {"label": "Activity: unknown", "contribution": 0.0},
-    ]
-    found = made(alert_type="high_churn_risk", risk_reasons=reasons)
-    for body in (found.text, found.html):
-        assert "Rating falls from 4.6 to 4.1" in body
-        assert "unknown" not in body
-    assert "Why" not in made(risk_reasons=reasons).text
 
 
 def test_times_are_those_of_the_pipeline_s_zone():

@@ -60,7 +60,7 @@ def content():
         "dates": 8,
         "rows": 2_000,
         "tutors": 300,
-        "left_out": {"already_gone": 12, "recorded_later": 3},
+        "left_out": {"silent_too_long": 12, "recorded_later": 3},
         "notes": [],
         "targets": [
             target(
@@ -68,11 +68,11 @@ def content():
                 0,
                 [
                     scorer("signals_v1", 0.66, 0.61, levels=rates),
-                    scorer("model_departure", 0.9, 0.83),
+                    scorer("departure_v1", 0.9, 0.83),
                     scorer("oracle", 1.0, 1.0, is_ceiling=True),
                 ],
             ),
-            target("departure", 30, [scorer("model_departure", 0.71, 0.4, **model), oracle]),
+            target("departure", 30, [scorer("departure_v1", 0.71, 0.4, **model), oracle]),
         ],
     }
 
@@ -94,7 +94,7 @@ def test_it_says_what_was_tested_and_what_left_out(content):
     assert "8 past days from 2026-03-01 to 2026-05-01" in said
     assert "2,000 rows of 300 tutors" in said
     assert "41 tutors" in said
-    assert "12 rows: the tutor had left" in said
+    assert "12 rows: the tutor had not completed a session for over 45 days" in said
     assert "3 rows: held something that was recorded after the day it is for" in said
 
 
@@ -110,6 +110,7 @@ def test_the_goal_is_met_by_the_best_honest_one_and_the_ceiling_stands_beside(co
     said = words(render(content, MADE_ON))
     assert "The goal is met: 83 % of the tutors at risk found" in said
     assert "which may be luck" in said
+    assert "Forecast: documented weights and recorded departures finds 83 %" in said
     assert "Signals, the literal rule 61 %" in said
     assert "ranks right in only 77 % of the cases" in said
 
@@ -125,6 +126,19 @@ def test_without_the_truth_there_is_no_goal(content):
     said = words(render(content, MADE_ON))
     assert "The goal" not in said
     assert "Who leaves within 30 days" in said
+
+
+def test_every_scorer_of_a_back_test_has_a_name(content):
+    names = {
+        "departure_v1": "Forecast: documented weights and recorded departures",
+        "departure_v1_priors": "The same, nothing learned",
+        "departures_alone": "Taught on departures alone",
+        "oracle": "Ceiling: sees the hidden state",
+    }
+    content["targets"] = [target("departure", 30, [scorer(name, 0.7, 0.4) for name in names])]
+    said = words(render(content, MADE_ON))
+    for name, shown in names.items():
+        assert f"{shown} {name} 1" in said
 
 
 def test_plots_are_drawn_from_the_figures(content):

@@ -133,6 +133,7 @@ NUMBERS = {
     (Kind.ALERT, "extreme_talk_ratio"): {"5": "talk_ratio_sessions"},
     (Kind.ALERT, "poor_first_session"): {"6.5": "poor_first_score_recent"},
     (Kind.ALERT, "poor_first_session_rating"): {"3.5": "poor_first_rating"},
+    (Kind.ALERT, "high_churn_risk"): {"30": None},
     (Kind.ALERT, "high_talk_ratio"): {"65 %": "high_talk_ratio", "30": None},
     (Kind.ALERT, "low_understanding_checks"): {"30": None},
     (Kind.INSIGHT, "balanced_talk_ratio"): {

@@ -1,16 +1,22 @@
 """A made-up history of the columns that scorers read, with a hidden state behind it.
 
 Of every tutor and week: burnout moves slowly, counts and averages follow from it with the noise of
-few sessions, and who is burned out leaves sooner. Independent of the synthetic platform.
+few sessions, and who is burned out leaves sooner. Who has left teaches no more: there is no hidden
+state then, and the last session lies further and further back. Independent of the synthetic
+platform.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+
+from tutor_pipeline.scores.departure.evidence import columns_of
+from tutor_pipeline.scores.departure.outcomes import Standard, Week, standard
 
 FIRST = date(2026, 1, 5)
 
@@ -45,7 +51,16 @@ def made_up(
     for week in range(weeks):
         day = FIRST + timedelta(days=7 * week)
         now = burnout[week]
-        columns = _observe(rng, now, quality, load)
+        silent = np.maximum(7 * week - departed + 1, 0)
+        columns = _observe(rng, now, quality, load, silent)
+        columns |= _evidence(
+            np.random.default_rng([seed, week]),
+            now,
+            quality,
+            load,
+            columns["days_since_last_session"],
+            silent,
+        )
         ids = [f"T{number:05d}" for number in range(tutors)]
         names = list(columns)
         values = zip(*(column.tolist() for column in columns.values()), strict=True)
@@ -57,7 +72,11 @@ def made_up(
             }
             for tutor, row in zip(ids, values, strict=True)
         ]
-        hidden |= {(tutor, day): float(each) for tutor, each in zip(ids, now, strict=True)}
+        hidden |= {
+            (tutor, day): float(each)
+            for tutor, each, days_gone in zip(ids, now, silent, strict=True)
+            if not days_gone
+        }
     departures = {
         f"T{number:05d}": FIRST + timedelta(days=int(day))
         for number, day in enumerate(departed)
@@ -66,20 +85,42 @@ def made_up(
     return Frames(history, departures, hidden, FIRST + timedelta(days=days - 1))
 
 
+def weeks_of(history: Mapping[date, Sequence[Mapping[str, Any]]]) -> dict[date, Standard]:
+    """The evidence of each day, by that day's yardstick."""
+    return {
+        day: standard(Week(day, [row["tutor_id"] for row in rows], columns_of(rows)))
+        for day, rows in history.items()
+    }
+
+
+def _there(silent: np.ndarray, until: int, since: int = 0) -> np.ndarray:
+    """Of the days from `since` to `until` days ago, the share in which a tutor still taught."""
+    return np.clip((until - silent) / (until - since), 0, 1)
+
+
+def _mean(rng: np.random.Generator, at: np.ndarray, spread: float, n: np.ndarray) -> np.ndarray:
+    found = at + rng.normal(0, 1, len(n)) * spread / np.sqrt(np.maximum(n, 1))
+    return np.where(n > 0, found, np.nan)
+
+
 def _observe(
-    rng: np.random.Generator, burnout: np.ndarray, quality: np.ndarray, load: float
+    rng: np.random.Generator,
+    burnout: np.ndarray,
+    quality: np.ndarray,
+    load: float,
+    silent: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    n30 = rng.poisson(load * (1.2 - 0.4 * burnout))
-    n7 = rng.binomial(n30, 7 / 30)
-    n90 = n30 + rng.poisson(2 * load, len(n30))
+    """What metrics and features say; `silent`: the days since whoever left did."""
+    n7 = rng.poisson(7 / 30 * load * (1.2 - 0.4 * burnout) * _there(silent, 7))
+    n30 = n7 + rng.poisson(23 / 30 * load * (1.2 - 0.4 * burnout) * _there(silent, 30, 7))
+    n90 = n30 + rng.poisson(2 * load * _there(silent, 90, 30))
     moved = rng.binomial(n30, 0.03 + 0.15 * burnout**2)
     missed = rng.binomial(n30, 0.005 + 0.05 * burnout**2)
     late = rng.binomial(n30, 0.03 + 0.15 * burnout**2)
     rated, rated7 = rng.binomial(n30, 0.6), rng.binomial(n7, 0.6)
 
     def mean(at: np.ndarray, spread: float, n: np.ndarray) -> np.ndarray:
-        found = at + rng.normal(0, 1, len(n)) * spread / np.sqrt(np.maximum(n, 1))
-        return np.where(n > 0, found, np.nan)
+        return _mean(rng, at, spread, n)
 
     def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
@@ -116,9 +157,74 @@ def _observe(
         "first_session_avg_rating_90d": mean(stars - 0.3, 0.6, first),
         "first_session_avg_rating_90d_n": first,
         "days_since_last_session": np.where(
-            n30 > 0, rng.geometric(np.clip(n30 / 30, 0.03, 1)), np.nan
+            silent > 0,
+            silent,
+            np.where(n30 > 0, rng.geometric(np.clip(n30 / 30, 0.03, 1)), np.nan),
         ),
         "avg_response_time_hours": rng.gamma(2, 1.2, len(n30)) * (0.6 + burnout),
         "utilization_rate": np.where(n30 > 0, n30 / (1.6 * load * (1 - 0.4 * burnout)), np.nan),
         "instant_book_enabled": (rng.random(len(n30)) < 0.8 - 0.3 * burnout).astype(float),
     }
+
+
+def _evidence(
+    rng: np.random.Generator,
+    burnout: np.ndarray,
+    quality: np.ndarray,
+    load: float,
+    days_since: np.ndarray,
+    silent: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """What marts.tutor_evidence says: of now by burnout, of the weeks before without it."""
+    size, slower = len(burnout), 1.2 - 0.8 * burnout
+    a_day, full = load / 30, np.ones(size)
+    last_7 = rng.poisson(7 * a_day * slower * _there(silent, 7))
+    last_14 = last_7 + rng.poisson(7 * a_day * slower * _there(silent, 14, 7))
+    last_28 = last_14 + rng.poisson(14 * a_day * slower * _there(silent, 28, 14))
+    before_14 = rng.poisson(56 * a_day * _there(silent, 70, 14))
+    before_28 = rng.poisson(56 * a_day * _there(silent, 84, 28))
+    columns = {
+        "days_seen": 400.0 * full,
+        "days_since_completed": days_since,
+        "completed_7d": last_7,
+        "completed_14d": last_14,
+        "completed_28d": last_28,
+        "completed_before_14d": before_14,
+        "completed_before_28d": before_28,
+        "sessions_28d": last_28,
+        "sessions_before": before_28,
+        "starts_known_28d": last_28,
+        "starts_known_before": before_28,
+        "earned_28d": 20.0 * last_28,
+        "earned_before": 20.0 * before_28,
+        "login_days_14d": rng.binomial(14, (0.6 - 0.4 * burnout) * _there(silent, 14)),
+        "login_days_before": rng.binomial(56, 0.5 * _there(silent, 70, 14)),
+        "hours_this_week": 14 * (1 - 0.6 * burnout) * rng.lognormal(0, 0.2, size),
+        "hours_next_week": np.nan * full,
+        "usual_hours": 12 * rng.lognormal(0, 0.1, size),
+        "usual_hours_weeks": 8.0 * full,
+        "reply_hours_14d": 2 * (0.6 + burnout) * rng.lognormal(0, 0.3, size),
+        "reply_hours_before": 2 * rng.lognormal(0, 0.2, size),
+        "reply_hours_weeks": 8.0 * full,
+        "instant_14d": rng.binomial(2, 0.8 - 0.4 * burnout) / 2,
+        "instant_before": rng.binomial(8, 0.7, size) / 8,
+        "instant_weeks": 8.0 * full,
+        "booked_ahead": rng.poisson(7 * a_day * slower * (silent == 0)),
+        "booked_unclear": 0.0 * full,
+    }
+    for event, often in (("reschedules", 0.15), ("no_shows", 0.05), ("lates", 0.15)):
+        columns[f"{event}_28d"] = rng.binomial(last_28, 0.03 + often * burnout**2)
+        columns[f"{event}_before"] = rng.binomial(before_28, 0.03 + 0.1 * often)
+    columns["cancelled_28d"] = rng.binomial(last_28, 0.05)
+    columns["cancelled_before"] = rng.binomial(before_28, 0.05)
+    for mark, at, fall, spread in (
+        ("score", 8 + quality, 1.5, 1.2),
+        ("rating", 4.4 + quality, 0.8, 0.6),
+        ("engagement", 7 + 0 * quality, 1.0, 1.6),
+        ("sentiment", 0.6 + 0 * quality, 0.2, 0.15),
+    ):
+        columns[f"{mark}_28d"] = _mean(rng, at - fall * burnout, spread, last_28)
+        columns[f"{mark}_28d_n"] = last_28
+        columns[f"{mark}_before"] = _mean(rng, at - 0.3 * fall, spread, before_28)
+        columns[f"{mark}_before_n"] = before_28
+    return {name: np.asarray(values, dtype=float) for name, values in columns.items()}

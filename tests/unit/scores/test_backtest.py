@@ -11,13 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.scores.frames import FIRST, made_up
-from tutor_pipeline.scores import backtest, model, promotion
-from tutor_pipeline.scores.backtest import Fold, Plan, Question, Scorer, folds_of
+from tests.unit.scores.frames import FIRST, made_up, weeks_of
+from tutor_pipeline.scores import backtest
+from tutor_pipeline.scores.backtest import (
+    CHALLENGER,
+    PRIORS,
+    Fold,
+    Plan,
+    Question,
+    Scorer,
+    folds_of,
+)
+from tutor_pipeline.scores.departure.evidence import ASKED_SILENCE_DAYS
+from tutor_pipeline.scores.departure.version import SCORER
 from tutor_pipeline.scores.evaluation import Metric
 from tutor_pipeline.scores.score import Level
 
 DAY = timedelta(days=1)
+YEARLY = 0.25
 
 
 class LeakFoundError(AssertionError):
@@ -44,6 +55,11 @@ def by(name, value, **options) -> Scorer:
 HONEST = by("missed", lambda row: row["no_show_rate_30d"])
 
 
+def forecasts(history) -> list[Scorer]:
+    """departure_v1, the same with nothing learned, and what departures alone teach."""
+    return backtest.forecasts(weeks_of(history), YEARLY)
+
+
 @pytest.fixture(scope="module")
 def result(frames, plan):
     def levelled(rows):
@@ -56,7 +72,7 @@ def result(frames, plan):
     scorers = [
         Scorer("signals_v1", "1", lambda training: levelled),
         HONEST,
-        *backtest.learned(),
+        *forecasts(frames.history),
         backtest.oracle(frames.burnout),
     ]
     return backtest.run(frames.history, frames.departures, scorers, plan, state=frames.state)
@@ -74,24 +90,42 @@ def auc(result, name, question=Question.DEPARTURE):
 # Leakage
 
 
+def dealt(history, departures, seed):
+    """Departures of other tutors: their days, and the silence that follows. What else is known of
+    a tutor stays, so nothing foretells who leaves.
+    """
+    tutors = [row["tutor_id"] for row in history[FIRST]]
+    order = np.random.default_rng(seed).permutation(len(tutors))
+    fates = {tutors[n]: day for n, day in zip(order, departures.values(), strict=False)}
+
+    def silent(row):
+        gone = (row["as_of_date"] - fates.get(row["tutor_id"], row["as_of_date"] + DAY)).days + 1
+        still = departures.get(row["tutor_id"], row["as_of_date"] + DAY) > row["as_of_date"]
+        return float(gone) if gone > 0 else row["days_since_last_session"] if still else 1.0
+
+    rows = {
+        day: [row | {"days_since_last_session": silent(row)} for row in rows]
+        for day, rows in history.items()
+    }
+    return rows, fates
+
+
 def check_shuffled(frames, plan, build, scorers):
     """With departures dealt out at random nobody does better than chance, over several deals.
-    `build` makes the rows from the history and the departures."""
-    tutors = [row["tutor_id"] for row in frames.history[FIRST]]
-    days = list(frames.departures.values())
-    found = {scorer.name: [] for scorer in scorers}
-    for seed in range(5):
-        order = np.random.default_rng(seed).permutation(len(tutors))
-        dealt = {tutors[n]: day for n, day in zip(order, days, strict=False)}
-        tested = backtest.run(
-            build(frames.history, dealt), dealt, scorers, replace(plan, replicates=0)
-        )
-        for name, values in found.items():
-            values.append(auc(tested, name).value)
+    `build` makes the rows from the history and the departures, `scorers` who is asked from the
+    rows."""
+    found = {}
+    for seed in range(6):
+        history, fates = dealt(frames.history, frames.departures, seed)
+        rows = build(history, fates)
+        tested = backtest.run(rows, fates, scorers(rows), replace(plan, replicates=0))
+        for each in answer(tested).tested:
+            found.setdefault(each.scorer, []).append(each.figures[Metric.AUC].value)
     for name, values in found.items():
         error = np.std(values, ddof=1) / np.sqrt(len(values))
         if not abs(np.mean(values) - 0.5) <= 3 * error:
             raise LeakFoundError(f"{name}: {np.mean(values):.3f} ± {error:.3f}")
+    return found.keys()
 
 
 def honest_rows(history, departures):
@@ -99,10 +133,14 @@ def honest_rows(history, departures):
 
 
 def rows_that_know(history, departures):
-    """A feature that was filled in when the tutor left, and lets it show before."""
+    """Features that were filled in when the tutor left, and let it show before."""
     return {
         day: [
-            {**row, "no_show_rate_30d": 1.0 if row["tutor_id"] in departures else 0.0}
+            row
+            | {
+                "no_show_rate_30d": 1.0 if row["tutor_id"] in departures else 0.0,
+                "reply_hours_14d": 9.0 if row["tutor_id"] in departures else 2.0,
+            }
             for row in rows
         ]
         for day, rows in history.items()
@@ -110,13 +148,17 @@ def rows_that_know(history, departures):
 
 
 def test_shuffled_departures_are_foretold_by_nobody(frames, plan):
-    check_shuffled(frames, plan, honest_rows, [HONEST, *backtest.learned()])
+    asked = check_shuffled(frames, plan, honest_rows, lambda rows: [HONEST, *forecasts(rows)])
+    assert asked == {"missed", SCORER, PRIORS, CHALLENGER}
 
 
-@pytest.mark.parametrize("scorers", [[HONEST], backtest.learned()[:1]])
-def test_a_feature_that_knows_the_future_is_caught(frames, plan, scorers):
-    with pytest.raises(LeakFoundError):
-        check_shuffled(frames, plan, rows_that_know, scorers)
+@pytest.mark.parametrize("name", ["missed", SCORER, CHALLENGER])
+def test_a_feature_that_knows_the_future_is_caught(frames, plan, name):
+    def one(rows):
+        return [each for each in (HONEST, *forecasts(rows)) if each.name == name]
+
+    with pytest.raises(LeakFoundError, match=name):
+        check_shuffled(frames, plan, rows_that_know, one)
 
 
 def check_embargo(folds, plan):
@@ -183,55 +225,79 @@ def test_what_a_scorer_is_given_was_known(frames, plan, monkeypatch):
         check_training(frames, plan)
 
 
+def changed(history, days):
+    """The same history, but for what was so on some days."""
+    return {
+        day: [row | {"no_show_rate_30d": 2.0, "reply_hours_14d": 40.0} for row in rows]
+        if day in days
+        else rows
+        for day, rows in history.items()
+    }
+
+
 def check_future_is_unseen(frames, plan, scorer):
-    """The scores of a day are the same when all later days are other ones."""
-    fitted = scorer.prepare(backtest.latest_training(frames.history, frames.departures, plan))
+    """The scores of a day are the same when all later days are other ones. `scorer` makes one from
+    the history."""
     days = sorted(frames.history)
-    first = fitted(frames.history[days[3]])
-    for day in days[4:]:
-        fitted([{**row, "no_show_rate_30d": 0.9} for row in frames.history[day]])
-    if fitted(frames.history[days[3]]) != first:
-        raise LeakFoundError(scorer.name)
+    given, said = [], []
+    for history in (frames.history, changed(frames.history, set(days[-3:]))):
+
+        def spy(training, history=history):
+            predict = scorer(history).prepare(training)
+
+            def keep(rows):
+                found = predict(rows)
+                given.append(rows[0]["as_of_date"])
+                if rows[0]["as_of_date"] not in days[-3:]:
+                    said.append((rows[0]["as_of_date"], found))
+                return found
+
+            return keep
+
+        backtest.run(history, frames.departures, [Scorer("spy", "1", spy)], plan)
+    assert set(days[-3:]) < set(given)
+    if said[: len(said) // 2] != said[len(said) // 2 :]:
+        raise LeakFoundError(scorer(frames.history).name)
 
 
-def test_scores_of_a_day_do_not_change_with_later_days(frames, plan):
-    for scorer in [HONEST, *backtest.learned()]:
-        check_future_is_unseen(frames, plan, scorer)
-
-    def that_remembers(training):
-        seen = []
-
-        def predict(rows):
-            seen.extend(row["no_show_rate_30d"] or 0.0 for row in rows)
-            return [((row["no_show_rate_30d"] or 0.0) - max(seen), None) for row in rows]
-
-        return predict
-
-    with pytest.raises(LeakFoundError):
-        check_future_is_unseen(frames, plan, Scorer("remembers", "1", that_remembers))
+@pytest.mark.parametrize("place", range(4))
+def test_scores_of_a_day_do_not_change_with_later_days(frames, plan, place):
+    check_future_is_unseen(frames, plan, lambda history: (HONEST, *forecasts(history))[place])
 
 
-def check_nobody_gone_is_scored(frames, plan, run=backtest.run):
-    """Nobody is scored who has left by the day on which the row is used."""
+def test_who_looks_at_all_days_is_caught(frames, plan):
+    def that_looks_ahead(history):
+        most = max(row["no_show_rate_30d"] or 0.0 for rows in history.values() for row in rows)
+        return by("ahead", lambda row: (row["no_show_rate_30d"] or 0.0) - most)
+
+    with pytest.raises(LeakFoundError, match="ahead"):
+        check_future_is_unseen(frames, plan, that_looks_ahead)
+
+
+def check_nobody_long_silent_is_scored(frames, plan):
+    """Nobody is scored of whom the question is not any more whether they leave."""
     scored = []
 
     def predict(rows):
-        scored.extend((row["tutor_id"], row["as_of_date"]) for row in rows)
+        scored.extend(rows)
         return [(0.0, None)] * len(rows)
 
-    run(frames.history, frames.departures, [Scorer("spy", "1", lambda training: predict)], plan)
-    for tutor, day in scored:
-        if tutor in frames.departures and frames.departures[tutor] <= plan.used_on(day):
-            raise LeakFoundError(f"{tutor} was gone on {day}")
+    backtest.run(
+        frames.history, frames.departures, [Scorer("spy", "1", lambda training: predict)], plan
+    )
+    for row in scored:
+        silent = row["days_since_last_session"]
+        if silent is None or silent > ASKED_SILENCE_DAYS:
+            raise LeakFoundError(f"{row['tutor_id']} was long gone on {row['as_of_date']}")
     if not scored:
         raise LeakFoundError("nothing to check")
 
 
-def test_nobody_already_gone_is_scored(frames, plan, monkeypatch):
-    check_nobody_gone_is_scored(frames, plan)
-    monkeypatch.setattr(backtest, "_present", lambda history, departures, plan: (history, 0))
+def test_nobody_long_silent_is_scored(frames, plan, monkeypatch):
+    check_nobody_long_silent_is_scored(frames, plan)
+    monkeypatch.setattr(backtest, "_present", lambda history: (history, 0))
     with pytest.raises(LeakFoundError):
-        check_nobody_gone_is_scored(frames, plan)
+        check_nobody_long_silent_is_scored(frames, plan)
 
 
 def test_better_than_who_sees_the_hidden_state_is_suspicious(frames, plan):
@@ -246,7 +312,8 @@ def test_better_than_who_sees_the_hidden_state_is_suspicious(frames, plan):
 
 
 def test_the_learned_beat_chance_and_nobody_the_ceiling(result):
-    assert auc(result, model.SCORER).lower > 0.6
+    for name in (SCORER, PRIORS, CHALLENGER):
+        assert auc(result, name).lower > 0.6
     for question in Question:
         best = auc(result, "oracle", question)
         for tested in answer(result, question).tested:
@@ -260,9 +327,10 @@ def test_rows_of_the_metrics_table(result, plan):
     keys = {(row["scorer"], row["target"], row["metric"]) for row in rows}
     assert len(keys) == len(rows)
     assert ("signals_v1", "state", "observed_rate_high") in keys
-    assert (model.SCORER, "departure", "calibration_slope") in keys
-    # A forecast of departures is none of the state.
-    assert (model.SCORER, "state", "calibration_slope") not in keys
+    assert (SCORER, "departure", "calibration_slope") in keys
+    # A forecast of departures is none of the state; without departures it is no percentage.
+    assert (SCORER, "state", "calibration_slope") not in keys
+    assert (PRIORS, "departure", "calibration_slope") not in keys
     departure = next(row for row in rows if row["target"] == "departure")
     sample = answer(result).sample
     assert departure["horizon_days"] == plan.horizon_days
@@ -277,17 +345,43 @@ def test_rows_of_the_metrics_table(result, plan):
 
 def test_every_row_is_tested_or_counted_as_left_out(frames, result):
     everything = sum(map(len, frames.history.values()))
-    assert set(result.left_out) == {"already_gone", "only_learned_from"}
-    assert result.rows + sum(result.left_out.values()) == everything
+    assert set(result.left_out) == {"silent_too_long", "only_learned_from", "state_unknown"}
+    asked = {question: len(answer(result, question).sample) for question in Question}
+    left_out = result.left_out
+    assert result.rows + left_out["silent_too_long"] + left_out["only_learned_from"] == everything
+    assert asked[Question.DEPARTURE] == result.rows
+    # Who has left has no state any more.
+    assert asked[Question.STATE] + left_out["state_unknown"] == result.rows
 
 
-def test_the_model_can_be_put_to_the_decision(result):
-    folds = result.folds(model.SCORER, "signals_v1")
-    assert len(folds) == 3
-    assert sum(len(fold.sample) for fold in folds) == len(answer(result).sample)
-    found = promotion.decide(folds, 49, "signals_v1", replicates=20)
-    assert not found.is_promoted
-    assert result.folds("nobody", "signals_v1") == []
+def test_what_learning_won_is_told(result):
+    found = result.comparison()
+    assert found.keys() == {Metric.AUC, Metric.AVERAGE_PRECISION}
+    for name, figures in found.items():
+        assert figures.keys() == {SCORER, PRIORS, CHALLENGER}
+        for scorer, figure in figures.items():
+            tested = next(each for each in answer(result).tested if each.scorer == scorer)
+            assert figure["value"] == tested.figures[name].value
+
+
+def test_where_no_forecast_was_tested_nothing_is_compared(frames, plan):
+    found = backtest.run(frames.history, frames.departures, [HONEST], plan)
+    assert found.comparison() == {"auc": {}, "average_precision": {}}
+    assert tiny(None, FIRST + 30 * DAY).comparison() == {}
+
+
+def test_departures_move_the_forecast_and_not_the_one_that_learns_nothing(frames, plan):
+    """The same rows, tested once with the real departures and once without any."""
+
+    def said(departures):
+        found = backtest.run(
+            frames.history, departures, forecasts(frames.history)[:2], plan, state=frames.state
+        )
+        return answer(found, Question.STATE).predictions
+
+    taught, untaught = said(frames.departures), said({})
+    assert np.array_equal(taught[PRIORS].scores, untaught[PRIORS].scores)
+    assert not np.array_equal(taught[SCORER].scores, untaught[SCORER].scores)
 
 
 def test_the_same_back_test_twice_is_the_same(frames, plan, result):
@@ -299,9 +393,12 @@ def test_the_same_back_test_twice_is_the_same(frames, plan, result):
             assert fewer["auc", row["target"]] == row
 
 
-def tiny(departed_on, known_until, days=(FIRST,)):
+def tiny(departed_on, known_until, days=(FIRST,), silent=1):
     history = {
-        day: [{"tutor_id": name, "as_of_date": day, "x": 1.0} for name in ("T1", "T2")]
+        day: [
+            {"tutor_id": name, "as_of_date": day, "x": 1.0, "days_since_last_session": since}
+            for name, since in (("T1", silent), ("T2", 1))
+        ]
         for day in days
     }
     return backtest.run(
@@ -313,13 +410,30 @@ def tiny(departed_on, known_until, days=(FIRST,)):
 
 
 @pytest.mark.parametrize(
-    ("after", "leavers", "rows"),
-    [(0, 0, 1), (1, 0, 1), (2, 1, 2), (31, 1, 2), (32, 0, 2)],
+    ("after", "leavers"), [(-44, 1), (0, 1), (1, 1), (2, 1), (30, 1), (31, 1), (32, 0)]
 )
-def test_the_window_opens_after_the_row_is_used_and_lasts_30_days(after, leavers, rows):
+def test_who_completes_no_session_after_settling_and_30_days_has_left(after, leavers):
+    """The day after the last session, counted from the row's: also one that has passed."""
     found = tiny(FIRST + after * DAY, FIRST + 60 * DAY)
-    assert (answer(found).sample.leavers, len(answer(found).sample)) == (leavers, rows)
-    assert found.left_out.get("already_gone", 0) == 2 - rows
+    assert (answer(found).sample.leavers, len(answer(found).sample)) == (leavers, 2)
+    assert found.left_out == {}
+
+
+@pytest.mark.parametrize(("silent", "rows"), [(45, 2), (46, 1), (None, 1)])
+def test_nobody_is_asked_about_after_45_days_of_silence(silent, rows):
+    found = tiny(FIRST - 44 * DAY, FIRST + 60 * DAY, silent=silent)
+    assert len(answer(found).sample) == rows
+    assert found.left_out.get("silent_too_long", 0) == 2 - rows
+
+
+def test_where_all_are_long_silent_there_is_nothing_to_test():
+    with pytest.raises(ValueError, match="nothing to test"):
+        backtest.run(
+            {FIRST: [{"tutor_id": "T1", "as_of_date": FIRST, "days_since_last_session": 46}]},
+            {},
+            [],
+            Plan(known_until=FIRST + 60 * DAY),
+        )
 
 
 def test_only_windows_that_have_passed_count():
@@ -334,11 +448,27 @@ def test_a_short_history_tests_the_rules_and_says_why_nothing_was_learned():
     frames = made_up(60, 3, seed=2)
     plan = Plan(known_until=frames.known_until, replicates=5)
     found = backtest.run(
-        frames.history, frames.departures, [HONEST, *backtest.learned()], plan, state=frames.state
+        frames.history,
+        frames.departures,
+        [HONEST, *forecasts(frames.history)],
+        plan,
+        state=frames.state,
     )
-    assert {tested.scorer for tested in answer(found).tested} == {"missed"}
+    assert {tested.scorer for tested in answer(found).tested} == {"missed", SCORER, PRIORS}
     assert found.dates == 3
-    assert "Not tested: model_departure, challenger_boosting" in found.notes[0]
+    assert found.notes[0].startswith(f"Not tested: {CHALLENGER}. Fewer than 10 tutors had left")
+    # Nothing has matured: what is learned is what it was before.
+    said = answer(found, Question.STATE).predictions
+    assert np.array_equal(said[SCORER].scores, said[PRIORS].scores)
+
+
+def test_who_has_no_hidden_state_any_more_is_above_all_others_for_the_ceiling():
+    def row(tutor):
+        return {"tutor_id": tutor, "as_of_date": FIRST}
+
+    predict = backtest.oracle({("T1", FIRST): 1.0, ("T2", FIRST): 0.2}).prepare(None)
+    there, well, gone = (score for score, _ in predict([row("T1"), row("T2"), row("T3")]))
+    assert gone > there > well
 
 
 def test_wrong_uses_are_refused(frames, plan):

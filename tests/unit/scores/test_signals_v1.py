@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tutor_pipeline.scores import signals
 from tutor_pipeline.scores.score import Level, Status, Target
-from tutor_pipeline.scores.signals import PROFILE_RATE, READS, score_v1
+from tutor_pipeline.scores.signals import PROFILE_RATE, READS
 
 STEADY = {
     "tutor_id": "T1",
@@ -43,7 +43,7 @@ NOTHING = dict.fromkeys(READS) | {
 
 
 def of(**changed):
-    (score,) = score_v1([STEADY | changed])
+    (score,) = signals.score([STEADY | changed])
     return score
 
 
@@ -137,7 +137,7 @@ def test_the_profiles_rate_stands_in_only_without_any_source_of_reschedules():
 
 
 def test_a_tutor_of_whom_nothing_is_known_has_no_score():
-    (found,) = score_v1([NOTHING])
+    (found,) = signals.score([NOTHING])
     assert (found.score, found.level, found.reasons) == (None, None, ())
     assert found.status is Status.INSUFFICIENT_DATA
 
@@ -146,13 +146,13 @@ def test_a_tutor_of_whom_nothing_is_known_has_no_score():
     "known", [{"sessions_90d": 1}, {"avg_engagement_30d": 9.0}, {PROFILE_RATE: 0.0}]
 )
 def test_a_tutor_of_whom_anything_is_known_has_one(known):
-    (found,) = score_v1([NOTHING | known])
+    (found,) = signals.score([NOTHING | known])
     assert (found.score, found.level, found.status) == (0.0, Level.LOW, Status.OK)
 
 
 def test_a_missing_column_is_an_error_and_a_null_is_not():
     with pytest.raises(KeyError, match="sessions_7d"):
-        score_v1([{name: value for name, value in STEADY.items() if name != "sessions_7d"}])
+        signals.score([{name: value for name, value in STEADY.items() if name != "sessions_7d"}])
 
 
 def maybe(values):
@@ -189,7 +189,7 @@ WORSE = {
 
 @given(st.lists(ROWS, max_size=5))
 def test_contributions_are_positive_and_add_up_to_the_score(rows):
-    for found in score_v1(rows):
+    for found in signals.score(rows):
         assert all(reason.contribution > 0 for reason in found.reasons)
         total = round(sum(reason.contribution for reason in found.reasons), 6)
         assert total == (found.score or 0) <= signals.CAP
@@ -198,15 +198,15 @@ def test_contributions_are_positive_and_add_up_to_the_score(rows):
 
 @given(ROWS, st.sampled_from(sorted(WORSE)))
 def test_what_gets_worse_never_lowers_the_score(row, name):
-    (before,) = score_v1([row])
+    (before,) = signals.score([row])
     if row[name] is not None and before.score is not None:
-        (after,) = score_v1([row | {name: row[name] + WORSE[name]}])
+        (after,) = signals.score([row | {name: row[name] + WORSE[name]}])
         assert after.score >= before.score
 
 
 @given(st.lists(ROWS, max_size=5))
 def test_the_order_of_the_rows_decides_nothing(rows):
-    assert list(map(repr, score_v1(rows))) == list(map(repr, score_v1(rows[::-1])))[::-1]
+    assert list(map(repr, signals.score(rows))) == list(map(repr, signals.score(rows[::-1])))[::-1]
 
 
 def test_noise_in_the_last_digits_changes_not_a_byte():

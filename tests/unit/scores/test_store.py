@@ -19,7 +19,7 @@ def _empty(warehouse):
     yield
     with warehouse.connect() as connection:
         store.clear(connection, warehouse)
-        connection.execute(warehouse.sql("truncate {ops}.score_priors, {ops}.model_versions"))
+        connection.execute(warehouse.sql("truncate {ops}.score_references, {ops}.model_versions"))
 
 
 def score(tutor, value=0.24, level=Level.LOW, **changes):
@@ -82,7 +82,49 @@ def test_a_score_comes_back_as_it_was_given(warehouse):
         ],
         "status": "ok",
         "input_hash": "0" * 64,
+        "lower": None,
+        "base_rate": None,
+        "upper": None,
+        "known_share": None,
+        "not_known": [],
     }
+
+
+FORECAST = {
+    "scorer": "departure_v1",
+    "version": "3.7",
+    "target": Target.TUTOR_DEPARTURE,
+    "is_probability": True,
+    "lower": 0.02,
+    "upper": 0.31,
+    "known_share": 0.35,
+    "not_known": ("logins", 'time "to" reply, ünd more'),
+}
+
+
+def test_how_sure_a_score_is_and_what_it_does_not_know_come_back(warehouse):
+    little = {"level": None, "status": Status.LITTLE_KNOWN}
+    save(warehouse, [score("T1", 0.12, **FORECAST | little)], MORNING)
+    with warehouse.connect() as connection:
+        store.publish_risk(
+            connection, warehouse, ("departure_v1", Target.TUTOR_DEPARTURE, 30), MORNING, None
+        )
+        (row,) = store.rows_of(connection, warehouse.sql("select * from {ops}.current_tutor_risk"))
+    names = ("version", "score", "level", "status", "lower", "upper", "known_share", "not_known")
+    assert [row[name] for name in names] == [
+        *("3.7", 0.12, None, "little_known", 0.02, 0.31, 0.35),
+        ["logins", 'time "to" reply, ünd more'],
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"lower": 0.4, "upper": 0.3}, {"lower": -0.1}, {"upper": 1.1}, {"known_share": 1.01}],
+)
+def test_an_impossible_interval_or_share_is_refused(warehouse, wrong):
+    with pytest.raises(psycopg.errors.CheckViolation):
+        save(warehouse, [score("T1", 0.12, **FORECAST | wrong)], MORNING)
+    assert saved(warehouse) == []
 
 
 def test_of_each_day_the_newest_scores_stay(warehouse):
@@ -124,7 +166,7 @@ def test_a_raised_level_without_a_reason_is_refused(warehouse):
 
 def test_the_risk_of_those_covered_is_replaced(warehouse):
     champion = ("signals_v1", Target.TUTOR_RISK, 30)
-    other = score("T1", 0.9, scorer="signals_v2")
+    other = score("T1", 0.9, scorer="health_v1")
     save(warehouse, [score("T1"), score("T2"), other], MORNING)
     with warehouse.connect() as connection:
         store.publish_risk(connection, warehouse, champion, MORNING, None)
@@ -152,41 +194,93 @@ def test_segments_are_read_back(warehouse):
         assert store.segments(connection, warehouse, Subject.TUTOR, ["T2"]) == {}
 
 
-def priors(warehouse, as_of):
+def test_held_levels_are_those_that_a_scorer_published_above_low(warehouse):
+    champion = ("departure_v1", Target.TUTOR_DEPARTURE, 30)
+    scores = [
+        score("T1", 0.6, Level.HIGH, **FORECAST),
+        score("T2", 0.4, Level.MEDIUM, **FORECAST),
+        score("T3", 0.1, Level.LOW, **FORECAST),
+        score("T4", 0.1, None, **FORECAST | {"status": Status.LITTLE_KNOWN}),
+    ]
+    save(warehouse, scores, MORNING)
     with warehouse.connect() as connection:
-        version = store.next_version(connection, warehouse, "score_priors")
-        store.add(
-            connection,
-            warehouse,
-            "score_priors",
-            {
-                "version": version,
-                "as_of": as_of,
-                "fitted_at": as_of,
-                "tutors": 3,
-                "priors": {"mean": 0.1},
-            },
-        )
-
-
-def test_the_newest_version_of_what_was_known_then(warehouse):
-    for as_of in (MORNING, NEXT_DAY):
-        priors(warehouse, as_of)
-    with warehouse.connect() as connection:
-        found = [
-            store.newest_priors(connection, warehouse, as_of)
-            for as_of in (MORNING - timedelta(hours=1), NOON, NEXT_DAY)
+        store.publish_risk(connection, warehouse, champion, MORNING, None)
+        held = [
+            store.held_levels(connection, warehouse, "departure_v1", scope)
+            for scope in (None, ["T2", "T3"], [])
         ]
+        assert held == [{"T1": "High", "T2": "Medium"}, {"T2": "Medium"}, {}]
+        assert store.held_levels(connection, warehouse, "signals_v1", None) == {}
+
+
+REFERENCE = ("score_references", {"fitted_at": MORNING, "tutors": 3, "reference": {"mean": 0.1}})
+VERSION = (
+    "model_versions",
+    {
+        "scorer": "departure_v1",
+        "target": "tutor_departure",
+        "horizon_days": 30,
+        "trained_at": MORNING,
+        "rows": 0,
+        "leavers": 0,
+        "model": {"intercept": -3.5},
+        "metrics": {},
+        "is_promoted": True,
+        "decision": "Nothing learned yet",
+    },
+)
+
+
+def learned(warehouse, kind, as_of, **changes):
+    table, values = kind
+    with warehouse.connect() as connection:
+        version = store.next_version(connection, warehouse, table)
+        values = {"version": version, "as_of": as_of, **values, **changes}
+        store.add(connection, warehouse, table, values)
+
+
+MOMENTS = (MORNING - timedelta(hours=1), NOON, NEXT_DAY)
+
+
+def test_the_newest_reference_of_what_was_known_then(warehouse):
+    for as_of in (MORNING, NEXT_DAY):
+        learned(warehouse, REFERENCE, as_of)
+    with warehouse.connect() as connection:
+        found = [store.newest_reference(connection, warehouse, as_of) for as_of in MOMENTS]
     assert [each and each.version for each in found] == [None, 1, 2]
     assert found[1] is not None
     assert found[1].content == {"mean": 0.1}
 
 
-def test_what_was_learned_is_never_changed(warehouse):
-    priors(warehouse, MORNING)
-    for statement in ("update {ops}.score_priors set tutors = 4", "delete from {ops}.score_priors"):
-        with (
-            pytest.raises(psycopg.errors.RestrictViolation, match="never changed"),
-            warehouse.connect() as connection,
-        ):
-            connection.execute(warehouse.sql(statement))
+def test_the_newest_version_of_a_scorer_of_what_was_known_then(warehouse):
+    learned(warehouse, VERSION, MORNING)
+    # What another scorer learned, and what was refused, is not in use.
+    learned(warehouse, VERSION, NOON, scorer="another")
+    learned(warehouse, VERSION, NOON, is_promoted=False)
+    learned(warehouse, VERSION, NEXT_DAY)
+    with warehouse.connect() as connection:
+        found = [
+            store.newest_model(connection, warehouse, "departure_v1", as_of) for as_of in MOMENTS
+        ]
+    assert [each and each.version for each in found] == [None, 1, 4]
+    assert found[1] is not None
+    assert found[1].content == {"intercept": -3.5}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update {ops}.model_versions set decision = ''",
+        "delete from {ops}.model_versions",
+        # One that nobody needs any more is deleted (see `warehouse.retention`).
+        "update {ops}.score_references set tutors = 4",
+    ],
+)
+def test_what_was_learned_is_never_changed(warehouse, statement):
+    learned(warehouse, VERSION, MORNING)
+    learned(warehouse, REFERENCE, MORNING)
+    with (
+        pytest.raises(psycopg.errors.RestrictViolation, match="never changed"),
+        warehouse.connect() as connection,
+    ):
+        connection.execute(warehouse.sql(statement))

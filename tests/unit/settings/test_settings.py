@@ -15,6 +15,7 @@ def test_the_defaults(monkeypatch):
     assert settings.home == PROJECT_DIR / ".tutor"
     assert settings.database_url is None
     assert settings.schemas.ours == ("staging", "intermediate", "marts", "ops")
+    assert (settings.champion, settings.yearly_departure_rate) == ("auto", 0.25)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,11 @@ def test_the_defaults(monkeypatch):
         ("TUTOR_SCHEMA_PREFIX", 'a"b'),
         ("TUTOR_UI_PORT", "0"),
         ("TUTOR_REPORTS_PORT", "0"),
+        ("TUTOR_CHAMPION", "nobody"),
+        ("TUTOR_CHAMPION", "DEPARTURE_V1"),
+        ("TUTOR_YEARLY_DEPARTURE_RATE", "0"),
+        ("TUTOR_YEARLY_DEPARTURE_RATE", "25"),
+        ("TUTOR_YEARLY_DEPARTURE_RATE", "nan"),
         ("TUTOR_REPORTS_URL", "javascript:alert(1)"),
         ("TUTOR_REPORTS_URL", "https://user:s3cret@reports.example.com"),
         ("TUTOR_REPORTS_URL", "https://reports.example.com:99999"),
@@ -45,6 +51,20 @@ def test_a_wrong_one_is_named_and_no_secret_is_repeated(monkeypatch, name, value
     with pytest.raises(UsageError, match=name) as caught:
         load_settings()
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["auto", "departure_v1", "health_v1", "signals_v1"])
+def test_who_may_be_the_champion(monkeypatch, name):
+    monkeypatch.setenv("TUTOR_CHAMPION", name)
+    assert load_settings().champion == name
+
+
+@pytest.mark.parametrize("name", ["signals_v2", "model_departure"])
+def test_a_champion_that_is_gone_names_its_successor(monkeypatch, name):
+    monkeypatch.setenv("TUTOR_CHAMPION", name)
+    with pytest.raises(UsageError, match="TUTOR_CHAMPION") as caught:
+        load_settings()
+    assert f"{name} is no scorer any more: departure_v1 does its work" in str(caught.value)
 
 
 def test_an_empty_one_counts_as_not_set(monkeypatch):

@@ -23,7 +23,7 @@ IDS = ["T1", 'O\'Neil "x" 50%', "Zoë\\1", "5", "c6f0a9d2-0000-4000-8000-0000000
 
 # What tables need beside what the rows below say.
 _SCORE = {
-    "as_of": NOW, "as_of_on": TODAY, "scorer": "signals_v2", "version": "1", "target": "churn",
+    "as_of": NOW, "as_of_on": TODAY, "scorer": "departure_v1", "version": "1", "target": "churn",
     "horizon_days": 30, "score": 1.0, "is_probability": False, "status": "ok", "input_hash": "0",
 }  # fmt: skip
 _FINDING = {

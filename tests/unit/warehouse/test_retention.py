@@ -50,6 +50,9 @@ ROWS = {
         "tutor_id": "T1", "session_id": "S1", "scheduled_start": NOW, "processed_at": NOW,
         "version": 1,
     },
+    "score_references": {
+        "version": 1, "as_of": NOW, "fitted_at": NOW, "tutors": 3, "reference": Jsonb({}),
+    },
     "incidents": {
         "kind": "drift", "subject": "s", "title": "t", "details": Jsonb({}),
         "opened_at": NOW - timedelta(days=9999), "last_seen_at": NOW, "closed_at": NOW,
@@ -247,6 +250,23 @@ def test_other_tables(warehouse):
     assert left(warehouse, "reconcile_runs", "run_id") == ["full", "p/2", "p/3"]
     assert left(warehouse, "refresh_passes", "run_id") == ["r/2"]
     assert left(warehouse, "incidents", "subject") == ["open", "over this year"]
+
+
+@pytest.mark.parametrize(
+    ("fitted", "stay"),
+    [
+        ([100, 95, 1], [2, 3]),  # the second one was in use until yesterday
+        ([100, 89, 1], [1, 2, 3]),
+        ([300], [1]),
+        ([300, 200], [2]),
+    ],
+)
+def test_what_is_usual_stays_as_long_as_scores_may_name_it(warehouse, fitted, stay):
+    rows = [{"version": n + 1, "fitted_at": ago(days)} for n, days in enumerate(fitted)]
+    insert(warehouse, "score_references", *rows)
+    deleted = len(fitted) - len(stay)
+    assert clean(warehouse) == ({"score_references": deleted} if deleted else {})
+    assert left(warehouse, "score_references", "version") == stay
 
 
 AGES = st.integers(0, 1000)

@@ -1,0 +1,381 @@
+{#-
+What of a tutor may tell that the tutor is about to leave: what is so now beside what was usual for this
+tutor before, a row per tutor and asked day. Scores read it; nothing here says what is good or bad. Every
+column is defined in models/marts/_evidence__models.yml.
+
+newest        SQL date: the newest of the asked days; the others lie 7, 14, … days before it
+asked_weeks   how many days are asked
+now           SQL moment of the newest day; none: the end of that day
+scope         predicate on tutor_id
+
+Days are counted in whole weeks back from each asked day. The asked days lie whole weeks apart, so a week
+is added up once and serves every asked day that looks back to it. "Before" is the 8 weeks before the
+recent days: of columns of 7 and 14 days those from day 15 on, of columns of 28 days those from day 29 on.
+A report or a bill counts in the week in which it became known.
+
+0. tutors         who is asked about, and since when the tutor could be seen
+1. taught         sessions by week
+2. billed, logged_in, offered, ahead   what other tables say, by week
+3. calendar       every tutor and week
+4. seen           this week and the weeks before it
+-#}
+{% macro evidence_of_leaving(newest, asked_weeks, now=none, scope='true') -%}
+{%- set weeks = asked_weeks + 12 -%}
+{%- set since = '(' ~ newest ~ ' - ' ~ 7 * weeks ~ ')' -%}
+{%- set marks = ('score', 'rating', 'engagement', 'sentiment') -%}
+{%- set zone = quote_text(pipeline_timezone()) -%}
+
+with
+
+platform_days as materialized (
+    select min(session_on) as first_on from {{ ref('int_tutor_days') }}
+),
+
+tutors as (
+    select
+        profiles.tutor_id,
+        profiles.is_active,
+        greatest(
+            least(
+                coalesce(
+                    profiles.member_since,
+                    (profiles.user_created_at at time zone {{ zone }})::date
+                ),
+                (
+                    select min(tutor_days.session_on) from {{ ref('int_tutor_days') }} as tutor_days
+                    where tutor_days.tutor_id = profiles.tutor_id
+                )
+            ),
+            (select first_on from platform_days)
+        ) as seen_since
+    from {{ ref('dim_tutors') }} as profiles
+    where {{ scope }}
+),
+
+taught as (
+    select
+        tutor_id,
+        {{ weeks_back('session_on', newest) }} as week,
+        sum(sessions_count)::integer as sessions,
+        sum(completed_count)::integer as completed,
+        sum(cancelled_count)::integer as cancelled,
+        sum(no_show_tutor_count)::integer as no_shows,
+        sum(tutor_reschedule_count)::integer as reschedules,
+        sum(late_count)::integer as lates,
+        sum(late_minutes_count)::integer as starts_known,
+        {%- for mark in marks %}
+        sum({{ mark }}_sum)::double precision as {{ mark }}_sum,
+        sum({{ mark }}_count)::integer as {{ mark }}_count,
+        {%- endfor %}
+        max(session_on) filter (where completed_count > 0) as last_completed_on
+    from {{ ref('int_tutor_days') }}
+    where session_on > {{ since }} and session_on <= {{ newest }} and {{ scope }}
+    group by 1, 2
+),
+
+billed as (
+    select
+        tutor_id,
+        {{ weeks_back('known_on', newest) }} as week,
+        sum(earned)::double precision as earned
+    from (
+        select
+            tutor_id,
+            greatest(session_on, (billed_at at time zone {{ zone }})::date) as known_on,
+            (billed_amount - coalesce(refunded_amount, 0))::numeric as earned
+        from {{ ref('fct_sessions') }}
+        where
+            session_on > {{ since }}
+            and session_on <= {{ newest }}
+            and billed_amount is not null
+            {%- if now is not none %}
+            and coalesce(billed_at, scheduled_start) <= {{ now }}
+            {%- endif %}
+            and {{ scope }}
+    ) as bills
+    where known_on <= {{ newest }}
+    group by 1, 2
+),
+
+logged_in as (
+    select
+        tutor_id,
+        {{ weeks_back('login_on', newest) }} as week,
+        count(*)::integer as login_days
+    from {{ built(ref('int_tutor_logins'), 'null::text as tutor_id, null::date as login_on') }}
+    where login_on > {{ since }} and login_on <= {{ newest }} and {{ scope }}
+    group by 1, 2
+),
+
+reports as (
+    select
+        *,
+        {{ weeks_back('known_on', newest) }} as week
+    from (
+        select
+            tutor_id,
+            week_start,
+            coalesce((reported_at at time zone {{ zone }})::date, week_start) as reported_on,
+            greatest(
+                week_start, (reported_at at time zone {{ zone }})::date
+            ) as known_on,
+            reported_at,
+            {{ within_contract('tutor_availability', 'available_hours') }}::numeric as hours,
+            {{ within_contract('tutor_availability', 'avg_response_time_hours') }}::numeric
+                as reply_hours,
+            instant_book_enabled::integer as instant
+        from {{ ref('stg_platform__tutor_availability') }}
+        where
+            week_start > {{ since }}
+            and week_start <= {{ newest }} + 7
+            {%- if now is not none %}
+            and coalesce(reported_at <= {{ now }}, true)
+            {%- endif %}
+            and {{ scope }}
+    ) as stated
+),
+
+-- Of a week reported twice within the week, what was known last.
+offered as (
+    select
+        tutor_id,
+        week,
+        avg(hours)::double precision as hours,
+        avg(reply_hours)::double precision as reply_hours,
+        avg(instant)::double precision as instant
+    from (
+        select distinct on (tutor_id, week, week_start) *
+        from reports
+        where known_on <= {{ newest }}
+        order by
+            tutor_id,
+            week,
+            week_start,
+            reported_at desc nulls last,
+            hours,
+            reply_hours,
+            instant
+    ) as newest_reports
+    group by tutor_id, week
+),
+
+-- What is already said of the week after an asked day.
+offered_next as (
+    select
+        tutor_id,
+        week,
+        avg(hours)::double precision as hours
+    from (
+        select distinct on (tutor_id, week_start)
+            tutor_id,
+            {{ weeks_back('week_start', newest) }} + 1 as week,
+            hours
+        from reports
+        where
+            reported_at is not null
+            and reported_on <= {{ newest }} - 7 * ({{ weeks_back('week_start', newest) }} + 1)
+        order by tutor_id, week_start, reported_at desc, hours
+    ) as newest_reports
+    group by tutor_id, week
+),
+
+-- Sessions of the 14 days after an asked day, whatever became of them: booked by then, not yet booked,
+-- or, where the moment of booking is not known or is that of an import, unclear.
+ahead as (
+    select
+        tutor_id,
+        week,
+        count(*) filter (where created_at <= as_of)::integer as booked,
+        count(*) filter (
+            where created_at is null or (created_at > as_of and is_imported)
+        )::integer as unclear
+    from (
+        select
+            sessions.tutor_id,
+            sessions.scheduled_start,
+            sessions.created_at,
+            coalesce(imports.is_import_day, false) as is_imported,
+            days.week,
+            {% if now is not none %}{{ now }}{% else -%}
+            (({{ newest }} - 7 * days.week + 1)::timestamp at time zone {{ zone }})
+            - interval '1 microsecond'
+            {%- endif %} as as_of
+        from (
+            select
+                tutor_id,
+                session_on,
+                scheduled_start,
+                created_at
+            from {{ ref('fct_sessions') }}
+            where
+                session_on >= {{ newest }} - {{ 7 * asked_weeks }}
+                and session_on <= {{ newest }} + 14
+                and {{ scope }}
+        ) as sessions
+        left join {{
+            built(ref('int_import_days'), 'null::date as created_on, false as is_import_day')
+        }} as imports
+            on (sessions.created_at at time zone {{ zone }})::date = imports.created_on
+        inner join lateral (
+            select {{ weeks_back('sessions.session_on', newest) }} + back as week
+            from generate_series(0, 2) as back
+        ) as days
+            on
+                days.week between 0 and {{ asked_weeks - 1 }}
+                and {{ newest }} - 7 * days.week <= sessions.session_on
+                and {{ newest }} - 7 * days.week + 14 >= sessions.session_on
+    ) as coming
+    where scheduled_start > as_of
+    group by tutor_id, week
+),
+
+calendar as (
+    select
+        tutors.tutor_id,
+        tutors.is_active,
+        tutors.seen_since,
+        series.week,
+        {{ newest }} - 7 * series.week as as_of_date
+    from tutors
+    cross join generate_series(0, {{ weeks - 1 }}) as series (week)
+),
+
+seen as (
+    select
+        calendar.tutor_id,
+        calendar.is_active,
+        calendar.week,
+        calendar.as_of_date,
+        calendar.as_of_date - calendar.seen_since + 1 as days_seen,
+        max(taught.last_completed_on) over onwards as last_completed_on,
+
+        coalesce(taught.completed, 0) as completed_7d,
+        sum(taught.completed) over recent_14 as completed_14d,
+        sum(taught.completed) over recent_28 as completed_28d,
+        sum(taught.completed) over before_14 as completed_before_14d,
+        sum(taught.completed) over before_28 as completed_before_28d,
+
+        sum(taught.sessions) over recent_28 as sessions_28d,
+        sum(taught.sessions) over before_28 as sessions_before,
+        {%- for event in ('reschedules', 'no_shows', 'cancelled', 'lates', 'starts_known') %}
+        sum(taught.{{ event }}) over recent_28 as {{ event }}_28d,
+        sum(taught.{{ event }}) over before_28 as {{ event }}_before,
+        {%- endfor %}
+
+        {%- for mark in marks %}
+        {%- for days, name in (('recent_28', '28d'), ('before_28', 'before')) %}
+        sum(taught.{{ mark }}_sum) over {{ days }} / 1000000.0 as {{ mark }}_sum_{{ name }},
+        sum(taught.{{ mark }}_count) over {{ days }} as {{ mark }}_count_{{ name }},
+        {%- endfor %}
+        {%- endfor %}
+
+        sum(billed.earned) over recent_28 as earned_28d,
+        sum(billed.earned) over before_28 as earned_before,
+
+        sum(logged_in.login_days) over recent_14 as login_days_14d,
+        sum(logged_in.login_days) over before_14 as login_days_before,
+
+        offered.hours as hours_this_week,
+        offered_next.hours as hours_next_week,
+        avg(offered.hours) over usual_weeks as usual_hours,
+        count(offered.hours) over usual_weeks as usual_hours_weeks,
+        avg(offered.reply_hours) over recent_14 as reply_hours_14d,
+        avg(offered.reply_hours) over before_14 as reply_hours_before,
+        count(offered.reply_hours) over before_14 as reply_hours_weeks,
+        avg(offered.instant) over recent_14 as instant_14d,
+        avg(offered.instant) over before_14 as instant_before,
+        count(offered.instant) over before_14 as instant_weeks,
+
+        coalesce(ahead.booked, 0) as booked_ahead,
+        coalesce(ahead.unclear, 0) as booked_unclear
+    from calendar
+    {%- for relation in ('taught', 'billed', 'logged_in', 'offered', 'offered_next', 'ahead') %}
+    left join {{ relation }}
+        on calendar.tutor_id = {{ relation }}.tutor_id and calendar.week = {{ relation }}.week
+    {%- endfor %}
+    window
+        onwards as (
+            partition by calendar.tutor_id order by calendar.week
+            rows between current row and unbounded following
+        ),
+        recent_14 as (
+            partition by calendar.tutor_id order by calendar.week
+            rows between current row and 1 following
+        ),
+        recent_28 as (
+            partition by calendar.tutor_id order by calendar.week
+            rows between current row and 3 following
+        ),
+        before_14 as (
+            partition by calendar.tutor_id order by calendar.week
+            rows between 2 following and 9 following
+        ),
+        before_28 as (
+            partition by calendar.tutor_id order by calendar.week
+            rows between 4 following and 11 following
+        ),
+        usual_weeks as (
+            partition by calendar.tutor_id order by calendar.week
+            rows between 1 following and 8 following
+        )
+)
+
+select
+    tutor_id,
+    is_active,
+    {% if now is not none %}{{ now }}{% else -%}
+    ((as_of_date + 1)::timestamp at time zone {{ zone }}) - interval '1 microsecond'
+    {%- endif %} as as_of,
+    as_of_date,
+    greatest(days_seen, 1)::integer as days_seen,
+    (as_of_date - last_completed_on)::integer as days_since_completed,
+    {%- for days in ('7d', '14d', '28d', 'before_14d', 'before_28d') %}
+    coalesce(completed_{{ days }}, 0)::integer as completed_{{ days }},
+    {%- endfor %}
+    {%- for event in (
+        'sessions', 'reschedules', 'no_shows', 'cancelled', 'lates', 'starts_known'
+    ) %}
+    {%- for days in ('28d', 'before') %}
+    coalesce({{ event }}_{{ days }}, 0)::integer as {{ event }}_{{ days }},
+    {%- endfor %}
+    {%- endfor %}
+    {%- for mark in marks %}
+    {%- for days in ('28d', 'before') %}
+    {{ mark }}_sum_{{ days }} / nullif({{ mark }}_count_{{ days }}, 0) as {{ mark }}_{{ days }},
+    coalesce({{ mark }}_count_{{ days }}, 0)::integer as {{ mark }}_{{ days }}_n,
+    {%- endfor %}
+    {%- endfor %}
+    coalesce(earned_28d, 0) as earned_28d,
+    coalesce(earned_before, 0) as earned_before,
+    coalesce(login_days_14d, 0)::integer as login_days_14d,
+    coalesce(login_days_before, 0)::integer as login_days_before,
+    hours_this_week,
+    hours_next_week,
+    usual_hours,
+    usual_hours_weeks::integer as usual_hours_weeks,
+    reply_hours_14d,
+    reply_hours_before,
+    reply_hours_weeks::integer as reply_hours_weeks,
+    instant_14d,
+    instant_before,
+    instant_weeks::integer as instant_weeks,
+    booked_ahead::integer as booked_ahead,
+    booked_unclear::integer as booked_unclear
+from seen
+where week < {{ asked_weeks }}{% if now is none %} and days_seen > 0{% endif %}
+{%- endmacro %}
+
+{#- In which week before (0: the newest 7 days; negative: after) `newest` a day lies. -#}
+{% macro weeks_back(day, newest) -%}
+    (({{ newest }} - {{ day }} + 7000) / 7 - 1000)
+{%- endmacro %}
+
+{#- The table, or where it is not built yet (a refresh of some tutors comes first after an upgrade), no row
+    of these columns. -#}
+{% macro built(relation, columns) -%}
+    {%- if execute and load_cached_relation(relation) is none -%}
+        (select {{ columns }} where false)
+    {%- else -%}
+        {{ relation }}
+    {%- endif -%}
+{%- endmacro %}

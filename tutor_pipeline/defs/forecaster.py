@@ -1,0 +1,166 @@
+"""What departure_v1 scores with, from the database: its newest version, and what is usual now.
+
+Belongs here: reading both, fitting the reference where everybody is covered, the first version.
+Does not belong here: learning (`learning`), scoring (`scores`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.scores import store
+from tutor_pipeline.scores.score import Level, Target
+from tutor_pipeline.warehouse.connection import Warehouse
+
+
+def forecaster_of(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    wide: wide_rows.WideRows,
+    rows: Sequence[Mapping[str, Any]],
+    yearly_rate: float,
+) -> Any:
+    """What departure_v1 scores with: a `panel.Forecaster`.
+
+    What is usual on the platform is fitted by whoever covers everybody, and read by all others.
+    """
+    from tutor_pipeline.scores import panel
+    from tutor_pipeline.scores.departure import evidence, reference
+    from tutor_pipeline.scores.departure.version import SCORER
+
+    stored = store.newest_reference(connection, warehouse, wide.as_of)
+    if wide.scope is None or stored is None:
+        everybody = rows if wide.scope is None else _everybody(connection, warehouse)
+        fitted = reference.fit(evidence.columns_of(everybody))
+        stored = _keep_reference(connection, warehouse, wide.as_of, stored, fitted, everybody)
+    usual = reference.Reference.from_json(stored.content)
+    known = _version(connection, warehouse, wide.as_of, usual, yearly_rate)
+    levels = store.held_levels(connection, warehouse, SCORER, wide.scope)
+    return panel.Forecaster(
+        f"{known.version}.{stored.version}",
+        usual,
+        _version_of(known),
+        {tutor: Level(level) for tutor, level in levels.items()},
+    )
+
+
+def _everybody(
+    connection: psycopg.Connection[Any], warehouse: Warehouse
+) -> list[Mapping[str, Any]]:
+    """The evidence of all tutors, whomever the run covers: a first run that covers some."""
+    from tutor_pipeline.scores.departure import evidence
+
+    return list(
+        store.rows_of(
+            connection,
+            warehouse.sql("select ")
+            + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, evidence.READS))
+            + warehouse.sql(" from {marts}.tutor_evidence"),
+        )
+    )
+
+
+def _keep_reference(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    as_of: datetime,
+    before: store.Stored | None,
+    fitted: Any,
+    everybody: Sequence[Mapping[str, Any]],
+) -> store.Stored:
+    """A new version of the reference, unless nothing of it is new."""
+    content = fitted.to_json()
+    if before is not None and dict(before.content) == content:
+        return before
+    version = store.next_version(connection, warehouse, "score_references")
+    store.add(
+        connection,
+        warehouse,
+        "score_references",
+        {
+            "version": version,
+            "as_of": as_of,
+            "fitted_at": datetime.now(UTC),
+            "tutors": len(everybody),
+            "reference": content,
+        },
+    )
+    return store.Stored(version, as_of, content)
+
+
+def _version_of(stored: store.Stored) -> Any:
+    from tutor_pipeline.scores.departure.version import Version
+
+    return Version.from_json(stored.content)
+
+
+def _version(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    as_of: datetime,
+    usual: Any,
+    yearly_rate: float,
+) -> store.Stored:
+    """The newest version of departure_v1. Where nothing was learned yet there is one from
+    documented weights alone, whose cut-offs are fixed on today's tutors; a new one where the
+    platform has other signs, or the yearly rate is another.
+    """
+    from tutor_pipeline.scores.departure import evidence, learning
+    from tutor_pipeline.scores.departure.reference import standardise
+    from tutor_pipeline.scores.departure.version import SCORER
+
+    stored = store.newest_model(connection, warehouse, SCORER, as_of)
+    if stored is not None:
+        known = _version_of(stored)
+        is_current = known.known == usual.known and known.yearly_rate == yearly_rate
+        if known.departures or is_current:
+            return stored
+    tutors = evidence.asked(evidence.columns_of(_everybody(connection, warehouse)))
+    z = standardise(tutors, usual).z[evidence.silence(tutors) <= 1]
+    return keep_version(
+        connection,
+        warehouse,
+        as_of,
+        learning.learn(z, usual.known, learning.nothing(), yearly_rate),
+        f"Nothing learned yet: documented weights, and {yearly_rate:.0%} of the tutors leaving in a"
+        " year (TUTOR_YEARLY_DEPARTURE_RATE). Learn with: tutor-pipeline scores backtest",
+    )
+
+
+def keep_version(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    as_of: datetime,
+    learned: Any,
+    decision: str,
+    metrics: Mapping[str, Any] | None = None,
+) -> store.Stored:
+    """Store a version of departure_v1 (`scores.departure.version.Version`)."""
+    from tutor_pipeline.scores.departure.version import HORIZON_DAYS, SCORER
+
+    version = store.next_version(connection, warehouse, "model_versions")
+    content = json.loads(learned.to_json())
+    store.add(
+        connection,
+        warehouse,
+        "model_versions",
+        {
+            "version": version,
+            "scorer": SCORER,
+            "target": str(Target.TUTOR_DEPARTURE),
+            "horizon_days": HORIZON_DAYS,
+            "as_of": as_of,
+            "trained_at": datetime.now(UTC),
+            "rows": learned.learned_rows,
+            "leavers": learned.departures,
+            "model": content,
+            "metrics": metrics or {},
+            "is_promoted": True,
+            "decision": decision,
+        },
+    )
+    return store.Stored(version, as_of, content)

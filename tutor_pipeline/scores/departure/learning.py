@@ -1,0 +1,288 @@
+"""From documented weights and recorded departures to a version.
+
+Belongs here: the prior, what the departures change of it, the cut-offs. Does not belong here:
+which rows may be learned from (`outcomes`), scoring.
+
+A Bayesian logistic regression. Before anything is learned the documented weights (signals.yml)
+count as they are, and the intercept is what the yearly rate of departures says. Each departure
+moves it within a structure that guards it: the weights as a whole by one multiplier m ~ N(1,
+0.5), single ones by deviations ~ N(0, 0.15) in the same unit. Were departures random, the
+multiplier goes to 0 and the order stays the documented one. The posterior is a mode (Newton's
+method) and the curvature there (Laplace).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tutor_pipeline.scores.departure.evidence import Array
+from tutor_pipeline.scores.departure.signals import CODES, SIGNALS, default_weights
+from tutor_pipeline.scores.departure.version import HORIZON_DAYS, Version, log_odds, probability
+
+MULTIPLIER_SD, DEVIATION_SD, INTERCEPT_SD = 0.5, 0.15, 1.0
+LEAST_MULTIPLIER = 0.05
+"""Above 0: where departures say nothing, the order stays the documented one."""
+
+ENOUGH_DEPARTURES = 20
+"""From here on forecasts may be read as percentages."""
+
+HIGH_SHARE, RAISED_SHARE = 0.005, 0.10
+FEWEST_HIGH = 2
+HIGH_TIMES, HIGH_TIMES_UNLEARNED, RAISED_TIMES = 3.0, 4.0, 1.5
+"""High and Medium: so high a share of the rows at most, and so many times the base rate at least.
+"""
+
+STEP_DAYS = 7
+"""Rows of a tutor lie so many days apart; their windows overlap, and count together as one."""
+
+_LEAST_SCALE = 0.1
+_NO_VARIANCE = 1e-12  # what rounding leaves of none
+_CHUNK = 50_000
+_STEPS = 100
+_CLOSE = 1e-7
+_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What may be learned from: `z` (rows x CODES), whether each row's tutor left, and whose it is.
+
+    `learned_from`, `learned_until`: the days of the oldest and newest row; `known_on`: by when
+    the last outcome was known. All as ISO dates, None where there is no row.
+    """
+
+    z: Array
+    left: Any
+    tutors: Any
+    learned_from: str | None = None
+    learned_until: str | None = None
+    known_on: str | None = None
+
+    @property
+    def departures(self) -> int:
+        """Distinct tutors who left."""
+        return len(np.unique(self.tutors[self.left]))
+
+
+def nothing() -> Outcomes:
+    """Outcomes of nobody."""
+    return Outcomes(np.zeros((0, len(CODES))), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64))
+
+
+def monthly(yearly_rate: float) -> float:
+    """The share that leaves within the horizon, of the share that leaves within a year."""
+    return float(1 - (1 - yearly_rate) ** (HORIZON_DAYS / 365.25))
+
+
+def learn(
+    reference_rows: Array, known: frozenset[str], outcomes: Outcomes, yearly_rate: float
+) -> Version:
+    """A version from what is known. `reference_rows` (rows x CODES) are those that cut-offs are
+    fixed on: the matured rows where there are some, today's where not. `known`: the signs that
+    the platform has.
+
+    The same whatever the order of the rows. Without departures, whatever the rows, it is the
+    prior's.
+    """
+    signals = tuple(code for code in CODES if code in known)
+    places = [CODES.index(code) for code in signals]
+    weights = np.array([default_weights(known)[code] for code in signals])
+    agreement, scale = _agreement(reference_rows[:, places], signals, weights)
+    weights = weights / scale if scale else weights
+    departures = outcomes.departures
+    learned = min(departures / ENOUGH_DEPARTURES, 1.0)
+    # Where groups of signs do not agree, the sum is chance; what departures say counts for more.
+    summed = reference_rows[:, places] @ weights
+    trust = _trust(agreement, apart := _standing_out(summed))
+    expected = trust + (1 - trust) * learned
+    prior = _Prior(expected, _intercept(reference_rows[:, places], weights, expected, yearly_rate))
+    if departures:
+        x, left = outcomes.z[:, places], outcomes.left
+        fitted = _posterior(x, left, weights, prior)
+    else:
+        fitted = prior.mode(len(signals))
+    intercept, multiplier, deviations, covariance = fitted
+    version = Version(
+        signals=signals,
+        weights=_plain(weights),
+        multiplier=round(float(multiplier), _DIGITS),
+        deviations=_plain(deviations),
+        intercept=round(float(intercept), _DIGITS),
+        covariance=tuple(_plain(row) for row in covariance),
+        agreement=round(agreement, _DIGITS),
+        standing_out=round(apart, _DIGITS),
+        base_rate=0.0,
+        medium_above=1.0,
+        high_above=1.0,
+        is_probability=departures >= ENOUGH_DEPARTURES,
+        departures=departures,
+        learned_rows=len(outcomes.z) if departures else 0,
+        reference_rows=len(reference_rows),
+        yearly_rate=yearly_rate,
+        learned_from=outcomes.learned_from if departures else None,
+        learned_until=outcomes.learned_until if departures else None,
+        known_on=outcomes.known_on if departures else None,
+    )
+    return _with_cut_offs(version, reference_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prior:
+    multiplier: float
+    intercept: float
+
+    def precision(self, signals: int) -> Array:
+        return np.array(
+            [
+                1 / INTERCEPT_SD**2,
+                1 / MULTIPLIER_SD**2,
+                *[1 / DEVIATION_SD**2] * signals,
+            ]
+        )
+
+    def mean(self, signals: int) -> Array:
+        return np.array([self.intercept, self.multiplier, *[0.0] * signals])
+
+    def mode(self, signals: int) -> tuple[float, float, Array, Array]:
+        covariance = np.diag(1 / self.precision(signals))
+        return self.intercept, self.multiplier, np.zeros(signals), covariance
+
+
+def _posterior(
+    x: Array, left: Any, weights: Array, prior: _Prior
+) -> tuple[float, float, Array, Array]:
+    """Mode and covariance. Fisher scoring: the log odds are a product of parameters, whose second
+    derivatives are left out, so that every direction leads up; a step that goes too far is halved.
+    """
+    order = np.lexsort((left, *x.T[::-1]))
+    x, y = x[order], left[order].astype(float)
+    documented = x @ weights
+    row_weight = STEP_DAYS / HORIZON_DAYS
+    signals = x.shape[1]
+    mean, precision = prior.mean(signals), prior.precision(signals)
+
+    def climb(at: Array) -> tuple[float, Array, Array]:
+        """The log posterior there, its gradient and its curvature."""
+        value = -float(np.sum(precision * (at - mean) ** 2)) / 2
+        gradient, curvature = precision * (mean - at), np.diag(precision)
+        for first in range(0, len(x), _CHUNK):
+            rows = slice(first, first + _CHUNK)
+            summed = documented[rows] + x[rows] @ at[2:]
+            odds = at[0] + at[1] * summed
+            p = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
+            slopes = np.column_stack([np.ones(len(summed)), summed, at[1] * x[rows]])
+            value += row_weight * float(np.sum(y[rows] * odds - np.logaddexp(0, odds)))
+            gradient = gradient + row_weight * (slopes.T @ (y[rows] - p))
+            curvature = curvature + row_weight * (slopes.T @ (slopes * (p * (1 - p))[:, None]))
+        return value, gradient, curvature
+
+    at = mean.copy()
+    at[1] = max(at[1], LEAST_MULTIPLIER)
+    value, gradient, curvature = climb(at)
+    for _ in range(_STEPS):
+        # At its least, and drawn further down, the multiplier stays; the others go to their best.
+        free = np.arange(len(at))
+        if at[1] <= LEAST_MULTIPLIER and gradient[1] < 0:
+            free = np.delete(free, 1)
+        step = np.zeros(len(at))
+        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+        far = float(np.abs(step[:2]).max())
+        step = step * min(1.0, 1 / far if far > 0 else 1.0)
+        while float(np.abs(step).max()) >= _CLOSE:
+            there = at + step
+            there[1] = max(there[1], LEAST_MULTIPLIER)
+            found = climb(there)
+            if found[0] >= value:
+                break
+            step = step / 2
+        else:
+            break
+        at = there
+        value, gradient, curvature = found
+    covariance = np.asarray(np.linalg.inv(curvature), dtype=np.float64)
+    return float(at[0]), float(at[1]), at[2:], covariance
+
+
+def _agreement(rows: Array, signals: Sequence[str], weights: Array) -> tuple[float, float]:
+    """How far groups of signs agree, and the standard deviation of their sum. 1 = not at all.
+
+    Where tutors are the same but for a hair, that deviation is a hair too, and weights divided by
+    it would be without bounds: it is _LEAST_SCALE of what groups would give at least.
+    """
+    if len(rows) < 2:
+        return 1.0, 0.0
+    summed: dict[str, Array] = {}
+    weighed: dict[str, float] = {}
+    for place, code in enumerate(signals):
+        group = SIGNALS[code].group
+        summed[group] = summed.get(group, 0.0) + weights[place] * rows[:, place]
+        weighed[group] = weighed.get(group, 0.0) + float(weights[place])
+    apart = sum(float(np.var(np.sort(each))) for each in summed.values())
+    together = float(np.var(np.sort(sum(summed.values(), start=np.zeros(len(rows))))))
+    least = _LEAST_SCALE * math.hypot(*weighed.values())
+    return (together / apart if apart > _NO_VARIANCE else 1.0), max(math.sqrt(together), least)
+
+
+def _standing_out(summed: Array) -> float:
+    """How far the highest 2 % of the sums lie out, as a multiple of what chance alone gives: 1, as
+    far as of normal variables.
+    """
+    if len(summed) < 2:
+        return 1.0
+    low, middle, high, highest = np.quantile(np.sort(summed), (0.1, 0.5, 0.9, 0.98))
+    spread = float(high - low) / 2.563
+    return float(highest - middle) / (2.054 * spread) if spread > _NO_VARIANCE else 1.0
+
+
+def _trust(agreement: float, standing_out: float) -> float:
+    """The multiplier before anything is learned: small where groups of signs agree by chance only,
+    and nobody stands out more than chance lets the highest do.
+    """
+    told = max((agreement - 1) / 0.5, (standing_out - 1.1) / 0.8)
+    return math.sqrt(min(max(told, 0.04), 1.0))
+
+
+def _intercept(rows: Array, weights: Array, multiplier: float, yearly_rate: float) -> float:
+    """At which the mean forecast is the share that leaves within the horizon."""
+    share = monthly(yearly_rate)
+    guess = math.log(share / (1 - share))
+    if not len(rows):
+        return guess
+    summed = np.sort(multiplier * (rows @ weights))
+    low, high = guess - 50, guess + 50
+    for _ in range(100):
+        middle = (low + high) / 2
+        mean = float(np.mean(1 / (1 + np.exp(-np.clip(middle + summed, -500, 500)))))
+        low, high = (middle, high) if mean < share else (low, middle)
+    return round((low + high) / 2, _DIGITS)
+
+
+def _with_cut_offs(version: Version, rows: Array) -> Version:
+    """Freeze the base rate and the levels on the reference rows."""
+    learned = min(version.departures / ENOUGH_DEPARTURES, 1.0)
+    times = HIGH_TIMES_UNLEARNED + (HIGH_TIMES - HIGH_TIMES_UNLEARNED) * learned
+    forecasts = np.sort(probability(log_odds(version, rows)))[::-1]
+    base = float(np.mean(forecasts)) if len(forecasts) else monthly(version.yearly_rate)
+
+    def cut_off(share: float, times: float) -> float:
+        """What at most this share of the rows exceeds, and so many base rates at least."""
+        if not len(forecasts):
+            return round(times * base, _DIGITS)
+        place = min(max(int(share * len(forecasts)), FEWEST_HIGH), len(forecasts) - 1)
+        return round(max(float(forecasts[place]), times * base), _DIGITS)
+
+    return replace(
+        version,
+        base_rate=round(base, _DIGITS),
+        medium_above=cut_off(RAISED_SHARE, RAISED_TIMES),
+        high_above=cut_off(HIGH_SHARE, times),
+    )
+
+
+def _plain(values: Array) -> tuple[float, ...]:
+    return tuple(round(float(each), _DIGITS) + 0.0 for each in values)
