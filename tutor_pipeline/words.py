@@ -72,19 +72,19 @@ def chance(
     within = (
         ""
         if lower is None or upper is None
-        else f", between {whole_percent(lower)} and {whole_percent(upper)}"
+        else f", between {likelihood(lower)} and {likelihood(upper)}"
     )
-    against = "" if usual is None else f"; {whole_percent(usual)} is usual"
-    return f"{whole_percent(score)} likely{within}{against}"
+    against = "" if usual is None else f"; {likelihood(usual)} is usual"
+    return f"{likelihood(score)} likely{within}{against}"
 
 
-def whole_percent(share: float) -> str:
-    """34 %; what is neither none nor all is never shown as such."""
-    if 0 < share < 0.01:
-        return "under 1 %"
-    if 0.99 < share < 1:
+def likelihood(share: float) -> str:
+    """34 %, 0.9 %: to the tenth below 10 %. What is neither none nor all is never shown as such."""
+    if 0 < share < 0.0005:
+        return "under 0.1 %"
+    if 0.995 < share < 1:
         return "over 99 %"
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.{0 if share >= 0.0995 else 1}f}".removesuffix(".0") + " %"
 
 
 def label(name: str) -> str:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.reports.conftest import NOW
+from tutor_pipeline import words
 from tutor_pipeline.words import age, label, percent, visible
 
 TEXTS = st.text(st.characters(exclude_categories=[])).filter(bool)
@@ -58,3 +59,28 @@ def test_age(passed, shown):
 def test_label():
     assert label("low_talk_ratio") == "Low talk ratio"
     assert label("") == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "says"),
+    [
+        (0, "0 %"),
+        (0.0001, "under 0.1 %"),
+        (0.009, "0.9 %"),
+        (0.02, "2 %"),
+        (0.0949, "9.5 %"),
+        (0.0996, "10 %"),
+        (0.345, "34 %"),
+        (0.996, "over 99 %"),
+        (1, "100 %"),
+    ],
+)
+def test_a_likelihood_is_as_exact_as_anybody_reads_it(share, says):
+    assert words.likelihood(share) == says
+
+
+def test_a_chance_says_how_sure_it_is_and_what_is_usual():
+    said = words.chance(0.11, True, 0.05, 0.214, 0.009)
+    assert said == "11 % likely, between 5 % and 21 %; 0.9 % is usual"
+    assert words.chance(0.11, False, 0.05, 0.214) == "score 0.11; ranks only, no percentage"
+    assert words.chance(None, True) == "–"

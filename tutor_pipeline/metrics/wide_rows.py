@@ -55,6 +55,14 @@ _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
         },
     ),
 }
+
+
+def _percent(column: str) -> str:
+    """SQL of a likelihood in percent, to the tenth below 10 (as `words.likelihood`)."""
+    share = f"tutor_risk.{column}::numeric"
+    return f"trim_scale(round(100 * {share}, case when {share} < 0.0995 then 1 else 0 end))"
+
+
 _EXPRESSIONS = {
     "tutor_risk.reasons": """(
         -- What is unknown is a reason that adds nothing.
@@ -62,15 +70,11 @@ _EXPRESSIONS = {
         from jsonb_path_query(tutor_risk.reasons, '$[*] ? (@.contribution > 0).label')
             with ordinality as label (value, ordinality)
     )""",
-    "tutor_risk.chance": """case
+    "tutor_risk.chance": f"""case
         when tutor_risk.is_probability and tutor_risk.lower is not null
-            then
-                ' (' || round(100 * tutor_risk.score::numeric)
-                || ' %% likely, between ' || round(100 * tutor_risk.lower::numeric)
-                || ' and ' || round(100 * tutor_risk.upper::numeric) || ' %%'
-                || coalesce(
-                    '; ' || round(100 * tutor_risk.base_rate::numeric, 1) || ' %% is usual', ''
-                ) || ')'
+            then ' (' || {_percent("score")} || ' %% likely, between '
+                || {_percent("lower")} || ' and ' || {_percent("upper")} || ' %%'
+                || coalesce('; ' || {_percent("base_rate")} || ' %% is usual', '') || ')'
         else ''
     end""",
 }
