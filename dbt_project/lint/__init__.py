@@ -180,3 +180,13 @@ def evidence_of_leaving(
 ) -> str:
     """The evidence of some tutors and weeks."""
     return f"select {newest} as as_of_date, true as is_active where {scope}"
+
+
+def platform_offers(_table: str, _columns: list[str]) -> bool:
+    """A platform with every table."""
+    return True
+
+
+def quote_text(value: str) -> str:
+    """A literal."""
+    return f"'{value}'"

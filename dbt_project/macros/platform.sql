@@ -54,6 +54,18 @@ table. Domains count as the type below them; unique = by an index on that column
     {{ return(execute and column in (platform_columns(table) or {})) }}
 {%- endmacro %}
 
+{#- Whether the platform has the table with these columns, and this role may read them. -#}
+{% macro platform_offers(table, columns) -%}
+    {%- if not execute -%} {{ return(true) }} {%- endif -%}
+    {%- set found = platform_columns(table) or {} -%}
+    {%- for column in columns if column not in found -%} {{ return(false) }} {%- endfor -%}
+    {%- set relation = source('platform', table) -%}
+    {{ return(run_query(
+        "select bool_and(has_column_privilege(" ~ quote_text(relation | string)
+        ~ ", name, 'select')) from unnest(array['" ~ columns | join("', '") ~ "']) as name"
+    ).rows[0][0]) }}
+{%- endmacro %}
+
 {#- Whether no two rows of the platform's table share the column's value. -#}
 {% macro platform_is_unique(table, column) -%}
     {%- set columns = platform_columns(table) if execute else none -%}

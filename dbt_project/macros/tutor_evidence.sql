@@ -23,6 +23,12 @@ A report or a bill counts in the week in which it became known.
 {%- set weeks = asked_weeks + 12 -%}
 {%- set since = '(' ~ newest ~ ' - ' ~ 7 * weeks ~ ')' -%}
 {%- set marks = ('score', 'rating', 'engagement', 'sentiment') -%}
+{%- set logins = built(
+    ref('int_tutor_logins'), 'null::text as tutor_id, null::date as login_on'
+) -%}
+{%- set import_days = built(
+    ref('int_import_days'), 'null::text as recorded, null::date as created_on'
+) -%}
 {%- set zone = quote_text(pipeline_timezone()) -%}
 
 with
@@ -102,11 +108,23 @@ logged_in as (
         tutor_id,
         {{ weeks_back('login_on', newest) }} as week,
         count(*)::integer as login_days
-    from {{ built(ref('int_tutor_logins'), 'null::text as tutor_id, null::date as login_on') }}
+    from {{ logins }}
     where login_on > {{ since }} and login_on <= {{ newest }} and {{ scope }}
     group by 1, 2
 ),
 
+-- The newest login of anybody: where it is days ago, logins were not read since, and are not known.
+logins_read as (
+    select
+        {{ weeks_back('login_on', newest) }} as week,
+        max(login_on) as read_until
+    from {{ logins }}
+    where login_on > {{ newest }} - {{ 7 * asked_weeks }} and login_on <= {{ newest }}
+    group by 1
+),
+
+-- A report that comes later than in the week after its own is a correction or a copy: what it says of
+-- then was not known then, and it says nothing of now. The moment of an import is none.
 reports as (
     select
         *,
@@ -115,48 +133,66 @@ reports as (
         select
             tutor_id,
             week_start,
-            coalesce((reported_at at time zone {{ zone }})::date, week_start) as reported_on,
-            greatest(
-                week_start, (reported_at at time zone {{ zone }})::date
-            ) as known_on,
-            reported_at,
-            {{ within_contract('tutor_availability', 'available_hours') }}::numeric as hours,
-            {{ within_contract('tutor_availability', 'avg_response_time_hours') }}::numeric
-                as reply_hours,
-            instant_book_enabled::integer as instant
-        from {{ ref('stg_platform__tutor_availability') }}
-        where
-            week_start > {{ since }}
-            and week_start <= {{ newest }} + 7
-            {%- if now is not none %}
-            and coalesce(reported_at <= {{ now }}, true)
-            {%- endif %}
-            and {{ scope }}
-    ) as stated
-),
-
--- Of a week reported twice within the week, what was known last.
-offered as (
-    select
-        tutor_id,
-        week,
-        avg(hours)::double precision as hours,
-        avg(reply_hours)::double precision as reply_hours,
-        avg(instant)::double precision as instant
-    from (
-        select distinct on (tutor_id, week, week_start) *
-        from reports
-        where known_on <= {{ newest }}
-        order by
-            tutor_id,
-            week,
-            week_start,
-            reported_at desc nulls last,
+            coalesce((told_at at time zone {{ zone }})::date, week_start) as reported_on,
+            greatest(week_start, (told_at at time zone {{ zone }})::date) as known_on,
+            told_at,
             hours,
             reply_hours,
             instant
-    ) as newest_reports
-    group by tutor_id, week
+        from (
+            select
+                stated.tutor_id,
+                stated.week_start,
+                case when imports.created_on is null then stated.told_at end as told_at,
+                stated.hours,
+                stated.reply_hours,
+                stated.instant
+            from (
+                select
+                    tutor_id,
+                    week_start,
+                    {{ within_contract('tutor_availability', 'reported_at') }} as told_at,
+                    {{ within_contract('tutor_availability', 'available_hours') }}::numeric
+                        as hours,
+                    {{ within_contract('tutor_availability', 'avg_response_time_hours') }}::numeric
+                        as reply_hours,
+                    instant_book_enabled::integer as instant
+                from {{ ref('stg_platform__tutor_availability') }}
+                where
+                    week_start > {{ since }}
+                    and week_start <= {{ newest }} + 7
+                    and {{ scope }}
+            ) as stated
+            left join {{ import_days }} as imports
+                on
+                    imports.recorded = 'availability'
+                    and (stated.told_at at time zone {{ zone }})::date = imports.created_on
+        ) as told
+        {%- if now is not none %}
+        where coalesce(told_at <= {{ now }}, true)
+        {%- endif %}
+    ) as known
+    where known_on - week_start <= 13
+),
+
+-- Of a week of ours, the newest week that was reported in it, as reported last.
+offered as (
+    select distinct on (tutor_id, week)
+        tutor_id,
+        week,
+        hours::double precision as hours,
+        reply_hours::double precision as reply_hours,
+        instant::double precision as instant
+    from reports
+    where known_on <= {{ newest }}
+    order by
+        tutor_id,
+        week,
+        week_start desc,
+        told_at desc nulls last,
+        hours,
+        reply_hours,
+        instant
 ),
 
 -- What is already said of the week after an asked day.
@@ -172,9 +208,9 @@ offered_next as (
             hours
         from reports
         where
-            reported_at is not null
+            told_at is not null
             and reported_on <= {{ newest }} - 7 * ({{ weeks_back('week_start', newest) }} + 1)
-        order by tutor_id, week_start, reported_at desc, hours
+        order by tutor_id, week_start, told_at desc, hours
     ) as newest_reports
     group by tutor_id, week
 ),
@@ -194,7 +230,7 @@ ahead as (
             sessions.tutor_id,
             sessions.scheduled_start,
             sessions.created_at,
-            coalesce(imports.is_import_day, false) as is_imported,
+            imports.created_on is not null as is_imported,
             days.week,
             {% if now is not none %}{{ now }}{% else -%}
             (({{ newest }} - 7 * days.week + 1)::timestamp at time zone {{ zone }})
@@ -212,10 +248,10 @@ ahead as (
                 and session_on <= {{ newest }} + 14
                 and {{ scope }}
         ) as sessions
-        left join {{
-            built(ref('int_import_days'), 'null::date as created_on, false as is_import_day')
-        }} as imports
-            on (sessions.created_at at time zone {{ zone }})::date = imports.created_on
+        left join {{ import_days }} as imports
+            on
+                imports.recorded = 'sessions'
+                and (sessions.created_at at time zone {{ zone }})::date = imports.created_on
         inner join lateral (
             select {{ weeks_back('sessions.session_on', newest) }} + back as week
             from generate_series(0, 2) as back
@@ -274,6 +310,7 @@ seen as (
 
         sum(logged_in.login_days) over recent_14 as login_days_14d,
         sum(logged_in.login_days) over before_14 as login_days_before,
+        calendar.as_of_date - logins_read.read_until <= 3 as are_logins_read,
 
         offered.hours as hours_this_week,
         offered_next.hours as hours_next_week,
@@ -293,6 +330,7 @@ seen as (
     left join {{ relation }}
         on calendar.tutor_id = {{ relation }}.tutor_id and calendar.week = {{ relation }}.week
     {%- endfor %}
+    left join logins_read on calendar.week = logins_read.week
     window
         onwards as (
             partition by calendar.tutor_id order by calendar.week
@@ -347,8 +385,9 @@ select
     {%- endfor %}
     coalesce(earned_28d, 0) as earned_28d,
     coalesce(earned_before, 0) as earned_before,
-    coalesce(login_days_14d, 0)::integer as login_days_14d,
-    coalesce(login_days_before, 0)::integer as login_days_before,
+    case when are_logins_read then coalesce(login_days_14d, 0)::integer end as login_days_14d,
+    case when are_logins_read then coalesce(login_days_before, 0)::integer end
+        as login_days_before,
     hours_this_week,
     hours_next_week,
     usual_hours,

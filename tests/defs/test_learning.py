@@ -76,7 +76,13 @@ def history(warehouse, frames, recorded_late=None):
             or (row["days_since_completed"] or 99) <= evidence.ASKED_SILENCE_DAYS
         ]
         make(warehouse, table, asked, keys | chosen)
-    make(warehouse, "int_import_days", [], {"created_on": "date"}, "intermediate")
+    make(
+        warehouse,
+        "int_import_days",
+        [],
+        {"recorded": "text", "created_on": "date"},
+        "intermediate",
+    )
     departures = [{"tutor_id": t, "departed_on": day} for t, day in frames.departures.items()]
     make(warehouse, "tutor_departures", departures, {"tutor_id": "text", "departed_on": "date"})
     tutor, day = recorded_late or ("T00000", FIRST - timedelta(days=40))
@@ -292,7 +298,7 @@ def test_a_session_of_an_import_was_there_before_it(warehouse):
         )
         late = read_past(connection, warehouse, as_of, 52)
         connection.execute(
-            warehouse.sql("insert into {intermediate}.int_import_days values (%s)"),
+            warehouse.sql("insert into {intermediate}.int_import_days values ('sessions', %s)"),
             (imported.date(),),
         )
         past = read_past(connection, warehouse, as_of, 52)

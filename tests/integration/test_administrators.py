@@ -246,12 +246,12 @@ def test_a_score_at_high_is_an_alert_with_the_reasons(enriched):
     why = ": fewer sessions; lower ratings."
     for is_probability, says in (
         ("false", why),
-        ("true", f" (72 % likely; between 41 and 90 %){why}"),
+        ("true", f" (72 % likely, between 41 and 90 %; 2.3 % is usual){why}"),
     ):
         for tutor_id, level in ((tutor, "High"), (other, "Medium")):
             enriched.execute(
                 f"update ops.current_tutor_risk set score = 0.72, level = '{level}', status = 'ok',"
-                f" lower = 0.41, upper = 0.9, is_probability = {is_probability},"
+                f" lower = 0.41, upper = 0.9, base_rate = 0.023, is_probability = {is_probability},"
                 f" reasons = '{json.dumps(reasons)}' where tutor_id = '{tutor_id}'"
             )
         enriched.run("enrich", "--only", "alerts")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 SCORED = {
-    *("ops/tutor_scores", "ops/current_tutor_risk", "ops/tutor_health"),
+    *("ops/score_references", "ops/tutor_scores", "ops/current_tutor_risk", "ops/tutor_health"),
     *("ops/student_scores", "ops/tutor_student_churn", "ops/student_health"),
 }
 MADE = ("ops/achievements", "ops/alerts", "ops/tutor_insights")

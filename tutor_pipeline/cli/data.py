@@ -251,11 +251,14 @@ def _remember_load(session: Session, kind: str, parameters: dict[str, Any]) -> N
 
 
 def _forget_findings_of_another(session: Session, kind: str, parameters: dict[str, Any]) -> None:
-    """Alerts about the people of one platform mean nothing on another that has replaced it.
+    """Alerts about the people of one platform mean nothing on another that has replaced it, and
+    neither does what was learned of who left.
 
     Another export of the same platform, or a later end of the same synthetic one, keeps them.
     """
     from tutor_pipeline.lifecycle import store
+    from tutor_pipeline.scores import store as scores
+    from tutor_pipeline.scores.departure.version import SCORER
 
     with session.warehouse.connect() as connection:
         last = connection.execute(
@@ -270,8 +273,18 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
             kind == CSV
             or {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
         )
-        if not same and (removed := store.clear(connection, session.warehouse)):
+        if same:
+            return
+        if removed := store.clear(connection, session.warehouse):
             note(f"Removed {removed:,} alerts of the platform that this one replaces")
+        scores.clear(connection, session.warehouse)
+        scores.forget_learned(
+            connection,
+            session.warehouse,
+            SCORER,
+            "Forgotten: another platform has replaced the one that it was learned on",
+            datetime.now(UTC),
+        )
 
 
 def _forget_truth(session: Session) -> None:

@@ -13,17 +13,20 @@ from uuid import uuid4
 
 import psycopg
 import typer
+from filelock import FileLock, Timeout
 from psycopg import sql
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.errors import UsageError
+from tutor_pipeline.errors import RefusedError, UsageError
 from tutor_pipeline.settings import load_settings
 from tutor_pipeline.warehouse.connection import Schemas, Warehouse
 
-END = date(2026, 6, 30)
-"""The last day of every judged platform: the same platforms whenever they are judged."""
+END = date(2026, 6, 27)
+"""The last day of every judged platform: the same platforms whenever they are judged. A Saturday:
+the days that are asked are Fridays, on which what was reported of the week is oldest.
+"""
 
 SESSIONS_A_DAY = 0.4
 """Per tutor, where the world does not say."""
@@ -101,6 +104,8 @@ def _fingerprint() -> str:
         *(_PACKAGE / "scores" / "departure").rglob("*"),
         *(_PACKAGE / "synthetic").glob("*.py"),
         _PACKAGE / "scores" / "judge.py",
+        Path(__file__),
+        _PACKAGE.parent / "dbt_project" / "dbt_project.yml",
         *(_PACKAGE.parent / "dbt_project").rglob("*.sql"),
     ]
     for file in sorted(files):
@@ -110,19 +115,39 @@ def _fingerprint() -> str:
 
 
 class _server:  # noqa: N801 (a context manager)
-    """A server of its own: no other database is touched. Stopped at the end."""
+    """A server of its own: no other database is touched. Stopped at the end, so one at a time."""
 
     def __init__(self, folder: Path) -> None:
         from tutor_pipeline.warehouse.embedded import EmbeddedServer
 
+        self._only_one = FileLock(folder / "judge.lock", timeout=0)
         self._server = EmbeddedServer(folder)
 
     def __enter__(self) -> Any:
+        try:
+            self._only_one.acquire()
+        except Timeout as error:
+            raise RefusedError(
+                "platforms are being judged already, in the same TUTOR_HOME.\n"
+                "Wait for it, or set another TUTOR_HOME; what is judged is kept."
+            ) from error
         self._server.ensure_running()
+        self._drop_what_was_left()
         return self._server
+
+    def _drop_what_was_left(self) -> None:
+        """Platforms of a run that was killed."""
+        with psycopg.connect(self._server.url("postgres"), autocommit=True) as connection:
+            for (name,) in connection.execute(
+                "select datname from pg_database where datname like 'judge\\_%'"
+            ).fetchall():
+                connection.execute(
+                    sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+                )
 
     def __exit__(self, *failure: object) -> None:
         self._server.stop()
+        self._only_one.release()
 
 
 def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:

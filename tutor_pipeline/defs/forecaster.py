@@ -39,7 +39,7 @@ def forecaster_of(
         stored = _keep_reference(connection, warehouse, wide.as_of, stored, fitted, everybody)
     usual = reference.Reference.from_json(stored.content)
     known = _version(connection, warehouse, wide.as_of, usual, yearly_rate)
-    levels = store.held_levels(connection, warehouse, SCORER, wide.scope)
+    levels = store.held_levels(connection, warehouse, SCORER, wide.as_of, wide.scope)
     return panel.Forecaster(
         f"{known.version}.{stored.version}",
         usual,
@@ -107,7 +107,7 @@ def _version(
 ) -> store.Stored:
     """The newest version of departure_v1. Where nothing was learned yet there is one from
     documented weights alone, whose cut-offs are fixed on today's tutors; a new one where the
-    platform has other signs, or the yearly rate is another.
+    platform has more signs, or the yearly rate is another.
     """
     from tutor_pipeline.scores.departure import evidence, learning
     from tutor_pipeline.scores.departure.reference import standardise
@@ -116,7 +116,7 @@ def _version(
     stored = store.newest_model(connection, warehouse, SCORER, as_of)
     if stored is not None:
         known = _version_of(stored)
-        is_current = known.known == usual.known and known.yearly_rate == yearly_rate
+        is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
     tutors = evidence.asked(evidence.columns_of(_everybody(connection, warehouse)))

@@ -194,7 +194,8 @@ _LATE = """
             ) at time zone %(timezone)s)::date as recorded_on
         from {marts}.fct_sessions
         left join {intermediate}.int_import_days as imports
-            on (created_at at time zone %(timezone)s)::date = imports.created_on
+            on imports.recorded = 'sessions'
+            and (created_at at time zone %(timezone)s)::date = imports.created_on
         where session_on between %(from)s::date - 90 and %(until)s
             and status not in ('scheduled', 'in_progress')
     )

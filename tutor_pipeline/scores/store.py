@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -260,20 +260,29 @@ def newest_reference(
     connection: Connection, warehouse: Warehouse, as_of: datetime
 ) -> Stored | None:
     """The newest reference that was fitted on what was known at a moment; None before the first."""
-    return _newest(connection, warehouse, "score_references", "reference", as_of, "true")
+    return _newest(connection, warehouse, "score_references", "reference", as_of, sql.SQL("true"))
 
 
 def newest_model(
     connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime
 ) -> Stored | None:
-    """The newest version of a scorer, of what was known at a moment; None before the first."""
+    """The newest version of a scorer, of what was known at a moment; None before the first, and
+    where what was learned is forgotten since.
+    """
+    newest = sql.SQL(
+        "version = (select max(version) from {} where scorer = {} and as_of <= {})"
+    ).format(
+        sql.Identifier(warehouse.schemas.ops, "model_versions"),
+        sql.Literal(scorer),
+        sql.Literal(as_of),
+    )
     return _newest(
         connection,
         warehouse,
         "model_versions",
         "model",
         as_of,
-        sql.SQL("is_promoted and scorer = {}").format(sql.Literal(scorer)),
+        newest + sql.SQL(" and is_promoted"),
     )
 
 
@@ -283,7 +292,7 @@ def _newest(
     table: str,
     column: str,
     as_of: datetime,
-    which: str | sql.Composable,
+    which: sql.Composable,
 ) -> Stored | None:
     with connection.cursor(row_factory=tuple_row) as cursor:
         row = cursor.execute(
@@ -292,7 +301,7 @@ def _newest(
                 " order by as_of desc, version desc limit 1"
             ).format(
                 column=sql.Identifier(column),
-                which=sql.SQL(which) if isinstance(which, str) else which,
+                which=which,
                 table=sql.Identifier(warehouse.schemas.ops, table),
             ),
             (as_of,),
@@ -300,19 +309,65 @@ def _newest(
     return None if row is None else Stored(*row)
 
 
+def forget_learned(
+    connection: Connection, warehouse: Warehouse, scorer: str, why: str, at: datetime
+) -> None:
+    """Let a scorer begin anew: versions stay, as they are never changed, and the newest says that
+    those before it are not believed any more.
+    """
+    with connection.transaction():
+        connection.execute(warehouse.sql("delete from {ops}.score_references"))
+        known = connection.execute(
+            warehouse.sql(
+                "select target, horizon_days, is_promoted from {ops}.model_versions"
+                " where scorer = %s order by version desc limit 1"
+            ),
+            (scorer,),
+        ).fetchone()
+        if known is None or not known[2]:
+            return
+        add(
+            connection,
+            warehouse,
+            "model_versions",
+            {
+                "version": next_version(connection, warehouse, "model_versions"),
+                "scorer": scorer,
+                "target": known[0],
+                "horizon_days": known[1],
+                "as_of": datetime.fromtimestamp(0, UTC),  # whatever moment is asked about
+                "trained_at": at,
+                "rows": 0,
+                "leavers": 0,
+                "model": {},
+                "metrics": {},
+                "is_promoted": False,
+                "decision": why,
+            },
+        )
+
+
 def held_levels(
-    connection: Connection, warehouse: Warehouse, scorer: str, scope: Scope
+    connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime, scope: Scope
 ) -> dict[str, str]:
-    """The level that a scorer published of each tutor, where it is above Low."""
+    """The level that a scorer last gave each tutor up to a moment, where it is above Low; of a
+    fortnight.
+    """
     rows = connection.execute(
         warehouse.sql(
-            "select tutor_id, level from {ops}.current_tutor_risk"
-            " where scorer = %(scorer)s and level in ('Medium', 'High')"
+            "select distinct on (tutor_id) tutor_id, level from {ops}.tutor_scores"
+            " where scorer = %(scorer)s and as_of <= %(as_of)s and as_of_on > %(since)s"
             " and (%(scope)s::text[] is null or tutor_id = any(%(scope)s::text[]))"
+            " order by tutor_id, as_of desc"
         ),
-        {"scorer": scorer, "scope": _list(scope)},
+        {
+            "scorer": scorer,
+            "as_of": as_of,
+            "since": day_of(warehouse, as_of) - timedelta(days=14),
+            "scope": _list(scope),
+        },
     ).fetchall()
-    return dict(rows)
+    return {tutor: level for tutor, level in rows if level in ("Medium", "High")}
 
 
 def next_version(connection: Connection, warehouse: Warehouse, table: str) -> int:

@@ -154,7 +154,7 @@ RULES = (
 )
 
 NOTHING_PERSONAL: Mapping[str, str] = {
-    "intermediate.int_import_days": "days on which sessions were imported",
+    "intermediate.int_import_days": "days of imports, and how much was imported",
     "marts.platform_metrics": "sums over everybody; the next refresh makes them anew",
     "ops.session_days": "sessions a day, of everybody",
     "ops.refresh_runs": "as of when, and which days",

@@ -1,19 +1,39 @@
 {{ config(
     materialized='table',
-    indexes=[{'columns': ['created_on'], 'unique': true}],
+    indexes=[{'columns': ['recorded', 'created_on'], 'unique': true}],
 ) }}
 
-{#- A day on which most of what was created had taken place before it: then the moment of
-    creation is that of a copy or an import, and says nothing of when a session was booked. -#}
+{#- A day on which most of what was recorded had come too late for it: then the moment is that of a
+    copy or an import, and does not say when a session was booked or hours were offered. #}
+{%- set zone = quote_text(pipeline_timezone()) %}
+
+with
+
+recorded as (
+    select
+        'sessions' as recorded,
+        (created_at at time zone {{ zone }})::date as created_on,
+        session_on as at_latest_on
+    from {{ ref('fct_sessions') }}
+    where created_at is not null
+    union all
+    select
+        'availability' as recorded,
+        (reported.reported_at at time zone {{ zone }})::date as created_on,
+        reported.week_start + 13 as at_latest_on
+    from (
+        select
+            week_start,
+            {{ within_contract('tutor_availability', 'reported_at') }} as reported_at
+        from {{ ref('stg_platform__tutor_availability') }}
+    ) as reported
+    where reported.reported_at is not null
+)
+
 select
-    (created_at at time zone '{{ pipeline_timezone() }}')::date as created_on,
-    true as is_import_day,
-    count(*)::integer as sessions
-from {{ ref('fct_sessions') }}
-where created_at is not null
-group by 1
-having
-    count(*) >= 20
-    and count(*) filter (
-        where (created_at at time zone '{{ pipeline_timezone() }}')::date > session_on
-    ) > 0.5 * count(*)
+    recorded,
+    created_on,
+    count(*)::integer as records
+from recorded
+group by recorded, created_on
+having count(*) >= 20 and count(*) filter (where created_on > at_latest_on) > 0.5 * count(*)

@@ -182,7 +182,7 @@ def hours(rng: random.Random, tutor: str) -> list[dict[str, Any]]:
                 "available_hours": rng.choice([None, 0, 4, 10.5, 20]),
                 "avg_response_time_hours": rng.choice([None, 1, 2.5, 12]),
                 "instant_book_enabled": rng.choice([None, True, False]),
-                "reported_at": rng.choice([None, *[at(week + timedelta(rng.randint(-9, 9)))] * 4]),
+                "reported_at": rng.choice([None, *[at(week + timedelta(rng.randint(-9, 16)))] * 4]),
             }
         )
     # Of the week after: reported with the refresh, or a moment later.
@@ -251,9 +251,12 @@ def expected(platform: Platform, tutor: str, day: date, now: datetime) -> dict[s
         for mark in MARKS:
             given = [row[mark] for row in completed if row[mark] is not None]
             found |= {f"{mark}_{name}": mean(given), f"{mark}_{name}_n": len(given)}
+    everybody = [ago(moment) for _, moment in platform.logins if moment <= now]
+    # Where nobody has logged in for days, logins were not read.
+    are_read = any(0 <= back <= 3 for back in everybody)
     logged = {ago(moment) for whose, moment in platform.logins if whose == tutor and moment <= now}
-    found["login_days_14d"] = len(logged & set(range(14)))
-    found["login_days_before"] = len(logged & set(range(14, 70)))
+    found["login_days_14d"] = len(logged & set(range(14))) if are_read else None
+    found["login_days_before"] = len(logged & set(range(14, 70))) if are_read else None
     return found | offered(platform, tutor, day, now) | ahead(platform, tutor, day, now)
 
 
@@ -300,15 +303,20 @@ def offered(platform: Platform, tutor: str, day: date, now: datetime) -> dict[st
         if row["tutor_id"] == tutor and (row["reported_at"] is None or row["reported_at"] <= now)
     ]
     by_week: dict[int, list[dict[str, Any]]] = {}
+
+    def newest(row: dict[str, Any]) -> tuple[date, float]:
+        moment = row["reported_at"]
+        return row["week_start"], moment.timestamp() if moment else 0.0
+
     for row in reports:
         moment = row["reported_at"]
         known = max(row["week_start"], moment.date() if moment else row["week_start"])
-        if known <= day:
+        if known <= day and (known - row["week_start"]).days <= 13:
             by_week.setdefault((day - known).days // 7, []).append(row)
 
     def weekly(column: str, weeks: Iterable[int]) -> list[float]:
-        means = (mean(row[column] for row in by_week.get(week, [])) for week in weeks)
-        return [each for each in means if each is not None]
+        told = [max(by_week[week], key=newest)[column] for week in weeks if week in by_week]
+        return [float(each) for each in told if each is not None]
 
     coming = [
         row["available_hours"]
@@ -524,7 +532,7 @@ def test_before_the_first_full_refresh_a_scoped_one_works(refreshed):
     full, before = refreshed["full"], refreshed["before"]
     assert before.keys() == full.keys()
     assert {tutor for tutor in full if before[tutor] != full[tutor]} == {"t1"}
-    missing = {"login_days_14d": 0, "login_days_before": 0}
+    missing = {"login_days_14d": None, "login_days_before": None}
     assert before["t1"] == full["t1"] | missing
 
 
@@ -577,7 +585,8 @@ def test_without_what_came_after_a_day_its_rows_are_the_same_byte_for_byte(cut):
 def test_tables_that_are_not_there_leave_nothing_known(cut):
     hours = {name for name in READS if name.startswith(("hours", "usual", "reply", "instant"))}
     unknown = {name: 0 if name.endswith("_weeks") else None for name in hours}
-    zero = dict.fromkeys(("login_days_14d", "login_days_before", "earned_28d", "earned_before"), 0)
+    unknown |= dict.fromkeys(("login_days_14d", "login_days_before"))
+    zero = dict.fromkeys(("earned_28d", "earned_before"), 0)
     assert cut["now"].keys() == {*TUTORS, NEWCOMER} - {GONE}
     for row in [*cut["now"].values(), *cut["past"].values()]:
         assert {name: row[name] for name in unknown | zero} == unknown | zero

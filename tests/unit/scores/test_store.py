@@ -194,8 +194,8 @@ def test_segments_are_read_back(warehouse):
         assert store.segments(connection, warehouse, Subject.TUTOR, ["T2"]) == {}
 
 
-def test_held_levels_are_those_that_a_scorer_published_above_low(warehouse):
-    champion = ("departure_v1", Target.TUTOR_DEPARTURE, 30)
+def test_held_levels_are_those_that_a_scorer_gave_last_above_low(warehouse):
+    """Whoever the champion is, and whatever was said later of the moment that is made again."""
     scores = [
         score("T1", 0.6, Level.HIGH, **FORECAST),
         score("T2", 0.4, Level.MEDIUM, **FORECAST),
@@ -204,13 +204,19 @@ def test_held_levels_are_those_that_a_scorer_published_above_low(warehouse):
     ]
     save(warehouse, scores, MORNING)
     with warehouse.connect() as connection:
-        store.publish_risk(connection, warehouse, champion, MORNING, None)
         held = [
-            store.held_levels(connection, warehouse, "departure_v1", scope)
+            store.held_levels(connection, warehouse, "departure_v1", MORNING, scope)
             for scope in (None, ["T2", "T3"], [])
         ]
         assert held == [{"T1": "High", "T2": "Medium"}, {"T2": "Medium"}, {}]
-        assert store.held_levels(connection, warehouse, "signals_v1", None) == {}
+        assert store.held_levels(connection, warehouse, "signals_v1", MORNING, None) == {}
+    save(warehouse, [score("T1", 0.1, Level.LOW, **FORECAST)], NEXT_DAY, ["T1"])
+    with warehouse.connect() as connection:
+        for as_of, who in ((MORNING, {"T1", "T2"}), (NEXT_DAY, {"T2"})):
+            found = store.held_levels(connection, warehouse, "departure_v1", as_of, None)
+            assert found.keys() == who
+        later = NEXT_DAY + timedelta(days=20)
+        assert not store.held_levels(connection, warehouse, "departure_v1", later, None)
 
 
 REFERENCE = ("score_references", {"fitted_at": MORNING, "tutors": 3, "reference": {"mean": 0.1}})
@@ -254,17 +260,35 @@ def test_the_newest_reference_of_what_was_known_then(warehouse):
 
 def test_the_newest_version_of_a_scorer_of_what_was_known_then(warehouse):
     learned(warehouse, VERSION, MORNING)
-    # What another scorer learned, and what was refused, is not in use.
     learned(warehouse, VERSION, NOON, scorer="another")
-    learned(warehouse, VERSION, NOON, is_promoted=False)
     learned(warehouse, VERSION, NEXT_DAY)
     with warehouse.connect() as connection:
         found = [
             store.newest_model(connection, warehouse, "departure_v1", as_of) for as_of in MOMENTS
         ]
-    assert [each and each.version for each in found] == [None, 1, 4]
+    assert [each and each.version for each in found] == [None, 1, 3]
     assert found[1] is not None
     assert found[1].content == {"intercept": -3.5}
+
+
+def test_a_scorer_that_forgets_begins_anew_and_keeps_its_history(warehouse):
+    learned(warehouse, VERSION, MORNING)
+    learned(warehouse, VERSION, MORNING, scorer="another")
+    learned(warehouse, REFERENCE, MORNING)
+    with warehouse.connect() as connection:
+        for _ in range(2):
+            store.forget_learned(connection, warehouse, "departure_v1", "another platform", NOON)
+        assert store.newest_reference(connection, warehouse, NEXT_DAY) is None
+        assert store.newest_model(connection, warehouse, "departure_v1", NEXT_DAY) is None
+        assert store.newest_model(connection, warehouse, "another", NEXT_DAY) is not None
+        told = connection.execute(
+            warehouse.sql("select version, decision from {ops}.model_versions order by version")
+        ).fetchall()
+        assert told[-1] == (3, "another platform")
+    learned(warehouse, VERSION, MORNING)
+    with warehouse.connect() as connection:
+        found = store.newest_model(connection, warehouse, "departure_v1", NOON)
+        assert found is not None and found.version == 4
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def usual_of(columns: Columns) -> Usual:
         rates[event] = _rounded(happened / sessions) if sessions and happened else None
     pace = _pace(c, 14)
     expected = 14 * pace
-    has_pace = np.isfinite(expected)
+    has_pace = np.isfinite(expected) & ~_is_unclear(c)
     ahead = _total(c["booked_ahead"])
     unclear = _total(c["booked_unclear"])
     booked = None
@@ -178,7 +179,8 @@ def _signs(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
         yield f"pace_{days}d", _counted(c[f"completed_{days}d"], days * own, counted)
     yield "gap", _gap(c, pace)
     share = np.nan if usual.booked is None else usual.booked
-    yield "booked_ahead", _counted(c["booked_ahead"], 14 * pace * share, before)
+    expected = np.where(_is_unclear(c), np.nan, 14 * pace * share)
+    yield "booked_ahead", _counted(c["booked_ahead"], expected, before)
     yield "earnings", _earnings(c, pace_28, usual)
     yield "pace_level", _pace_level(c)
     logged = _per_day(c["login_days_before"], c, 14)
@@ -306,6 +308,12 @@ def _per_day(counted: Array, c: Columns, recent: int) -> Array:
 def _pace(c: Columns, recent: int) -> Array:
     """Completed sessions a day of the 8 weeks before the recent days; NaN without such a past."""
     return _per_day(c[f"completed_before_{recent}d"], c, recent)
+
+
+def _is_unclear(c: Columns) -> Any:
+    """Of whom too many sessions ahead have no known moment of booking."""
+    ahead, unclear = c["booked_ahead"], c["booked_unclear"]
+    return np.asarray(unclear > _MOST_UNCLEAR * (ahead + unclear))
 
 
 def _known_gap(c: Columns) -> Array:

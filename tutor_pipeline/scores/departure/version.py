@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,6 @@ class Version:
     learned_from: str | None = None
     learned_until: str | None = None
     known_on: str | None = None
-    comparison: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The version as JSON; `from_json` gives back an equal one."""

@@ -165,12 +165,6 @@ def test_who_cannot_say_who_left_teaches_nothing(panel, yearly):
     assert silent.learned_rows == 0 and silent.learned_from is None
 
 
-def test_high_asks_for_much_and_is_rare():
-    assert HIGH_SHARE <= 0.02
-    assert HIGH_TIMES_UNLEARNED >= 4
-    assert HIGH_TIMES >= 3
-
-
 def test_the_yearly_rate_is_that_of_the_horizon():
     assert 1 - (1 - monthly(0.25)) ** (365.25 / 30) == pytest.approx(0.25)
 
