@@ -210,11 +210,21 @@ def test_before_any_week_has_matured_there_is_nothing_to_learn_from(warehouse):
         assert store.rows_of(connection, warehouse.sql("select * from {ops}.model_versions")) == []
 
 
-def test_without_history_it_says_so_and_does_not_fail(warehouse):
+def test_without_history_it_says_so_and_learns_all_the_same(warehouse):
     frames = made_up(10, 1, seed=1)
     history(warehouse, frames)
     with warehouse.connect() as connection:
         connection.execute(warehouse.sql("truncate {marts}.tutor_aggregates_history"))
+    told = materialize(LEARN)
+    assert told["backtest_metrics"]["decision"].startswith("nothing to test: no day of the history")
+    assert told["model_versions"]["version"] == 1
+
+
+def test_without_anything_of_the_past_it_says_so_and_does_not_fail(warehouse):
+    history(warehouse, made_up(10, 1, seed=1))
+    with warehouse.connect() as connection:
+        for table in ("tutor_aggregates_history", "tutor_evidence_history"):
+            connection.execute(warehouse.sql(f"truncate {{marts}}.{table}"))
     told = materialize(LEARN)
     assert told["model_versions"]["decision"].startswith("nothing to test yet")
 

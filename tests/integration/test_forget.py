@@ -26,10 +26,10 @@ pytestmark = pytest.mark.long
 OURS = ("staging", "intermediate", "marts", "ops")
 THEIRS = ("platform", "truth")
 COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]
-TUTOR, OTHER_TUTOR = "T0012", "T0015"
-NEAR = ("T001", "T00120", "T0012-2")
+TUTOR, OTHER_TUTOR = "T0013", "T0015"
+NEAR = ("T001", "T00130", "T0013-2")
 
-# Tutors with ids that resemble T0012, and enough of each in alerts, quarantine and samples.
+# Tutors with ids that resemble T0013, and enough of each in alerts, quarantine and samples.
 IN_EVERYTHING = """
     insert into platform.users (id, name, role)
     select near, 'A Neighbour', 'tutor' from unnest(%(near)s::text[]) as near;
@@ -130,14 +130,14 @@ def enriched(project, students):
     )
     project.run("enrich")
     project.run("alerts", "ack", "--tutor", TUTOR, "--by", "ada", "--note", f"{TUTOR} is ill")
-    ack = ("alerts", "ack", "--tutor", "T00120", "--by", "ada", "--note")
+    ack = ("alerts", "ack", "--tutor", "T00130", "--by", "ada", "--note")
     project.run(*ack, f"as {TUTOR} and {students[0]}")
-    project.run("alerts", "export", str(project.home / "reports" / "alerts.csv"))
+    project.run("alerts", "export", str(project.home / "reports" / "alerts.csv"), "--all")
     (name,) = project.query("select name from platform.users where id = %s", TUTOR)[0]
     messages = project.home / "reports" / "messages"
     messages.mkdir()
     (messages / "1.txt").write_text(f"{name} needs a call")
-    (messages / "2.txt").write_text("T00120 needs a call")
+    (messages / "2.txt").write_text("T00130 needs a call")
     return project
 
 
@@ -238,7 +238,7 @@ def test_a_tutor_of_a_platform_that_we_made(enriched):
         assert {table: len(rows) for table, rows in now.items()} == {
             table: len(rows) for table, rows in was.items()
         }
-    note = enriched.json("alerts", "list", "--tutor", "T00120")[0]["alert_id"]
+    note = enriched.json("alerts", "list", "--tutor", "T00130")[0]["alert_id"]
     note = enriched.json("alerts", "show", note)["acknowledged_note"]
     assert note.startswith("as (erased) and ")
     # Dagster still reads what it wrote.
@@ -368,7 +368,7 @@ def test_a_students_sessions_stay_their_tutors(enriched, students):
 
 def test_what_is_left_after_all_is_said(enriched):
     """A text of somebody else's alert, which no rule expects to name anybody."""
-    alert = enriched.json("alerts", "list", "--tutor", "T00120")[0]["alert_id"]
+    alert = enriched.json("alerts", "list", "--tutor", "T00130")[0]["alert_id"]
     run_sql(
         enriched,
         "update ops.alerts set description = %(text)s where alert_id = %(alert)s",

@@ -104,16 +104,15 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
     def learn_departures(
         context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        from tutor_pipeline.reports.backtest import render
-
         target = warehouse.warehouse
         with target.connect() as connection:
             require(connection, target, required, "ops/model_versions", context, config)
             as_of = built_moment(connection, target)
             past = read_past(connection, target, as_of, config.weeks)
         why = nothing_to_test(past)
-        if past is None or why is not None:
+        if why is not None:
             context.log.warning(why)
+        if past is None:
             for table in ("backtest_metrics", "model_versions"):
                 yield dg.MaterializeResult(asset_key=["ops", table], metadata={"decision": why})
             return
@@ -122,52 +121,38 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                 f"{past.share_recorded_later:.0%} of the rows rest on what was recorded more than"
                 f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
             )
-        result = run_backtest(
-            past,
-            scoring.yearly_departure_rate,
-            lambda step, done, total: context.log.info(f"{step} ({done} of {total})"),
-        )
-        now = datetime.now(UTC)
-        page = render(result.content(), now.date())
-        learned = learn_from(past, scoring.yearly_departure_rate)
+        rate = scoring.yearly_departure_rate
+        comparison: dict[str, Any] = {}
+        if why is None:
+            result = run_backtest(
+                past,
+                rate,
+                lambda step, done, total: context.log.info(f"{step} ({done} of {total})"),
+            )
+            comparison = result.comparison()
+            yield _keep_backtest(context, warehouse, result)
+        else:
+            yield dg.MaterializeResult(
+                asset_key=["ops", "backtest_metrics"], metadata={"decision": why}
+            )
+        learned = learn_from(past, rate)
+        version = None
+        decision = why or "Nothing to learn from: no past week has matured"
         with target.connect() as connection:
-            _store_backtest(connection, target, context.run.run_id, now, result, page)
-            if learned is None:
-                decision, version = "Nothing to learn from: no past week has matured", None
-            else:
+            if learned is not None:
                 decision = decision_of(learned)
                 version = keep_version(
-                    connection, target, as_of, learned, decision, result.comparison()
+                    connection, target, as_of, learned, decision, comparison
                 ).version
-            schemas = {
-                table: column_schema(connection, target.schemas.ops, table)
-                for table in ("backtest_metrics", "model_versions")
-            }
-        file = warehouse.settings.backtest_report
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, page)
-        yield dg.MaterializeResult(
-            asset_key=["ops", "backtest_metrics"],
-            metadata={
-                "dates": result.dates,
-                "rows": result.rows,
-                "tutors": result.tutors,
-                **{f"left_out_{name}": number for name, number in result.left_out.items()},
-                **_headline(result),
-                "figures": dg.MetadataValue.md(_figures(result)),
-                "report": dg.MetadataValue.path(file),
-                "notes": "; ".join(result.notes) or "none",
-                "dagster/column_schema": schemas["backtest_metrics"],
-            },
-        )
+            schema = column_schema(connection, target.schemas.ops, "model_versions")
         yield dg.MaterializeResult(
             asset_key=["ops", "model_versions"],
             metadata={
                 "decision": decision,
-                "comparison": dg.MetadataValue.json(result.comparison()),
+                "comparison": dg.MetadataValue.json(comparison),
                 **({} if version is None else {"version": version}),
                 **({} if learned is None else _numbers(learned)),
-                "dagster/column_schema": schemas["model_versions"],
+                "dagster/column_schema": schema,
             },
         )
 
@@ -206,6 +191,36 @@ def _store_backtest(
     )
     for row in result.metric_rows():
         store.add(connection, warehouse, "backtest_metrics", {"run_id": run_id, **row})
+
+
+def _keep_backtest(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, result: Any
+) -> dg.MaterializeResult[None]:
+    """Write figures and report, in the database and as a file."""
+    from tutor_pipeline.reports.backtest import render
+
+    target, now = warehouse.warehouse, datetime.now(UTC)
+    page = render(result.content(), now.date())
+    with target.connect() as connection:
+        _store_backtest(connection, target, context.run.run_id, now, result, page)
+        schema = column_schema(connection, target.schemas.ops, "backtest_metrics")
+    file = warehouse.settings.backtest_report
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, page)
+    return dg.MaterializeResult(
+        asset_key=["ops", "backtest_metrics"],
+        metadata={
+            "dates": result.dates,
+            "rows": result.rows,
+            "tutors": result.tutors,
+            **{f"left_out_{name}": number for name, number in result.left_out.items()},
+            **_headline(result),
+            "figures": dg.MetadataValue.md(_figures(result)),
+            "report": dg.MetadataValue.path(file),
+            "notes": "; ".join(result.notes) or "none",
+            "dagster/column_schema": schema,
+        },
+    )
 
 
 def _numbers(learned: Any) -> dict[str, float]:

@@ -68,7 +68,7 @@ def read_past(
     connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, weeks: int
 ) -> Past | None:
     """Rows of the history by day, and what became of the tutors; None where no day can be
-    tested.
+    tested, and there is no evidence to learn from either.
     """
     from tutor_pipeline.scores import panel
     from tutor_pipeline.scores.departure import history, outcomes
@@ -90,7 +90,8 @@ def read_past(
     if first_session is None:
         return None
     dates = dates_to_test([row["day"] for row in recorded], first_session, weeks)
-    if not dates:
+    evidence_days = history.days(connection, warehouse, known_until)
+    if not dates and not evidence_days:
         return None
     metrics, features = (
         metric_columns()[table] for table in ("tutor_aggregates", "tutor_features")
@@ -99,7 +100,6 @@ def read_past(
         {name for name in panel.READS if name in metrics or name in features}
         | {"tutor_id", "as_of_date", "days_since_last_session"}
     )
-    evidence_days = history.days(connection, warehouse, known_until)
     every = sorted({*dates, *evidence_days})
     late = {
         (row["tutor_id"], row["as_of_date"])
@@ -262,7 +262,8 @@ def nothing_to_test(past: Past | None) -> str | None:
         return None
     return "nothing to test: " + (
         ", ".join(f"{n:,} rows {why.replace('_', ' ')}" for why, n in past.left_out.items() if n)
-        or "no tested day has features (marts.tutor_features_history)"
+        or f"no day of the history lies {WARM_UP_DAYS} days or more after the first session, or"
+        " none of them has features (marts.tutor_features_history)"
     )
 
 

@@ -107,7 +107,9 @@ def judge(platform: Platform, yearly_rate: float) -> Judged:
 
 
 def figures(judged: Iterable[Judged]) -> dict[str, float | None]:
-    """The figures of some platforms, their rows taken together."""
+    """The figures of some platforms, their rows taken together; of those found, each platform flags
+    its own.
+    """
     found = list(judged)
     state, departure = (
         {
@@ -123,7 +125,7 @@ def figures(judged: Iterable[Judged]) -> dict[str, float | None]:
         "departures": float(sum(each.departures for each in found)),
     }
     for name in ("priors", "learned", "ceiling"):
-        result[f"found_{name}"] = found_at(state[name], happened)
+        result[f"found_{name}"] = _found(found, name)
     for name in ("priors", "learned"):
         high = state[f"high_{name}"].astype(bool)
         result[f"ratio_{name}"] = _ratio(result[f"found_{name}"], result["found_ceiling"])
@@ -138,13 +140,27 @@ def figures(judged: Iterable[Judged]) -> dict[str, float | None]:
     return result
 
 
-def found_at(scores: Array, happened: Array, false_flags: float = FALSE_FLAGS) -> float | None:
-    """Share of those it happened to above the threshold that so many of the others exceed."""
+def hits_at(scores: Array, happened: Array, false_flags: float = FALSE_FLAGS) -> int | None:
+    """How many of those it happened to are above the threshold that so many of the others exceed.
+    None where somebody has no score, or there are no others.
+    """
     others = np.sort(scores[~happened])[::-1]
-    if happened.sum() < _FEWEST_AT_RISK or not len(others) or np.isnan(scores).any():
+    if not len(others) or np.isnan(scores).any():
         return None
     threshold = others[min(int(false_flags * len(others)), len(others) - 1)]
-    return float((scores[happened] > threshold).mean())
+    return int((scores[happened] > threshold).sum())
+
+
+def _found(judged: Sequence[Judged], name: str) -> float | None:
+    """The share of those at risk that is found; None where there are too few to tell."""
+    hits = at_risk = 0
+    for each in judged:
+        happened = each.state["happened"].astype(bool)
+        found = hits_at(each.state[name], happened)
+        if found is not None:
+            hits += found
+            at_risk += int(happened.sum())
+    return hits / at_risk if at_risk >= _FEWEST_AT_RISK else None
 
 
 def first_right(judged: Judged, name: str) -> float | None:

@@ -32,9 +32,10 @@ ENOUGH_DEPARTURES = 20
 """From here on forecasts may be read as percentages."""
 
 HIGH_SHARE, RAISED_SHARE = 0.005, 0.10
-FEWEST_HIGH = 2
+FEWEST_HIGH = 1
 HIGH_TIMES, HIGH_TIMES_UNLEARNED, RAISED_TIMES = 3.0, 4.0, 1.5
-"""High and Medium: so high a share of the rows at most, and so many times the base rate at least.
+"""High and Medium: at most so high a share of the rows (of few rows, FEWEST_HIGH), and so many
+times the base rate at least.
 """
 
 STEP_DAYS = 7
