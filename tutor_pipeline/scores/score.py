@@ -29,7 +29,7 @@ class Level(StrEnum):
 class Status(StrEnum):
     """What a score rests on: enough; so little that Low would say too much; too little for any.
 
-    (`fallback`, another scorer's score, is in rows of versions before 1.1 only.)
+    (`fallback`, another scorer's score, is in old rows of the database only.)
     """
 
     OK = "ok"
