@@ -3,12 +3,11 @@
 Belongs here: the prior, what the departures change of it, the cut-offs. Does not belong here:
 which rows may be learned from (`outcomes`), scoring.
 
-A Bayesian logistic regression. Before anything is learned the documented weights (signals.yml)
-count as they are, and the intercept is what the yearly rate of departures says. Each departure
-moves it within a structure that guards it: the weights as a whole by one multiplier m ~ N(1,
-0.5), single ones by deviations ~ N(0, 0.15) in the same unit. Were departures random, the
-multiplier goes to 0 and the order stays the documented one. The posterior is a mode (Newton's
-method) and the curvature there (Laplace).
+A Bayesian logistic regression (`regression`). Before anything is learned the documented weights
+(signals.yml) count as they are, and the intercept is what the yearly rate of departures says.
+Each departure moves it within a structure that guards it: the weights as a whole by one
+multiplier m ~ N(1, 0.5), single ones by deviations ~ N(0, 0.15) in the same unit. Were departures
+random, the multiplier goes to 0 and the order stays the documented one.
 """
 
 from __future__ import annotations
@@ -23,11 +22,9 @@ import numpy as np
 from tutor_pipeline.scores.departure.evidence import Array
 from tutor_pipeline.scores.departure.signals import CODES, SIGNALS, default_weights
 from tutor_pipeline.scores.departure.version import HORIZON_DAYS, Version, log_odds, probability
+from tutor_pipeline.scores.regression import Prior, posterior, unlearned
 
 MULTIPLIER_SD, DEVIATION_SD, INTERCEPT_SD = 0.5, 0.15, 1.0
-LEAST_MULTIPLIER = 0.05
-"""Above 0: where departures say nothing, the order stays the documented one."""
-
 ENOUGH_DEPARTURES = 20
 """From here on forecasts may be read as percentages."""
 
@@ -43,9 +40,6 @@ STEP_DAYS = 7
 
 _LEAST_SCALE = 0.1
 _NO_VARIANCE = 1e-12  # what rounding leaves of none
-_CHUNK = 50_000
-_STEPS = 100
-_CLOSE = 1e-7
 _DIGITS = 9
 
 
@@ -101,20 +95,26 @@ def learn(
     summed = reference_rows[:, places] @ weights
     trust = _trust(agreement, apart := _standing_out(summed))
     expected = trust + (1 - trust) * learned
-    prior = _Prior(expected, _intercept(reference_rows[:, places], weights, expected, yearly_rate))
-    if departures:
-        x, left = outcomes.z[:, places], outcomes.left
-        fitted = _posterior(x, left, weights, prior)
-    else:
-        fitted = prior.mode(len(signals))
-    intercept, multiplier, deviations, covariance = fitted
+    prior = Prior(
+        intercept=_intercept(reference_rows[:, places], weights, expected, yearly_rate),
+        intercept_sd=INTERCEPT_SD,
+        multiplier=expected,
+        multiplier_sd=MULTIPLIER_SD,
+        deviation_sd=DEVIATION_SD,
+    )
+    # Overlapping windows of a tutor count together as one.
+    fitted = (
+        posterior(outcomes.z[:, places], outcomes.left, weights, prior, STEP_DAYS / HORIZON_DAYS)
+        if departures
+        else unlearned(weights, prior)
+    )
     version = Version(
         signals=signals,
         weights=_plain(weights),
-        multiplier=round(float(multiplier), _DIGITS),
-        deviations=_plain(deviations),
-        intercept=round(float(intercept), _DIGITS),
-        covariance=tuple(_plain(row) for row in covariance),
+        multiplier=round(fitted.multiplier, _DIGITS),
+        deviations=_plain(fitted.deviations),
+        intercept=round(fitted.intercept, _DIGITS),
+        covariance=tuple(_plain(row) for row in fitted.covariance),
         agreement=round(agreement, _DIGITS),
         standing_out=round(apart, _DIGITS),
         base_rate=0.0,
@@ -130,83 +130,6 @@ def learn(
         known_on=outcomes.known_on if departures else None,
     )
     return _with_cut_offs(version, reference_rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    multiplier: float
-    intercept: float
-
-    def precision(self, signals: int) -> Array:
-        return np.array(
-            [
-                1 / INTERCEPT_SD**2,
-                1 / MULTIPLIER_SD**2,
-                *[1 / DEVIATION_SD**2] * signals,
-            ]
-        )
-
-    def mean(self, signals: int) -> Array:
-        return np.array([self.intercept, self.multiplier, *[0.0] * signals])
-
-    def mode(self, signals: int) -> tuple[float, float, Array, Array]:
-        covariance = np.diag(1 / self.precision(signals))
-        return self.intercept, self.multiplier, np.zeros(signals), covariance
-
-
-def _posterior(
-    x: Array, left: Any, weights: Array, prior: _Prior
-) -> tuple[float, float, Array, Array]:
-    """Mode and covariance. Fisher scoring: the log odds are a product of parameters, whose second
-    derivatives are left out, so that every direction leads up; a step that goes too far is halved.
-    """
-    order = np.lexsort((left, *x.T[::-1]))
-    x, y = x[order], left[order].astype(float)
-    documented = x @ weights
-    row_weight = STEP_DAYS / HORIZON_DAYS
-    signals = x.shape[1]
-    mean, precision = prior.mean(signals), prior.precision(signals)
-
-    def climb(at: Array) -> tuple[float, Array, Array]:
-        """The log posterior there, its gradient and its curvature."""
-        value = -float(np.sum(precision * (at - mean) ** 2)) / 2
-        gradient, curvature = precision * (mean - at), np.diag(precision)
-        for first in range(0, len(x), _CHUNK):
-            rows = slice(first, first + _CHUNK)
-            summed = documented[rows] + x[rows] @ at[2:]
-            odds = at[0] + at[1] * summed
-            p = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
-            slopes = np.column_stack([np.ones(len(summed)), summed, at[1] * x[rows]])
-            value += row_weight * float(np.sum(y[rows] * odds - np.logaddexp(0, odds)))
-            gradient = gradient + row_weight * (slopes.T @ (y[rows] - p))
-            curvature = curvature + row_weight * (slopes.T @ (slopes * (p * (1 - p))[:, None]))
-        return value, gradient, curvature
-
-    at = mean.copy()
-    at[1] = max(at[1], LEAST_MULTIPLIER)
-    value, gradient, curvature = climb(at)
-    for _ in range(_STEPS):
-        # At its least, and drawn further down, the multiplier stays; the others go to their best.
-        free = np.arange(len(at))
-        if at[1] <= LEAST_MULTIPLIER and gradient[1] < 0:
-            free = np.delete(free, 1)
-        step = np.zeros(len(at))
-        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
-        far = float(np.abs(step[:2]).max())
-        step = step * min(1.0, 1 / far if far > 0 else 1.0)
-        while float(np.abs(step).max()) >= _CLOSE:
-            there = at + step
-            there[1] = max(there[1], LEAST_MULTIPLIER)
-            found = climb(there)
-            if found[0] >= value:
-                break
-            step = step / 2
-        else:
-            break
-        at = there
-        value, gradient, curvature = found
-    covariance = np.asarray(np.linalg.inv(curvature), dtype=np.float64)
-    return float(at[0]), float(at[1]), at[2:], covariance
 
 
 def _agreement(rows: Array, signals: Sequence[str], weights: Array) -> tuple[float, float]:

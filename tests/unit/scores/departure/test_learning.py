@@ -18,6 +18,7 @@ from tests.unit.scores.departure.frames import (
     signs,
     standardised,
 )
+from tutor_pipeline.scores import regression
 from tutor_pipeline.scores.departure import learning
 from tutor_pipeline.scores.departure.learning import (
     DEVIATION_SD,
@@ -27,7 +28,6 @@ from tutor_pipeline.scores.departure.learning import (
     HIGH_TIMES,
     HIGH_TIMES_UNLEARNED,
     INTERCEPT_SD,
-    LEAST_MULTIPLIER,
     MULTIPLIER_SD,
     RAISED_SHARE,
     RAISED_TIMES,
@@ -38,6 +38,7 @@ from tutor_pipeline.scores.departure.learning import (
 )
 from tutor_pipeline.scores.departure.signals import CODES, SIGNALS
 from tutor_pipeline.scores.departure.version import HORIZON_DAYS, interval, log_odds, probability
+from tutor_pipeline.scores.regression import LEAST_MULTIPLIER
 
 ALL = frozenset(CODES)
 
@@ -437,7 +438,7 @@ def test_what_is_learned_says_when_and_from_what(panel):
 
 def test_learning_is_the_same_in_chunks(panel, monkeypatch):
     whole = panel.learned(panel.falling)
-    monkeypatch.setattr(learning, "_CHUNK", 97)
+    monkeypatch.setattr(regression, "_CHUNK", 97)
     pieces = panel.learned(panel.falling)
     assert at_of(pieces) == pytest.approx(at_of(whole), abs=1e-6)
     assert replace(pieces, multiplier=0, deviations=(), intercept=0).signals == whole.signals
