@@ -146,7 +146,7 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
     and relname in (
         'alembic_version', 'alerts', 'alert_events', 'alert_activity', 'alert_history',
         'tutors_needing_attention', 'critical_alert_summary', 'tutor_insights', 'achievements',
-        'rule_overrides', 'rule_coverage', 'reconcile_runs', 'session_days',
+        'rule_overrides', 'rule_references', 'rule_coverage', 'reconcile_runs', 'session_days',
         'current_tutor_risk', 'tutor_student_churn', 'tutor_scores', 'tutor_health',
         'student_scores', 'student_health', 'churn_algorithm_weights', 'churn_weight_history',
         'score_references', 'model_versions', 'backtest_runs', 'backtest_metrics', 'dq_results',

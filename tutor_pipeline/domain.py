@@ -39,6 +39,7 @@ class Resolution(StrEnum):
     """Why a row was closed. Those of `BY_HAND` are an administrator's reasons."""
 
     AUTO = "auto"
+    PROFILE_SWITCHED = "profile_switched"
     RULE_RETIRED = "rule_retired"
     RULE_DISABLED = "rule_disabled"
     TUTOR_INACTIVE = "tutor_inactive"
@@ -84,7 +85,8 @@ class Finding:
     insight's insight_type, display_text and, of a growth area, coaching_tip; an achievement's
     title, description and icon. `evidence` holds at most five session ids, newest first. `excess`
     says how far beyond the threshold the tutor is (see `rules.evaluate`); 0 is at it.
-    `metric_value` is the number that an insight shows.
+    `metric_value` is the number that an insight shows. Of a rule that asks for what is unusual
+    here, `usual` is what the others do and `unusual` how likely the tutor is beyond it (0 to 1).
     """
 
     tutor_id: str
@@ -96,6 +98,8 @@ class Finding:
     excess: float
     rule_version: str
     metric_value: float | None = None
+    usual: float | None = None
+    unusual: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     platform_timezone: TimezoneName = Field(
         "UTC", description="the zone of the platform's timestamps without zone"
     )
-    rule_profile: str = Field("conservative", description="rule profile: a name or a file")
+    rule_profile: str = Field("adaptive", description="rule profile: a name or a file")
     history_start: date = Field(
         date(2025, 1, 1), description="first day that snapshots can be made for"
     )

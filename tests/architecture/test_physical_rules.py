@@ -68,6 +68,7 @@ LOCAL = {
     "ops.student_scores",
     "ops.student_health",
     "ops.score_references",
+    "ops.rule_references",
     "ops.model_versions",
     "ops.churn_weight_history",
     "ops.backtest_runs",

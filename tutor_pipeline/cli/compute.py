@@ -87,7 +87,7 @@ def enrich(
     if not as_json and only is None:
         if as_of is None:
             hint_at_stale_data(session)
-        hint_at_high_volume(session)
+        hint_at_adaptive(session)
     raise typer.Exit(0 if outcome.success else 1)
 
 
@@ -306,7 +306,7 @@ def hint_at_stale_data(session: Session) -> None:
         )
 
 
-def hint_at_high_volume(session: Session) -> None:
+def hint_at_adaptive(session: Session) -> None:
     """Say it when tutors give so many sessions that counts alone raise alerts."""
     from tutor_pipeline.reports import queries
 
@@ -319,6 +319,7 @@ def hint_at_high_volume(session: Session) -> None:
     if load is not None and load > HIGH_VOLUME:
         warn(
             f"half of the tutors gave {load:.0f} sessions or more in 30 days: at that load a count"
-            " alone says little. The profile high_volume asks for a rate as well; see what it would"
-            " change with: tutor-pipeline rules check --profile high_volume --against-data"
+            " alone says little. The profile adaptive asks for what is unusual here as well; see"
+            " what it would change with: tutor-pipeline rules check --profile adaptive"
+            " --against-data"
         )

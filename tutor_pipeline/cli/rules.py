@@ -306,6 +306,8 @@ def _as_dict(rule: Rule) -> dict[str, Any]:
 
 def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
     """What a run under these rules would do to the rows that are there, per rule."""
+    from tutor_pipeline.defs.usual import exceptions_of, usual_here
+
     warehouse = session.warehouse
     rows: list[dict[str, Any]] = []
     alerts: dict[str, set[str]] = {}
@@ -322,7 +324,8 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
                 kind,
                 wide.rows,
                 wide.as_of,
-                exceptions.read(connection, warehouse, kind, wide.as_of),
+                exceptions_of(connection, warehouse, kind, wide.as_of),
+                usual_here(connection, warehouse, catalogue, kind, wide, keep=False),
             )
             changes = store.preview(
                 connection, warehouse, found, active_tutors=wide.active_tutors

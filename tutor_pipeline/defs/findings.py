@@ -17,8 +17,16 @@ from tutor_pipeline.defs.columns import column_schema
 from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.domain import MAX_SKIPPED_SHARE, Applied, Change, Evaluation, Kind, Step
-from tutor_pipeline.lifecycle import overrides, store
+from tutor_pipeline.defs.usual import exceptions_of, usual_here
+from tutor_pipeline.domain import (
+    MAX_SKIPPED_SHARE,
+    Applied,
+    Change,
+    Evaluation,
+    Kind,
+    Step,
+)
+from tutor_pipeline.lifecycle import store
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.notify import outbox
 from tutor_pipeline.quality import coverage, guard, results
@@ -191,9 +199,13 @@ def make(
     """
     began = perf_counter()
     wide = wide_rows.read(connection, warehouse, run_id, catalogue.columns(kind))
-    exceptions = overrides.read(connection, warehouse, kind, wide.as_of)
-    evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, exceptions)
+    exceptions = exceptions_of(connection, warehouse, kind, wide.as_of)
+    usual = usual_here(connection, warehouse, catalogue, kind, wide)
+    evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, exceptions, usual)
     evaluated = perf_counter()
+    before = None
+    if kind is Kind.ALERT and wide.scope is None:
+        before = store.last_profile(connection, warehouse)
     applied = store.apply(
         connection,
         warehouse,
@@ -211,6 +223,17 @@ def make(
             now=datetime.now(UTC),
             run_id=run_id,
         )
+        if before is not None and before[0] != catalogue.profile:
+            outbox.note_switch(
+                connection,
+                warehouse,
+                (before[0], catalogue.profile),
+                store.switched_since(connection, warehouse, before[1]),
+                applied.changes,
+                as_of=wide.as_of,
+                now=datetime.now(UTC),
+                run_id=run_id,
+            )
     written = perf_counter()
     return Made(evaluation, applied, wide.scope is None, evaluated - began, written - evaluated)
 

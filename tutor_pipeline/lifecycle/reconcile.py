@@ -26,7 +26,9 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An open row as it is stored; `events` is the number of the newest of its events."""
+    """An open row as it is stored; `events` is the number of the newest of its events, `profile`
+    the rules under which it was found last.
+    """
 
     tutor_id: str
     rule_id: str
@@ -34,6 +36,7 @@ class Held:
     occurrence: int
     severity: Severity | None
     events: int
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def reconcile(
     for row in held:
         pair = (row.tutor_id, row.rule_id)
         finding = findings.pop(pair, None)
-        if resolution := _resolution(pair, finding, evaluation, active_tutors):
+        if resolution := _resolution(row, finding, evaluation, active_tutors):
             changes.append(_resolve(row, resolution))
         elif finding is not None:
             changes.append(_continue(row, finding))
@@ -99,23 +102,24 @@ def row_id(tutor_id: str, rule_id: str, opened: datetime, occurrence: int) -> st
 
 
 def _resolution(
-    pair: Pair,
+    row: Held,
     finding: Finding | None,
     evaluation: Evaluation,
     active_tutors: Collection[str],
 ) -> Resolution | None:
     """Why an open row closes, or None when it stays open."""
-    tutor_id, rule_id = pair
-    if tutor_id not in active_tutors:
+    if row.tutor_id not in active_tutors:
         return Resolution.TUTOR_INACTIVE
-    if rule_id not in evaluation.evaluated:
+    if row.rule_id not in evaluation.evaluated:
         return Resolution.RULE_RETIRED
-    if pair in evaluation.disabled:
+    if (row.tutor_id, row.rule_id) in evaluation.disabled:
         return Resolution.RULE_DISABLED
-    was_evaluated = tutor_id in evaluation.evaluated[rule_id]
-    if evaluation.auto_resolve and was_evaluated and finding is None:
-        return Resolution.AUTO
-    return None
+    if finding is not None or row.tutor_id not in evaluation.evaluated[row.rule_id]:
+        return None
+    # Other rules than those that found it: it is not for people to tidy up after a switch.
+    if row.profile not in ("", evaluation.profile):
+        return Resolution.PROFILE_SWITCHED
+    return Resolution.AUTO if evaluation.auto_resolve else None
 
 
 def _open(finding: Finding, earlier: Past | None, as_of: datetime) -> Change:

@@ -87,11 +87,13 @@ def _metrics_json(finding: Finding) -> str:
 
 
 def _metrics(finding: Finding) -> dict[str, dict[str, object]]:
-    """What the conditions read, by metric; `threshold` is a list where several are about one."""
+    """What the conditions read, by metric; `threshold` is a list where several are about one. With
+    the first one stands how it compares with the others, where the rule asks for that.
+    """
     thresholds: dict[str, list[object]] = {}
     for reading in finding.readings:
         thresholds.setdefault(reading.metric, []).append(reading.threshold)
-    return {
+    metrics: dict[str, dict[str, object]] = {
         reading.metric: {
             "value": reading.value,
             "threshold": each if len(each := thresholds[reading.metric]) > 1 else each[0],
@@ -99,6 +101,12 @@ def _metrics(finding: Finding) -> dict[str, dict[str, object]]:
         }
         for reading in finding.readings
     }
+    if finding.usual is not None:
+        metrics[finding.readings[0].metric] |= {
+            "usual": finding.usual,
+            "surely_beyond": finding.unusual,
+        }
+    return metrics
 
 
 def _newest_session(finding: Finding) -> str | None:
@@ -238,6 +246,42 @@ def last_applied(
     return row[0] if row else None
 
 
+def last_profile(
+    connection: psycopg.Connection[Any], warehouse: Warehouse
+) -> tuple[str, datetime] | None:
+    """The rule profile of the newest run over alerts that was no pass after a session, and its
+    moment; None before the first.
+    """
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return cursor.execute(
+            warehouse.sql(
+                "select profile, as_of from {ops}.reconcile_runs"
+                " where kind = 'alert' and run_id not like '%%/%%'"
+                " order by applied_at desc limit 1"
+            ),
+            (),
+        ).fetchone()
+
+
+def switched_since(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, moment: datetime
+) -> tuple[int, int, int]:
+    """How many alerts a switch of profile closed after a moment, how many of them were critical,
+    and of how many tutors they were.
+    """
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(
+            warehouse.sql(
+                "select count(*), count(*) filter (where severity = 'critical'),"
+                " count(distinct tutor_id) from {ops}.alerts"
+                " where resolution = 'profile_switched' and resolved_at > %s"
+            ),
+            (moment,),
+        ).fetchone()
+    assert row is not None
+    return row
+
+
 def clear(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
     """Delete the generated rows of all kinds in one transaction; the number of rows found.
 
@@ -252,7 +296,7 @@ def clear(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
             if table.events:
                 connection.execute(delete + sql.Identifier(table.events))
             removed += connection.execute(delete + sql.Identifier(table.name)).rowcount
-        for name in ("reconcile_runs", "session_days"):
+        for name in ("reconcile_runs", "session_days", "rule_references"):
             connection.execute(delete + sql.Identifier(name))
     return removed
 
@@ -279,7 +323,7 @@ class _Store:
             """
             select
                 held.tutor_id, held.{rule_id}, held.{row_id}, held.occurrence, {severity},
-                {newest_event}
+                {newest_event}, held.rule_profile
             from {ops}.{table} as held
             where held.resolved_at is null
                 and (%(scope)s::text[] is null or held.tutor_id = any(%(scope)s::text[]))
@@ -290,8 +334,8 @@ class _Store:
             newest_event=self._newest_event(),
         ).fetchall()
         return [
-            Held(tutor, rule, row_id, occurrence, _SEVERITIES.get(severity), events)
-            for tutor, rule, row_id, occurrence, severity, events in rows
+            Held(tutor, rule, row_id, occurrence, _SEVERITIES.get(severity), events, profile)
+            for tutor, rule, row_id, occurrence, severity, events, profile in rows
         ]
 
     def _newest_event(self) -> sql.Composable:

@@ -75,6 +75,9 @@ _EXPRESSIONS = {
             then ' (' || {_percent("score")} || ' %% likely, between '
                 || {_percent("lower")} || ' and ' || {_percent("upper")} || ' %%'
                 || coalesce('; ' || {_percent("base_rate")} || ' %% is usual', '') || ')'
+        when tutor_risk.base_rate > 0
+            then ' (' || round((tutor_risk.score / tutor_risk.base_rate)::numeric)
+                || ' times as likely as is usual here)'
         else ''
     end""",
 }
@@ -152,6 +155,13 @@ def read(
             )
         moments = [header[1]]
     return WideRows(rows, max(moments), frozenset(tutor for (tutor,) in active), scope)
+
+
+def everybody(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows of all tutors, whomever a run covers."""
+    return _rows(connection, warehouse, columns, None)
 
 
 def _rows(

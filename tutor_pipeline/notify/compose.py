@@ -384,11 +384,23 @@ def _of_digests(
     return drafts
 
 
+def _of_rules(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    audience: Audience,
+    rows: Sequence[Row],
+    setting: Setting,
+    dropped: dict[int, str],
+) -> list[_Draft]:
+    return [_Draft(render.switch(audience, row["details"], setting), [row]) for row in rows]
+
+
 _DRAFTERS: Mapping[Kind, Callable[..., list[_Draft]]] = {
     Kind.ALERT: _of_alerts,
     Kind.SESSION: _of_sessions,
     Kind.INCIDENT: _of_incidents,
     Kind.DIGEST: _of_digests,
+    Kind.RULES: _of_rules,
 }
 
 

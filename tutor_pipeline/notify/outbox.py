@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.domain import Change, Severity, Step
+from tutor_pipeline.domain import Change, Resolution, Severity, Step
 from tutor_pipeline.warehouse.connection import Warehouse
 
 
@@ -36,6 +36,7 @@ class Kind(StrEnum):
     SESSION = "session"
     INCIDENT = "incident"
     DIGEST = "digest"
+    RULES = "rules"
 
 
 SUMMARY_AT = time(7)
@@ -112,6 +113,45 @@ def note_alerts(
             )
         )
     return _insert(connection, warehouse, rows)
+
+
+def note_switch(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    profiles: tuple[str, str],
+    closed: tuple[int, int, int],
+    changes: Sequence[Change],
+    *,
+    as_of: datetime,
+    now: datetime,
+    run_id: str,
+) -> int:
+    """Another rule profile is in force (`profiles`: before, now): told once, with what it `closed`
+    (alerts, critical ones, tutors), and what opened in the run. That is told besides, as ever.
+    """
+    before, profile = profiles
+    alerts, critical, tutors = closed
+    retired = sum(change.resolution is Resolution.RULE_RETIRED for change in changes)
+    row = _row(
+        Audience.CRITICAL,
+        Kind.RULES,
+        run_id,
+        f"{before} to {profile}",
+        now,
+        now,
+        run_id,
+        details={
+            "before": before,
+            "profile": profile,
+            "closed": alerts,
+            "critical": critical,
+            "tutors": tutors,
+            "retired": retired,
+            "opened": sum(change.step is Step.OPENED for change in changes),
+        },
+        dropped="as of the past" if now - as_of > OF_THE_PAST else None,
+    )
+    return _insert(connection, warehouse, [row])
 
 
 def note_sessions(

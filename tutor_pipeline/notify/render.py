@@ -193,6 +193,31 @@ def digest(week: Row, setting: Setting) -> Message:
     )
 
 
+def switch(audience: Audience, details: Row, setting: Setting) -> Message:
+    """Another rule profile is in force (see `outbox.note_switch`): what became of the alerts."""
+    closed, opened = details["closed"], details["opened"]
+    headline = f"Other rules are in force: {details['profile']}, {details['before']} until now"
+    return _message(
+        audience,
+        Kind.RULES,
+        "rules",
+        f"{headline}; {count(closed, 'alert')} closed",
+        {
+            "headline": headline,
+            "closed": count(closed, "alert"),
+            "tutors": count(details["tutors"], "tutor"),
+            "critical": details["critical"],
+            "retired": count(details["retired"], "alert") if details["retired"] else "",
+            "opened": count(opened, "alert"),
+            "profile": details["profile"],
+            "before": details["before"],
+        },
+        setting,
+        tutors=[],
+        items=1,
+    )
+
+
 def test(audience: Audience, setting: Setting) -> Message:
     """A message that says only that it arrived."""
     return _message(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tutor_pipeline.rules.inputs import (
     open_alerts,
 )
 from tutor_pipeline.rules.nodes import NodeError
+from tutor_pipeline.rules.usual import Unusual
 
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
@@ -54,6 +55,7 @@ class _Shape:
     choices: Mapping[str, Mapping[str, tuple[str, ...]]]
     needs_evidence: bool = False
     has_metric_value: bool = False
+    may_ask_for_unusual: bool = False
 
     @property
     def chosen_texts(self) -> tuple[str, ...]:
@@ -63,8 +65,12 @@ class _Shape:
         )
 
 
+AT_THRESHOLD = "at_threshold"
+"""The type of the insights about who meets an alert's conditions and is not unusual enough."""
+
 _SEVERITY = "severity"
 _EVIDENCE = "evidence"
+_UNUSUAL = "unusual"
 # Why a key is asked for, where its name does not tell.
 _WHY = {
     _EVIDENCE: " (an alert that somebody resolved comes back only with a session processed since)"
@@ -75,6 +81,7 @@ _SHAPES = {
         ("title", "description", "recommended_action"),
         {_SEVERITY: dict.fromkeys(Severity, ())},
         needs_evidence=True,
+        may_ask_for_unusual=True,
     ),
     Kind.INSIGHT: _Shape(
         "insights",
@@ -96,7 +103,9 @@ _THRESHOLDS: Mapping[Scale, tuple[tuple[type, ...], str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A metric beyond a threshold, with at least `minimum_exposure` sessions behind it."""
+    """A metric beyond a threshold, with at least `minimum_exposure` sessions behind it; of a count,
+    at least `minimum_share` of them.
+    """
 
     metric: str
     scale: Scale
@@ -104,6 +113,7 @@ class Condition:
     value: float | str | bool
     exposure: str | None
     minimum_exposure: int
+    minimum_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +122,12 @@ class Rule:
 
     The principal condition is what a tutor's override changes and what `excess` measures.
     `requires` maps counts to the minimum under which the rule is not evaluated. `metric_value`
-    is the metric whose value an insight shows; None where that is no number. `source` is the
+    is the metric whose value an insight shows; None where that is no number. `unusual` asks for
+    more than the conditions: where it is not met, they are no finding. `source` is the
     `file:line` that named the rule last; `version` a hash of the rule's content.
+
+    `beside` is the alert that this insight stands in for: it finds who meets the alert's
+    conditions and is not unusual enough for it.
     """
 
     id: str
@@ -127,6 +141,8 @@ class Rule:
     is_enabled: bool
     source: str
     version: str
+    unusual: Unusual | None = None
+    beside: str | None = None
 
     @property
     def columns(self) -> frozenset[str]:
@@ -136,7 +152,19 @@ class Rule:
             names |= {condition.metric, condition.exposure}
         for text in self.texts.values():
             names |= text.metrics
+        if self.unusual is not None:
+            names |= {*self.unusual.columns, self.is_open}
         return frozenset(name for name in names if name is not None)
+
+    @property
+    def alert(self) -> str:
+        """The alert whose conditions these are."""
+        return self.beside or self.id
+
+    @property
+    def is_open(self) -> str:
+        """The flag that says whether the tutor has that alert open."""
+        return f"{OPEN_ALERTS}.{self.alert}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +186,11 @@ class Catalogue:
         """The columns that a row needs for the rules of one kind, `tutor_id` first."""
         names = frozenset[str]().union(*(rule.columns for rule in self.of(kind)))
         return (TUTOR_ID, *sorted(names))
+
+    @property
+    def asking(self) -> tuple[Rule, ...]:
+        """The alerts in force that ask for what is unusual here."""
+        return tuple(rule for rule in self.of(Kind.ALERT) if rule.unusual is not None)
 
 
 def load_catalogue(profile: str | Path, inputs: Mapping[str, Mapping[str, Column]]) -> Catalogue:
@@ -189,7 +222,32 @@ def load_catalogue(profile: str | Path, inputs: Mapping[str, Mapping[str, Column
         wrong.append(error)
     if wrong:
         raise TutorPipelineError("\n".join(["the rule catalogue is wrong:", *map(str, wrong)]))
-    return Catalogue(path.stem, auto_resolve, tuple(rules))
+    beside = [_beside(rule) for rule in rules if rule.unusual is not None and rule.is_enabled]
+    return Catalogue(path.stem, auto_resolve, (*rules, *beside))
+
+
+def at_threshold(rule_id: str) -> str:
+    """The id of the insight about who meets the conditions of an alert, and no more."""
+    return f"{rule_id}_{AT_THRESHOLD}"
+
+
+def _beside(alert: Rule) -> Rule:
+    """The insight of who meets the conditions of an alert and is not unusual enough for it."""
+    title = alert.texts["title"]
+    principal = alert.when[0]
+    return replace(
+        alert,
+        id=at_threshold(alert.id),
+        kind=Kind.INSIGHT,
+        severity=None,
+        texts={
+            "insight_type": template.Template(AT_THRESHOLD, (), AT_THRESHOLD),
+            # The engine adds the tutor's figure and the others'.
+            "display_text": replace(title, tail=title.tail.removesuffix(" Detected")),
+        },
+        metric_value=principal.metric if principal.scale in NUMERIC else None,
+        beside=alert.id,
+    )
 
 
 class _RuleParser:
@@ -205,6 +263,8 @@ class _RuleParser:
         required = ["when", *shape.choices, *shape.texts]
         optional = ["enabled", "requires", *shape.chosen_texts]
         (required if shape.needs_evidence else optional).append(_EVIDENCE)
+        if shape.may_ask_for_unusual:
+            optional.append(_UNUSUAL)
         if shape.has_metric_value:
             optional.append("metric_value")
         nodes.check_names(draft.entries, (*required, *optional))
@@ -215,6 +275,7 @@ class _RuleParser:
         severity = Severity(words.pop(_SEVERITY)) if _SEVERITY in words else None
         texts = {key: template.Template(word, (), word) for key, word in words.items()}
         texts |= {name: self._template(entries[name]) for name in (*shape.texts, *chosen)}
+        unusual = self._unusual(entries.get(_UNUSUAL))
         when = tuple(self._condition(node) for node in nodes.items(entries["when"]))
         requires = self._requires(entries.get("requires"))
         evidence = self._evidence(entries.get(_EVIDENCE))
@@ -237,12 +298,14 @@ class _RuleParser:
                 id=rule_id,
                 kind=self._kind,
                 severity=severity,
-                when=[[c.metric, c.op, c.value, c.minimum_exposure] for c in when],
+                when=[_content(each) for each in when],
                 requires=requires,
                 texts={name: text.text for name, text in texts.items()},
                 evidence=evidence,
                 metric_value=metric_value,
+                **({} if unusual is None else {_UNUSUAL: asdict(unusual)}),
             ),
+            unusual=unusual,
         )
 
     def cause(self, rule_id: str, draft: profiles.Draft, error: NodeError) -> NodeError:
@@ -274,9 +337,36 @@ class _RuleParser:
                 raise NodeError(draft.entries[name].key, f"a {word} has no {name}")
         return wanted
 
+    def _times(self, entries: Mapping[str, nodes.Entry]) -> dict[str, Any]:
+        for name in ("scatter", "means"):
+            if name in entries:
+                raise NodeError(entries[name].key, f"{name} is of an average: it goes with by")
+        return {"times": _between(entries["times"].value, 1, 100, "a number over 1")}
+
+    def _by(self, node: yaml.Node, entries: Mapping[str, nodes.Entry]) -> dict[str, Any]:
+        by = nodes.scalar(entries["by"].value, (int, float), "a number")
+        if not by:
+            raise NodeError(entries["by"].value, "0 is not away from the others")
+        if "scatter" not in entries:
+            raise NodeError(
+                node, "missing: scatter, the column with the standard deviation of a session"
+            )
+        scatter = self._column(entries["scatter"].value)
+        if self._inputs.scale(scatter) is not Scale.NUMBER:
+            raise NodeError(entries["scatter"].value, f"{scatter} is no number")
+        means = _minimum(entries["means"].value) if "means" in entries else 1
+        return {"by": by, "scatter": scatter, "means": means}
+
+    def _template(self, node: yaml.Node) -> template.Template:
+        text = nodes.scalar(node, (str,), "text")
+        try:
+            return template.parse(text, self._inputs)
+        except ValueError as error:
+            raise NodeError(node, str(error)) from error
+
     def _condition(self, node: yaml.Node) -> Condition:
         entries = nodes.mapping(node)
-        nodes.check_names(entries, ("metric", "op", "value", "minimum_exposure"))
+        nodes.check_names(entries, ("metric", "op", "value", "minimum_exposure", "minimum_share"))
         if missing := [name for name in ("metric", "op", "value") if name not in entries]:
             raise NodeError(node, f"missing: {', '.join(missing)}")
         metric = self._column(entries["metric"].value)
@@ -303,7 +393,45 @@ class _RuleParser:
             if exposure is None:
                 raise NodeError(asked, f"{metric} has no exposure to ask a minimum of")
             minimum = _minimum(asked)
-        return Condition(metric, scale, op, value, exposure, minimum)
+        share = 0.0
+        if "minimum_share" in entries:
+            asked = entries["minimum_share"].value
+            if exposure is None or scale is not Scale.COUNT:
+                raise NodeError(asked, f"{metric} is no count of sessions to ask a share of")
+            share = _between(asked, 0, 1, "a share between 0 and 1")
+        return Condition(metric, scale, op, value, exposure, minimum, share)
+
+    def _unusual(self, node: yaml.Node | None) -> Unusual | None:
+        """What the rule asks beside its conditions."""
+        if node is None or nodes.is_null(node):
+            return None
+        entries = nodes.mapping(node)
+        nodes.check_names(
+            entries, ("metric", "times", "by", "scatter", "means", "level", "keeps", "most")
+        )
+        if "metric" not in entries:
+            raise NodeError(node, "missing: metric")
+        metric = self._column(entries["metric"].value)
+        scale, exposure = self._inputs.scale(metric), self._inputs.exposure(metric)
+        if scale not in NUMERIC or exposure is None:
+            raise NodeError(
+                entries["metric"].value,
+                f"{metric} is no number with sessions behind it to compare with the others'",
+            )
+        if ("times" in entries) == ("by" in entries):
+            raise NodeError(
+                node,
+                "one of times (of a count or a share) and by (of an average) says how far from the"
+                " others",
+            )
+        given = self._times(entries) if "times" in entries else self._by(node, entries)
+        for name in ("level", "keeps", "most"):
+            if name in entries:
+                given[name] = _between(entries[name].value, 0, 1, "a share between 0 and 1")
+        found = Unusual(metric, exposure, scale is Scale.COUNT, **given)
+        if found.keeps > found.level:
+            raise NodeError(node, f"keeps {found.keeps} is over level {found.level}")
+        return found
 
     def _column(self, node: yaml.Node) -> str:
         name: str = nodes.scalar(node, (str,), "the name of a metric")
@@ -312,13 +440,6 @@ class _RuleParser:
         if self._kind is Kind.ALERT and name.startswith(f"{OPEN_ALERTS}."):
             raise NodeError(node, f"an alert can't read {name}: alerts are evaluated first")
         return name
-
-    def _template(self, node: yaml.Node) -> template.Template:
-        text = nodes.scalar(node, (str,), "text")
-        try:
-            return template.parse(text, self._inputs)
-        except ValueError as error:
-            raise NodeError(node, str(error)) from error
 
     def _requires(self, node: yaml.Node | None) -> dict[str, int]:
         minimums: dict[str, int] = {}
@@ -361,6 +482,20 @@ def _minimum(node: yaml.Node) -> int:
     if minimum < 1:
         raise NodeError(node, f"a minimum of {minimum} asks for nothing: it is at least 1")
     return minimum
+
+
+def _between(node: yaml.Node, least: float, most: float, expected: str) -> float:
+    """A number between the two, neither of them."""
+    value: float = nodes.scalar(node, (int, float), expected)
+    if not least < value < most:
+        raise NodeError(node, f"{value} is not {expected}")
+    return value
+
+
+def _content(condition: Condition) -> list[object]:
+    """What of a condition makes the rule another one."""
+    share = [condition.minimum_share] if condition.minimum_share else []
+    return [condition.metric, condition.op, condition.value, condition.minimum_exposure, *share]
 
 
 def _word(node: yaml.Node, key: str, allowed: Mapping[str, object]) -> str:

@@ -12,12 +12,18 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tutor_pipeline.domain import Evaluation, Finding, Kind, Override, Reading
+from tutor_pipeline.rules import usual
 from tutor_pipeline.rules.catalogue import OPERATORS, Catalogue, Condition, Rule
 from tutor_pipeline.rules.inputs import NUMERIC, TUTOR_ID, BadValueError, Scale, read
+from tutor_pipeline.rules.usual import Seen, Unusual, Usual
 
 EVIDENCE_LIMIT = 5
 # A mean over this many sessions counts half towards `excess`.
 _HALF_TRUSTED_AT = 5
+SLACK = 0.4
+"""By so much of its threshold a number may fall short before an open alert closes, of a rule that
+asks for the unusual.
+"""
 _COUNT = Scale.COUNT  # looking up a member costs more than comparing it
 _NO_EXCEPTIONS: Mapping[str, float | None] = {}
 
@@ -28,8 +34,12 @@ def evaluate(
     rows: Iterable[Mapping[str, object]],
     as_of: datetime,
     overrides: Iterable[Override] = (),
+    usual_here: Mapping[str, Usual] | None = None,
 ) -> Evaluation:
     """Evaluate the rules of one kind on one row per tutor.
+
+    `usual_here` is what `fit` found, by alert; a rule that asks for the unusual and has none there
+    is not evaluated.
 
     A row maps the names that rules use (`Catalogue.columns`) to values, `tutor_id` included.
     A tutor with a missing column, a value of the wrong type or a second row is skipped with
@@ -56,7 +66,16 @@ def evaluate(
         thresholds = exceptions.get(tutor_id, _NO_EXCEPTIONS)
         try:
             verdicts = [
-                (rule.id, _judge(rule, tutor_id, row, thresholds.get(rule.id, rule.when[0].value)))
+                (
+                    rule.id,
+                    _judge(
+                        rule,
+                        tutor_id,
+                        row,
+                        thresholds.get(rule.id, rule.when[0].value),
+                        (usual_here or {}).get(rule.alert),
+                    ),
+                )
                 for rule in rules
             ]
         except BadValueError as error:
@@ -83,6 +102,50 @@ def evaluate(
         skipped=skipped,
         disabled=disabled,
     )
+
+
+def fit(catalogue: Catalogue, rows: Iterable[Mapping[str, object]]) -> dict[str, Usual]:
+    """What is usual among all tutors, for each alert that asks for the unusual.
+
+    Rows as of `evaluate`; one that can't be read is left out.
+    """
+    values: dict[str, list[usual.Value]] = {rule.id: [] for rule in catalogue.asking}
+    for row in rows:
+        for rule in catalogue.asking:
+            try:
+                found = _value(rule, row)
+            except BadValueError:
+                continue
+            if found is not None:
+                values[rule.id].append(found)
+    return {
+        rule.id: usual.fit(rule.unusual, values[rule.id])
+        for rule in catalogue.asking
+        if rule.unusual is not None
+    }
+
+
+def _value(rule: Rule, row: Mapping[str, object]) -> usual.Value | None:
+    """What a rule that asks for the unusual reads of one tutor; None where it is not known."""
+    asked = rule.unusual
+    assert asked is not None
+    value, sessions = _figure(asked, row)
+    if value is None or not sessions:
+        return None
+    scatter: Any = asked.scatter and read(row, asked.scatter, Scale.NUMBER)
+    return usual.Value(
+        value,
+        sessions,
+        scatter,
+        is_candidate=bool(_readings(rule, row, rule.when[0].value)),
+        is_open=read(row, rule.is_open, Scale.FLAG) is True,
+    )
+
+
+def _figure(asked: Unusual, row: Mapping[str, object]) -> tuple[Any, Any]:
+    """The figure that is compared, and the sessions behind it."""
+    scale = _COUNT if asked.is_count else Scale.NUMBER
+    return read(row, asked.metric, scale), read(row, asked.exposure, _COUNT)
 
 
 def _exceptions(
@@ -124,11 +187,60 @@ def _problem(condition: Condition, threshold: float) -> str | None:
 
 
 def _judge(
-    rule: Rule, tutor_id: str, row: Mapping[str, object], principal_threshold: Any
+    rule: Rule,
+    tutor_id: str,
+    row: Mapping[str, object],
+    principal_threshold: Any,
+    usual_here: Usual | None,
 ) -> Finding | Literal[False] | None:
     """The finding; False when the rule does not hold; None when it can't be evaluated.
 
     `principal_threshold` is that of the first condition, None when the rule is switched off.
+    """
+    is_held = rule.unusual is not None and read(row, rule.is_open, Scale.FLAG) is True
+    readings = _readings(rule, row, principal_threshold, is_held)
+    if readings is None:
+        return None
+    seen: Seen | None = None
+    if rule.unusual is not None:
+        value, sessions = _figure(rule.unusual, row)
+        if usual_here is None or value is None or not sessions:
+            return None
+        if readings:
+            seen = usual.look(rule.unusual, usual_here, value, sessions)
+            is_alert = (
+                seen.opens(rule.unusual, usual_here)
+                or (is_held and seen.stays(rule.unusual, usual_here))
+                or _is_asked_for(rule.when[0], principal_threshold)
+            )
+            if is_alert == (rule.beside is not None):
+                return False
+    if not readings:
+        return False
+    evidence: Any = rule.evidence and read(row, rule.evidence, Scale.SESSIONS)
+    shown: Any = rule.metric_value and read(row, rule.metric_value, Scale.NUMBER)
+    texts = {name: text.render(row) for name, text in rule.texts.items()}
+    return Finding(
+        tutor_id=tutor_id,
+        rule_id=rule.id,
+        severity=rule.severity,
+        texts=texts if seen is None else _with_usual(texts, seen),
+        readings=readings,
+        evidence=tuple(evidence or ())[:EVIDENCE_LIMIT],
+        excess=_excess(rule.when[0], readings[0]),
+        rule_version=rule.version,
+        metric_value=shown,
+        usual=None if seen is None else seen.usual,
+        unusual=None if seen is None else seen.probability,
+    )
+
+
+def _readings(
+    rule: Rule, row: Mapping[str, object], principal_threshold: Any, is_held: bool = False
+) -> tuple[Reading, ...] | None:
+    """What each condition read where all hold, nothing where one does not; None where the rule
+    can't be evaluated. Where an open alert is held, a number may fall short by a little: sessions
+    that leave a window must not close it and open it again.
     """
     if principal_threshold is None:
         return None
@@ -150,24 +262,36 @@ def _judge(
                 return None
         if holds:
             threshold: Any = condition.value if readings else principal_threshold
-            holds = OPERATORS[condition.op](value, threshold)
+            least = _less(condition, threshold) if is_held else threshold
+            holds = OPERATORS[condition.op](value, least) and (
+                not condition.minimum_share or value >= condition.minimum_share * exposure
+            )
             if holds:
                 readings.append(Reading(condition.metric, value, threshold, exposure))
-    if not holds:
-        return False
-    evidence: Any = rule.evidence and read(row, rule.evidence, Scale.SESSIONS)
-    shown: Any = rule.metric_value and read(row, rule.metric_value, Scale.NUMBER)
-    return Finding(
-        tutor_id=tutor_id,
-        rule_id=rule.id,
-        severity=rule.severity,
-        texts={name: text.render(row) for name, text in rule.texts.items()},
-        readings=tuple(readings),
-        evidence=tuple(evidence or ())[:EVIDENCE_LIMIT],
-        excess=_excess(rule.when[0], readings[0]),
-        rule_version=rule.version,
-        metric_value=shown,
-    )
+    return tuple(readings) if holds else ()
+
+
+def _less(condition: Condition, threshold: Any) -> Any:
+    """A threshold that is easier to meet, for an alert that is open."""
+    if condition.scale not in NUMERIC or condition.op == "=":
+        return threshold
+    direction = 1 if condition.op in (">=", ">") else -1
+    return threshold - direction * abs(threshold) * SLACK
+
+
+def _is_asked_for(principal: Condition, threshold: Any) -> bool:
+    """Whether somebody asked for an alert of this tutor sooner than of others: then the threshold
+    counts alone.
+    """
+    return threshold != principal.value and OPERATORS[principal.op](principal.value, threshold)
+
+
+def _with_usual(texts: Mapping[str, str], seen: Seen) -> dict[str, str]:
+    """The words of a finding, with what is usual here."""
+    if "display_text" in texts:
+        told = f"{texts['display_text']}: {seen.now}; usual here is {seen.others}"
+        return {**texts, "display_text": f"At the threshold of an alert. {told}"}
+    return {**texts, "description": f"{texts['description']} Others: {seen.others}."}
 
 
 def _excess(condition: Condition, reading: Reading) -> float:

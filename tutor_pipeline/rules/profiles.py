@@ -21,7 +21,7 @@ from tutor_pipeline.rules.nodes import Entry, NodeError
 _FOLDER = Path(__file__).parent / "catalogue"
 _EXTENDS = "extends"
 _AUTO_RESOLVE = "auto_resolve"
-_SHIPPED = ("conservative", "standard", "high_volume")
+_SHIPPED = ("adaptive", "conservative", "standard", "high_volume")
 """The default one first, then as they are likely to interest."""
 
 # An id becomes a cell of tables and the name of a column, `open_alerts.<id>`: with 48 characters it

@@ -165,6 +165,7 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.churn_algorithm_weights": "what a score weighs",
     "ops.churn_weight_history": "what a score weighed, and why",
     "ops.score_references": "what is usual among all",
+    "ops.rule_references": "what is usual among all, for each rule",
     "ops.model_versions": "coefficients",
     "ops.backtest_runs": "counts, and a report of them",
     "ops.backtest_metrics": "how well scorers do",

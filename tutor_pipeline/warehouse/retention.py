@@ -155,6 +155,13 @@ RULES = (
             select max(version) from {ops}.score_references where fitted_at < %(before)s
         )""",
     ),
+    Rule(
+        "rule_references",
+        ("version",),
+        90,
+        """stored.version < (select max(version) from {ops}.rule_references)
+        and stored.fitted_at < %(before)s""",
+    ),
     # The newest one is shown.
     Rule(
         "backtest_runs",

@@ -53,6 +53,10 @@ ROWS = {
     "score_references": {
         "version": 1, "as_of": NOW, "fitted_at": NOW, "tutors": 3, "reference": Jsonb({}),
     },
+    "rule_references": {
+        "version": 1, "as_of": NOW, "fitted_at": NOW, "profile": "adaptive", "tutors": 3,
+        "reference": Jsonb({}),
+    },
     "incidents": {
         "kind": "drift", "subject": "s", "title": "t", "details": Jsonb({}),
         "opened_at": NOW - timedelta(days=9999), "last_seen_at": NOW, "closed_at": NOW,

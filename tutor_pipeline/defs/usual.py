@@ -1,0 +1,138 @@
+"""What rules are evaluated with beside the rows: what is usual on the platform, and the exceptions
+of single tutors.
+
+Belongs here: who fits what is usual, who reads it, and its versions in `ops.rule_references`.
+Does not belong here: fitting it (`rules.evaluate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg.types.json import Jsonb
+
+from tutor_pipeline.domain import Kind, Override
+from tutor_pipeline.lifecycle import overrides
+from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.rules.catalogue import Catalogue, at_threshold
+from tutor_pipeline.rules.evaluate import fit
+from tutor_pipeline.rules.usual import Usual
+from tutor_pipeline.warehouse.connection import Warehouse
+
+_VERSION = "rule_version"
+
+
+def usual_here(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    catalogue: Catalogue,
+    kind: Kind,
+    wide: wide_rows.WideRows,
+    *,
+    keep: bool = True,
+) -> dict[str, Usual]:
+    """What is usual on the platform, for each alert that asks for what is not.
+
+    Fitted by whoever evaluates the alerts of everybody, and read by all others. `keep`: for them.
+    """
+    if kind is Kind.ACHIEVEMENT or not catalogue.asking:
+        return {}
+    fits = kind is Kind.ALERT and wide.scope is None
+    stored = None if fits else _newest(connection, warehouse, catalogue, wide.as_of)
+    if stored is not None:
+        return stored
+    rows = wide.rows
+    if not fits:
+        # Nobody has fitted it for these rules yet: under a new profile some tutors come first.
+        rows = wide_rows.everybody(connection, warehouse, catalogue.columns(Kind.ALERT))
+    fitted = fit(catalogue, rows)
+    if keep:
+        _keep(
+            connection,
+            warehouse,
+            catalogue,
+            fitted,
+            as_of=wide.as_of,
+            now=datetime.now(UTC),
+            tutors=len(rows),
+        )
+    return fitted
+
+
+def exceptions_of(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind, as_of: datetime
+) -> tuple[Override, ...]:
+    """The exceptions to rules of a kind. Those to an alert hold for the insight beside it too."""
+    found = overrides.read(connection, warehouse, kind, as_of)
+    if kind is not Kind.INSIGHT:
+        return found
+    of_alerts = overrides.read(connection, warehouse, Kind.ALERT, as_of)
+    return (*found, *(replace(each, rule_id=at_threshold(each.rule_id)) for each in of_alerts))
+
+
+def _newest(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    catalogue: Catalogue,
+    as_of: datetime,
+) -> dict[str, Usual] | None:
+    """What was usual by then, for each alert of the catalogue that asks for it; None where it is
+    not known of all of them as they are now.
+    """
+    stored = _read(connection, warehouse, as_of)
+    rules = catalogue.asking
+    if any(stored.get(rule.id, {}).get(_VERSION) != rule.version for rule in rules):
+        return None
+    return {
+        rule.id: Usual.from_json(
+            {name: value for name, value in stored[rule.id].items() if name != _VERSION}
+        )
+        for rule in rules
+    }
+
+
+def _keep(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    catalogue: Catalogue,
+    fitted: Mapping[str, Usual],
+    *,
+    as_of: datetime,
+    now: datetime,
+    tutors: int,
+) -> None:
+    """Keep what is usual from a moment on, unless nothing of it is new. The caller holds the lock
+    of alerts, so versions follow one another.
+    """
+    content = {
+        rule.id: {_VERSION: rule.version, **fitted[rule.id].to_json()} for rule in catalogue.asking
+    }
+    if content == _read(connection, warehouse, as_of):
+        return
+    connection.execute(
+        warehouse.sql(
+            "insert into {ops}.rule_references"
+            " (version, as_of, fitted_at, profile, tutors, reference)"
+            " select coalesce(max(version), 0) + 1, %s, %s, %s, %s, %s from {ops}.rule_references"
+        ),
+        (as_of, now, catalogue.profile, tutors, Jsonb(content)),
+    )
+
+
+def _read(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime
+) -> Mapping[str, Any]:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(
+            warehouse.sql(
+                "select reference from {ops}.rule_references where as_of <= %s"
+                " order by as_of desc, version desc limit 1"
+            ),
+            (as_of,),
+        ).fetchone()
+    return {} if row is None else dict(row[0])

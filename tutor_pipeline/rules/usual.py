@@ -1,0 +1,303 @@
+"""Whether what a rule sees of a tutor is more than chance, and more than is usual here. Pure.
+
+Belongs here: what is usual among the tutors, and how surely one of them is beyond it.
+Does not belong here: which rule asks for what (`catalogue`), where it is kept (`store`).
+
+A count of n sessions is a binomial one, and its rate has a beta prior: the mean and the spread of
+the others' rates. An average has a normal prior, in the same way. The spread is taken as it is
+seen, chance included: a prior must not be surer than the data. The tutor's own sessions are left
+out of what the others do.
+
+What is usual is fitted over everybody, stored, and read by whoever looks at some tutors: nobody's
+result depends on who else is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any
+
+FEWEST_OTHERS = 5
+"""With fewer others to compare with, nothing is known to be usual: the threshold counts alone."""
+
+MOST_IN_VAIN = 0.10
+"""Of those that a rule lists together, so many may be expected to be chance."""
+
+LEVEL, KEEPS, MOST = 0.95, 0.80, 0.01
+"""How sure it must be that a tutor is beyond the others, how sure for an open alert to stay, and
+the share of the tutors that a rule lists at most; where the profile does not say.
+"""
+
+_HELD_SHARE = 2.0  # of `most`: an open alert stays among so many
+_FEWEST_SESSIONS = 2.0  # that the prior of a rate stands for
+_MOST_SESSIONS = 1_000.0
+_TINY = 1e-9
+_RARE = 0.4  # a rate under it is told as 1 of so many
+_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """What a rule asks beside its conditions: that the tutor is surely beyond the others.
+
+    `metric` with its `exposure` is a count of sessions (`is_count`) or a share of them that should
+    be over `times` the others' rate, or an average that should be `by` (its unit; negative: lower)
+    from the others'. Of an average, `scatter` is the column with the standard deviation of single
+    sessions, and it is a difference of so many `means`.
+    """
+
+    metric: str
+    exposure: str
+    is_count: bool
+    times: float | None = None
+    by: float | None = None
+    scatter: str | None = None
+    means: int = 1
+    level: float = LEVEL
+    keeps: float = KEEPS
+    most: float = MOST
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it reads."""
+        names = (self.metric, self.exposure, self.scatter)
+        return tuple(name for name in names if name is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What is usual for one rule among `tutors`: sums over them, in which each weighs by its
+    `sessions`.
+
+    `single`: variance of one session's value, of an average. `opens_above`, `keeps_above`: how far
+    beyond everybody must surely be to be among the few that are listed (`Seen.surely`). `certain`:
+    where those that would be listed are chance too often, how sure it must be.
+    """
+
+    tutors: int
+    sessions: float
+    total: float
+    squares: float
+    single: float | None = None
+    opens_above: float | None = None
+    keeps_above: float | None = None
+    certain: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back exactly."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Usual:
+        """What `to_json` gave."""
+        return cls(**stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a tutor compares. `probability`: that the tutor is beyond what is asked; `surely`: what
+    the tutor's rate or average surely reaches; both None where nothing is known of the others.
+    `now` and `others` say it in words.
+    """
+
+    now: str
+    others: str
+    usual: float | None
+    probability: float | None
+    surely: float | None
+
+    def opens(self, asked: Unusual, usual: Usual) -> bool:
+        """Whether it is reason enough to open an alert."""
+        if self.probability is None or self.surely is None:
+            return True
+        is_sure = self.probability >= max(asked.level, usual.certain)
+        return is_sure and _is_above(self.surely, usual.opens_above)
+
+    def stays(self, asked: Unusual, usual: Usual) -> bool:
+        """Whether an open alert stays open."""
+        if self.probability is None or self.surely is None:
+            return True
+        is_sure = self.probability >= max(asked.keeps, usual.certain)
+        return is_sure and _is_above(self.surely, usual.keeps_above)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a rule reads of one tutor: the metric, the sessions behind it, and, of an average, the
+    standard deviation of a session. `is_candidate`: the rule's conditions hold; `is_open`: its
+    alert is open.
+    """
+
+    value: float
+    sessions: int
+    scatter: float | None = None
+    is_candidate: bool = False
+    is_open: bool = False
+
+
+def fit(asked: Unusual, values: Iterable[Value]) -> Usual:
+    """What is usual among these tutors, and how few of them may be listed. Their order decides
+    nothing.
+    """
+    known = [each for each in values if each.sessions > 0]
+    sums = [_sums(asked, each) for each in known]
+    usual = Usual(
+        tutors=len(known),
+        sessions=float(sum(each.sessions for each in known)),
+        total=_rounded(math.fsum(total for total, _ in sums)),
+        squares=_rounded(math.fsum(squares for _, squares in sums)),
+        single=_single(known),
+    )
+    candidates = [
+        (each.is_open, seen)
+        for each in known
+        if each.is_candidate
+        and (seen := look(asked, usual, each.value, each.sessions)).surely is not None
+    ]
+    few = max(math.ceil(asked.most * len(known)), 1)
+    reached = sorted((seen.surely or 0.0 for _, seen in candidates), reverse=True)
+    usual = replace(
+        usual,
+        opens_above=_beyond(reached, few),
+        keeps_above=_beyond(reached, math.ceil(_HELD_SHARE * few)),
+    )
+    listed = [
+        seen.probability or 0.0
+        for is_open, seen in candidates
+        if seen.opens(asked, usual) or (is_open and seen.stays(asked, usual))
+    ]
+    return replace(usual, certain=_certain(listed))
+
+
+def look(asked: Unusual, usual: Usual, value: float, sessions: int) -> Seen:
+    """How a tutor with this value over so many sessions compares with the others."""
+    own_total, own_squares = _sums(asked, Value(value, sessions))
+    others = Usual(
+        usual.tutors - 1,
+        usual.sessions - sessions,
+        usual.total - own_total,
+        max(usual.squares - own_squares, 0.0),
+        usual.single,
+    )
+    is_rate = asked.times is not None
+    if is_rate:
+        others = replace(others, total=max(others.total, 0.0))
+    now = _rate_now(own_total, sessions) if is_rate else _average(value, asked.means)
+    if others.tutors < FEWEST_OTHERS or others.sessions < 1:
+        return Seen(now, "not known yet", None, None, None)
+    if is_rate:
+        return _look_at_rate(asked, others, own_total, sessions, now)
+    return _look_at_average(asked, others, value, sessions, now)
+
+
+def _look_at_rate(asked: Unusual, others: Usual, happened: float, sessions: int, now: str) -> Seen:
+    assert asked.times is not None
+    mean = (others.total + 0.5) / (others.sessions + 1)
+    squared = others.squares - 2 * mean * others.total + mean**2 * others.sessions
+    spread = max(squared / others.sessions, _TINY)
+    alike = min(max(mean * (1 - mean) / spread - 1, _FEWEST_SESSIONS), _MOST_SESSIONS)
+    # What did not happen counts as well: of a rate of 7 in 10, nobody has 1.5 times as much.
+    limit = min(asked.times * mean, 1 - (1 - mean) / asked.times)
+    a = mean * alike + happened
+    b = (1 - mean) * alike + max(sessions - happened, 0.0)
+    special = _special()
+    return Seen(
+        now,
+        _rate(others.total, others.sessions),
+        _rounded(others.total / others.sessions),
+        _rounded(1 - special.betainc(a, b, limit)),
+        _rounded(special.betaincinv(a, b, 1 - asked.level)),
+    )
+
+
+def _look_at_average(asked: Unusual, others: Usual, value: float, sessions: int, now: str) -> Seen:
+    assert asked.by is not None
+    mean = others.total / others.sessions
+    told = _average(mean, asked.means)
+    if others.single is None:
+        return Seen(now, told, _rounded(mean), None, None)
+    between = max(others.squares / others.sessions - mean**2, _TINY)
+    chance = max(others.single * asked.means / sessions, _TINY)
+    sign = 1.0 if asked.by > 0 else -1.0
+    away = sign * (value - mean) * between / (between + chance)
+    deviation = math.sqrt(between * chance / (between + chance))
+    special = _special()
+    return Seen(
+        now,
+        told,
+        _rounded(mean),
+        _rounded(special.ndtr((away - abs(asked.by)) / deviation)),
+        _rounded(away + special.ndtri(1 - asked.level) * deviation),
+    )
+
+
+def _sums(asked: Unusual, each: Value) -> tuple[float, float]:
+    """What a tutor adds to the sums: the total, and the squares by session."""
+    if asked.times is None:
+        return each.sessions * each.value, each.sessions * each.value**2
+    happened = each.value if asked.is_count else each.value * each.sessions
+    happened = min(max(happened, 0.0), float(each.sessions))
+    return happened, happened**2 / each.sessions
+
+
+def _single(values: Sequence[Value]) -> float | None:
+    """Variance of one session's value around its tutor's mean, over all tutors."""
+    known = [
+        (each.sessions - 1, each.scatter)
+        for each in values
+        if each.scatter is not None and each.sessions > 1
+    ]
+    freedom = sum(n for n, _ in known)
+    return _rounded(math.fsum(n * sd**2 for n, sd in known) / freedom) if freedom else None
+
+
+def _beyond(reached: Sequence[float], few: int) -> float | None:
+    """What at most `few` of those (highest first) exceed; None where there are no more."""
+    return reached[few] if len(reached) > few else None
+
+
+def _certain(listed: Iterable[float]) -> float:
+    """How sure it must be, so that of those listed together at most MOST_IN_VAIN is chance."""
+    certain, doubts = 0.0, 0.0
+    ordered = sorted(listed, reverse=True)
+    for number, probability in enumerate(ordered, start=1):
+        doubts += 1 - probability
+        if doubts > MOST_IN_VAIN * number:
+            return certain
+        certain = probability
+    return 0.0
+
+
+def _is_above(surely: float, least: float | None) -> bool:
+    return least is None or surely > least
+
+
+def _rate_now(happened: float, sessions: int) -> str:
+    return f"{round(happened):,} of {sessions:,}"
+
+
+def _rate(happened: float, sessions: float) -> str:
+    """A rate as people say it: 1 of 16, 7 of 10, none of 210."""
+    rate = happened / sessions
+    if happened < 0.5:
+        return f"none of {sessions:,.0f}"
+    return f"1 of {1 / rate:,.0f}" if rate < _RARE else f"{10 * rate:.0f} of 10"
+
+
+def _average(value: float, means: int) -> str:
+    return f"{value:+.1f}" if means > 1 else f"{value:.1f}"
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), _DIGITS)
+
+
+@cache
+def _special() -> Any:
+    """Loaded where it is needed: most commands compare nobody."""
+    from scipy import special
+
+    return special
