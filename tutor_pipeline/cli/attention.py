@@ -215,7 +215,11 @@ def _trigger(recommendation: Mapping[str, Any]) -> str:
     return f"{trigger['metric']} {_number(trigger['value'])}{against}"
 
 
-_INSIGHTS = {"strength": "Strengths", "growth_area": "Could be better"}
+_INSIGHTS = {
+    "strength": "Strengths",
+    "growth_area": "Could be better",
+    "at_threshold": "At the threshold of an alert, no reason to call",
+}
 
 
 _PROFILE = ("primary_subject", "months_experience", "certification_level", "member_since")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Any
@@ -137,6 +138,11 @@ def check(
     out.print(table)
     now, then = effects["tutors_with_an_alert"]["now"], effects["tutors_with_an_alert"]["then"]
     out.print(f"Tutors with an open alert: {now} now, {then} then")
+    if (at_threshold := effects["at_threshold"]) is not None:
+        out.print(
+            "At the threshold of an alert, and not unusual enough for it:"
+            f" {at_threshold:,} (insights)"
+        )
     for tutor_id, reason in effects["unreadable"].items():
         warn(f"tutor {tutor_id} would be skipped: {reason}")
     if effects["would_fail"]:
@@ -293,11 +299,13 @@ def _as_dict(rule: Rule) -> dict[str, Any]:
                 "op": condition.op,
                 "value": condition.value,
                 "minimum_exposure": condition.minimum_exposure,
+                "minimum_share": condition.minimum_share,
             }
             for condition in rule.when
         ],
         "requires": dict(rule.requires),
         "texts": {name: text.text for name, text in rule.texts.items()},
+        "unusual": None if rule.unusual is None else asdict(rule.unusual),
         "evidence": rule.evidence,
         "source": rule.source,
         "version": rule.version,
@@ -340,10 +348,22 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
     return {
         "as_of": wide.as_of,
         "effects": rows,
+        "at_threshold": _at_threshold(catalogue, rows),
         "tutors_with_an_alert": {"now": before["tutors_with_one"], "then": then},
         "unreadable": unreadable,
         "would_fail": would_fail,
     }
+
+
+def _at_threshold(catalogue: Catalogue, rows: Iterable[Mapping[str, Any]]) -> int | None:
+    """How many pairs (tutor, alert) would meet the conditions and no more; None where no rule asks
+    for more.
+    """
+    beside = {rule.id for rule in catalogue.rules if rule.beside is not None}
+    if not beside:
+        return None
+    of_them = [row for row in rows if row["kind"] is Kind.INSIGHT and row["rule"] in beside]
+    return sum(int(row["open"]) + int(row["keep"]) for row in of_them)
 
 
 _AFTER: Mapping[Step, str] = {

@@ -120,7 +120,11 @@ def _show(found: Validation) -> None:
         (each.title, f"{each.critical:,} critical, {count(each.warning, 'warning')}")
         for each in found.alerts
     )
-    for insight_type, heading in (("strength", "Strengths"), ("growth_area", "Growth areas")):
+    for insight_type, heading in (
+        ("strength", "Strengths"),
+        ("growth_area", "Growth areas"),
+        ("at_threshold", "At the threshold of an alert"),
+    ):
         insights = [each for each in found.insights if each.insight_type == insight_type]
         _heading(heading, f"{sum(each.tutors for each in insights):,}")
         _lines((label(each.category), count(each.tutors, "tutor")) for each in insights)

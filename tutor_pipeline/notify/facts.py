@@ -105,7 +105,10 @@ _TUTORS = """
                 'coaching_tip', insights.coaching_tip
             ) order by insights.detected_at desc, insights.category)
             from {ops}.tutor_insights as insights
-            where insights.tutor_id = tutors.tutor_id and insights.is_active
+            where
+                insights.tutor_id = tutors.tutor_id
+                and insights.is_active
+                and insights.insight_type <> 'at_threshold'
         ) as insights,
         (
             select json_agg(json_build_object(

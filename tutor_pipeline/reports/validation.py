@@ -339,7 +339,7 @@ def gather(
         "critical_alerts": sum(each.critical for each in alerts),
         "warning_alerts": sum(each.warning for each in alerts),
         "strengths": sum(each.tutors for each in insights if each.insight_type == "strength"),
-        "growth_areas": sum(each.tutors for each in insights if each.insight_type != "strength"),
+        "growth_areas": sum(each.tutors for each in insights if each.insight_type == "growth_area"),
         "achievements": sum(each.held for each in achievements),
     }
     previous = next(iter(rows(_PREVIOUS, run_id=run_id)), None)

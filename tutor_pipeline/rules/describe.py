@@ -37,9 +37,26 @@ def minimums(rule: Rule) -> str:
 def summary(rule: Rule) -> str:
     """One line: severity (or type, or icon) · conditions · minimums; `off:` first when it is."""
     parts = [_label(rule), conditions(rule)]
+    if asked := unusual(rule):
+        parts.append(asked)
     if needed := minimums(rule):
         parts.append(f"needs {needed}")
     return ("" if rule.is_enabled else "off: ") + " · ".join(parts)
+
+
+def unusual(rule: Rule) -> str:
+    """`surely over 1.5 times the others'`, with the metric where it is another than that of the
+    principal condition; empty where nothing is asked.
+    """
+    asked = rule.unusual
+    if asked is None:
+        return ""
+    metric = "" if asked.metric == rule.when[0].metric else f"{asked.metric} "
+    if asked.times is not None:
+        return f"{metric}surely over {asked.times:g} times the others'"
+    assert asked.by is not None
+    way = "above" if asked.by > 0 else "below"
+    return f"{metric}surely {abs(asked.by):g} {way} the others'"
 
 
 def details(rule: Rule, inputs: Mapping[str, Mapping[str, Column]]) -> list[tuple[str, str]]:
@@ -59,6 +76,16 @@ def details(rule: Rule, inputs: Mapping[str, Mapping[str, Column]]) -> list[tupl
     if rule.severity is not None:
         lines.append(("severity", rule.severity))
     lines += [("when", described(_condition(each), each.metric)) for each in rule.when]
+    if rule.unusual is not None:
+        each = rule.unusual
+        lines.append(("unusual here", described(unusual(rule), each.metric)))
+        lines.append(
+            (
+                "how sure",
+                f"{each.level:.0%} to open, {each.keeps:.0%} to stay; at most {each.most:.1%} of"
+                " the tutors",
+            )
+        )
     if needed := minimums(rule):
         lines.append(("needs", needed))
     lines += [(name.replace("_", " "), text.text) for name, text in rule.texts.items()]
@@ -89,7 +116,9 @@ def page(catalogues: Sequence[Catalogue]) -> str:
 def _condition(condition: Condition) -> str:
     value = condition.value
     written = str(value).lower() if isinstance(value, bool) else value
-    return f"{condition.metric} {_SIGNS.get(condition.op, condition.op)} {written}"
+    told = f"{condition.metric} {_SIGNS.get(condition.op, condition.op)} {written}"
+    share = condition.minimum_share
+    return f"{told} ({share:.0%} of {condition.exposure} or more)" if share else told
 
 
 def _label(rule: Rule) -> str:
@@ -102,7 +131,8 @@ def _label(rule: Rule) -> str:
 
 def _table(catalogues: Sequence[Catalogue], kind: Kind, text: str, heading: str) -> str:
     by_profile = [
-        {rule.id: rule for rule in catalogue.rules if rule.kind is kind} for catalogue in catalogues
+        {rule.id: rule for rule in catalogue.rules if rule.kind is kind and rule.beside is None}
+        for catalogue in catalogues
     ]
     head = [kind, *(catalogue.profile for catalogue in catalogues), heading]
     rows = [head, ["---"] * len(head)]
@@ -148,8 +178,29 @@ it says in numbers, and it shows the sessions behind them.
 where less stands behind it than the rule needs: at least one session, and what follows "needs"
 below. Then it neither opens nor resolves anything.
 
-**A count or a share.** Where a tutor gives more than about 30 sessions a month, use
-`high_volume`: five sessions moved out of 150 are 3 %, and its count rules ask for a share as well.
+**Unusual here.** `adaptive`, the default, asks for the conservative thresholds *and* for evidence
+that it is more than chance and more than is usual on this platform: that the tutor's share of
+sessions is over 1.5 times the others' (or the tutor's average 0.5 points below theirs), 95 % sure.
+The text of the alert says what the others do: "5 of 16; others 1 of 16".
+
+- What is usual comes from all the other tutors, and is as wide as they differ, chance included. A
+  refresh of everybody fits it and keeps it in `ops.rule_references`; the refresh after a session
+  reads it, so a tutor's alerts depend on nobody who is looked at beside.
+- A rule lists at most 1 in 100 tutors (`most`), the furthest out, and no more than one in ten of
+  those may be chance. An open alert stays while it is 80 % sure (`keeps`) and its tutor is among
+  the furthest 2 in 100; its figure may fall short of the threshold by 40 %. So nothing flaps.
+- Who meets the threshold and no more is no alert, and stays visible: the tutor's page and
+  `ops.tutor_insights` (type `at_threshold`) say "3 of 8; usual here is 1 of 7".
+- With fewer than five others to compare with, the threshold counts alone. So it does for a tutor
+  with an exception that asks for less (`rules override`).
+
+**Another profile.** Alerts of the old rules that the new ones evaluate and do not find are closed
+(`profile_switched`), also where `auto_resolve` is `false`; what could not be evaluated stays. One
+message says what was closed; what people did stays in the history.
+
+**A count or a share.** `high_volume` is for platforms where a tutor gives more than about 30
+sessions a month, and fixes the shares that its count rules ask for: five sessions moved out of 150
+are 3 %. `adaptive` finds out by itself what is much.
 
 **What is late, poor or too much** is decided where it is counted, and changed there: in the vars
 of `dbt_project/dbt_project.yml` (5 minutes, a score under 5.0). The sentences that repeat such a
@@ -169,12 +220,13 @@ any other rule is new. An id is of a-z, 0-9 and _, a letter first, at most 48 lo
 misspelt, or can't be, is an error with file and line before anything runs.
 
 ```yaml
-extends: conservative
+extends: adaptive
 
 alerts:
-  no_show_pattern:                # another threshold
+  no_show_pattern:                # another threshold, and twice as often as the others
     when:
       - {metric: no_show_tutor_30d, op: ">=", value: 2}
+    unusual: {metric: no_show_tutor_30d, times: 2}
   student_churn_risk:             # switched on
     enabled: true
 
@@ -200,8 +252,13 @@ first |
 that somebody resolved comes back only with a session processed since |
 | a condition | `metric`, `op`, `value` | `op` is one of `>=` `>` `<=` `<` `=` |
 | | `minimum_exposure` | how many sessions must stand behind the metric; 1 unless said |
+| | `minimum_share` | of a count: at least such a share (0 to 1) of those sessions |
 | an alert | `severity` | `warning` or `critical` |
 | | `title`, `description`, `recommended_action` | texts |
+| | `unusual` | what must be unusual here: a `metric`, and `times` (a count or a share; over so \
+many times the others') or `by` (an average; so far from the others', with `scatter`, the column \
+with the standard deviation of a session, and `means: 2` where it is a change); `level` 0.95, \
+`keeps` 0.8, `most` 0.01; `null`: nothing |
 | an insight | `insight_type` | `strength` or `growth_area` |
 | | `display_text`, `coaching_tip` | texts; the tip is for a growth area |
 | | `metric_value` | the number it shows, if it is not that of the principal condition |

@@ -33,7 +33,6 @@ the share of the tutors that a rule lists at most; where the profile does not sa
 
 _HELD_SHARE = 2.0  # of `most`: an open alert stays among so many
 _FEWEST_SESSIONS = 2.0  # that the prior of a rate stands for
-_MOST_SESSIONS = 1_000.0
 _TINY = 1e-9
 _RARE = 0.4  # a rate under it is told as 1 of so many
 _DIGITS = 9
@@ -173,7 +172,9 @@ def fit(asked: Unusual, values: Iterable[Value]) -> Usual:
 
 
 def look(asked: Unusual, usual: Usual, value: float, sessions: int) -> Seen:
-    """How a tutor with this value over so many sessions compares with the others."""
+    """How a tutor with this value over so many sessions compares with the others. What was fitted
+    is taken to count the tutor as well: of one who is new since, the difference is small.
+    """
     own_total, own_squares = _sums(asked, Value(value, sessions))
     others = Usual(
         usual.tutors - 1,
@@ -197,8 +198,10 @@ def _look_at_rate(asked: Unusual, others: Usual, happened: float, sessions: int,
     assert asked.times is not None
     mean = (others.total + 0.5) / (others.sessions + 1)
     squared = others.squares - 2 * mean * others.total + mean**2 * others.sessions
-    spread = max(squared / others.sessions, _TINY)
-    alike = min(max(mean * (1 - mean) / spread - 1, _FEWEST_SESSIONS), _MOST_SESSIONS)
+    # Were they all the same, chance alone would let them differ by so much.
+    chance = mean * (1 - mean) * others.tutors / others.sessions
+    spread = max(squared / others.sessions, chance)
+    alike = max(mean * (1 - mean) / spread - 1, _FEWEST_SESSIONS)
     # What did not happen counts as well: of a rate of 7 in 10, nobody has 1.5 times as much.
     limit = min(asked.times * mean, 1 - (1 - mean) / asked.times)
     a = mean * alike + happened
@@ -219,8 +222,11 @@ def _look_at_average(asked: Unusual, others: Usual, value: float, sessions: int,
     told = _average(mean, asked.means)
     if others.single is None:
         return Seen(now, told, _rounded(mean), None, None)
-    between = max(others.squares / others.sessions - mean**2, _TINY)
-    chance = max(others.single * asked.means / sessions, _TINY)
+    single = max(others.single * asked.means, _TINY)
+    between = max(
+        others.squares / others.sessions - mean**2, single * others.tutors / others.sessions
+    )
+    chance = single / sessions
     sign = 1.0 if asked.by > 0 else -1.0
     away = sign * (value - mean) * between / (between + chance)
     deviation = math.sqrt(between * chance / (between + chance))
@@ -261,13 +267,11 @@ def _beyond(reached: Sequence[float], few: int) -> float | None:
 
 def _certain(listed: Iterable[float]) -> float:
     """How sure it must be, so that of those listed together at most MOST_IN_VAIN is chance."""
-    certain, doubts = 0.0, 0.0
-    ordered = sorted(listed, reverse=True)
-    for number, probability in enumerate(ordered, start=1):
+    doubts = 0.0
+    for number, probability in enumerate(sorted(listed, reverse=True), start=1):
         doubts += 1 - probability
         if doubts > MOST_IN_VAIN * number:
-            return certain
-        certain = probability
+            return _rounded(probability + 10**-_DIGITS)  # more than those who are as sure
     return 0.0
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutor_pipeline.domain import Kind, Override, Severity
-from tutor_pipeline.rules.evaluate import evaluate
+from tutor_pipeline.rules.evaluate import evaluate, fit
 
 
 @pytest.fixture
@@ -324,3 +324,146 @@ def test_what_is_said_of_a_tutor_never_depends_on_the_others(loaded, as_of, valu
     assert {(f.rule_id, f.tutor_id) for f in together.findings} <= {
         (rule_id, tutor) for rule_id, tutors in together.evaluated.items() for tutor in tutors
     }
+
+
+# What is unusual here ---------------------------------------------------------------------------
+
+ASKING = """\
+alerts:
+  no_show:
+    severity: critical
+    title: No Shows Detected
+    when:
+      - {metric: no_shows, op: ">=", value: 3}
+    unusual: {metric: no_shows, times: 1.5}
+    description: "{no_shows} of {sessions}."
+    recommended_action: Call
+    evidence: no_show_ids
+"""
+OPEN = "open_alerts.no_show"
+
+
+@pytest.fixture
+def asking(load):
+    return load(ASKING)
+
+
+@pytest.fixture
+def crowd(row):
+    """Thirty tutors who miss 1 of 20, or 6 of 20 (`others`), and T1."""
+
+    def build(no_shows, others=1, **values):
+        return [
+            *(row(tutor_id=f"O{n}", no_shows=others, **{OPEN: False}) for n in range(30)),
+            row(**{"no_shows": no_shows, OPEN: False, **values}),
+        ]
+
+    return build
+
+
+@pytest.fixture
+def among(asking, as_of):
+    """What is found of T1 among others, as an alert and as an insight."""
+
+    def found_of(rows, overrides=()):
+        usual = fit(asking, rows)
+        return [
+            [
+                finding
+                for finding in evaluate(asking, kind, rows, as_of, overrides, usual).findings
+                if finding.tutor_id == "T1"
+            ]
+            for kind in (Kind.ALERT, Kind.INSIGHT)
+        ]
+
+    return found_of
+
+
+def test_what_is_unusual_here_is_an_alert_that_says_what_is_usual(among, crowd):
+    (alert,), insights = among(crowd(8))
+    assert alert.texts["description"] == "8 of 20. Others: 1 of 20."
+    assert (alert.usual, alert.unusual) == (0.05, pytest.approx(1, abs=0.01))
+    assert insights == []
+
+
+def test_what_is_usual_here_is_no_alert_and_stays_visible(among, crowd):
+    alerts, (insight,) = among(crowd(8, others=6))
+    assert alerts == []
+    assert insight.rule_id == "no_show_at_threshold"
+    assert insight.texts == {
+        "insight_type": "at_threshold",
+        "display_text": "At the threshold of an alert. No Shows: 8 of 20; usual here is 1 of 3",
+    }
+    assert insight.metric_value == 8
+
+
+def test_under_the_threshold_there_is_neither(among, crowd):
+    assert among(crowd(2)) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("no_shows", "is_open", "is_found"),
+    [(3, False, True), (2, False, False), (2, True, True), (1, True, False), (0, True, False)],
+)
+def test_an_open_alert_stays_while_its_figure_is_a_little_under_the_threshold(
+    among, crowd, no_shows, is_open, is_found
+):
+    rows = crowd(no_shows, others=0, **{OPEN: is_open})
+    alerts, insights = among(rows)
+    assert bool(alerts) is is_found
+    assert insights == []
+
+
+def test_an_open_alert_closes_later_than_it_opens(among, crowd):
+    def figures(is_open):
+        return {
+            no_shows
+            for no_shows in range(3, 16)
+            if among(crowd(no_shows, others=3, **{OPEN: is_open}))[0]
+        }
+
+    opens, stays = figures(False), figures(True)
+    assert opens < stays
+    assert min(opens) - min(stays) >= 1
+
+
+def test_alone_and_among_all_a_tutor_is_found_the_same(asking, crowd, as_of):
+    rows = crowd(8)
+    usual = fit(asking, rows)
+    (among_all,) = (
+        each
+        for each in evaluate(asking, Kind.ALERT, rows, as_of, (), usual).findings
+        if each.tutor_id == "T1"
+    )
+    assert evaluate(asking, Kind.ALERT, rows[-1:], as_of, (), usual).findings == (among_all,)
+
+
+def test_nothing_known_of_the_platform_is_not_evaluated(asking, crowd, as_of):
+    evaluation = evaluate(asking, Kind.ALERT, crowd(8), as_of)
+    assert (evaluation.findings, evaluation.evaluated["no_show"]) == ((), frozenset())
+
+
+def test_an_exception_that_asks_for_less_needs_no_evidence(among, crowd):
+    rows = crowd(2, others=6)
+    sooner = Override("T1", "no_show", threshold=2)
+    later = Override("T1", "no_show", threshold=9)
+    assert len(among(rows, [sooner])[0]) == 1
+    assert among(crowd(8, others=6), [later])[0] == []
+    assert among(crowd(8), [later])[0] == []
+
+
+def test_who_can_not_be_read_is_no_part_of_what_is_usual(asking, crowd):
+    rows = crowd(8)
+    assert fit(asking, [*rows, {"tutor_id": "T2"}]) == fit(asking, rows)
+
+
+def test_a_count_can_be_asked_to_be_a_share(load, row, as_of):
+    catalogue = load(
+        ASKING.replace("value: 3}", "value: 3, minimum_share: 0.25}").replace(
+            "    unusual: {metric: no_shows, times: 1.5}\n", ""
+        )
+    )
+    rows = [row(tutor_id=f"T{n}", no_shows=n, sessions=20) for n in (2, 3, 4, 5)]
+    evaluation = evaluate(catalogue, Kind.ALERT, rows, as_of)
+    assert found(evaluation) == [("T5", "no_show")]
+    assert evaluation.evaluated["no_show"] == {"T2", "T3", "T4", "T5"}
