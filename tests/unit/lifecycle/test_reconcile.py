@@ -13,8 +13,8 @@ ACTIVE = {"T1", "T2"}
 PAIR = ("T1", "no_show")
 
 
-def held(severity="critical", rule_id="no_show", tutor_id="T1", events=1):
-    return Held(tutor_id, rule_id, "a1", 1, Severity(severity), events)
+def held(severity="critical", rule_id="no_show", tutor_id="T1", events=1, profile="conservative"):
+    return Held(tutor_id, rule_id, "a1", 1, Severity(severity), events, profile)
 
 
 def test_a_first_finding_opens(make):
@@ -58,6 +58,30 @@ def test_what_no_longer_holds(make, evaluated, changes, active, resolution):
     assert [(each.step, each.resolution, each.event_no) for each in result] == (
         [(Step.RESOLVED, resolution, 5)] if resolution else []
     )
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "changes", "resolution"),
+    [
+        ({"no_show": {"T1"}}, {}, Resolution.PROFILE_SWITCHED),
+        ({"no_show": {"T1"}}, {"auto_resolve": False}, Resolution.PROFILE_SWITCHED),
+        ({"no_show": {"T2"}}, {}, None),
+        ({"late": {"T1"}}, {}, Resolution.RULE_RETIRED),
+        ({"no_show": set()}, {"disabled": frozenset({PAIR})}, Resolution.RULE_DISABLED),
+    ],
+)
+def test_a_switch_of_profile_closes_what_was_evaluated_and_is_false(
+    make, evaluated, changes, resolution
+):
+    evaluation = make.evaluation(evaluated=evaluated, profile="adaptive", **changes)
+    result = reconcile(evaluation, [held()], {}, ACTIVE).changes
+    assert [each.resolution for each in result] == ([resolution] if resolution else [])
+
+
+def test_what_another_profile_finds_as_well_goes_on_as_the_same_row(make):
+    evaluation = make.evaluation(make.finding(), profile="adaptive")
+    (change,) = reconcile(evaluation, [held()], {}, ACTIVE).changes
+    assert (change.step, change.row_id) == (Step.CONFIRMED, "a1")
 
 
 def test_an_inactive_tutor_opens_nothing_and_closes_all(make):

@@ -89,6 +89,32 @@ def test_the_next_summary_is_at_seven_where_people_are(now, zone, expected):
     assert found.astimezone(ZoneInfo(zone)).hour == 7
 
 
+@pytest.mark.parametrize(
+    ("age", "dropped"),
+    [(timedelta(days=2), None), (timedelta(days=2, seconds=1), "as of the past")],
+)
+def test_a_switch_of_profile_is_told_once(empty, db, run, age, dropped):
+    changes = [
+        change(),
+        Change(Step.RESOLVED, "T1", "x", "a8", 1, 2, resolution=Resolution.RULE_RETIRED),
+        Change(Step.RESOLVED, "T1", "y", "a9", 1, 2, resolution=Resolution.PROFILE_SWITCHED),
+    ]
+    for _ in range(2):
+        with db.connect() as connection:
+            outbox.note_switch(
+                connection, db, ("conservative", "adaptive"), (5, 2, 4), changes,
+                as_of=NOW - age, now=NOW, run_id="r1",
+            )  # fmt: skip
+    (row,) = run("select kind, audience, due_at, dropped, details from ops.outbox")
+    assert row == {
+        "kind": "rules", "audience": "critical", "due_at": NOW, "dropped": dropped,
+        "details": {
+            "before": "conservative", "profile": "adaptive", "closed": 5, "critical": 2,
+            "tutors": 4, "retired": 1, "opened": 1,
+        },
+    }  # fmt: skip
+
+
 @pytest.fixture
 def session(empty, insert):
     def add(session_id, status="completed", began=NOW - timedelta(hours=1), run_id="r/1"):

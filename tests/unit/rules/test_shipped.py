@@ -14,8 +14,8 @@ import yaml
 
 from tutor_pipeline.domain import Kind
 from tutor_pipeline.metrics.wide_rows import rule_inputs
-from tutor_pipeline.rules.catalogue import Catalogue, load_catalogue
-from tutor_pipeline.rules.evaluate import evaluate
+from tutor_pipeline.rules.catalogue import Catalogue, at_threshold, load_catalogue
+from tutor_pipeline.rules.evaluate import evaluate, fit
 from tutor_pipeline.rules.inputs import NUMERIC
 from tutor_pipeline.rules.profiles import shipped
 
@@ -64,7 +64,10 @@ def test_each_rule_has_an_example_of_its_own_or_of_a_profile_with_the_same_rule(
     assert set(EXAMPLES) <= set(RULES), "an example of a rule that is not there"
     versions = [RULES[key].version for key in EXAMPLES]
     assert len(versions) == len(set(versions)), "two examples of the same rule"
-    assert [key for key, rule in RULES.items() if rule.version not in versions] == []
+    # What is unusual has tests of its own, below.
+    assert [
+        key for key, rule in RULES.items() if rule.unusual is None and rule.version not in versions
+    ] == []
 
 
 @CASES
@@ -184,6 +187,89 @@ def test_what_is_off_in_a_shipped_profile():
         ("standard", "poor_first_session_pattern"),
         ("standard", "extreme_talk_ratio"),
     }
+
+
+def test_adaptive_is_conservative_and_asks_for_what_is_unusual():
+    asking = {key[1:]: rule for key, rule in RULES.items() if key[0] == "adaptive"}
+    plain = {key[1:]: rule for key, rule in RULES.items() if key[0] == "conservative"}
+    beside = {key for key, rule in asking.items() if rule.beside is not None}
+    assert set(asking) - beside == set(plain)
+    for key, rule in plain.items():
+        same = replace(asking[key], unusual=None, version=rule.version, source=rule.source)
+        assert same == rule
+    # Of each alert that counts, averages or follows something; the others are risks of scorers.
+    asks = {rule_id for (kind, rule_id), rule in asking.items()
+            if kind is Kind.ALERT and rule.unusual is not None}  # fmt: skip
+    alerts = {rule_id for kind, rule_id in plain if kind is Kind.ALERT}
+    assert alerts - asks == {"high_churn_risk", "student_churn_risk"}
+    assert beside == {(Kind.INSIGHT, at_threshold(rule_id)) for rule_id in asks}
+
+
+def a_crowd(catalogue, changes, others):
+    """Forty tutors of whom `others` are the metrics, and T1 with `changes`."""
+    columns = {*catalogue.columns(Kind.ALERT), *catalogue.columns(Kind.INSIGHT)}
+    usual = dict.fromkeys(columns) | {
+        name: False for name in columns if name.startswith("open_alerts.")
+    }
+    rows = [{**usual, **others, "tutor_id": f"O{n}"} for n in range(40)]
+    return [*rows, {**usual, **others, **changes, "tutor_id": "T1"}]
+
+
+ALERTS = [key for key, rule in RULES.items() if key[0] == "adaptive"
+          and key[1] is Kind.ALERT and rule.unusual is not None]  # fmt: skip
+FAR_OUT = {
+    "no_show_pattern": {"no_show_tutor_30d": 6, "sessions_30d": 20},
+    "high_reschedule_rate": {
+        "tutor_reschedules_30d": 12, "sessions_30d": 20, "reschedule_rate_30d": 0.6,
+    },
+    "chronic_lateness": {"late_count_30d": 12, "late_count_30d_n": 20},
+    "declining_performance": {
+        "score_change_14d": -4.0, "score_change_14d_n": 20, "avg_session_score_14d": 4.0,
+        "avg_session_score_14d_n": 20, "avg_session_score_prior_14d": 8.0,
+        "session_score_stddev_30d": 1.0,
+    },
+    "consistently_poor_scores": {
+        "low_score_streak": 5, "low_score_streak_n": 20, "overall_score": 3.5,
+        "overall_score_n": 20, "session_score_stddev_30d": 1.0,
+    },
+    "repeated_student_frustration": {
+        "frustration_sessions_14d": 9, "frustration_sessions_14d_n": 12,
+    },
+    "poor_first_session_pattern": {
+        "poor_first_sessions_60d": 9, "poor_first_sessions_60d_n": 12,
+    },
+    "extreme_talk_ratio": {
+        "talk_ratio_last5": 0.8, "talk_ratio_last5_n": 5, "high_talk_share": 0.9,
+        "avg_talk_ratio_n": 20,
+    },
+}  # fmt: skip
+USUALLY = {
+    "no_show_tutor_30d": 0, "tutor_reschedules_30d": 1, "late_count_30d": 1,
+    "score_change_14d": 0.1, "low_score_streak": 0, "overall_score": 7.5,
+    "frustration_sessions_14d": 0, "poor_first_sessions_60d": 0, "high_talk_share": 0.05,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ALERTS, ids=["-".join(each) for each in ALERTS])
+def test_each_adaptive_alert_finds_who_stands_out_and_nobody_where_all_do_the_same(key):
+    rule = RULES[key]
+    catalogue = Catalogue("adaptive", True, (rule, RULES["adaptive", Kind.INSIGHT,
+                                                         at_threshold(rule.id)]))  # fmt: skip
+    far_out = FAR_OUT[rule.id]
+    stands_out = a_crowd(catalogue, far_out, far_out | USUALLY)
+    alike = a_crowd(catalogue, far_out, far_out)
+    for rows, found in ((stands_out, Kind.ALERT), (alike, Kind.INSIGHT)):
+        usual = fit(catalogue, rows)
+        of_t1 = [
+            finding
+            for kind in (Kind.ALERT, Kind.INSIGHT)
+            for finding in evaluate(catalogue, kind, rows, AS_OF, (), usual).findings
+            if finding.tutor_id == "T1"
+        ]
+        (only,) = of_t1
+        assert only.rule_id == (rule.id if found is Kind.ALERT else at_threshold(rule.id))
+        told = " ".join(only.texts.values())
+        assert ("Others: " if found is Kind.ALERT else "usual here is ") in told
 
 
 def test_conservative_sets_off_an_alert_before_it_says_the_same_as_advice():
