@@ -123,7 +123,7 @@ def test_rows_without_a_target_are_left_out(made):
         ({}, {"drop": ["payy"]}, UsageError, "no column payy; did you mean pay?"),
         ({}, {"drop": ["left"]}, UsageError, "cannot be dropped"),
         ({}, {"target": "city"}, UsageError, "city has 3 values"),
-        ({}, {"positive": "yes"}, UsageError, "no row has left = yes; it has No, Yes"),
+        ({}, {"positive": "so"}, UsageError, "no row has left = so; it has No, Yes"),
         ({}, {"folds": 1}, UsageError, "at least 2"),
         ({"left": ["No"] * ROWS}, {}, RefusedError, "every row has left = No"),
         ({"left": [""] * ROWS}, {}, RefusedError, "left is empty in every row"),
