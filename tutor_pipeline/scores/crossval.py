@@ -32,7 +32,7 @@ from tutor_pipeline.scores.evaluation import (
     one_thread,
 )
 from tutor_pipeline.scores.regression import Prior, posterior
-from tutor_pipeline.scores.table import Coded, Column, Table, coded, key, read, repeated
+from tutor_pipeline.scores.table import Coded, Column, Table, coded, is_missing, key, read, repeated
 from tutor_pipeline.words import count, visible
 
 METRICS = (
@@ -107,7 +107,7 @@ def cross_validate(
     outcome = coded(table[target])
     known = [n for n, code in enumerate(outcome.codes) if code >= 0]
     outcome = Coded(outcome.codes[known], outcome.names)
-    happened = _positive(outcome, target, positive, len(table[target]))
+    happened = _positive(outcome, target, positive, table[target])
     labels = outcome.codes == happened
     names = (outcome.names[happened], outcome.names[1 - happened])
     _check_rows(labels, folds, names)
@@ -172,7 +172,7 @@ def _check_names(table: Table, target: str, group: str | None, drop: Sequence[st
         raise UsageError(f"{target} is the target: --group names who the rows are about")
 
 
-def _positive(outcome: Coded, target: str, positive: str | None, rows: int) -> int:
+def _positive(outcome: Coded, target: str, positive: str | None, cells: Sequence[str]) -> int:
     """The code of the value that means it happened. Without `positive`: a word for yes, else the
     rarer of the two.
     """
@@ -181,10 +181,10 @@ def _positive(outcome: Coded, target: str, positive: str | None, rows: int) -> i
     if not len(counts):
         raise RefusedError(f"{target} is empty in every row")
     if len(counts) == 1:
-        empty = rows - int(counts[0])
+        empty = sorted({cell.strip() for cell in cells if is_missing(cell)} - {""})
         raise RefusedError(
             f"every row has {target} = {values}: there is nothing to tell apart"
-            + (f" ({count(empty, 'row')} without one aside)" if empty else "")
+            + (f" ({', '.join(empty)} counts as empty)" if empty else "")
         )
     keys = [key(name) for name in outcome.names]
     if positive is not None and key(positive) not in keys:
@@ -249,14 +249,14 @@ def _check_groups(
 
 
 def _fewer(most: int) -> str:
-    return f"; --folds {most} would do" if most >= 2 else ""
+    return f"; --folds {most} would do" if most >= 2 else "; there must be more of them"
 
 
 def _repeats(rows: Table, columns: Sequence[Column], labels: Array) -> list[str]:
     return [
         f"rows with the same {visible(name)} are alike ({persons:,} values in"
-        f" {count(len(labels), 'row')}): known from training, they are forecast too well. If it"
-        f" says who a row is about, add --group {visible(name)}"
+        f" {count(len(labels), 'row')}). If they are one person's, the figures below are too good:"
+        f" add --group {visible(name)}"
         for name, persons in repeated(rows, columns, labels)
     ]
 

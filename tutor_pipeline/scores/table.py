@@ -30,26 +30,17 @@ _HUGE = 1e150
 _IDS = frozenset({"id", "guid", "uuid"})
 _NUMBERED = frozenset({"index", "key", "number", "unnamed"})
 _PERSONS = frozenset(
-    {
-        "client",
-        "customer",
-        "employee",
-        "learner",
-        "member",
-        "patient",
-        "person",
-        "student",
-        "tutor",
-        "user",
-        "username",
-        "worker",
-    }
+    {"client", "customer", "email", "employee", "learner", "member", "patient", "person"}
+    | {"student", "tutor", "user", "username", "worker"}
 )
 _OF_PERSONS = frozenset({"code", "email", "key", "name", "nr", "number"})
 
 _LEAST_PERSONS, _LEAST_ROWS_EACH = 10, 2
-_ALIKE = 0.2
-"""The share of a column's variance that must lie between persons."""
+_ALIKE, _TOLD = 0.2, 0.8
+"""The share of a column's variance that must lie between persons; of the target's, where only
+that says that they are persons.
+"""
+_RARE = 0.1
 _CHANCE = 4.0  # and so many standard deviations of what chance gives
 
 Table = Mapping[str, Sequence[str]]
@@ -138,24 +129,29 @@ def read(table: Table, drop: Mapping[str, str]) -> Read:
 
 def repeated(table: Table, columns: Sequence[Column], labels: Array) -> list[tuple[str, int]]:
     """Columns that seem to name persons who have several rows each, the likeliest first, with how
-    many they name.
+    many they name. `columns` and `labels` are of all rows.
 
-    By its name such a column is one of persons or an id; a person's rows are alike in the target
-    or in a column, by far more than chance makes them. `columns` and `labels` are of all rows.
+    Such a column is by its name one of persons or an id, and rows of one person are alike in the
+    target or in a column, by far more than chance makes them; or it holds many texts, each of
+    which has rows of one outcome only.
     """
     found = []
-    marks: list[Array] | None = None
+    texts = {column.name for column in columns if column.words and len(column.words.names) > _FEW}
+    marks: dict[str, list[Array]] = {}
     for name, cells in table.items():
-        if not (_ends_in_id(name) or _names_persons(name)):
+        named = _ends_in_id(name) or _names_persons(name)
+        if not named and name not in texts:
             continue
         persons = coded(cells)
         known = persons.codes >= 0
         if not _LEAST_PERSONS <= len(persons.names) <= known.sum() / _LEAST_ROWS_EACH:
             continue
-        if marks is None:
-            marks = [labels.astype(float), *(mark for each in columns for mark in _marks(each))]
-        alike = max(_between(mark[known], persons.codes[known]) for mark in marks)
-        if alike >= _ALIKE:
+        held_against = [labels.astype(float)]
+        if named:
+            marks = marks or {column.name: _marks(column) for column in columns}
+            held_against += [mark for other in marks if other != name for mark in marks[other]]
+        alike = max(_between(mark[known], persons.codes[known]) for mark in held_against)
+        if alike >= (_ALIKE if named else _TOLD):
             found.append((alike, name, len(persons.names)))
     return [(name, persons) for _, name, persons in sorted(found, key=lambda each: -each[0])]
 
@@ -235,11 +231,11 @@ def _names_persons(name: str) -> bool:
 
 
 def _marks(column: Column) -> list[Array]:
-    """A column as numbers without outliers: ranks, or a mark per value."""
+    """A column as numbers without outliers: ranks, or a mark per value that is not rare."""
     if column.words is not None:
-        counts = column.words.counts()
-        common = np.argsort(-counts, kind="stable")[:5]
-        return [(column.words.codes == code).astype(float) for code in common]
+        codes = column.words.codes
+        common = np.flatnonzero(column.words.counts() >= _RARE * len(codes))
+        return [(codes == code).astype(float) for code in common]
     assert column.numbers is not None
     return [np.unique(column.numbers, return_inverse=True, equal_nan=True)[1].astype(float)]
 
