@@ -48,7 +48,10 @@ POSITIVE = ("1", "yes", "true", "y", "t", "left", "churned")
 """Values of a target that mean it happened, where --positive does not say."""
 
 MAX_VALUES = 100
-"""A text with more values than this counts by its most common ones."""
+"""A text with more values than this counts by its most common ones, unless there are so few rows
+that learning is quick with all of them.
+"""
+_QUICK = 5e9  # rows x marks²: what a step of learning costs, in a second or so
 
 PRIOR = Prior(
     intercept=0.0, intercept_sd=None, multiplier=1.0, multiplier_sd=None, deviation_sd=1.0
@@ -281,6 +284,8 @@ def _forecasts(
     """Each learner's probability for every row, from the fold in which it was not seen."""
     learners = {"logistic_regression": _regression, "gradient_boosting": _boosting}
     found = {name: np.empty(len(labels)) for name in learners}
+    texts = sum(column.words is not None for column in columns)
+    most = max(MAX_VALUES, int((_QUICK / len(labels)) ** 0.5) // max(texts, 1))
     progress("folds", 0, folds)
     for number, (train, test) in enumerate(splits):
         if labels[train].all() or not labels[train].any():
@@ -288,7 +293,7 @@ def _forecasts(
                 f"the groups are too uneven for {folds} folds: outside of one of them all rows are"
                 " alike; try fewer --folds"
             )
-        matrix = np.column_stack([_encode(column, train) for column in columns])
+        matrix = np.column_stack([_encode(column, train, most) for column in columns])
         for name, learn in learners.items():
             with one_thread():
                 found[name][test] = learn(matrix[train], labels[train], matrix[test])
@@ -316,14 +321,14 @@ def _boosting(x: Array, labels: Array, asked: Array) -> Array:
     return np.asarray(learner.fit(x, labels).predict_proba(asked)[:, 1])
 
 
-def _encode(column: Column, train: Array) -> Array:
+def _encode(column: Column, train: Array, most: int) -> Array:
     """A column as numbers, by what its training rows say: standardised, the missing at 0 with a
-    mark of their own; or a mark per common value.
+    mark of their own; or a mark for each of the `most` common values.
     """
     if column.words is not None:
         codes = column.words.codes
         counts = np.bincount(codes[train] + 1, minlength=len(column.words.names) + 1)[1:]
-        common = np.argsort(-counts, kind="stable")[: min(MAX_VALUES, int((counts > 0).sum()))]
+        common = np.argsort(-counts, kind="stable")[: min(most, int((counts > 0).sum()))]
         # The mark of the most common value would say nothing that the other's does not.
         marked = common[1:] if len(common) == 2 and (codes >= 0).all() else common
         return np.asarray(codes[:, None] == marked, dtype=float)

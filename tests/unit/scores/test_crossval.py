@@ -8,6 +8,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -127,10 +129,10 @@ def skewed(rng, rows):
 
 
 def categorical(rng, rows):
-    city, plan = rng.integers(0, 60, rows), rng.integers(0, 3, rows)
+    city, plan = rng.integers(0, 150, rows), rng.integers(0, 3, rows)
     numbers = rng.normal(size=(rows, 2))
     words = [np.array([f"c{n}" for n in city]), np.array(["a", "b", "c"])[plan]]
-    effects = np.random.default_rng(1).normal(size=60)
+    effects = np.random.default_rng(1).normal(size=150)
     return numbers, words, effects[city] + 0.7 * (plan == 2) + 0.6 * numbers[:, 0]
 
 
@@ -139,8 +141,8 @@ def with_holes(rng, rows):
     is_known = rng.random((rows, 2)) < 0.7
     odds = numbers[:, 0] * is_known[:, 0] + 1.2 * ~is_known[:, 0] - 0.8 * numbers[:, 2]
     numbers[:, :2][~is_known] = np.nan
-    plan = np.array(["a", "b"])[rng.integers(0, 2, rows)]
-    return numbers, [plan], odds + 0.8 * (plan == "b")
+    plan = np.array(["a", "b", ""])[rng.integers(0, 3, rows)]
+    return numbers, [plan], odds + 0.8 * (plan == "b") + 1.2 * (plan == "")
 
 
 KINDS = [skewed, categorical, with_holes]
@@ -155,7 +157,7 @@ def as_table(numbers, words, labels):
     return {**columns, "left": ["yes" if value else "no" for value in labels]}
 
 
-@pytest.mark.parametrize("rows", [400, 3_000])
+@pytest.mark.parametrize("rows", [400, 4_000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_regression_ranks_as_scikit_learns_does(kind, rows):
     rng = np.random.default_rng(4)
@@ -163,7 +165,7 @@ def test_the_regression_ranks_as_scikit_learns_does(kind, rows):
     labels, odds = drawn(odds, rng)
     reached = auc_of(cross_validate(as_table(numbers, words, labels), "left", replicates=0))
     assert reached == pytest.approx(plain(numbers, words, labels), abs=0.005)
-    if rows == 3_000:
+    if rows == 4_000:
         assert reached == pytest.approx(roc_auc_score(labels, odds), abs=0.03)
 
 
@@ -224,6 +226,28 @@ def test_numbers_of_a_target_are_the_same_however_they_are_written(made):
     assert cross_validate(table, "left", positive="0", replicates=0).positives == (
         400 - found.positives
     )
+
+
+CELLS = ["", "NA", "inf", "1e400", "1e149", "-1e149", "1e-200", "0", "1", "1.0", "a", "A ", "sNaN"]
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_cells_there_are_figures_or_clear_words(data):
+    rows = data.draw(st.integers(0, 40))
+
+    def column(cells):
+        return data.draw(st.lists(st.sampled_from(cells), min_size=rows, max_size=rows))
+
+    table = {name: column(CELLS) for name in ("x", "", "user_id")}
+    table["left"] = column(["yes", "YES ", "no", ""])
+    try:
+        group = data.draw(st.sampled_from([None, "user_id"]))
+        found = cross_validate(table, "left", group=group, folds=2, replicates=20)
+    except TutorPipelineError:
+        return
+    for figures in found.figures.values():
+        assert 0 <= figures[Metric.AUC].value <= 1
 
 
 # Rows of one person
