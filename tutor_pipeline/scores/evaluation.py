@@ -11,7 +11,7 @@ is paired. A row's weight is how often its tutor was drawn; the figure itself is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -154,6 +154,7 @@ def evaluate(
     baseline: str | None = None,
     replicates: int = REPLICATES,
     seed: int = SEED,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, dict[Metric, Figure]]:
     """Every figure of every scorer. `baseline` names the scorer that lift is over.
 
@@ -163,6 +164,7 @@ def evaluate(
     if not len(sample):
         return {prediction.scorer: {} for prediction in predictions}
     prepared = [_prepare(sample, prediction) for prediction in predictions]
+    drawn = -1  # the first is the sample as it is
     for draw in draws(sample.tutors, replicates, seed):
         weights = draw[sample.tutors]
         constant = _constant_brier(sample.labels, weights)
@@ -170,6 +172,8 @@ def evaluate(
             _measure(each, sample, weights)
             if each.prediction.is_probability:
                 _add(each, Metric.BRIER_OF_CONSTANT, constant)
+        drawn += draw.shape[1]
+        progress(drawn, replicates)
     by_name = {each.prediction.scorer: each for each in prepared}
     if baseline in by_name:
         below = np.concatenate(by_name[baseline].found[Metric.AVERAGE_PRECISION])
