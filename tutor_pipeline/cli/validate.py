@@ -115,7 +115,8 @@ def _show(found: Validation) -> None:
         out.print("  The platform was loaded anew since then: tutor-pipeline enrich")
     critical = sum(each.critical for each in found.alerts)
     warnings = sum(each.warning for each in found.alerts)
-    _heading("Open alerts", f"{critical:,} critical, {count(warnings, 'warning')}")
+    under = f" (rules {found.rules})" if found.rules else ""
+    _heading("Open alerts", f"{critical:,} critical, {count(warnings, 'warning')}{under}")
     _lines(
         (each.title, f"{each.critical:,} critical, {count(each.warning, 'warning')}")
         for each in found.alerts

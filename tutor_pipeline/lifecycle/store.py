@@ -266,7 +266,7 @@ def last_profile(
 def switched_since(
     connection: psycopg.Connection[Any], warehouse: Warehouse, moment: datetime
 ) -> tuple[int, int, int]:
-    """How many alerts a switch of profile closed after a moment, how many of them were critical,
+    """How many alerts a switch of profile closed since a moment, how many of them were critical,
     and of how many tutors they were.
     """
     with connection.cursor(row_factory=tuple_row) as cursor:
@@ -274,7 +274,7 @@ def switched_since(
             warehouse.sql(
                 "select count(*), count(*) filter (where severity = 'critical'),"
                 " count(distinct tutor_id) from {ops}.alerts"
-                " where resolution = 'profile_switched' and resolved_at > %s"
+                " where resolution = 'profile_switched' and resolved_at >= %s"
             ),
             (moment,),
         ).fetchone()

@@ -8,7 +8,7 @@ are there with the rows it tells, or none of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -115,6 +115,7 @@ def compose(
     dropped with the reason, and the others go on.
     """
     now = setting.made_at
+    setting = replace(setting, rules=facts.rules_in_force(connection, warehouse))
     connection.execute(
         "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"{warehouse.schemas.ops}.outbox",),

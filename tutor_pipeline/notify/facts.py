@@ -298,6 +298,18 @@ def week(connection: Connection, warehouse: Warehouse, first_day: date, now: dat
     }
 
 
+def rules_in_force(connection: Connection, warehouse: Warehouse) -> str | None:
+    """The rule profile of the newest run over alerts; None before the first."""
+    rows = _rows(
+        connection,
+        warehouse,
+        "select profile from {ops}.reconcile_runs where kind = 'alert'"
+        " order by applied_at desc limit 1",
+        {},
+    )
+    return rows[0]["profile"] if rows else None
+
+
 def open_warnings(connection: Connection, warehouse: Warehouse, now: datetime) -> int:
     """How many warnings are open and not snoozed."""
     (row,) = _rows(

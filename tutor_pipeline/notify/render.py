@@ -44,13 +44,14 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What messages say of where they come from: addresses of the UI and of the reports, the zone
-    of their times, the moment at which they are made.
+    of their times, the moment at which they are made, and the rule profile in force.
     """
 
     ui: str
     reports: str
     timezone: str
     made_at: datetime
+    rules: str | None = None
 
 
 def alerts(
@@ -259,6 +260,7 @@ def _message(
         "subject": title,
         "links": {"ui": setting.ui.rstrip("/"), "reports": setting.reports.rstrip("/")},
         "made_at": setting.made_at,
+        "rules": setting.rules,
     }
     return Message(
         audience,

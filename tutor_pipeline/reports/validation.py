@@ -20,6 +20,7 @@ from tutor_pipeline.reports.queries import (
     exists,
     fetch_rows,
     is_stale,
+    profile_in_force,
 )
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.words import count, moment, visible
@@ -232,7 +233,9 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Everything the report says. `checks` are ordered by table, the worst first."""
+    """Everything the report says. `checks` are ordered by table, the worst first; `rules` is the
+    profile in force.
+    """
 
     made_at: datetime
     verdict: Verdict
@@ -246,6 +249,7 @@ class Validation:
     insights: tuple[InsightCount, ...]
     achievements: tuple[AchievementCount, ...]
     coverage: tuple[Coverage, ...]
+    rules: str | None = None
 
     @property
     def attention(self) -> tuple[Check, ...]:
@@ -357,6 +361,7 @@ def gather(
         insights=insights,
         achievements=achievements,
         coverage=tuple(Coverage(**row) for row in rows(_COVERAGE)),
+        rules=profile_in_force(connection, warehouse),
     )
 
 

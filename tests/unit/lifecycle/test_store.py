@@ -562,6 +562,21 @@ def test_tutors_needing_attention_are_ranked(run, query, make, execute):
     }
 
 
+def test_a_warning_far_out_does_not_make_a_critical_alert_more_urgent(run, query, make):
+    run(
+        make.evaluation(
+            make.finding("T1", excess=0.3),
+            make.finding("T1", "late", severity="warning", excess=9.0),
+            make.finding("T2", excess=0.8),
+            make.finding("T3", severity="warning", excess=0.1),
+            make.finding("T4", severity="warning", excess=2.0),
+        ),
+        active=[f"T{number}" for number in range(1, 5)],
+    )
+    rows = query("select tutor_id from {ops}.tutors_needing_attention")
+    assert [row["tutor_id"] for row in rows] == ["T2", "T1", "T4", "T3"]
+
+
 def test_of_tutors_in_equal_need_the_one_at_risk_comes_first(run, query, make, execute):
     run(make.evaluation(*(make.finding(tutor) for tutor in ("T1", "T2", "T3"))))
     for tutor, score, level in (("T2", 0.2, "Low"), ("T3", 0.9, "High")):
