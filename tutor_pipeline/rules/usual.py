@@ -185,7 +185,7 @@ def look(asked: Unusual, usual: Usual, value: float, sessions: int) -> Seen:
     )
     is_rate = asked.times is not None
     if is_rate:
-        others = replace(others, total=max(others.total, 0.0))
+        others = replace(others, total=min(max(others.total, 0.0), max(others.sessions, 0.0)))
     now = _rate_now(own_total, sessions) if is_rate else _average(value, asked.means)
     if others.tutors < FEWEST_OTHERS or others.sessions < 1:
         return Seen(now, "not known yet", None, None, None)

@@ -101,6 +101,8 @@ def test_the_version_follows_the_content(load, profile):
         ("value: 3}", "value: 3, minimum_exposure: -5}", 6, "it is at least 1"),
         ("title: No shows", "title: x\n    requires: {sessions: -3}", 5, "it is at least 1"),
         ("title: No shows", "title: x\n    requires: {sessions: 0}", 5, "it is at least 1"),
+        ("value: 3}", "value: 3, minimum_share: 2}", 6, "2 is not a share between 0 and 1"),
+        ("value: 5,", "value: 5, minimum_share: 0.5,", 14, "score is no count of sessions"),
         ("{score:.2f}", "{score:.99999999f}", 15, "which can't be written as '.99999999f'"),
         ("{score:.2f}", "{score:99999999f}", 15, "which can't be written as '99999999f'"),
         ("{score:.2f}", "{score:.f}", 15, "which can't be written as '.f'"),
@@ -235,6 +237,72 @@ def test_an_error_in_an_insight_or_a_badge_tells_file_and_line(
     told = [each for each in str(caught.value).splitlines() if each.startswith(place)]
     assert len(told) == 1, caught.value
     assert re.search(message, told[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("{metric: no_shows}", "one of times .of a count or a share. and by .of an average."),
+        (
+            "{metric: no_shows, times: 2, by: 1}",
+            "one of times .of a count or a share. and by .of an average.",
+        ),
+        ("{times: 2}", "missing: metric"),
+        ("{metric: no_show, times: 2}", "unknown metric no_show .did you mean no_shows"),
+        ("{metric: rating, times: 2}", "rating is no number with sessions behind it"),
+        ("{metric: is_flagged, times: 2}", "is_flagged is no number with sessions behind it"),
+        ("{metric: no_shows, times: 1}", "1 is not a number over 1"),
+        ("{metric: no_shows, times: two}", "'two' is not a number over 1"),
+        ("{metric: no_shows, times: 2, means: 2}", "means is of an average: it goes with by"),
+        ("{metric: score, by: -1}", "missing: scatter, the column with the standard deviation"),
+        ("{metric: score, by: 0, scatter: rating}", "0 is not away from the others"),
+        ("{metric: score, by: -1, scatter: sessions}", "sessions is no number"),
+        ("{metric: no_shows, times: 2, level: 1}", "1 is not a share between 0 and 1"),
+        ("{metric: no_shows, times: 2, keeps: 0.99}", "keeps 0.99 is over level 0.95"),
+        ("{metric: no_shows, times: 2, tims: 3}", "unknown key tims .did you mean times"),
+    ],
+)
+def test_an_error_in_what_is_asked_tells_file_and_line(load, profile, asked, message):
+    text = profile.replace("title: No shows", f"title: x\n    unusual: {asked}", 1)
+    with pytest.raises(TutorPipelineError, match=rf"own\.yml:5: .*{message}"):
+        load(text)
+
+
+ASKING = "title: No shows Detected\n    unusual: {metric: no_shows, times: 2}"
+
+
+def test_an_alert_that_asks_for_the_unusual_has_an_insight_beside(load, profile):
+    text = profile.replace("title: No shows", ASKING, 1)
+    catalogue = load(text)
+    (insight,) = catalogue.of(Kind.INSIGHT)
+    assert (insight.id, insight.beside) == ("no_show_at_threshold", "no_show")
+    assert insight.texts["display_text"].render({}) == "No shows"
+    assert "open_alerts.no_show" in catalogue.columns(Kind.ALERT)
+    assert catalogue.asking == catalogue.of(Kind.ALERT)[:1]
+    off = load(text.replace("severity: critical", "severity: critical\n    enabled: false"))
+    assert off.of(Kind.INSIGHT) == off.asking == ()
+
+
+def test_null_takes_the_question_away(load, profile, tmp_path, inputs):
+    load(profile.replace("title: No shows", ASKING, 1))
+    plain = load_catalogue(tmp_path / "own.yml", inputs)
+    own = tmp_path / "mine.yml"
+    own.write_text("extends: own.yml\nalerts:\n  no_show:\n    unusual: null\n", encoding="utf-8")
+    assert plain.asking
+    assert load_catalogue(own, inputs).asking == ()
+
+
+def test_what_is_asked_makes_it_another_version(load, profile):
+    versions = [
+        load(text).rules[0].version
+        for text in (
+            profile,
+            profile.replace("title: No shows", ASKING, 1),
+            profile.replace("title: No shows", ASKING.replace("2", "3"), 1),
+            profile.replace("value: 3}", "value: 3, minimum_share: 0.5}"),
+        )
+    ]
+    assert len(set(versions)) == 4
 
 
 def test_an_insight_shows_the_number_of_its_principal_condition_if_it_has_one(load, profile):

@@ -31,6 +31,12 @@ def rules():
     [
         ("high_volume", Kind.ALERT, "no_show_pattern",
          "critical · no_show_tutor_30d ≥ 3 and no_show_rate_30d ≥ 0.05"),
+        ("high_volume", Kind.ALERT, "poor_first_session_pattern",
+         "warning · poor_first_sessions_60d ≥ 3 (25% of poor_first_sessions_60d_n or more)"),
+        ("adaptive", Kind.ALERT, "no_show_pattern",
+         "critical · no_show_tutor_30d ≥ 3 · surely over 1.5 times the others'"),
+        ("adaptive", Kind.ALERT, "consistently_poor_scores",
+         "warning · low_score_streak ≥ 3 · overall_score surely 0.5 below the others'"),
         ("conservative", Kind.ALERT, "declining_performance",
          "critical · score_change_14d ≤ -2.5"),
         ("conservative", Kind.ALERT, "student_churn_risk",
