@@ -1,8 +1,18 @@
 """The adaptive rules on a platform, from the metrics to what people read."""
 
 import re
+from collections import Counter
+from datetime import date, timedelta
 
 import pytest
+
+from tutor_pipeline.defs.findings import make
+from tutor_pipeline.defs.scores import Scoring, score_tutors
+from tutor_pipeline.domain import Kind, Step
+from tutor_pipeline.lifecycle import store
+from tutor_pipeline.metrics import dbt, wide_rows
+from tutor_pipeline.rules.catalogue import load_catalogue
+from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
 
 ALERTS = (
     "select tutor_id, alert_type, description, metrics from ops.alerts where resolved_at is null"
@@ -123,3 +133,37 @@ def test_another_platform_has_another_usual(project):
     assert project.query("select count(*) > 0 from ops.rule_references") == [(True,)]
     project.run("clear", "--yes")
     assert project.query("select count(*) from ops.rule_references") == [(0,)]
+
+
+@pytest.mark.long
+def test_nothing_flaps_in_a_month_of_daily_refreshes(new_project):
+    """Of all alerts, at most one in twenty opens and closes twice."""
+    end = date(2026, 6, 27)
+    month = new_project()
+    month.run("generate", "--tutors", "120", "--days", "120", "--sessions-per-day", "50",
+              "--seed", "2", "--end", str(end))  # fmt: skip
+    warehouse = month.warehouse
+    catalogue = load_catalogue("adaptive", wide_rows.rule_inputs())
+    opened: Counter[tuple[str, str]] = Counter()
+    closed: Counter[tuple[str, str]] = Counter()
+    for back in reversed(range(30)):
+        run = RefreshRun(f"day-{back}", end_of_day(end - timedelta(days=back), "UTC"), None)
+        write_header(warehouse, run)
+        dbt.invoke(
+            ["run", "--select", "+tutor_aggregates", "+tutor_features", "+tutor_evidence",
+             "dim_tutors"],
+            dbt.dbt_environment(warehouse, run.run_id, month.home),
+        )  # fmt: skip
+        with warehouse.connect() as connection:
+            score_tutors(connection, warehouse, run.run_id, Scoring("auto", 0.25))
+        with warehouse.connect() as connection:
+            store.lock(connection, warehouse, Kind.ALERT)
+            made = make(connection, warehouse, catalogue, Kind.ALERT, run.run_id)
+        for change in made.applied.changes:
+            pair = change.tutor_id, change.rule_id
+            opened[pair] += change.step is Step.OPENED
+            closed[pair] += change.step is Step.RESOLVED
+    alerts = [pair for pair, number in opened.items() if number]
+    twice = [pair for pair in alerts if min(opened[pair], closed[pair]) > 1]
+    assert len(alerts) >= 10
+    assert len(twice) <= 0.05 * len(alerts)

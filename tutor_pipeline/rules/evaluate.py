@@ -109,9 +109,10 @@ def fit(catalogue: Catalogue, rows: Iterable[Mapping[str, object]]) -> dict[str,
 
     Rows as of `evaluate`; one that can't be read is left out.
     """
-    values: dict[str, list[usual.Value]] = {rule.id: [] for rule in catalogue.asking}
+    asking = catalogue.asking
+    values: dict[str, list[usual.Value]] = {rule.id: [] for rule in asking}
     for row in rows:
-        for rule in catalogue.asking:
+        for rule in asking:
             try:
                 found = _value(rule, row)
             except BadValueError:
@@ -120,7 +121,7 @@ def fit(catalogue: Catalogue, rows: Iterable[Mapping[str, object]]) -> dict[str,
                 values[rule.id].append(found)
     return {
         rule.id: usual.fit(rule.unusual, values[rule.id])
-        for rule in catalogue.asking
+        for rule in asking
         if rule.unusual is not None
     }
 
@@ -197,10 +198,12 @@ def _judge(
 
     `principal_threshold` is that of the first condition, None when the rule is switched off.
     """
-    is_held = rule.unusual is not None and read(row, rule.is_open, Scale.FLAG) is True
-    readings = _readings(rule, row, principal_threshold, is_held)
+    is_held = bool(rule.unusual or rule.stays) and read(row, rule.is_open, Scale.FLAG) is True
+    readings = _readings(rule, row, principal_threshold, is_held and rule.unusual is not None)
     if readings is None:
         return None
+    if is_held and rule.stays and not readings:
+        readings = _met(rule.stays, row, rule.stays[0].value) or ()
     seen: Seen | None = None
     if rule.unusual is not None:
         value, sessions = _figure(rule.unusual, row)
@@ -248,10 +251,20 @@ def _readings(
         count: Any = read(row, metric, _COUNT)
         if count is None or count < minimum:
             return None
+    return _met(rule.when, row, principal_threshold, is_held)
+
+
+def _met(
+    conditions: Iterable[Condition],
+    row: Mapping[str, object],
+    principal_threshold: Any,
+    is_held: bool = False,
+) -> tuple[Reading, ...] | None:
+    """As `_readings`, of these conditions alone."""
     readings: list[Reading] = []
     holds = True
     # A condition that does not hold ends nothing: the others must be known all the same.
-    for condition in rule.when:
+    for condition in conditions:
         value: Any = read(row, condition.metric, condition.scale)
         if value is None:
             return None
