@@ -192,7 +192,7 @@ The text of the alert says what the others do: "5 of 16; others 1 of 16".
   reads it, so a tutor's alerts depend on nobody who is looked at beside.
 - A rule lists at most 1 in 100 tutors (`most`), the furthest out, and no more than one in ten of
   those may be chance. An open alert stays while it is 80 % sure (`keeps`) and its tutor is among
-  the furthest 2 in 100; its figure may fall short of the threshold by 40 %. So nothing flaps.
+  the furthest 2 in 100; its figure may fall short of the threshold by a quarter. So nothing flaps.
 - Who meets the threshold and no more is no alert, and stays visible: the tutor's page and
   `ops.tutor_insights` (type `at_threshold`) say "3 of 8; usual here is 1 of 7".
 - With fewer than five others to compare with, the threshold counts alone. So it does for a tutor

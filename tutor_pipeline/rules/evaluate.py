@@ -20,7 +20,7 @@ from tutor_pipeline.rules.usual import Seen, Unusual, Usual
 EVIDENCE_LIMIT = 5
 # A mean over this many sessions counts half towards `excess`.
 _HALF_TRUSTED_AT = 5
-SLACK = 0.4
+SLACK = 0.25
 """By so much of its threshold a number may fall short before an open alert closes, of a rule that
 asks for the unusual.
 """
@@ -199,7 +199,9 @@ def _judge(
     `principal_threshold` is that of the first condition, None when the rule is switched off.
     """
     is_held = bool(rule.unusual or rule.stays) and read(row, rule.is_open, Scale.FLAG) is True
-    readings = _readings(rule, row, principal_threshold, is_held and rule.unusual is not None)
+    # What somebody asked for this tutor counts as it was said.
+    may_fall_short = rule.unusual is not None and principal_threshold == rule.when[0].value
+    readings = _readings(rule, row, principal_threshold, is_held and may_fall_short)
     if readings is None:
         return None
     if is_held and rule.stays and not readings:
