@@ -224,7 +224,7 @@ def test_a_profile_of_ones_own_shows_what_it_would_change_and_then_changes_it(
         assert f"{path}:9" in wrong.stderr
         assert "Traceback" not in wrong.stderr
     finally:
-        del enriched.settings["TUTOR_RULE_PROFILE"]
+        enriched.settings["TUTOR_RULE_PROFILE"] = "conservative"
     enriched.run("enrich")
 
 
@@ -273,7 +273,7 @@ def test_most_tutors_with_enough_data_have_an_insight_under_the_standard_profile
             " from marts.tutor_aggregates as a where sessions_completed_30d >= 5"
         )
     finally:
-        del enriched.settings["TUTOR_RULE_PROFILE"]
+        enriched.settings["TUTOR_RULE_PROFILE"] = "conservative"
     assert enough > 50
     assert with_insight >= 0.8 * enough
     enriched.run("enrich", "--only", "insights")
