@@ -148,7 +148,8 @@ def _score_tutors(
     health = recommendations.tutor_rows(
         said.health,
         store.segments(connection, warehouse, Subject.TUTOR, wide.scope),
-        _median_hours(connection, warehouse),
+        forecaster.usual,
+        said.departure,
         wide.as_of,
     )
     store.save(connection, warehouse, Subject.TUTOR, said.scores, wide.as_of, wide.scope)
@@ -414,13 +415,3 @@ def _plainly_named(row: Mapping[str, Any], profile_rate: str) -> dict[str, Any]:
     named = {name.rpartition(".")[2]: value for name, value in row.items()}
     named[profile_rate] = named.pop("reschedule_rate")
     return named
-
-
-def _median_hours(connection: psycopg.Connection[Any], warehouse: Warehouse) -> float | None:
-    row = connection.execute(
-        warehouse.sql(
-            "select percentile_cont(0.5) within group (order by available_hours_this_week)"
-            " from {marts}.tutor_features"
-        )
-    ).fetchone()
-    return None if row is None else row[0]

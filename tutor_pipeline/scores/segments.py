@@ -61,22 +61,21 @@ STAR_BURNOUT = Boundary(0.2, 0.05)
 LOST_HEALTH = Boundary(40, 5)
 AT_RISK_HEALTH = Boundary(60, 5)
 STAR_HEALTH = Boundary(80, 5)
-STAR_HOURS_KEPT = 0.95
-"""A star remains one down to this share of the platform's median of offered hours."""
+STAR_KEPT = 0.95
+"""A star remains one down to this share of what a star has to rest on."""
 
 
 def of_tutor(
     burnout: float | None,
     health: float | None,
     previous: TutorSegment | None = None,
-    hours: float | None = None,
-    median_hours: float | None = None,
+    star_evidence: float | None = None,
 ) -> TutorSegment | None:
     """The segment of a tutor; None where burnout or health is not known.
 
-    `burnout` is burnout_risk_30d (0 to 1), `health` health_score (0 to 100), `hours` what the
-    tutor offers this week and `median_hours` the median of that among the platform's tutors: a
-    star offers at least as much. Where either is not known, it is not asked for.
+    `burnout` is burnout_risk_30d (0 to 1), `health` health_score (0 to 100), `star_evidence` how
+    far there is what a star has to rest on (1: all of it; None: it is not known, or speaks against
+    it): without it nobody is a star.
     """
     if burnout is None or health is None:
         return None
@@ -91,7 +90,8 @@ def of_tutor(
     if (
         STAR_BURNOUT.is_below(burnout, star)
         and STAR_HEALTH.is_above(health, star)
-        and _offers_enough(hours, median_hours, bool(star))
+        and star_evidence is not None
+        and star_evidence >= (STAR_KEPT if star else 1)
     ):
         return TutorSegment.STAR
     return TutorSegment.HEALTHY
@@ -124,9 +124,3 @@ def of_student(
 
 def _was(previous: StrEnum | None, *segments: StrEnum) -> bool | None:
     return None if previous is None else previous in segments
-
-
-def _offers_enough(hours: float | None, median: float | None, was_star: bool) -> bool:
-    if hours is None or median is None:
-        return True
-    return hours >= median * (STAR_HOURS_KEPT if was_star else 1)
