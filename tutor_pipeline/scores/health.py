@@ -36,7 +36,7 @@ from tutor_pipeline.scores.segments import AT_RISK_BURNOUT, CHURNING_BURNOUT, St
 TUTOR_SCORER = "health_v1"
 STUDENT_SCORER = "student_health_v1"
 VERSION = "2"
-STUDENT_VERSION = "1"
+STUDENT_VERSION = "2"
 
 Values = Mapping[str, float | None]
 
@@ -154,8 +154,14 @@ READS = _reads(
 )
 """Numeric columns of tutor_features and tutor_aggregates that `assess` reads, beside tutor_id."""
 
-STUDENT_READS = _reads(STUDENT_HEALTH, ("sessions_completed_all", "status"), (CHURN_SCORE,))
+STUDENT_READS = _reads(
+    STUDENT_HEALTH,
+    ("is_churn_inferred", "sessions_completed_all", "status", "usual_gap_days"),
+    (CHURN_SCORE,),
+)
 """Columns of student_aggregates that `assess_students` reads, beside student_id."""
+
+_TOLD_OF_STUDENTS = ("is_churn_inferred", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +211,15 @@ class TutorHealth:
 
 @dataclass(frozen=True, slots=True)
 class StudentHealth:
-    """The health of one student (0 to 100; None where too little is known or the student has
-    left), the status that the platform tells, and the numbers behind.
+    """The health of one student (0 to 100; None where too little is known or the student has left,
+    or is taken to have left), the status that the platform tells, whether it is inferred that the
+    student left, and the numbers behind.
     """
 
     student_id: str
     health_score: float | None
     status: str | None
+    is_churn_inferred: bool
     values: Values
     scores: tuple[Score, ...]
 
@@ -435,13 +443,20 @@ def _tutor(row: Row, usual: Usual) -> TutorHealth:
 def _student(row: Row, churn_score: float | None) -> StudentHealth:
     student_id = str(row["student_id"])
     status = None if row["status"] is None else str(row["status"])
-    values = {name: number(row, name) for name in STUDENT_READS if name != "status"}
+    is_inferred = bool(row["is_churn_inferred"])
+    values = {name: number(row, name) for name in STUDENT_READS if name not in _TOLD_OF_STUDENTS}
     values[CHURN_SCORE] = None if churn_score is None else round(churn_score, 9)
-    made_from = input_hash(STUDENT_SCORER, STUDENT_VERSION, {**values, "status": status})
+    made_from = input_hash(
+        STUDENT_SCORER,
+        STUDENT_VERSION,
+        {**values, "status": status, "is_churn_inferred": is_inferred},
+    )
     value: float | None
     reasons: tuple[Reason, ...]
     if status == StudentSegment.CHURNED:
         value, reasons = None, (_unknown("churned", "The student has left"),)
+    elif is_inferred:
+        value, reasons = None, (_silence(values),)
     else:
         seen = _at_least("sessions_completed_all", "sessions completed", values, "student_sessions")
         value, reasons = _health(_weigh(STUDENT_HEALTH, values), seen)
@@ -458,7 +473,13 @@ def _student(row: Row, churn_score: float | None) -> StudentHealth:
         status=_status(value),
         input_hash=made_from,
     )
-    return StudentHealth(student_id, value, status, values, (score,))
+    return StudentHealth(student_id, value, status, is_inferred, values, (score,))
+
+
+def _silence(values: Values) -> Reason:
+    days, gap = values["days_since_last_session"], values["usual_gap_days"]
+    label = f"Taken to have left: no session for {days:.0f} days, one every {gap:.0f} is usual"
+    return Reason("churn_inferred", label, days, gap, None, 0.0)
 
 
 def _status(value: float | None) -> Status:

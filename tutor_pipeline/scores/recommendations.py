@@ -138,9 +138,11 @@ def student_rows(
             student.health_score,
             student.status,
             None if before is None else StudentSegment(before.segment),
+            is_churn_inferred=student.is_churn_inferred,
         )
         # Who has left needs no next session.
-        values = {} if segment == StudentSegment.CHURNED else student.values
+        has_left = segment in (StudentSegment.CHURNED, StudentSegment.CHURN_INFERRED)
+        values = {} if has_left else student.values
         advice = recommend(FOR_STUDENTS, {**values, SEGMENT: segment})
         rows.append(
             {

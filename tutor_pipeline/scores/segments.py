@@ -26,6 +26,7 @@ class StudentSegment(StrEnum):
     """The segments of students, in the order in which they are tried; healthy is what remains."""
 
     CHURNED = "churned"
+    CHURN_INFERRED = "churned (inferred)"
     AT_RISK = "at_risk"
     THRIVING = "thriving"
     HEALTHY = "healthy"
@@ -98,23 +99,31 @@ def of_tutor(
 
 
 def of_student(
-    health: float | None, status: str | None, previous: StudentSegment | None = None
+    health: float | None,
+    status: str | None,
+    previous: StudentSegment | None = None,
+    *,
+    is_churn_inferred: bool = False,
 ) -> StudentSegment | None:
     """The segment of a student; None where health is not known.
 
     Of who has left, the platform's word counts: status `churned` is churned at once, whatever the
-    health; with any other status nobody is. Only where the platform has no status is a student
-    churned by health.
+    health. Where the platform does not tell, a student may be taken to have left (see
+    marts.student_aggregates): that is shown as what it is. Health alone makes nobody churned.
     """
     if status == StudentSegment.CHURNED:
         return StudentSegment.CHURNED
+    if is_churn_inferred:
+        return StudentSegment.CHURN_INFERRED
     if health is None:
         return None
-    lost = _was(previous, StudentSegment.CHURNED)
-    risky = _was(previous, StudentSegment.CHURNED, StudentSegment.AT_RISK)
+    risky = _was(
+        previous,
+        StudentSegment.CHURNED,
+        StudentSegment.CHURN_INFERRED,
+        StudentSegment.AT_RISK,
+    )
     thriving = _was(previous, StudentSegment.THRIVING)
-    if status is None and LOST_HEALTH.is_below(health, lost):
-        return StudentSegment.CHURNED
     if AT_RISK_HEALTH.is_below(health, risky):
         return StudentSegment.AT_RISK
     if STAR_HEALTH.is_above(health, thriving):

@@ -86,6 +86,8 @@ TIRED = {
 STUDENT = {
     "student_id": "P1",
     "status": "active",
+    "is_churn_inferred": False,
+    "usual_gap_days": 7.0,
     "sessions_completed_all": 20,
     "sessions_completed_30d": 4,
     "sessions_90d": 15,
@@ -616,6 +618,16 @@ def test_a_student_who_left_has_no_health():
     gone = student_of(status="churned")
     assert gone.health_score is None
     assert gone.scores[0].reasons[0].label == "The student has left"
+
+
+def test_a_student_who_is_taken_to_have_left_has_no_health():
+    gone = student_of(status=None, is_churn_inferred=True, days_since_last_session=60)
+    assert (gone.health_score, gone.is_churn_inferred) == (None, True)
+    (reason,) = gone.scores[0].reasons
+    assert reason.label == "Taken to have left: no session for 60 days, one every 7 is usual"
+    assert (reason.value, reason.reference) == (60, 7)
+    there = student_of(status=None, days_since_last_session=60)
+    assert there.scores[0].input_hash != gone.scores[0].input_hash
 
 
 def test_the_minimum_is_met_by_a_platform_that_has_only_sessions():

@@ -165,6 +165,14 @@ def test_rows_of_students():
         {**STUDENT, "student_id": "P1"},
         {**STUDENT, "student_id": "P2", "status": "churned", "days_since_last_session": 40},
         {**STUDENT, "student_id": "P3", "days_since_last_session": 20},
+        {
+            **STUDENT,
+            "student_id": "P4",
+            "status": None,
+            "is_churn_inferred": True,
+            "days_since_last_session": 60,
+            "usual_gap_days": 7.0,
+        },
     ]
     assessed = assess_students(rows, {"P1": 0.1, "P2": 0.9, "P3": 0.7})
     held = {"P2": Held("thriving", BEFORE)}
@@ -173,12 +181,15 @@ def test_rows_of_students():
         ("thriving", AS_OF, ["thank"]),
         ("churned", AS_OF, ["ask_why"]),
         ("healthy", AS_OF, ["call", "next_session"]),
+        ("churned (inferred)", AS_OF, []),
     ]
+    assert [row["health_score"] is None for row in found] == [False, True, False, True]
 
 
 def test_rows_fit_their_tables(warehouse):
     tutors = rows_of(assess([STAR, {**NOTHING, "tutor_id": "T9"}]), {})
-    students = student_rows(assess_students([STUDENT], {}), {}, AS_OF)
+    gone = {**STUDENT, "student_id": "P2", "is_churn_inferred": True, "usual_gap_days": 7.0}
+    students = student_rows(assess_students([STUDENT, gone], {}), {}, AS_OF)
     with warehouse.connect() as connection:
         for subject, rows in ((Subject.TUTOR, tutors), (Subject.STUDENT, students)):
             table = f"{subject}_health"

@@ -8,7 +8,7 @@ from tutor_pipeline.scores import segments
 from tutor_pipeline.scores.segments import StudentSegment, TutorSegment, of_student
 
 CHURNING, AT_RISK, STAR, HEALTHY = TutorSegment
-CHURNED, S_AT_RISK, THRIVING, S_HEALTHY = StudentSegment
+CHURNED, INFERRED, S_AT_RISK, THRIVING, S_HEALTHY = StudentSegment
 A_HAIR = 1e-6  # scores have six digits
 BURNOUTS = st.integers(0, 1_000_000).map(lambda millionths: millionths / 1_000_000)
 HEALTHS = st.integers(0, 100_000_000).map(lambda millionths: millionths / 1_000_000)
@@ -121,14 +121,10 @@ def test_without_evidence_nobody_is_a_star():
         (80, "active", None, S_HEALTHY),
         (80 + A_HAIR, "active", None, THRIVING),
         (None, "active", THRIVING, None),
-        # Whom the platform calls active has not churned; where it says nothing, health does.
+        # Health makes nobody churned, whether the platform says something or not.
         (5, "active", None, S_AT_RISK),
-        (40 - A_HAIR, None, None, CHURNED),
-        (40, None, None, S_AT_RISK),
-        (35, None, S_AT_RISK, S_AT_RISK),
-        (35 - A_HAIR, None, S_AT_RISK, CHURNED),
-        (45, None, CHURNED, CHURNED),
-        (45 + A_HAIR, None, CHURNED, S_AT_RISK),
+        (5, None, None, S_AT_RISK),
+        (5, None, CHURNED, S_AT_RISK),
         (55, "active", S_HEALTHY, S_HEALTHY),
         (55 - A_HAIR, "active", S_HEALTHY, S_AT_RISK),
         (65, "active", S_AT_RISK, S_AT_RISK),
@@ -140,10 +136,21 @@ def test_without_evidence_nobody_is_a_star():
         # Somebody who came back is judged anew, from the far side of the boundaries.
         (65, "active", CHURNED, S_AT_RISK),
         (90, "active", CHURNED, THRIVING),
+        (65, None, INFERRED, S_AT_RISK),
+        (65 + A_HAIR, None, INFERRED, S_HEALTHY),
     ],
 )
 def test_students(health, status, previous, expected):
     assert of_student(health, status, previous) == expected
+
+
+@pytest.mark.parametrize("previous", [None, *StudentSegment])
+def test_who_is_taken_to_have_left_is_called_so_unless_the_platform_knows(previous):
+    for health in (None, 5, 95):
+        assert of_student(health, None, previous, is_churn_inferred=True) == INFERRED
+        assert of_student(health, "active", previous, is_churn_inferred=True) == INFERRED
+        assert of_student(health, "churned", previous, is_churn_inferred=True) == CHURNED
+    assert INFERRED == "churned (inferred)"
 
 
 @given(
