@@ -223,9 +223,9 @@ def build_score_assets(
         specs=[
             _spec(
                 "score_references",
-                ("marts/tutor_evidence", *_CHECKED),
-                "What is usual on this platform: the yardstick of departure_v1. Fitted by every"
-                " full refresh, read by the refreshes after sessions.",
+                ("marts/tutor_evidence", "marts/tutor_features", *_CHECKED),
+                "What is usual on this platform: the yardstick of departure_v1 and of health_v1."
+                " Fitted by every full refresh, read by the refreshes after sessions.",
             ),
             _spec(
                 "tutor_scores",
@@ -241,7 +241,7 @@ def build_score_assets(
             ),
             _spec(
                 "tutor_health",
-                ("marts/tutor_features", *_CHECKED),
+                ("marts/tutor_features", "marts/tutor_evidence", *_CHECKED),
                 "How each tutor is doing: health, burnout, segment, and what is recommended.",
             ),
         ],
