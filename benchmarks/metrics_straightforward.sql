@@ -223,7 +223,28 @@ done as (
         ) as poor_first_sessions_7d,
         count(session_score) filter (where is_first_session and session_on > :as_of_on - 7)
             as poor_first_sessions_7d_n,
-        avg((next_session_at <= :as_of and next_session_at is not null)::int) filter (
+        avg(exists (
+            select from {marts}.fct_sessions as later
+            where
+                later.tutor_id = completed.tutor_id
+                and later.student_id = completed.student_id
+                and (later.scheduled_start, later.session_id)
+                > (completed.scheduled_start, completed.session_id)
+                and (
+                    (later.scheduled_start <= :as_of and later.status in ('completed', 'in_progress'))
+                    or (
+                        later.scheduled_start > :as_of
+                        and coalesce(
+                            coalesce(later.created_at, later.updated_at) <= :as_of,
+                            later.status = 'scheduled'
+                        )
+                        and (
+                            later.status in ('completed', 'in_progress', 'scheduled')
+                            or later.updated_at > :as_of
+                        )
+                    )
+                )
+        )::int) filter (
             where
                 is_first_session
                 and student_id is not null

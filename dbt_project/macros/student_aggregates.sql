@@ -7,13 +7,16 @@ moments  SQL of the rows (as_of_date, as_of): the last day of every window, and 
          not known yet
 asked    predicate on students, moments and lifetimes that the rows must meet
 
-0. ordered    each student's sessions that count
-1. lifetimes  what holds from one session of a student until the next
-2. windows    sums over the sessions of the last days of each moment
+0. ordered     each student's sessions that count
+1. lifetimes   what holds from one session of a student until the next
+2. windows     sums over the sessions of the last days of each moment
+3. usual_gaps  the rhythm of the platform: of who has none of their own yet
 -#}
 {% macro student_aggregates_as_of(moments, asked='true') -%}
 {#- Fewer sessions with a measured engagement on either side, and their difference is chance. -#}
 {%- set min_engagement_sessions = 3 -%}
+{#- With fewer gaps between completed sessions a student has no rhythm yet. -#}
+{%- set min_gaps = 2 -%}
 {%- set so_far = 'partition by student_id order by scheduled_start, tutor_id, session_id' -%}
 
 with
@@ -79,7 +82,11 @@ lifetimes as (
         max(feedback_known_at) filter (where is_completed and completed_no = 1) over so_far
             as first_session_known_at,
         max(session_on) filter (where is_completed) over so_far as last_session_on,
-        max(scheduled_start) filter (where is_completed) over so_far as last_session_at
+        max(scheduled_start) filter (where is_completed) over so_far as last_session_at,
+        (
+            max(session_on) filter (where is_completed) over so_far
+            - min(session_on) filter (where is_completed) over so_far
+        ) / nullif(greatest(completed_no, 1) - 1, 0)::double precision as mean_gap_days
     from ordered
     window
         student as ({{ so_far }}),
@@ -121,6 +128,21 @@ windows as (
                 as is_discounted
     ) as known
     group by ordered.student_id, moments.as_of_date
+),
+
+usual_gaps as (
+    select
+        moments.as_of_date,
+        percentile_cont(0.5) within group (order by lifetimes.mean_gap_days) as gap_days
+    from moments
+    inner join lifetimes on lifetimes.since <= moments.as_of and lifetimes.until > moments.as_of
+    where lifetimes.sessions_completed_all > {{ min_gaps }}
+    group by moments.as_of_date
+),
+
+-- Whether the platform says of anybody that they left.
+told as (
+    select coalesce(bool_or(status = 'churned'), false) as who_left from students
 )
 
 select
@@ -165,9 +187,21 @@ select
     case when windows.billed_90d > 0 then windows.discounted_90d end as discounted_sessions_90d,
     windows.discounted_90d / nullif(windows.billed_90d, 0)::double precision
         as discount_share_90d,
-    coalesce(windows.billed_90d, 0) as discount_share_90d_n
+    coalesce(windows.billed_90d, 0) as discount_share_90d_n,
+    rhythm.gap_days as usual_gap_days,
+    greatest(coalesce(lifetimes.sessions_completed_all, 0) - 1, 0)::integer as usual_gap_days_n,
+    coalesce(
+        (students.status is null or (students.status = 'active' and not told.who_left))
+        and moments.as_of_date - lifetimes.last_session_on > greatest(
+            {{ var('inferred_churn_days') }}, {{ var('inferred_churn_gaps') }} * rhythm.gap_days
+        )
+        -- Without any rhythm nothing is inferred.
+        and rhythm.gap_days is not null,
+        false
+    ) as is_churn_inferred
 from students
 cross join moments
+cross join told
 left join lifetimes
     on
         students.student_id = lifetimes.student_id
@@ -179,6 +213,14 @@ left join lateral (
 ) as first_session on true
 left join windows
     on students.student_id = windows.student_id and moments.as_of_date = windows.as_of_date
+left join usual_gaps on moments.as_of_date = usual_gaps.as_of_date
+cross join lateral (
+    select
+        case
+            when lifetimes.sessions_completed_all > {{ min_gaps }} then lifetimes.mean_gap_days
+            else usual_gaps.gap_days
+        end as gap_days
+) as rhythm
 where {{ asked }}
 {%- endmacro %}
 

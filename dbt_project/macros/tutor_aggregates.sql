@@ -3,11 +3,12 @@ The rolling metrics of every active tutor as of a moment. `as_of` and `as_of_on`
 so that cut-offs are constants and not computed per row. What a metric is stands below, in data
 and macros that tutor_aggregates_history shares (tutor_history.sql).
 
-0. tutors   who has a row
-1. bands    the days of int_tutor_days, summed once per band of age
-2. windows  every rolling window as a combination of bands
-3. gathered the sessions of the last lookback_days as arrays, newest first
-4. details  what is not additive, from these: last-N, streaks, pairs, evidence
+0. tutors    who has a row
+1. bands     the days of int_tutor_days, summed once per band of age
+2. windows   every rolling window as a combination of bands
+3. gathered  the sessions of the last lookback_days as arrays, newest first
+4. details   what is not additive, from these: last-N, streaks, pairs, evidence
+5. converted first sessions whose pair has another one, held or ahead
 -#}
 {% macro tutor_aggregates_as_of(as_of, as_of_on) -%}
 {%- set scope = in_scope('tutor_id') -%}
@@ -75,12 +76,27 @@ details as (
     {{ tutor_details(has_evidence=true) }}
 ),
 
+converted as (
+    select
+        tutor_id as converted_tutor_id,
+        count(*)::integer as converted
+    from (
+        {{ followed_first_sessions(
+            as_of_on ~ ' - ' ~ var('lookback_days'), as_of_on ~ ' - ' ~ var('rebook_days'), scope
+        ) }}
+    ) as followed
+    where followed.followed_during @> {{ as_of }}
+    group by tutor_id
+),
+
 measured as (
     select
         windows.*,
-        details.*
+        details.*,
+        coalesce(converted.converted, 0) as converted
     from windows
     left join details on windows.tutor_id = details.gathered_tutor_id
+    left join converted on windows.tutor_id = converted.converted_tutor_id
 ),
 
 {{ wide_row(has_reschedules, has_evidence=true) }}
@@ -577,12 +593,62 @@ are students.
             'student_id is not null and is_completed_first',
             'session_on + ' ~ var('rebook_days'), 'session_on + ' ~ var('lookback_days'),
         ),
-        'converted': (
-            'student_id is not null and is_completed_first and next_session_on is not null',
-            'greatest(session_on + ' ~ var('rebook_days') ~ ', next_session_on)',
-            'session_on + ' ~ var('lookback_days'),
-        ),
     }) }}
+{%- endmacro %}
+
+{#-
+First sessions after the day `after` and up to the day `until`, with the moments at which their pair had another session:
+one that was held by then, or one that lay ahead, booked by then and not yet called off. A session that
+does not say when it was booked was, as far as is known, when its row last changed; one still planned that
+says neither, always. When a session was called off is when its row last changed.
+-#}
+{% macro followed_first_sessions(after, until, scope) -%}
+    select
+        tutor_id,
+        session_id,
+        session_on,
+        range_agg(tstzrange(booked_at, gone_at)) as followed_during
+    from (
+        select
+            firsts.tutor_id,
+            firsts.session_id,
+            firsts.session_on,
+            least(
+                later.scheduled_start,
+                coalesce(
+                    later.created_at,
+                    later.updated_at,
+                    case when later.status = 'scheduled' then '-infinity'::timestamptz end
+                )
+            ) as booked_at,
+            case
+                when later.status in ('completed', 'in_progress') then 'infinity'
+                when later.status = 'scheduled' then later.scheduled_start
+                when later.updated_at is not null
+                    then least(later.updated_at, later.scheduled_start)
+            end as gone_at
+        from (
+            select * from {{ ref('fct_sessions') }}
+            where
+                session_on > {{ after }}
+                and session_on <= {{ until }}
+                and status = 'completed'
+                and is_first_session
+                and student_id is not null
+                and {{ scope }}
+        ) as firsts
+        inner join (
+            select * from {{ ref('fct_sessions') }}
+            where session_on > {{ after }} and {{ scope }}
+        ) as later
+            on
+                firsts.tutor_id = later.tutor_id
+                and firsts.student_id = later.student_id
+                and (firsts.scheduled_start, firsts.session_id)
+                < (later.scheduled_start, later.session_id)
+    ) as later_sessions
+    where booked_at < gone_at
+    group by tutor_id, session_id, session_on
 {%- endmacro %}
 
 {#- What the newest session comes first by. -#}

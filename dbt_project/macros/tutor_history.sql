@@ -11,8 +11,9 @@ asked                predicate on (tutor_id, as_of_date) that the rows must meet
 2. calendar   every tutor and day
 3. moving     what enters and leaves each window that day, added up from there on
 4. arrays     the values of all sessions that any of the days looks back to, newest first
-5. gathered   of each array, what the day looks back to
-6. measured   as in tutor_aggregates
+5. converted  the days on which the pair of a first session had another one, held or ahead
+6. gathered   of each array, what the day looks back to
+7. measured   as in tutor_aggregates
 -#}
 {% macro tutor_history(first_day, last_day, scope='true', asked='true') -%}
 {%- set sums = tutor_aggregate_sums() -%}
@@ -129,6 +130,31 @@ arrays as (
     group by tutor_id
 ),
 
+converted as (
+    select
+        tutor_id,
+        array_agg(first_day order by first_day) as converted_first_days,
+        array_agg(end_day order by end_day) as converted_end_days
+    from (
+        select
+            followed.tutor_id,
+            greatest(
+                (lower(span) at time zone '{{ pipeline_timezone() }}')::date,
+                followed.session_on + {{ var('rebook_days') }}
+            ) as first_day,
+            least(
+                (upper(span) at time zone '{{ pipeline_timezone() }}')::date,
+                followed.session_on + {{ var('lookback_days') }}
+            ) as end_day
+        from (
+            {{ followed_first_sessions(since, last_day, scope) }}
+        ) as followed
+        cross join lateral unnest(followed.followed_during) as span
+    ) as spans
+    where first_day < end_day
+    group by tutor_id
+),
+
 gathered as (
     select
         moving.*,
@@ -139,16 +165,17 @@ gathered as (
             :width_bucket({{ age }} + {{ days - 1 }}, arrays.{{ name }}_ages)
         ] as {{ name }},
         {%- endfor %}
-        {%- for name in tutor_spans() %}
+        {%- for name in tutor_spans().keys() | list + ['converted'] %}
         coalesce(
-            width_bucket(moving.as_of_date, arrays.{{ name }}_first_days)
-            - width_bucket(moving.as_of_date, arrays.{{ name }}_end_days),
+            width_bucket(moving.as_of_date, {{ name }}_first_days)
+            - width_bucket(moving.as_of_date, {{ name }}_end_days),
             0
         ) as {{ name }},
         {%- endfor %}
         moving.score_count_30d as scored_30d
     from moving
     left join arrays on moving.tutor_id = arrays.tutor_id
+    left join converted on moving.tutor_id = converted.tutor_id
     where moving.is_there and {{ asked }}
 ),
 

@@ -330,7 +330,11 @@ def test_dates_are_a_week_apart_and_leave_out_the_warm_up():
 def students(warehouse, rows):
     last = {row["student_id"]: row["as_of_date"] for row in rows}
     left = {row["student_id"] for row in rows if row["has_churned"]}
-    kinds = {"student_id": "text", "as_of_date": "date", "status": "text", "tutor_ids": "text[]"}
+    rows = [{**row, "is_churn_inferred": False} for row in rows]
+    kinds = {
+        **{"student_id": "text", "as_of_date": "date", "status": "text", "tutor_ids": "text[]"},
+        "is_churn_inferred": "boolean",
+    }
     numbers = dict.fromkeys(set(rows[0]) - set(kinds) - {"has_churned"}, "double precision")
     make(warehouse, "student_aggregates_history", rows, kinds | numbers)
     people = [

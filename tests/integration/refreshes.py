@@ -62,8 +62,11 @@ _BY_REFERENCE = {
     " where alert_type = 'high_churn_risk')",
 }
 """What rests on what is usual on the platform: a full refresh fits it anew, others read it. Of the
-scores of departure_v1 it is compared that they are there; what they are made from, in full.
+scores of departure_v1 and health_v1, and of the health, it is compared that they are there; what
+they are made from, in full.
 """
+_SCORERS_BY_REFERENCE = ("departure_v1", "health_v1")
+_HEALTH_WITHOUT_REFERENCE = ("tutor_id", "session_velocity", "first_session_success")
 
 Rows = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -85,7 +88,11 @@ def tables(url: str, until: Any = "infinity") -> dict[str, Rows]:
                     name: value
                     for name, value in row.items()
                     if name not in _MOMENTS | _OF_THE_PLATFORM
-                    and (row.get("scorer") != "departure_v1" or name in ("tutor_id", "scorer"))
+                    and (
+                        row.get("scorer") not in _SCORERS_BY_REFERENCE
+                        or name in ("tutor_id", "scorer", "target", "horizon_days")
+                    )
+                    and (table != "ops.tutor_health" or name in _HEALTH_WITHOUT_REFERENCE)
                 }
                 for identity, row in rows
             }

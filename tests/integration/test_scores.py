@@ -281,6 +281,61 @@ def test_no_scorer_needs_or_reads_the_truth(project):
             connection.execute(sql.SQL("drop role {}").format(name))
 
 
+def cover(connection, tutors):
+    """Make the header of a run that covers some tutors; its id."""
+    connection.execute(
+        "insert into ops.refresh_runs (run_id, as_of, is_full) select 'some', max(as_of), false"
+        " from marts.tutor_aggregates"
+    )
+    connection.execute(
+        "insert into ops.refresh_scope (run_id, as_of, tutor_id) select 'some', as_of, tutor"
+        " from ops.refresh_runs, unnest(%s::text[]) as tutor where run_id = 'some'",
+        (tutors,),
+    )
+    return "some"
+
+
+def test_a_tutor_scored_alone_is_scored_as_among_all(project):
+    """What is usual is read by who covers some, also where it would be otherwise by now."""
+    scores = "select s::text from ops.tutor_scores as s order by tutor_id, scorer, target, 1"
+    with project.warehouse.connect() as connection:
+        run = cover(connection, ["T0001", "T0002"])
+        connection.execute(
+            "update marts.tutor_aggregates set sessions_14d = 0"
+            " where tutor_id not in ('T0001', 'T0002')"
+        )
+        connection.execute(
+            "update marts.tutor_features set available_hours_this_week = 99,"
+            " sessions_taught_14d = 0 where tutor_id not in ('T0001', 'T0002')"
+        )
+        before = connection.execute(scores).fetchall(), connection.execute(HEALTH).fetchall()
+        score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25))
+        after = connection.execute(scores).fetchall(), connection.execute(HEALTH).fetchall()
+        assert after == before
+        # A full one does see it.
+        score_tutors(connection, project.warehouse, "", Scoring("signals_v1", 0.25))
+        assert connection.execute(scores).fetchall() != before[0]
+        connection.rollback()
+
+
+def test_a_reference_from_before_health_read_it_is_read_and_completed(project):
+    """The first refresh after an update may well cover some tutors."""
+    newest = "select version, reference from ops.score_references order by version desc limit 1"
+    with project.warehouse.connect() as connection:
+        version, content = connection.execute(newest).fetchone()
+        connection.execute(
+            "insert into ops.score_references (version, as_of, fitted_at, tutors, reference)"
+            " select version + 1, as_of, fitted_at, tutors, reference - 'health'"
+            " from ops.score_references where version = %s",
+            (version,),
+        )
+        run = cover(connection, ["T0001"])
+        for _ in range(2):  # the second time there is nothing new
+            score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25))
+            assert connection.execute(newest).fetchone() == (version + 2, content)
+        connection.rollback()
+
+
 def test_clear_removes_scores_and_enrich_makes_them_again(project):
     before = project.query("select count(*) from ops.tutor_scores")
     project.run("clear", "--yes")

@@ -1,4 +1,5 @@
-"""What departure_v1 scores with, from the database: its newest version, and what is usual now.
+"""What scorers of tutors score with, from the database: departure_v1's newest version, and what is
+usual now.
 
 Belongs here: reading both, fitting the reference where everybody is covered, the first version.
 Does not belong here: learning (`learning`), scoring (`scores`).
@@ -12,9 +13,13 @@ from typing import Any
 import psycopg
 
 from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.scores import store
 from tutor_pipeline.scores.score import Level, Target
 from tutor_pipeline.warehouse.connection import Warehouse
+
+HEALTH = "health"
+"""In a stored reference, beside departure_v1's part: what is usual, as far as health needs it."""
 
 
 def forecaster_of(
@@ -24,19 +29,25 @@ def forecaster_of(
     rows: Sequence[Mapping[str, Any]],
     yearly_rate: float,
 ) -> Any:
-    """What departure_v1 scores with: a `panel.Forecaster`.
+    """What is scored with: a `panel.Forecaster`.
 
-    What is usual on the platform is fitted by whoever covers everybody, and read by all others.
+    What is usual on the platform is fitted by whoever covers everybody, and read by all others;
+    by others too where it was stored before health read it.
     """
-    from tutor_pipeline.scores import panel
+    from tutor_pipeline.scores import health, panel
     from tutor_pipeline.scores.departure import evidence, reference
     from tutor_pipeline.scores.departure.version import SCORER
 
     stored = store.newest_reference(connection, warehouse, wide.as_of)
+    content = {} if stored is None else dict(stored.content)
     if wide.scope is None or stored is None:
         everybody = rows if wide.scope is None else _everybody(connection, warehouse)
-        fitted = reference.fit(evidence.columns_of(everybody))
-        stored = _keep_reference(connection, warehouse, wide.as_of, stored, fitted, everybody)
+        content |= reference.fit(evidence.columns_of(everybody)).to_json()
+    if wide.scope is None or HEALTH not in content:
+        everybody = rows if wide.scope is None else _everybodys_health(connection, warehouse)
+        content[HEALTH] = health.fit(everybody).to_json()
+    if stored is None or content != stored.content:
+        stored = _keep_reference(connection, warehouse, wide.as_of, content, len(everybody))
     usual = reference.Reference.from_json(stored.content)
     known = _version(connection, warehouse, wide.as_of, usual, yearly_rate)
     levels = store.held_levels(connection, warehouse, SCORER, wide.as_of, wide.scope)
@@ -45,6 +56,7 @@ def forecaster_of(
         usual,
         _version_of(known),
         {tutor: Level(level) for tutor, level in levels.items()},
+        health.Usual.from_json(stored.content[HEALTH], stored.version),
     )
 
 
@@ -64,18 +76,38 @@ def _everybody(
     )
 
 
+def _everybodys_health(
+    connection: psycopg.Connection[Any], warehouse: Warehouse
+) -> list[Mapping[str, Any]]:
+    """What health reads of all tutors: a first run that covers some."""
+    from tutor_pipeline.scores import health
+
+    metrics = metric_columns()[wide_rows.MAIN]
+    columns = (
+        psycopg.sql.Identifier("metrics" if name in metrics else "features", name)
+        for name in health.READS
+    )
+    return list(
+        store.rows_of(
+            connection,
+            warehouse.sql("select ")
+            + psycopg.sql.SQL(", ").join(columns)
+            + warehouse.sql(
+                " from {marts}.tutor_aggregates as metrics"
+                " left join {marts}.tutor_features as features using (tutor_id)"
+            ),
+        )
+    )
+
+
 def _keep_reference(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
     as_of: datetime,
-    before: store.Stored | None,
-    fitted: Any,
-    everybody: Sequence[Mapping[str, Any]],
+    content: Mapping[str, Any],
+    tutors: int,
 ) -> store.Stored:
-    """A new version of the reference, unless nothing of it is new."""
-    content = fitted.to_json()
-    if before is not None and dict(before.content) == content:
-        return before
+    """A new version of the reference."""
     version = store.next_version(connection, warehouse, "score_references")
     store.add(
         connection,
@@ -85,7 +117,7 @@ def _keep_reference(
             "version": version,
             "as_of": as_of,
             "fitted_at": datetime.now(UTC),
-            "tutors": len(everybody),
+            "tutors": tutors,
             "reference": content,
         },
     )

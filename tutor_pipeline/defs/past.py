@@ -331,12 +331,14 @@ def _scorers(past: Past, yearly_rate: float) -> list[Any]:
 
 
 def _burnout(rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-    """Of what health_v1 says, the risk of the next 30 days."""
+    """Of what health_v1 says of a day, the risk of the next 30 days; what was usual that day comes
+    from its rows.
+    """
     from tutor_pipeline.scores import health
 
     return [
         score
-        for tutor in health.assess(rows)
+        for tutor in health.assess(rows, health.fit(rows))
         for score in tutor.scores
         if score.target is Target.TUTOR_BURNOUT and score.horizon_days == HORIZON_DAYS
     ]

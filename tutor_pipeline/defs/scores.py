@@ -148,7 +148,8 @@ def _score_tutors(
     health = recommendations.tutor_rows(
         said.health,
         store.segments(connection, warehouse, Subject.TUTOR, wide.scope),
-        _median_hours(connection, warehouse),
+        forecaster.usual,
+        said.departure,
         wide.as_of,
     )
     store.save(connection, warehouse, Subject.TUTOR, said.scores, wide.as_of, wide.scope)
@@ -222,9 +223,9 @@ def build_score_assets(
         specs=[
             _spec(
                 "score_references",
-                ("marts/tutor_evidence", *_CHECKED),
-                "What is usual on this platform: the yardstick of departure_v1. Fitted by every"
-                " full refresh, read by the refreshes after sessions.",
+                ("marts/tutor_evidence", "marts/tutor_features", *_CHECKED),
+                "What is usual on this platform: the yardstick of departure_v1 and of health_v1."
+                " Fitted by every full refresh, read by the refreshes after sessions.",
             ),
             _spec(
                 "tutor_scores",
@@ -240,7 +241,7 @@ def build_score_assets(
             ),
             _spec(
                 "tutor_health",
-                ("marts/tutor_features", *_CHECKED),
+                ("marts/tutor_features", "marts/tutor_evidence", *_CHECKED),
                 "How each tutor is doing: health, burnout, segment, and what is recommended.",
             ),
         ],
@@ -414,13 +415,3 @@ def _plainly_named(row: Mapping[str, Any], profile_rate: str) -> dict[str, Any]:
     named = {name.rpartition(".")[2]: value for name, value in row.items()}
     named[profile_rate] = named.pop("reschedule_rate")
     return named
-
-
-def _median_hours(connection: psycopg.Connection[Any], warehouse: Warehouse) -> float | None:
-    row = connection.execute(
-        warehouse.sql(
-            "select percentile_cont(0.5) within group (order by available_hours_this_week)"
-            " from {marts}.tutor_features"
-        )
-    ).fetchone()
-    return None if row is None else row[0]

@@ -12,7 +12,7 @@ from tutor_pipeline.scores import health, reliability, signals
 from tutor_pipeline.scores.departure import evidence, scorer, version
 from tutor_pipeline.scores.departure.reference import Reference
 from tutor_pipeline.scores.departure.version import Version
-from tutor_pipeline.scores.health import TutorHealth
+from tutor_pipeline.scores.health import TutorHealth, Usual
 from tutor_pipeline.scores.score import Level, Row, Score, Target
 
 READS: tuple[str, ...] = tuple(
@@ -35,36 +35,39 @@ _RISKS: Mapping[str, tuple[Target, int]] = {
 @dataclass(frozen=True, slots=True)
 class Forecaster:
     """What departure_v1 scores with: a version and a reference, their common name, and the levels
-    that tutors have.
+    that tutors have; and what is usual, as far as health_v1 needs it.
     """
 
     named: str
     reference: Reference
     version: Version
     held: Mapping[str, Level]
+    usual: Usual = health.NOTHING_USUAL
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
     """What all scorers said: every score, the champion (scorer, target, horizon) and its scores,
-    and the health of each tutor.
+    the health of each tutor, and the level that departure_v1 gives each.
     """
 
     scores: tuple[Score, ...]
     champion: tuple[str, Target, int]
     risk: tuple[Score, ...]
     health: tuple[TutorHealth, ...]
+    departure: Mapping[str, Level | None]
 
 
 def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> Panel:
     """Score rows (`READS`, tutor_id) with every scorer. `champion` is a scorer's name, or `AUTO`:
     departure_v1.
     """
-    assessed = health.assess(rows)
+    forecasts = scorer.score(
+        rows, forecaster.reference, forecaster.version, forecaster.named, forecaster.held
+    )
+    assessed = health.assess(rows, forecaster.usual)
     scores = (
-        *scorer.score(
-            rows, forecaster.reference, forecaster.version, forecaster.named, forecaster.held
-        ),
+        *forecasts,
         *signals.score(rows),
         *reliability.score(rows),
         *(score for tutor in assessed for score in tutor.scores),
@@ -79,4 +82,5 @@ def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> 
             each for each in scores if (each.scorer, each.target, each.horizon_days) == chosen
         ),
         health=tuple(assessed),
+        departure={each.subject_id: each.level for each in forecasts},
     )

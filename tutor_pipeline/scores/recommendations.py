@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import yaml
 
 from tutor_pipeline.scores import segments
-from tutor_pipeline.scores.health import StudentHealth, TutorHealth
+from tutor_pipeline.scores.health import StudentHealth, TutorHealth, Usual, star_evidence
+from tutor_pipeline.scores.score import Level
 from tutor_pipeline.scores.segments import StudentSegment, TutorSegment
 
 SEGMENT = "segment"
@@ -87,13 +88,14 @@ def recommend(
 def tutor_rows(
     assessed: Iterable[TutorHealth],
     held: Mapping[str, Held],
-    median_hours: float | None,
+    usual: Usual,
+    risks: Mapping[str, Level | None],
     as_of: datetime,
 ) -> list[dict[str, Any]]:
     """Rows of ops.tutor_health, recommendations as JSON text.
 
-    `held` are the segments as they were before, by tutor; `median_hours` is the median of
-    available_hours_this_week among all active tutors, None where nobody's is known.
+    `held` are the segments as they were before, by tutor; `usual` is what is usual on the platform;
+    `risks` are the levels of the forecast of departures, None where too little is known to tell.
     """
     rows = []
     for tutor in assessed:
@@ -102,8 +104,7 @@ def tutor_rows(
             tutor.burnout_risk_30d,
             tutor.health_score,
             None if before is None else TutorSegment(before.segment),
-            tutor.values["available_hours_this_week"],
-            median_hours,
+            star_evidence(tutor, usual, risks.get(tutor.tutor_id)),
         )
         outputs = {
             "health_score": tutor.health_score,
@@ -137,9 +138,11 @@ def student_rows(
             student.health_score,
             student.status,
             None if before is None else StudentSegment(before.segment),
+            is_churn_inferred=student.is_churn_inferred,
         )
         # Who has left needs no next session.
-        values = {} if segment == StudentSegment.CHURNED else student.values
+        has_left = segment in (StudentSegment.CHURNED, StudentSegment.CHURN_INFERRED)
+        values = {} if has_left else student.values
         advice = recommend(FOR_STUDENTS, {**values, SEGMENT: segment})
         rows.append(
             {

@@ -44,9 +44,12 @@ OUTCOMES = f"""
     from {{marts}}.student_aggregates_history as history
     inner join {{marts}}.dim_students as students using (student_id)
     where history.as_of_date + {HORIZON_DAYS} <= %(known_until)s
+        and not history.is_churn_inferred
     order by as_of_date, student_id
 """
-"""The rows, of weeks whose outcome is known: known_until is the last full day (a date)."""
+"""The rows, of weeks whose outcome is known: known_until is the last full day (a date). Of who is
+only taken to have left by then, nobody knows.
+"""
 
 # What a weight may well be off by: the prior that pulls new weights towards those in force.
 _SPREAD = 0.1

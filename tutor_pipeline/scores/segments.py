@@ -26,6 +26,7 @@ class StudentSegment(StrEnum):
     """The segments of students, in the order in which they are tried; healthy is what remains."""
 
     CHURNED = "churned"
+    CHURN_INFERRED = "churned (inferred)"
     AT_RISK = "at_risk"
     THRIVING = "thriving"
     HEALTHY = "healthy"
@@ -61,22 +62,21 @@ STAR_BURNOUT = Boundary(0.2, 0.05)
 LOST_HEALTH = Boundary(40, 5)
 AT_RISK_HEALTH = Boundary(60, 5)
 STAR_HEALTH = Boundary(80, 5)
-STAR_HOURS_KEPT = 0.95
-"""A star remains one down to this share of the platform's median of offered hours."""
+STAR_KEPT = 0.95
+"""A star remains one down to this share of what a star has to rest on."""
 
 
 def of_tutor(
     burnout: float | None,
     health: float | None,
     previous: TutorSegment | None = None,
-    hours: float | None = None,
-    median_hours: float | None = None,
+    star_evidence: float | None = None,
 ) -> TutorSegment | None:
     """The segment of a tutor; None where burnout or health is not known.
 
-    `burnout` is burnout_risk_30d (0 to 1), `health` health_score (0 to 100), `hours` what the
-    tutor offers this week and `median_hours` the median of that among the platform's tutors: a
-    star offers at least as much. Where either is not known, it is not asked for.
+    `burnout` is burnout_risk_30d (0 to 1), `health` health_score (0 to 100), `star_evidence` how
+    far there is what a star has to rest on (1: all of it; None: it is not known, or speaks against
+    it): without it nobody is a star.
     """
     if burnout is None or health is None:
         return None
@@ -91,30 +91,39 @@ def of_tutor(
     if (
         STAR_BURNOUT.is_below(burnout, star)
         and STAR_HEALTH.is_above(health, star)
-        and _offers_enough(hours, median_hours, bool(star))
+        and star_evidence is not None
+        and star_evidence >= (STAR_KEPT if star else 1)
     ):
         return TutorSegment.STAR
     return TutorSegment.HEALTHY
 
 
 def of_student(
-    health: float | None, status: str | None, previous: StudentSegment | None = None
+    health: float | None,
+    status: str | None,
+    previous: StudentSegment | None = None,
+    *,
+    is_churn_inferred: bool = False,
 ) -> StudentSegment | None:
     """The segment of a student; None where health is not known.
 
     Of who has left, the platform's word counts: status `churned` is churned at once, whatever the
-    health; with any other status nobody is. Only where the platform has no status is a student
-    churned by health.
+    health. Where the platform does not tell, a student may be taken to have left (see
+    marts.student_aggregates): that is shown as what it is. Health alone makes nobody churned.
     """
     if status == StudentSegment.CHURNED:
         return StudentSegment.CHURNED
+    if is_churn_inferred:
+        return StudentSegment.CHURN_INFERRED
     if health is None:
         return None
-    lost = _was(previous, StudentSegment.CHURNED)
-    risky = _was(previous, StudentSegment.CHURNED, StudentSegment.AT_RISK)
+    risky = _was(
+        previous,
+        StudentSegment.CHURNED,
+        StudentSegment.CHURN_INFERRED,
+        StudentSegment.AT_RISK,
+    )
     thriving = _was(previous, StudentSegment.THRIVING)
-    if status is None and LOST_HEALTH.is_below(health, lost):
-        return StudentSegment.CHURNED
     if AT_RISK_HEALTH.is_below(health, risky):
         return StudentSegment.AT_RISK
     if STAR_HEALTH.is_above(health, thriving):
@@ -124,9 +133,3 @@ def of_student(
 
 def _was(previous: StrEnum | None, *segments: StrEnum) -> bool | None:
     return None if previous is None else previous in segments
-
-
-def _offers_enough(hours: float | None, median: float | None, was_star: bool) -> bool:
-    if hours is None or median is None:
-        return True
-    return hours >= median * (STAR_HOURS_KEPT if was_star else 1)

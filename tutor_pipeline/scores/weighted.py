@@ -108,7 +108,7 @@ METRICS: tuple[str, ...] = tuple(
 )
 """What the factors read."""
 
-READS: tuple[str, ...] = ("student_id", "status", "tutor_ids", *METRICS)
+READS: tuple[str, ...] = ("student_id", "status", "is_churn_inferred", "tutor_ids", *METRICS)
 """Columns of marts.student_aggregates."""
 
 
@@ -122,7 +122,7 @@ class TutorStudents(NamedTuple):
 
 
 def score(rows: Iterable[Row], weights: Weights) -> list[Score]:
-    """One score per student who has not left, in the order of the rows.
+    """One score per student who has not left, as far as is known, in the order of the rows.
 
     Raises ValueError when the weights name a factor that there is not.
     """
@@ -131,7 +131,12 @@ def score(rows: Iterable[Row], weights: Weights) -> list[Score]:
             f"version {weights.version} of the weights has unknown factors:"
             f" {', '.join(sorted(unknown))}"
         )
-    return [_score(row, weights) for row in rows if row["status"] != "churned"]
+    return [_score(row, weights) for row in rows if not has_left(row)]
+
+
+def has_left(row: Row) -> bool:
+    """Whether the student has left, or is taken to have left."""
+    return row["status"] == "churned" or bool(row["is_churn_inferred"])
 
 
 def risks(row: Row) -> dict[str, float | None]:

@@ -111,6 +111,30 @@ class Bench:
             self.insert(table, [random_part(rng, table, row) for row in made if rng.random() < 0.8])
         return [row["id"] for row in made]
 
+    def book(self) -> None:
+        """Let sessions be booked up to 25 days before they begin, and change at any time from
+        then on; some say neither.
+        """
+        self.execute(
+            """
+            update {platform}.sessions as booked
+            set
+                created_at = case
+                    when dice %% 5 > 0 then scheduled_start - make_interval(days => dice %% 25)
+                end,
+                updated_at = case
+                    when dice %% 7 > 0
+                        then scheduled_start
+                        + make_interval(days => dice / 25 %% 31 - dice %% 25)
+                end
+            from (
+                select id, (hashtextextended(id, 0) %% 1000000 + 1000000)::integer as dice
+                from {platform}.sessions
+            ) as thrown
+            where booked.id = thrown.id
+            """
+        )
+
 
 def random_session(rng: random.Random, tutors: Sequence[str]) -> dict[str, Any]:
     """A session within 130 days before and 3 after AS_OF; ages crowd around window edges."""

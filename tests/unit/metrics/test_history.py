@@ -57,6 +57,7 @@ def start_over(bench: Any, seed: int, sessions: int = 150) -> None:
     bench.execute("drop table if exists {marts}.tutor_aggregates_history")
     bench.insert("tutors", [{"user_id": tutor} for tutor in [*TUTORS, "idle"]])
     bench.fill(random.Random(seed), TUTORS, sessions)
+    bench.book()
 
 
 def check_history_equals_the_wide_rows(bench: Any, seed: int, ages: list[int]) -> None:

@@ -61,6 +61,7 @@ def told(bench):
     """{builder: (what it gave, what it gives when nothing came after DAY)}."""
     bench.insert("tutors", [{"user_id": tutor} for tutor in TUTORS])
     bench.fill(random.Random(5), TUTORS, 300)
+    bench.book()
     builders = (of_tutors, of_students, sessions_ever, ratings_ever)
     # On Monday a student's first session; rated badly, billed and measured the week after.
     began = datetime(DAY.year, DAY.month, DAY.day, 9, tzinfo=UTC) - timedelta(days=DAY.weekday())
@@ -102,7 +103,21 @@ def told(bench):
 
     before = build()
     cut = end_of_day(DAY, bench.warehouse.timezone)
-    bench.execute("delete from {platform}.sessions where scheduled_start > %s", cut)
+    # A session that had been booked by then was there, and nobody knew what became of it (but
+    # where the platform does not say when it was called off).
+    bench.execute(
+        "delete from {platform}.sessions where scheduled_start > %s"
+        " and coalesce(created_at, updated_at, 'infinity') > %s",
+        cut,
+        cut,
+    )
+    bench.execute(
+        "update {platform}.sessions set status = 'scheduled', updated_at = created_at"
+        " where scheduled_start > %s"
+        " and (status in ('completed', 'in_progress') or updated_at > %s)",
+        cut,
+        cut,
+    )
     for part in ("audio_metrics", "video_metrics", "transcript_metrics", "feedback"):
         bench.execute(
             f"delete from {{platform}}.session_{part} where session_id not in"

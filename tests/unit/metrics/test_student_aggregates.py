@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from statistics import fmean
+from itertools import pairwise
+from statistics import fmean, median
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def filled(bench: Any) -> Any:
                "billed_at": starts[id_] + timedelta(days=rng.choice([0, 0, 0, 16]))}
               for id_ in ids if rng.random() < 0.6]  # fmt: skip
     bench.insert("session_billing", billed)
-    profiles: list[tuple[str, str, date | None, date | None]] = [
+    profiles: list[tuple[str, str | None, date | None, date | None]] = [
         ("p0", "active", date(2025, 9, 1), None),
         ("p1", "churned", date(2025, 9, 1), date(2026, 2, 8)),  # a Sunday
         ("p2", "paused", None, None),
@@ -42,6 +43,7 @@ def filled(bench: Any) -> Any:
         ("new", "active", date(2026, 3, 10), None),
         ("idle", "active", date(2025, 9, 1), None),
         *((name, "active", None, None) for name in ("edges", "falls", "few")),
+        *((name, None, None, None) for name in ("silent 45", "silent 50")),
     ]
     bench.insert(
         "students",
@@ -77,6 +79,9 @@ def edge_cases(bench: Any) -> None:
     for days, engagement in ((59, 9), (45, 8), (30, 7), (29, 5), (15, 5.5), (0, 4.5)):
         session("falls", "t1", days, engagement)
     session("falls", "t1", 60, 1)
+    for silent in (45, 50):  # nobody says whether these two have left
+        for days in (0, 5, 17):
+            session(f"silent {silent}", "t1", silent + days)
     for days, engagement in ((59, 9), (45, 8), (30, 7), (29, 5), (0, 4.5)):
         session("few", "t1", days, engagement)
     session("few", "t1", -1, 1)
@@ -125,9 +130,11 @@ def test_nothing_is_null_and_not_zero(filled: Any) -> None:
         "sessions_all", "sessions_completed_all", "sessions_completed_30d", "sessions_90d",
         "scored_sessions_90d", "distinct_tutors_all", "avg_engagement_30d_n",
         "avg_engagement_prior_30d_n", "reschedules_and_no_shows_90d", "discount_share_90d_n",
+        "usual_gap_days_n", "is_churn_inferred",
     }  # fmt: skip
     assert {name for name, value in row.items() if value is None} == set(row) - counts - {
         "student_id", "as_of", "as_of_date", "status", "enrolled_since", "tutor_ids",
+        "usual_gap_days",
     }  # fmt: skip
     assert row["tutor_ids"] == []
 
@@ -177,6 +184,26 @@ def as_recorded_by(moment: datetime, session: Row) -> dict[str, Any]:
     return known
 
 
+def gaps(sessions: Sequence[Row], student: str, row: Row) -> list[int]:
+    """Days between the completed sessions of a student, up to the moment of a row."""
+    days = sorted(
+        each["session_on"]
+        for each in sessions
+        if each["student_id"] == student
+        and each["status"] == "completed"
+        and each["scheduled_start"] <= row["as_of"]
+    )
+    return [(later - earlier).days for earlier, later in pairwise(days)]
+
+
+def usual_gap(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> float | None:
+    """The own mean gap, or that of the others where there are not two yet."""
+    own = gaps(sessions, row["student_id"], row)
+    every = [gaps(sessions, each["student_id"], row) for each in students]
+    means = [fmean(found) for found in every if len(found) >= 2]
+    return fmean(own) if len(own) >= 2 else median(means) if means else None
+
+
 def expected(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> dict[str, Any]:
     """The row of this student and moment, from the sessions one by one."""
     (student,) = (each for each in students if each["student_id"] == row["student_id"])
@@ -218,6 +245,7 @@ def expected(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> dict
     ]
     bills = [each["is_discounted"] for each in recent if each["is_discounted"] is not None]
     left = student["churned_date"]
+    gap = usual_gap(row, students, sessions)
     return {
         "student_id": row["student_id"],
         "as_of": moment,
@@ -252,6 +280,12 @@ def expected(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> dict
         "discounted_sessions_90d": sum(bills) if bills else None,
         "discount_share_90d": sum(bills) / len(bills) if bills else None,
         "discount_share_90d_n": len(bills),
+        "usual_gap_days": None if gap is None else pytest.approx(gap),
+        "usual_gap_days_n": len(gaps(sessions, row["student_id"], row)),
+        "is_churn_inferred": student["status"] is None
+        and gap is not None
+        and bool(completed)
+        and (day - completed[-1]["session_on"]).days > max(45, 3 * gap),
     }
 
 

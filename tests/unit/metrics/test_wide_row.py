@@ -39,6 +39,7 @@ def filled(bench: Any) -> Any:
     rng = random.Random(11)
     bench.fill(rng, TUTORS[:8], 900)
     bench.fill(rng, [*TUTORS, "gone"], 40)
+    bench.book()
     for days in (1, 2):
         bench.add(
             "sessions", id=f"low{days}", tutor_id="t9", status="completed",

@@ -1,5 +1,6 @@
 """health_v1 and student_health_v1: by hand, where data is missing, and the laws that hold."""
 
+import json
 import pickle
 from dataclasses import replace
 from decimal import Decimal
@@ -14,11 +15,15 @@ from tutor_pipeline.scores.health import (
     FIRST_SESSIONS,
     HEALTH,
     MINIMUM,
+    NOTHING_USUAL,
     READS,
+    STAR,
     STUDENT_HEALTH,
     STUDENT_READS,
-    assess,
+    Usual,
     assess_students,
+    fit,
+    star_evidence,
 )
 from tutor_pipeline.scores.score import Level, Status, Target
 
@@ -81,6 +86,8 @@ TIRED = {
 STUDENT = {
     "student_id": "P1",
     "status": "active",
+    "is_churn_inferred": False,
+    "usual_gap_days": 7.0,
     "sessions_completed_all": 20,
     "sessions_completed_30d": 4,
     "sessions_90d": 15,
@@ -100,6 +107,10 @@ OUTPUTS = (
     "session_velocity",
     "first_session_success",
 )
+
+
+def assess(rows, usual=NOTHING_USUAL):
+    return health.assess(rows, usual)
 
 
 def of(**changes):
@@ -132,11 +143,11 @@ def test_a_steady_ordinary_tutor():
     scores = scores_of(steady)
     assert scores[Target.TUTOR_BURNOUT, 30].level == Level.LOW
     assert [(*key, score.version, score.is_probability) for key, score in scores.items()] == [
-        (Target.TUTOR_BURNOUT, 14, "1", False),
-        (Target.TUTOR_BURNOUT, 30, "1", False),
-        (Target.SESSION_VELOCITY, 7, "1", False),
-        (Target.FIRST_SESSION_SUCCESS, 30, "1", False),
-        (Target.HEALTH, 0, "1", False),
+        (Target.TUTOR_BURNOUT, 14, "2", False),
+        (Target.TUTOR_BURNOUT, 30, "2", False),
+        (Target.SESSION_VELOCITY, 7, "2", False),
+        (Target.FIRST_SESSION_SUCCESS, 30, "2", False),
+        (Target.HEALTH, 0, "2", False),
     ]
     assert {(score.scorer, score.subject_id) for score in steady.scores} == {("health_v1", "T1")}
 
@@ -402,6 +413,164 @@ def test_the_same_rows_give_the_same_bytes():
     assert of(avg_rating=4.3).scores[0].input_hash != of().scores[0].input_hash
 
 
+# What is usual on the platform
+
+
+def row(name, **changes):
+    return {**STEADY, "tutor_id": name, **changes}
+
+
+def platform(tutors=40, **changes):
+    return [row(f"T{number}", **changes) for number in range(tutors)]
+
+
+HALVED = {"sessions_taught_14d": 3, "sessions_60d": 30, "sessions_90d": 40}
+"""A pace of 3 in 14 days after 37 in 76: 0.44 of what it was."""
+
+
+def test_what_all_tutors_changed_by_is_the_median_drawn_towards_no_change():
+    usual = fit(platform(score_change_14d=-0.9, available_hours_next_week=4.0, **HALVED))
+    activity = 3 * 76 / (37 * 14)
+    assert usual.common == {
+        "activity_ratio": pytest.approx(activity ** (40 / 50)),
+        "offered_hours_ratio": pytest.approx(0.5 ** (40 / 50)),
+        "score_change_14d": pytest.approx(-0.9 * 40 / 50),
+    }
+    assert (usual.hours, usual.sessions) == (8.0, 10)
+
+
+def test_who_is_long_silent_or_hardly_taught_does_not_tell_what_is_common():
+    rows = platform(5)
+    others = [
+        row("silent", days_since_last_session=46, sessions_taught_14d=0),
+        row("never", days_since_last_session=None, sessions_taught_14d=0),
+        row("new", sessions_90d=4, sessions_60d=4, sessions_taught_30d=4, sessions_taught_14d=1),
+    ]
+    assert fit([*rows, *others]).common == fit(rows).common
+    just = row("just", days_since_last_session=45, sessions_taught_14d=0)
+    assert fit([*rows, just]).common != fit(rows).common
+
+
+def test_of_nobody_nothing_is_usual():
+    assert fit([]) == fit([dict.fromkeys(READS)]) == NOTHING_USUAL
+
+
+def test_in_holidays_nobody_is_worse_than_the_others():
+    alone = assess(platform(1, **HALVED))[0]
+    among = assess(platform(1, **HALVED), fit(platform(1_000, **HALVED)))[0]
+    assert alone.burnout_risk_30d > of().burnout_risk_30d
+    reasons = {each.code: each for each in among.scores[1].reasons}
+    assert "falling_activity" not in reasons
+    activity = next(each for each in among.scores[4].reasons if each.code == "activity")
+    assert activity.label.startswith(
+        "Pace of the last 14 days against before: 44%, of all tutors 44%"
+    )
+    assert activity.reference == pytest.approx(0.44, abs=0.01)
+    assert among.health_score > alone.health_score
+
+
+def test_who_stopped_in_holidays_fell_more_than_the_others_but_few_sessions_say_little():
+    usual = fit(platform(1_000, **HALVED))
+    stopped = {**HALVED, "sessions_taught_14d": 0}
+    in_term, in_holidays = (
+        assess(platform(1, **stopped))[0],
+        assess(platform(1, **stopped), usual)[0],
+    )
+    usually = assess(platform(1, **HALVED), usual)[0]
+    assert usually.burnout_risk_30d < in_holidays.burnout_risk_30d < in_term.burnout_risk_30d
+
+
+def test_where_all_stopped_stopping_says_nothing():
+    stopped = {**HALVED, "sessions_taught_14d": 0}
+    usual = fit(platform(**stopped))
+    assert usual.common["activity_ratio"] == 0
+    (found,) = assess(platform(1, **stopped), usual)
+    (reason,) = [each for each in found.scores[1].reasons if each.code == "falling_activity"]
+    assert reason.label.endswith("not known, its weight is shared out")
+
+
+def test_a_fall_of_scores_that_all_have_is_nobodys():
+    usual = Usual({"score_change_14d": -2.0}, None, None)
+    (fallen,) = assess(platform(1, score_change_14d=-2.0, score_change_14d_n=20), usual)
+    assert "falling_scores" not in {each.code for each in fallen.scores[1].reasons}
+    (fell_more,) = assess(platform(1, score_change_14d=-4.0, score_change_14d_n=20), usual)
+    (reason,) = [each for each in fell_more.scores[1].reasons if each.code == "falling_scores"]
+    assert (reason.value, reason.reference) == (-4.0, -2.0)
+    assert reason.label.endswith(": -4.0, of all tutors -2.0")
+
+
+@given(rows=st.lists(ROWS, max_size=6), seed=st.randoms(use_true_random=False))
+def test_alone_and_among_all_gives_the_same_bytes(rows, seed):
+    rows = [{**each, "tutor_id": f"T{number}"} for number, each in enumerate(rows)]
+    usual = fit(rows)
+    shuffled = list(rows)
+    seed.shuffle(shuffled)
+    assert fit(shuffled) == usual
+    stored = Usual.from_json(json.loads(json.dumps(usual.to_json())), 17)
+    assert (stored.common, stored.hours, stored.sessions) == (
+        usual.common,
+        usual.hours,
+        usual.sessions,
+    )
+    among = assess(rows, stored)
+    assert [assess([each], stored)[0] for each in rows] == among
+    assert {score.version for tutor in among for score in tutor.scores} <= {"2.17"}
+
+
+def test_another_reference_is_another_input():
+    halved = fit(platform(**HALVED))
+    assert assess([STEADY], halved)[0].scores[0].input_hash != of().scores[0].input_hash
+
+
+# What a star rests on
+
+WITH_HOURS = Usual({}, 8.0, 10.0)
+WITHOUT_HOURS = Usual({"activity_ratio": 0.8}, None, 10.0)
+SHINES = {"session_completion_rate": 1.0, "reschedule_rate_30d": 0.0, "avg_rating": 4.9,
+          "avg_rating_30d_n": 20, "overall_score": 9.2, "student_retention_rate": 0.95,
+          "sessions_taught_14d": 5, "first_session_avg_rating_90d": 4.9}  # fmt: skip
+
+
+def evidence_of(usual=WITH_HOURS, risk=Level.LOW, **changes):
+    (tutor,) = assess([{**STEADY, **SHINES, **changes}], usual)
+    return star_evidence(tutor, usual, risk)
+
+
+def test_a_star_rests_on_hours_sessions_and_what_is_known():
+    assert evidence_of() == 1
+    assert evidence_of(available_hours_this_week=7.6) == 0.95
+    assert evidence_of(available_hours_this_week=0.0) == 0
+    assert evidence_of(available_hours_this_week=None) is None
+    assert evidence_of(sessions_90d=12, sessions_60d=12) == 12 / STAR["sessions_90d"]
+    bare = evidence_of(avg_rating=None, overall_score=None, student_retention_rate=None)
+    assert bare == pytest.approx(0.52 / STAR["known_weight"])
+
+
+@pytest.mark.parametrize("risk", [Level.MEDIUM, Level.HIGH, None])
+@pytest.mark.parametrize("usual", [WITH_HOURS, WITHOUT_HOURS], ids=["hours", "no hours"])
+def test_nobody_is_a_star_whom_the_forecast_does_not_call_low(risk, usual):
+    assert evidence_of(usual) is not None
+    assert evidence_of(usual, risk) is None
+
+
+def test_where_nobodys_hours_are_known_a_star_teaches_more_and_has_not_slowed_down():
+    pace = 5 * 76 / (31 * 14) / 0.8
+    assert pace / STAR["pace"] > 1
+    assert evidence_of(WITHOUT_HOURS) == 1  # sessions: 10 of 10
+    assert evidence_of(WITHOUT_HOURS, available_hours_this_week=None) == 1
+    assert evidence_of(WITHOUT_HOURS, sessions_completed_30d=9) == 0.9
+    slowed = evidence_of(WITHOUT_HOURS, sessions_taught_14d=3, sessions_completed_30d=99)
+    assert slowed == pytest.approx(3 * 76 / (33 * 14) / 0.8 / STAR["pace"])
+    lower = evidence_of(WITHOUT_HOURS, avg_rating=3.5, sessions_completed_30d=99)
+    assert 0.9 < lower < 1
+    assert evidence_of(WITHOUT_HOURS, sessions_completed_30d=None) is None
+    assert evidence_of(Usual({}, None, None)) is None
+
+
+def test_of_nothing_everybody_offers_enough():
+    assert evidence_of(Usual({}, 0.0, 10.0), available_hours_this_week=0.0) == 1
+
+
 def test_a_student_by_hand():
     found = student_of(
         churn=None,
@@ -449,6 +618,16 @@ def test_a_student_who_left_has_no_health():
     gone = student_of(status="churned")
     assert gone.health_score is None
     assert gone.scores[0].reasons[0].label == "The student has left"
+
+
+def test_a_student_who_is_taken_to_have_left_has_no_health():
+    gone = student_of(status=None, is_churn_inferred=True, days_since_last_session=60)
+    assert (gone.health_score, gone.is_churn_inferred) == (None, True)
+    (reason,) = gone.scores[0].reasons
+    assert reason.label == "Taken to have left: no session for 60 days, one every 7 is usual"
+    assert (reason.value, reason.reference) == (60, 7)
+    there = student_of(status=None, days_since_last_session=60)
+    assert there.scores[0].input_hash != gone.scores[0].input_hash
 
 
 def test_the_minimum_is_met_by_a_platform_that_has_only_sessions():

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from psycopg import sql
 
-from tutor_pipeline.scores.health import READS, STUDENT_READS, assess, assess_students
+from tutor_pipeline.scores import health
+from tutor_pipeline.scores.health import NOTHING_USUAL, READS, STUDENT_READS, Usual, assess_students
 from tutor_pipeline.scores.recommendations import (
     FOR_STUDENTS,
     FOR_TUTORS,
@@ -14,6 +15,7 @@ from tutor_pipeline.scores.recommendations import (
     student_rows,
     tutor_rows,
 )
+from tutor_pipeline.scores.score import Level
 from tutor_pipeline.scores.store import Held, Subject, replace, segments
 
 BEFORE = datetime(2026, 3, 1, tzinfo=UTC)
@@ -50,6 +52,17 @@ STUDENT = {
     "sessions_90d": 15,
     "first_session_satisfaction": 9.0,
 }
+
+
+USUAL = Usual({}, 10.0, 20.0)
+
+
+def assess(rows):
+    return health.assess(rows, NOTHING_USUAL)
+
+
+def rows_of(assessed, held, usual=USUAL, risk=Level.LOW):
+    return tutor_rows(assessed, held, usual, {"T1": risk}, AS_OF)
 
 
 def codes(triggers, **metrics):
@@ -114,30 +127,36 @@ def test_several_at_once_in_the_order_of_the_catalogue():
 
 
 def test_the_row_of_a_star():
-    (row,) = tutor_rows(assess([STAR]), {}, 10.0, AS_OF)
+    (row,) = rows_of(assess([STAR]), {})
     assert (row["segment"], row["segment_since"], advice(row)) == ("star", AS_OF, ["recognition"])
-    (row,) = tutor_rows(assess([STAR]), {}, 10.1, AS_OF)
+    (row,) = rows_of(assess([STAR]), {}, Usual({}, 10.1, 20.0))
     assert (row["segment"], advice(row)) == ("healthy", [])
+
+
+@pytest.mark.parametrize("risk", [Level.MEDIUM, Level.HIGH, None])
+def test_nobody_is_praised_whom_the_forecast_does_not_call_low(risk):
+    (row,) = rows_of(assess([STAR]), {"T1": Held("star", BEFORE)}, risk=risk)
+    assert (row["segment"], row["segment_since"], advice(row)) == ("healthy", AS_OF, [])
 
 
 def test_a_segment_keeps_the_day_it_began():
     assessed = assess([STAR])
-    (row,) = tutor_rows(assessed, {"T1": Held("star", BEFORE)}, 10.0, AS_OF)
+    (row,) = rows_of(assessed, {"T1": Held("star", BEFORE)})
     assert (row["segment"], row["segment_since"]) == ("star", BEFORE)
-    (row,) = tutor_rows(assessed, {"T1": Held("churning", BEFORE)}, 10.0, AS_OF)
+    (row,) = rows_of(assessed, {"T1": Held("churning", BEFORE)})
     assert (row["segment"], row["segment_since"]) == ("star", AS_OF)
 
 
 def test_the_segment_before_counts():
     assessed = assess([{**STAR, "avg_rating": 4.2, "overall_score": 7.8}])
     assert 80 < assessed[0].health_score < 85
-    (new,) = tutor_rows(assessed, {}, None, AS_OF)
-    (held,) = tutor_rows(assessed, {"T1": Held("healthy", BEFORE)}, None, AS_OF)
+    (new,) = rows_of(assessed, {})
+    (held,) = rows_of(assessed, {"T1": Held("healthy", BEFORE)})
     assert (new["segment"], held["segment"]) == ("star", "healthy")
 
 
 def test_a_tutor_of_whom_nothing_is_known():
-    (row,) = tutor_rows(assess([{**NOTHING, "tutor_id": "T9"}]), {}, 10.0, AS_OF)
+    (row,) = rows_of(assess([{**NOTHING, "tutor_id": "T9"}]), {})
     assert (row["segment"], row["segment_since"], advice(row)) == (None, None, [])
 
 
@@ -146,6 +165,14 @@ def test_rows_of_students():
         {**STUDENT, "student_id": "P1"},
         {**STUDENT, "student_id": "P2", "status": "churned", "days_since_last_session": 40},
         {**STUDENT, "student_id": "P3", "days_since_last_session": 20},
+        {
+            **STUDENT,
+            "student_id": "P4",
+            "status": None,
+            "is_churn_inferred": True,
+            "days_since_last_session": 60,
+            "usual_gap_days": 7.0,
+        },
     ]
     assessed = assess_students(rows, {"P1": 0.1, "P2": 0.9, "P3": 0.7})
     held = {"P2": Held("thriving", BEFORE)}
@@ -154,12 +181,15 @@ def test_rows_of_students():
         ("thriving", AS_OF, ["thank"]),
         ("churned", AS_OF, ["ask_why"]),
         ("healthy", AS_OF, ["call", "next_session"]),
+        ("churned (inferred)", AS_OF, []),
     ]
+    assert [row["health_score"] is None for row in found] == [False, True, False, True]
 
 
 def test_rows_fit_their_tables(warehouse):
-    tutors = tutor_rows(assess([STAR, {**NOTHING, "tutor_id": "T9"}]), {}, 10.0, AS_OF)
-    students = student_rows(assess_students([STUDENT], {}), {}, AS_OF)
+    tutors = rows_of(assess([STAR, {**NOTHING, "tutor_id": "T9"}]), {})
+    gone = {**STUDENT, "student_id": "P2", "is_churn_inferred": True, "usual_gap_days": 7.0}
+    students = student_rows(assess_students([STUDENT, gone], {}), {}, AS_OF)
     with warehouse.connect() as connection:
         for subject, rows in ((Subject.TUTOR, tutors), (Subject.STUDENT, students)):
             table = f"{subject}_health"

@@ -4,13 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor_pipeline.scores.segments import StudentSegment, TutorSegment, of_student, of_tutor
+from tutor_pipeline.scores import segments
+from tutor_pipeline.scores.segments import StudentSegment, TutorSegment, of_student
 
 CHURNING, AT_RISK, STAR, HEALTHY = TutorSegment
-CHURNED, S_AT_RISK, THRIVING, S_HEALTHY = StudentSegment
+CHURNED, INFERRED, S_AT_RISK, THRIVING, S_HEALTHY = StudentSegment
 A_HAIR = 1e-6  # scores have six digits
 BURNOUTS = st.integers(0, 1_000_000).map(lambda millionths: millionths / 1_000_000)
 HEALTHS = st.integers(0, 100_000_000).map(lambda millionths: millionths / 1_000_000)
+
+
+def of_tutor(burnout, health, previous=None, star_evidence=1.0):
+    return segments.of_tutor(burnout, health, previous, star_evidence)
 
 
 @pytest.mark.parametrize(
@@ -85,20 +90,25 @@ def test_the_boundaries_from_a_segment(previous, burnout, health, expected):
 
 
 @pytest.mark.parametrize(
-    ("previous", "hours", "median", "expected"),
+    ("previous", "evidence", "expected"),
     [
-        (None, 10, 10, STAR),
-        (None, 9.9, 10, HEALTHY),
-        (None, None, 10, STAR),
-        (None, 9.9, None, STAR),
-        (STAR, 9.5, 10, STAR),
-        (STAR, 9.4, 10, HEALTHY),
-        (HEALTHY, 9.9, 10, HEALTHY),
-        (HEALTHY, 10, 10, STAR),
+        (None, 1.0, STAR),
+        (None, 0.99, HEALTHY),
+        (None, None, HEALTHY),
+        (STAR, 0.95, STAR),
+        (STAR, 0.94, HEALTHY),
+        (STAR, None, HEALTHY),
+        (HEALTHY, 0.99, HEALTHY),
+        (HEALTHY, 1.0, STAR),
+        (CHURNING, 1.0, STAR),
     ],
 )
-def test_a_star_offers_as_much_as_the_median_where_that_is_known(previous, hours, median, expected):
-    assert of_tutor(0.05, 95, previous, hours, median) == expected
+def test_a_star_rests_on_evidence(previous, evidence, expected):
+    assert of_tutor(0.05, 95, previous, evidence) == expected
+
+
+def test_without_evidence_nobody_is_a_star():
+    assert segments.of_tutor(0.05, 95) == HEALTHY
 
 
 @pytest.mark.parametrize(
@@ -111,14 +121,10 @@ def test_a_star_offers_as_much_as_the_median_where_that_is_known(previous, hours
         (80, "active", None, S_HEALTHY),
         (80 + A_HAIR, "active", None, THRIVING),
         (None, "active", THRIVING, None),
-        # Whom the platform calls active has not churned; where it says nothing, health does.
+        # Health makes nobody churned, whether the platform says something or not.
         (5, "active", None, S_AT_RISK),
-        (40 - A_HAIR, None, None, CHURNED),
-        (40, None, None, S_AT_RISK),
-        (35, None, S_AT_RISK, S_AT_RISK),
-        (35 - A_HAIR, None, S_AT_RISK, CHURNED),
-        (45, None, CHURNED, CHURNED),
-        (45 + A_HAIR, None, CHURNED, S_AT_RISK),
+        (5, None, None, S_AT_RISK),
+        (5, None, CHURNED, S_AT_RISK),
         (55, "active", S_HEALTHY, S_HEALTHY),
         (55 - A_HAIR, "active", S_HEALTHY, S_AT_RISK),
         (65, "active", S_AT_RISK, S_AT_RISK),
@@ -130,10 +136,21 @@ def test_a_star_offers_as_much_as_the_median_where_that_is_known(previous, hours
         # Somebody who came back is judged anew, from the far side of the boundaries.
         (65, "active", CHURNED, S_AT_RISK),
         (90, "active", CHURNED, THRIVING),
+        (65, None, INFERRED, S_AT_RISK),
+        (65 + A_HAIR, None, INFERRED, S_HEALTHY),
     ],
 )
 def test_students(health, status, previous, expected):
     assert of_student(health, status, previous) == expected
+
+
+@pytest.mark.parametrize("previous", [None, *StudentSegment])
+def test_who_is_taken_to_have_left_is_called_so_unless_the_platform_knows(previous):
+    for health in (None, 5, 95):
+        assert of_student(health, None, previous, is_churn_inferred=True) == INFERRED
+        assert of_student(health, "active", previous, is_churn_inferred=True) == INFERRED
+        assert of_student(health, "churned", previous, is_churn_inferred=True) == CHURNED
+    assert INFERRED == "churned (inferred)"
 
 
 @given(

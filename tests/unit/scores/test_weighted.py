@@ -34,6 +34,7 @@ def student(**values: Any) -> dict[str, Any]:
     return {
         "student_id": "p1",
         "status": "active",
+        "is_churn_inferred": False,
         "tutor_ids": ["t1"],
         "first_session_satisfaction": 10.0,
         "sessions_all": 30,
@@ -137,7 +138,7 @@ def test_without_a_session_nothing_is_known():
     nothing = {
         name: None if isinstance(value, float) else 0
         for name, value in student().items()
-        if name not in ("student_id", "status", "tutor_ids")
+        if name not in ("student_id", "status", "is_churn_inferred", "tutor_ids")
     }
     found = only(student(**nothing))
     assert (found.score, found.level, found.status) == (None, None, Status.INSUFFICIENT_DATA)
@@ -167,6 +168,7 @@ def test_levels(share, level):
 
 def test_who_has_left_is_not_scored():
     assert score([student(status="churned")], FIRST) == []
+    assert score([student(status=None, is_churn_inferred=True)], FIRST) == []
     assert len(score([student(status="paused"), student(status=None)], FIRST)) == 2
 
 
@@ -178,7 +180,13 @@ def test_a_factor_that_there_is_not():
 def test_whose_students_are_at_high_risk():
     weights = of(price_sensitivity=1.0)
     rows = [
-        student(student_id=name, discount_share_90d=share, tutor_ids=tutors, status=status)
+        student(
+            student_id=name,
+            discount_share_90d=share,
+            tutor_ids=tutors,
+            status=status,
+            is_churn_inferred=status is None,
+        )
         for name, share, tutors, status in [
             ("a", 0.7, ["t2", "t1"], "active"),
             ("b", 0.9, ["t1"], "active"),
@@ -187,6 +195,7 @@ def test_whose_students_are_at_high_risk():
             ("e", 0.9, ["t1", "t4"], "churned"),
             ("f", None, ["t1"], "active"),
             ("g", 0.9, [], "active"),
+            ("h", 0.9, ["t1", "t4"], None),  # gone for long
         ]
     ]
     assert at_risk_by_tutor(score(rows, weights), rows) == [
