@@ -1,4 +1,4 @@
-"""Verbs on scores: backtest, judge, crossval."""
+"""Verbs on scores: backtest, judge, accept, crossval."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from tutor_pipeline.cli.accept import accept
 from tutor_pipeline.cli.backtest import backtest
 from tutor_pipeline.cli.console import emit_json, out, progress_bar, warn
 from tutor_pipeline.cli.judge import judge
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(_group)
     group.command()(backtest)
     group.command()(judge)
+    group.command()(accept)
     group.command()(crossval)
     app.add_typer(group, name="scores")
 
