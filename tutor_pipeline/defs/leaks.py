@@ -183,9 +183,7 @@ def _measure(past: Past) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Watched rows, and what became of them. `soon`: left within NEAR_DAYS; None: later, but still
-    within the horizon.
-    """
+    """Watched rows, and what became of them: left within the horizon, or `soon`, in NEAR_DAYS."""
 
     columns: Mapping[str, Array]
     z: Array
@@ -241,16 +239,12 @@ def _telling(past: Past) -> dict[str, tuple[leakage.Telling, bool, frozenset[str
     if not any(each.week.day <= until for each in past.watched):
         return {}
     rows = _rows(past, only_learned=True)
-    # Who leaves neither soon nor never says nothing of the near ones.
-    clear = ~rows.left | rows.soon
     found: dict[str, tuple[leakage.Telling, bool, frozenset[str]]] = {}
     for name, column in rows.columns.items():
         views = leakage.value_and_knowledge(column)
         told, soon = leakage.telling(views, rows.left, rows.who), False
         if told is None:
-            near = [(what, view[clear]) for what, view in views]
-            told = leakage.telling(near, rows.soon[clear], rows.who[clear], leakage.NEAR_TOO_GOOD)
-            soon = told is not None
+            told, soon = leakage.telling_soon(views, rows.left, rows.soon, rows.who), True
         if told is not None:
             signs = leakage.rests_on(_measure(past), rows.columns, name)
             found[name] = (told, soon, signs)

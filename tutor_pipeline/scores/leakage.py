@@ -23,11 +23,13 @@ Columns = Mapping[str, Array]
 
 TOO_GOOD = 0.9
 """What surely tells departures with a higher AUC than this is left out, or held back."""
-NEAR_DAYS, NEAR_TOO_GOOD = 14, 0.95
-"""Of those who leave within so many days a column may tell more; a leak of some weeks shows there
-at its clearest.
+NEAR_DAYS, NEAR_TOO_GOOD, NEAR_FROM = 14, 0.92, 0.85
+"""Of those who leave within so many days a column may tell more, and a leak shows at its clearest:
+averages have caught up with it. It is one where all departures are told better than NEAR_FROM:
+what shows only shortly before somebody leaves is a good sign, and comes too late for the others.
 """
-FEWEST_LEAVERS = 8
+FEWEST_LEAVERS = 5
+"""Of fewer nothing can be said."""
 
 MOST_DIFFERING = 0.01
 """Of the rows compared: beyond it a column is left out."""
@@ -177,12 +179,14 @@ def moved(
 def rests_on(
     measure: Callable[[Columns], Mapping[str, Array]], columns: Columns, name: str
 ) -> frozenset[str]:
-    """What of all that is measured rests on a column of these rows."""
+    """What of all that is measured rests on a column of these rows: that which moves when people
+    are given each other's values, or none of it.
+    """
     column = columns[name]
     known = np.isfinite(column)
     others = column.copy()
     others[known] = np.roll(column[known], 1) + 1
-    return moved(measure, columns, name, others)
+    return moved(measure, columns, name, others) | moved(measure, columns, name, 0 * column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,21 @@ def telling(
         if figure is not None and (best is None or figure[1] > best.lower):
             best = Telling(what, *figure)
     return best
+
+
+def telling_soon(
+    views: Sequence[tuple[str, Array]], happened: Array, soon: Array, who: Array
+) -> Telling | None:
+    """The same of what happened `soon`, against those to whom it did not happen at all."""
+    clear = ~happened | soon
+    plain = [
+        (what, view)
+        for what, view in views
+        if _single(view, happened, who) > NEAR_FROM and np.isfinite(view[clear]).any()
+    ]
+    return telling(
+        [(what, view[clear]) for what, view in plain], soon[clear], who[clear], NEAR_TOO_GOOD
+    )
 
 
 def is_too_good(figure: Figure, leavers: int, above: float = TOO_GOOD) -> bool:
@@ -243,13 +262,24 @@ def value_and_knowledge(column: Array) -> list[tuple[str, Array]]:
     return [("its value", column), ("whether it is known", known.astype(float))]
 
 
+def _single(view: Array, happened: Array, who: Array) -> float:
+    """The AUC of the known rows, whichever way it goes; 0.5 where there is none."""
+    known = np.isfinite(view)
+    found = auc(_sample(happened[known], who[known]), view[known], replicates=0).value
+    return 0.5 if found is None else max(found, 1 - found)
+
+
+def _sample(happened: Array, who: Array) -> Sample:
+    return Sample(np.unique(who, return_inverse=True)[1], np.zeros(len(who), dtype=int), happened)
+
+
 def _either_way(
     view: Array, happened: Array, who: Array, above: float
 ) -> tuple[float, float] | None:
     """AUC and its lower bound, of the view or of its reverse; None where it isn't above."""
     if len(np.unique(who[happened])) < FEWEST_LEAVERS or happened.all():
         return None
-    sample = Sample(np.unique(who, return_inverse=True)[1], np.zeros(len(who), dtype=int), happened)
+    sample = _sample(happened, who)
     single = auc(sample, view, replicates=0).value
     assert single is not None
     if max(single, 1 - single) <= above:
@@ -268,6 +298,14 @@ def _views(column: Array, happened: Array, who: Array) -> Iterator[tuple[str, Ar
     if not is_text.any():
         yield "its value", numbers
         return
+    parts: dict[str, Callable[[str], str]] = {
+        "what it says": lambda text: text,
+        "its first letter": lambda text: text[0],
+        "its last letter": lambda text: text[-1],
+    }
+    for what, part in parts.items():
+        said = [None if each is None else part(each) for each in texts]
+        yield what, _rates(said, happened, who)
     ranks = {text: rank for rank, text in enumerate(sorted({each for each in texts if each}))}
 
     def of(what: Callable[[str], float]) -> Array:
@@ -279,14 +317,6 @@ def _views(column: Array, happened: Array, who: Array) -> Iterator[tuple[str, Ar
         "the number in it",
         of(lambda text: _number("".join(filter(str.isdigit, text))[:15] or None)),
     )
-    parts: dict[str, Callable[[str], str]] = {
-        "what it says": lambda text: text,
-        "its first letter": lambda text: text[0],
-        "its last letter": lambda text: text[-1],
-    }
-    for what, part in parts.items():
-        said = [None if each is None else part(each) for each in texts]
-        yield what, _rates(said, happened, who)
 
 
 def _is_text(texts: Sequence[str | None], numbers: Array) -> Array:

@@ -133,6 +133,13 @@ RULES = (
         _TUTOR,
         (Rows("%(id)s = any(student_ids)", "student_ids = array_remove(student_ids, %(id)s)"),),
     ),
+    Rule(
+        "ops.feature_log",
+        *(
+            (Rows(f"subject = '{role}' and subject_id = any(%(ids)s)"),)
+            for role in (Role.TUTOR, Role.STUDENT)
+        ),
+    ),
     Rule("ops.set_aside_tutors", _TUTOR, masked=("reason",)),
     Rule(
         "ops.quarantine",
@@ -165,7 +172,9 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.churn_algorithm_weights": "what a score weighs",
     "ops.churn_weight_history": "what a score weighed, and why",
     "ops.score_references": "what is usual among all",
-    "ops.model_versions": "coefficients",
+    "ops.model_versions": "coefficients, and who accepted them",
+    "ops.feature_log_days": "days, and names of columns",
+    "ops.accepted_columns": "names of columns, and who accepted them",
     "ops.backtest_runs": "counts, and a report of them",
     "ops.backtest_metrics": "how well scorers do",
     "ops.platform_loads": "which folder or parameters filled the platform",
