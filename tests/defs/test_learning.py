@@ -40,7 +40,8 @@ def _environment(warehouse, tmp_path, monkeypatch):
             warehouse.sql(
                 "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
                 " {ops}.churn_weight_history, {ops}.churn_algorithm_weights, {ops}.refresh_runs,"
-                " {ops}.feature_log, {ops}.feature_log_days, {ops}.accepted_columns, {ops}.incidents"
+                " {ops}.feature_log, {ops}.feature_log_days, {ops}.accepted_columns,"
+                " {ops}.incidents, {ops}.outbox"
             )
         )
 
