@@ -399,7 +399,12 @@ def report(
             Kind.LEAKAGE,
             leak.column,
             f"{leak.column} may know the future: {signs} of {SCORER} left out of learning",
-            {"why": f"{leak.column} {leak.why}", "signs": list(leak.signs), **leak.details},
+            {
+                "why": f"{leak.column} {leak.why}"
+                + (f": {example}" if (example := leak.details.get("example")) else ""),
+                "signs": list(leak.signs),
+                **leak.details,
+            },
             run_id=run_id,
             now=now,
         )

@@ -239,13 +239,13 @@ def test_what_shows_only_shortly_before_is_a_good_sign():
 def test_of_few_people_nothing_can_be_said():
     _, who, lead = people(1)
     left = np.unique(who[lead <= 30])
-    kept = ~np.isin(who, left[4:])
+    kept = ~np.isin(who, left[7:])
     status = (lead <= 30).astype(float)
     assert tells(status[kept], who[kept], lead[kept]) is None
-    kept |= who == left[4]
+    kept |= who == left[7]
     assert tells(status[kept], who[kept], lead[kept]) is not None
-    assert not leakage.is_too_good(Figure(0.99, 0.95, 1.0), 4)
-    assert leakage.is_too_good(Figure(0.99, 0.95, 1.0), 5)
+    assert not leakage.is_too_good(Figure(0.99, 0.95, 1.0), 7)
+    assert leakage.is_too_good(Figure(0.99, 0.95, 1.0), 8)
     assert not leakage.is_too_good(Figure(0.99, 0.9, 1.0), 50)
     assert not leakage.is_too_good(Figure(None), 50)
 
