@@ -18,7 +18,7 @@ from tutor_pipeline.defs.incidents import tell
 from tutor_pipeline.defs.past import SETTLING_DAYS, Past, decision_of
 from tutor_pipeline.incidents import incidents
 from tutor_pipeline.incidents.incidents import Kind
-from tutor_pipeline.metrics.dbt import PROJECT_DIR
+from tutor_pipeline.metrics import dbt
 from tutor_pipeline.scores import feature_log, leakage, store
 from tutor_pipeline.scores.evaluation import NOTHING, Array, Figure, Sample, auc
 from tutor_pipeline.scores.store import Subject
@@ -101,8 +101,8 @@ def _logged() -> tuple[tuple[str, ...], str]:
     """The columns that are logged, and of which definition."""
     from tutor_pipeline.scores.departure.evidence import READS
 
-    macro = PROJECT_DIR / "macros" / "tutor_evidence.sql"
-    return READS, feature_log.definition_of(macro.read_text(encoding="utf-8"), READS)
+    macro = dbt.macro("tutor_evidence.sql")
+    return READS, feature_log.definition_of(macro, READS)
 
 
 def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:

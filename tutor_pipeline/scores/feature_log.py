@@ -70,16 +70,16 @@ def write(
     if not header.rowcount:
         return 0
     return connection.execute(
-        warehouse.sql(
-            "insert into {ops}.feature_log (subject, as_of_date, subject_id, numbers)"
-            " select %(subject)s, as_of_date, "
-        )
-        + sql.Identifier(subject.key)
-        + sql.SQL(", ")
-        + _numbers(columns)
-        + sql.SQL(" from ")
-        + _history(warehouse, subject)
-        + sql.SQL(" where as_of_date = %(day)s on conflict do nothing"),
+        sql.SQL(
+            "insert into {log} (subject, as_of_date, {key}, numbers)"
+            " select %(subject)s, as_of_date, {key}, {numbers} from {history}"
+            " where as_of_date = %(day)s on conflict do nothing"
+        ).format(
+            log=sql.Identifier(warehouse.schemas.ops, "feature_log"),
+            key=sql.Identifier(subject.key),
+            numbers=_numbers(columns),
+            history=_history(warehouse, subject),
+        ),
         {"subject": subject, "day": day},
     ).rowcount
 
@@ -101,14 +101,14 @@ def read(
                 select
                     logged.as_of_date,
                     days.logged_at,
-                    logged.subject_id,
+                    logged.{key} as who,
                     logged.numbers,
                     {numbers} as numbers_now
                 from {days} as days
                 inner join {log} as logged using (subject, as_of_date)
                 inner join {history} as history
                     on history.as_of_date = logged.as_of_date
-                    and history.{key} = logged.subject_id
+                    and history.{key} = logged.{key}
                 where
                     days.subject = %(subject)s
                     and days.definition = %(definition)s
@@ -119,11 +119,11 @@ def read(
                 as_of_date,
                 logged_at,
                 count(*),
-                array_agg(subject_id order by subject_id)
+                array_agg(who order by who)
                     filter (where numbers is distinct from numbers_now),
-                array_agg(numbers order by subject_id)
+                array_agg(numbers order by who)
                     filter (where numbers is distinct from numbers_now),
-                array_agg(numbers_now order by subject_id)
+                array_agg(numbers_now order by who)
                     filter (where numbers is distinct from numbers_now)
             from compared
             group by as_of_date, logged_at

@@ -133,13 +133,7 @@ RULES = (
         _TUTOR,
         (Rows("%(id)s = any(student_ids)", "student_ids = array_remove(student_ids, %(id)s)"),),
     ),
-    Rule(
-        "ops.feature_log",
-        *(
-            (Rows(f"subject = '{role}' and subject_id = any(%(ids)s)"),)
-            for role in (Role.TUTOR, Role.STUDENT)
-        ),
-    ),
+    Rule("ops.feature_log", _TUTOR, _STUDENT),
     Rule("ops.set_aside_tutors", _TUTOR, masked=("reason",)),
     Rule(
         "ops.quarantine",

@@ -158,7 +158,7 @@ RULES = (
     # Half a year of history is held against what it said when it was new.
     Rule(
         "feature_log",
-        ("subject", "as_of_date", "subject_id"),
+        ("row_no",),
         183,
         "stored.as_of_date < (%(before)s)::date",
     ),

@@ -54,7 +54,7 @@ ROWS = {
         "version": 1, "as_of": NOW, "fitted_at": NOW, "tutors": 3, "reference": Jsonb({}),
     },
     "feature_log": {
-        "subject": "tutor", "as_of_date": NOW.date(), "subject_id": "T1", "numbers": [1.0],
+        "subject": "tutor", "as_of_date": NOW.date(), "tutor_id": "T1", "numbers": [1.0],
     },
     "incidents": {
         "kind": "drift", "subject": "s", "title": "t", "details": Jsonb({}),

@@ -28,15 +28,21 @@ def upgrade() -> None:
         comment on column {ops}.feature_log_days.definition is
             'Of the SQL that defines the columns: days of another one are not compared';
         create table {ops}.feature_log (
-            subject text not null check (subject in ('tutor', 'student')),
+            row_no bigint generated always as identity primary key,
+            subject text not null,
             as_of_date date not null,
-            subject_id text not null,
+            tutor_id text,
+            student_id text,
             numbers double precision[] not null,
-            primary key (subject, as_of_date, subject_id)
+            unique (tutor_id, as_of_date),
+            unique (student_id, as_of_date),
+            check (case subject when 'tutor' then tutor_id when 'student' then student_id end
+                is not null),
+            check (num_nonnulls(tutor_id, student_id) = 1)
         );
         comment on table {ops}.feature_log is
-            'What the evidence of a day said when it was new, a row per tutor: held against what'
-            ' history says of that day now. Written once, never changed';
+            'What the evidence of a day said when it was new, a row per tutor or student: held'
+            ' against what history says of that day now. Written once, never changed';
         comment on column {ops}.feature_log.numbers is
             'In the order of feature_log_days.columns; NaN: not known';
         create trigger never_changed before update on {ops}.feature_log_days
