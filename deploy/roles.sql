@@ -149,7 +149,8 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
         'rule_overrides', 'rule_references', 'rule_coverage', 'reconcile_runs', 'session_days',
         'current_tutor_risk', 'tutor_student_churn', 'tutor_scores', 'tutor_health',
         'student_scores', 'student_health', 'churn_algorithm_weights', 'churn_weight_history',
-        'score_references', 'model_versions', 'backtest_runs', 'backtest_metrics', 'dq_results',
+        'score_references', 'model_versions', 'accepted_columns', 'feature_log_days',
+        'backtest_runs', 'backtest_metrics', 'dq_results',
         'dq_overrides', 'validation_reports', 'incidents', 'refresh_runs', 'refresh_passes',
         'platform_loads', 'set_aside_tutors'
     ) \gexec
@@ -162,7 +163,8 @@ from pg_class
 where relnamespace = (select oid from pg_namespace where nspname = :'ops')
     and relname = 'quarantine' \gexec
 -- Withheld: messages, outbox, deliveries (texts to people, and where they go); erasures;
--- refresh_scope, session_ledger, session_changes, history_repairs (the pipeline's book-keeping).
+-- refresh_scope, session_ledger, session_changes, history_repairs, feature_log (the pipeline's
+-- book-keeping).
 
 select format('grant %I to %I', :'reader', member.name)
 from (values (:'coach'), (:'viewer')) as member (name)

@@ -16,6 +16,7 @@ A report or a bill counts in the week in which it became known.
 0. tutors         who is asked about, and since when the tutor could be seen
 1. taught         sessions by week
 2. billed, logged_in, offered, ahead   what other tables say, by week
+   recorded       of past days: when what they rest on was recorded last
 3. calendar       every tutor and week
 4. seen           this week and the weeks before it
 -#}
@@ -265,6 +266,33 @@ ahead as (
     group by tutor_id, week
 ),
 
+{%- if now is none %}
+
+-- When what a past row rests on was recorded last: whoever looked earlier saw another row.
+recorded as (
+    select
+        tutor_id,
+        week,
+        max(recorded_at) as recorded_at
+    from (
+        select
+            tutor_id,
+            {{ weeks_back('session_on', newest) }} as week,
+            greatest(created_at, audio_created_at, feedback_submitted_at, billed_at) as recorded_at
+        from {{ ref('fct_sessions') }}
+        where session_on > {{ since }} and session_on <= {{ newest }} and {{ scope }}
+        union all
+        select
+            tutor_id,
+            {{ weeks_back('week_start', newest) }} as week,
+            {{ within_contract('tutor_availability', 'reported_at') }} as recorded_at
+        from {{ ref('stg_platform__tutor_availability') }}
+        where week_start > {{ since }} and week_start <= {{ newest }} and {{ scope }}
+    ) as moments
+    group by tutor_id, week
+),
+{%- endif %}
+
 calendar as (
     select
         tutors.tutor_id,
@@ -325,7 +353,14 @@ seen as (
 
         coalesce(ahead.booked, 0) as booked_ahead,
         coalesce(ahead.unclear, 0) as booked_unclear
+        {%- if now is none %},
+        max(recorded.recorded_at) over all_84 as recorded_until
+        {%- endif %}
     from calendar
+    {%- if now is none %}
+    left join recorded
+        on calendar.tutor_id = recorded.tutor_id and calendar.week = recorded.week
+    {%- endif %}
     {%- for relation in ('taught', 'billed', 'logged_in', 'offered', 'offered_next', 'ahead') %}
     left join {{ relation }}
         on calendar.tutor_id = {{ relation }}.tutor_id and calendar.week = {{ relation }}.week
@@ -356,6 +391,12 @@ seen as (
             partition by calendar.tutor_id order by calendar.week
             rows between 1 following and 8 following
         )
+        {%- if now is none %},
+        all_84 as (
+            partition by calendar.tutor_id order by calendar.week
+            rows between current row and 11 following
+        )
+        {%- endif %}
 )
 
 select
@@ -400,6 +441,9 @@ select
     instant_weeks::integer as instant_weeks,
     booked_ahead::integer as booked_ahead,
     booked_unclear::integer as booked_unclear
+    {%- if now is none %},
+    recorded_until
+    {%- endif %}
 from seen
 where week < {{ asked_weeks }}{% if now is none %} and days_seen > 0{% endif %}
 {%- endmacro %}

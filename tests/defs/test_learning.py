@@ -39,7 +39,9 @@ def _environment(warehouse, tmp_path, monkeypatch):
         connection.execute(
             warehouse.sql(
                 "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
-                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights, {ops}.refresh_runs"
+                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights, {ops}.refresh_runs,"
+                " {ops}.feature_log, {ops}.feature_log_days, {ops}.accepted_columns,"
+                " {ops}.incidents, {ops}.outbox"
             )
         )
 
@@ -69,6 +71,8 @@ def history(warehouse, frames, recorded_late=None):
         ("tutor_evidence_history", evidence.READS),
     ):
         chosen = {name: kind for name, kind in numbers.items() if name in of and name not in keys}
+        if table == "tutor_evidence_history":
+            chosen["recorded_until"] = "timestamptz"
         asked = [
             row
             for row in rows

@@ -257,6 +257,7 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
     Another export of the same platform, or a later end of the same synthetic one, keeps them.
     """
     from tutor_pipeline.lifecycle import store
+    from tutor_pipeline.scores import feature_log
     from tutor_pipeline.scores import store as scores
     from tutor_pipeline.scores.departure.version import SCORER
 
@@ -285,6 +286,7 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
             "Forgotten: another platform has replaced the one that it was learned on",
             datetime.now(UTC),
         )
+        feature_log.forget(connection, session.warehouse)
 
 
 def _forget_truth(session: Session) -> None:

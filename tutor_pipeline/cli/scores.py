@@ -1,9 +1,10 @@
-"""Verbs on scores: backtest, judge, crossval."""
+"""Verbs on scores: backtest, judge, accept, crossval."""
 
 from __future__ import annotations
 
 import typer
 
+from tutor_pipeline.cli.accept import accept
 from tutor_pipeline.cli.backtest import backtest
 from tutor_pipeline.cli.crossval import crossval
 from tutor_pipeline.cli.judge import judge
@@ -15,6 +16,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(_group)
     group.command()(backtest)
     group.command()(judge)
+    group.command()(accept)
     group.command()(crossval)
     app.add_typer(group, name="scores")
 

@@ -151,6 +151,12 @@ def _version(
         is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
+    held = store.held_back(connection, warehouse, SCORER)
+    why, then = (
+        ("Nothing learned yet", "Learn with: tutor-pipeline scores backtest")
+        if held is None
+        else (f"Version {held} is held back", f"Let it pass: tutor-pipeline scores accept {held}")
+    )
     tutors = evidence.asked(evidence.columns_of(_everybody(connection, warehouse)))
     z = standardise(tutors, usual).z[evidence.silence(tutors) <= 1]
     return keep_version(
@@ -158,8 +164,8 @@ def _version(
         warehouse,
         as_of,
         learning.learn(z, usual.known, learning.nothing(), yearly_rate),
-        f"Nothing learned yet: documented weights, and {yearly_rate:.0%} of the tutors leaving in a"
-        " year (TUTOR_YEARLY_DEPARTURE_RATE). Learn with: tutor-pipeline scores backtest",
+        f"{why}: documented weights, and {yearly_rate:.0%} of the tutors leaving in a year"
+        f" (TUTOR_YEARLY_DEPARTURE_RATE). {then}",
     )
 
 
@@ -170,8 +176,12 @@ def keep_version(
     learned: Any,
     decision: str,
     metrics: Mapping[str, Any] | None = None,
+    *,
+    is_promoted: bool = True,
 ) -> store.Stored:
-    """Store a version of departure_v1 (`scores.departure.version.Version`)."""
+    """Store a version of departure_v1 (`scores.departure.version.Version`); one that is not
+    promoted waits until somebody accepts it.
+    """
     from tutor_pipeline.scores.departure.version import HORIZON_DAYS, SCORER
 
     version = store.next_version(connection, warehouse, "model_versions")
@@ -191,7 +201,7 @@ def keep_version(
             "leavers": learned.departures,
             "model": content,
             "metrics": metrics or {},
-            "is_promoted": True,
+            "is_promoted": is_promoted,
             "decision": decision,
         },
     )

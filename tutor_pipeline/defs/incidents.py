@@ -141,7 +141,7 @@ def _report_failure(
     names = [f"{each['asset']}: {each['check_name']}" for each in broken]
     opened = 0
     for name, check in zip(names[:MOST_OF_ONE_CAUSE], broken, strict=False):
-        opened += _report(
+        opened += tell(
             connection,
             warehouse,
             Kind.BLOCKING_CHECK,
@@ -158,7 +158,7 @@ def _report_failure(
     if broken:
         return opened
     about = run_records.subject(run)
-    return _report(
+    return tell(
         connection,
         warehouse,
         Kind.RUN_FAILURE,
@@ -170,7 +170,7 @@ def _report_failure(
     )
 
 
-def _report(
+def tell(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
     kind: Kind,
@@ -234,7 +234,7 @@ class _Watch:
     now: datetime
 
     def report(self, kind: Kind, subject: str, title: str, details: Mapping[str, Any]) -> None:
-        _report(
+        tell(
             self.connection,
             self.warehouse,
             kind,

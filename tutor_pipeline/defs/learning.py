@@ -11,12 +11,10 @@ import psycopg
 
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
-from tutor_pipeline.defs.forecaster import keep_version
 from tutor_pipeline.defs.guarded import GuardedConfig
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.past import (
     SETTLING_DAYS,
-    decision_of,
     learn_from,
     nothing_to_test,
     read_past,
@@ -104,15 +102,22 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
     def learn_departures(
         context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
+        # Numbers are read only where something is learned: loading the definitions needs none.
+        from tutor_pipeline.defs import leaks
+
         target = warehouse.warehouse
         with target.connect() as connection:
             require(connection, target, required, "ops/model_versions", context, config)
             as_of = built_moment(connection, target)
+            logged = leaks.log_evidence(connection, target, as_of)
             past = read_past(connection, target, as_of, config.weeks)
+            found = None if past is None else leaks.look(connection, target, past)
+        if logged is not None:
+            context.log.info(f"evidence of {logged} logged")
         why = nothing_to_test(past)
         if why is not None:
             context.log.warning(why)
-        if past is None:
+        if past is None or found is None:
             for table in ("backtest_metrics", "model_versions"):
                 yield dg.MaterializeResult(asset_key=["ops", table], metadata={"decision": why})
             return
@@ -122,6 +127,11 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                 f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
             )
         rate = scoring.yearly_departure_rate
+        for leak in found.leaks:
+            context.log.warning(
+                f"{', '.join(leak.signs)} left out of learning: {leak.column} {leak.why}"
+            )
+        past = leaks.without_leaks(past, found)
         comparison: dict[str, Any] = {}
         if why is None:
             result = run_backtest(
@@ -136,21 +146,22 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                 asset_key=["ops", "backtest_metrics"], metadata={"decision": why}
             )
         learned = learn_from(past, rate)
-        version = None
-        decision = why or "Nothing to learn from: no past week has matured"
+        kept = leaks.Kept(why or "Nothing to learn from: no past week has matured")
         with target.connect() as connection:
             if learned is not None:
-                decision = decision_of(learned)
-                version = keep_version(
-                    connection, target, as_of, learned, decision, comparison
-                ).version
+                told = leaks.tells(past, learned, rate)
+                kept = leaks.keep(connection, target, as_of, learned, found, told, comparison)
+            leaks.report(connection, target, found, kept, context.run.run_id, datetime.now(UTC))
             schema = column_schema(connection, target.schemas.ops, "model_versions")
         yield dg.MaterializeResult(
             asset_key=["ops", "model_versions"],
             metadata={
-                "decision": decision,
+                "decision": kept.decision,
                 "comparison": dg.MetadataValue.json(comparison),
-                **({} if version is None else {"version": version}),
+                "verified": found.verified,
+                "left_out": ", ".join(found.left_out) or "none",
+                **({} if kept.version is None else {"version": kept.version}),
+                "held_back": kept.held is not None,
                 **({} if learned is None else _numbers(learned)),
                 "dagster/column_schema": schema,
             },

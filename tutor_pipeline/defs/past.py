@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -17,6 +18,7 @@ from tutor_pipeline.scores.score import Score, Target
 from tutor_pipeline.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
+    from tutor_pipeline.scores.departure.evidence import Columns
     from tutor_pipeline.scores.departure.outcomes import Standard
 
 WARM_UP_DAYS = 30
@@ -40,13 +42,25 @@ def dates_to_test(recorded: Sequence[date], first_session: date, weeks: int) -> 
     return sorted(day for day in wanted if day in days)
 
 
+WATCHED = 1_000
+"""Of so many who stay, about, and of all who left, the columns behind the signs are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Some rows of a week, with the columns behind their signs: what leaks shows there first."""
+
+    week: "Standard"
+    columns: "Columns"
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """What is known of the past. `left_out` counts rows by why they are not looked at:
     `recorded_later`, they rest on what was recorded after they would have been used;
     `left_at_an_unknown_time`, the tutor is inactive and never completed a session. `weeks`:
     the evidence of all past weeks, oldest first; there may be more of them than days in the
-    history.
+    history. `watched`: of each of those weeks, some rows with their columns.
     """
 
     known_until: date
@@ -56,6 +70,7 @@ class Past:
     at_risk: Mapping[tuple[str, date], bool]
     left_out: Mapping[str, int]
     weeks: "Sequence[Standard]"
+    watched: "Sequence[Watched]" = ()
 
     @property
     def share_recorded_later(self) -> float:
@@ -147,15 +162,25 @@ def read_past(
     not_used: dict[date, set[str]] = {}
     for tutor, day in late:
         not_used.setdefault(day, set()).add(tutor)
-    evidence = [
-        outcomes.standard(week)
-        for week in history.weeks(
-            connection,
-            warehouse,
-            evidence_days,
-            {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
-        )
-    ]
+    ((tutors,),) = connection.execute(
+        warehouse.sql("select count(*) from {marts}.dim_tutors")
+    ).fetchall()
+    one_in = max(1, tutors // WATCHED)
+    evidence, watched = [], []
+    for week in history.weeks(
+        connection,
+        warehouse,
+        evidence_days,
+        {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
+    ):
+        evidence.append(outcomes.standard(week))
+        places = [
+            place
+            for place, tutor in enumerate(week.tutors)
+            if tutor in departures or crc32(tutor.encode()) % one_in == 0
+        ]
+        columns = {name: column[places] for name, column in week.columns.items()}
+        watched.append(Watched(evidence[-1].only(places), columns))
     truth = read_truth(connection, warehouse, dates)
     return Past(
         known_until,
@@ -165,6 +190,7 @@ def read_past(
         {(row["tutor_id"], row["day"]): row["is_at_risk"] for row in truth},
         left_out,
         evidence,
+        watched,
     )
 
 

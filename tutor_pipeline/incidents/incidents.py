@@ -27,6 +27,8 @@ class Kind(StrEnum):
     TUTOR_SET_ASIDE = "tutor_set_aside"
     DRIFT = "drift"
     UNDELIVERED = "undelivered"
+    LEAKAGE = "leakage"
+    HELD_BACK = "held_back"
 
 
 MEANING: Mapping[Kind, tuple[str, str]] = {
@@ -53,6 +55,16 @@ MEANING: Mapping[Kind, tuple[str, str]] = {
     Kind.UNDELIVERED: (
         "messages did not get to that address in eight tries; whoever reads there was not told",
         "see why; mend the address or its server, then tutor-pipeline notify retry",
+    ),
+    Kind.LEAKAGE: (
+        "a column holds what was not known then; nothing is learned from it, scores go on",
+        "find who rewrites it, or how it knows; if that is right: tutor-pipeline scores accept"
+        " COLUMN, else over when the weekly learning no longer finds it",
+    ),
+    Kind.HELD_BACK: (
+        "what was learned is better than it can be; documented weights stay in force",
+        "find the column that knows the future; if there is none: tutor-pipeline scores accept"
+        " VERSION, as the incident names it",
     ),
 }
 """What each kind means, and what to do next."""

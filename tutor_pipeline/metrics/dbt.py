@@ -29,6 +29,11 @@ PROGRESS = "JinjaLogInfo"
 _TOLD = frozenset({"LogModelResult", "LogTestResult", PROGRESS})
 
 
+def macro(file: str) -> str:
+    """The text of a file of macros: what defines the tables that are made of it."""
+    return PROJECT_DIR.joinpath("macros", file).read_text(encoding="utf-8")
+
+
 def target_dir(home: Path) -> Path:
     """Where dbt keeps its manifest and compiled SQL: one folder per home, not in the checkout."""
     return home / "dbt" / "target"

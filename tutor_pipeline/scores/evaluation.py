@@ -211,6 +211,18 @@ def gain(
     return _figure(np.concatenate(differences))
 
 
+def auc(sample: Sample, scores: Array, *, replicates: int = REPLICATES, seed: int = SEED) -> Figure:
+    """The chance that a row to which it happened ranks above one to which it did not."""
+    if not sample.labels.any() or sample.labels.all():
+        return NOTHING
+    ranked = _ranking(scores)
+    found = [
+        _auc(*ranked.sums(draw[sample.tutors], sample.labels))
+        for draw in draws(sample.tutors, replicates, seed)
+    ]
+    return _figure(np.concatenate(found))
+
+
 def rate(
     sample: Sample, chosen: Array, *, replicates: int = REPLICATES, seed: int = SEED
 ) -> Figure:

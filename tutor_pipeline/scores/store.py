@@ -309,6 +309,140 @@ def _newest(
     return None if row is None else Stored(*row)
 
 
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What became of accepting a version. `now`: the version that is in force of it; None: it was
+    not accepted, and `why_not` says why.
+    """
+
+    now: int | None
+    is_new: bool = False
+    why_not: str | None = None
+
+
+# An empty version says that those before it are not believed any more.
+_BELIEVED = """version > coalesce(
+                    (
+                        select max(version) from {ops}.model_versions
+                        where scorer = %(scorer)s and model = '{{}}'
+                    ),
+                    0
+                )"""
+
+
+def held_back(connection: Connection, warehouse: Warehouse, scorer: str) -> int | None:
+    """The version that waits for somebody to accept it: learned last, not promoted, not accepted;
+    None where there is none.
+    """
+    newest = _newest_learned(connection, warehouse, scorer)
+    return None if newest is None or newest[1] or newest[2] else newest[0]
+
+
+def _newest_learned(
+    connection: Connection, warehouse: Warehouse, scorer: str
+) -> tuple[int, bool, int | None] | None:
+    """Of the version learned last: its number, whether it is promoted, as which it was accepted;
+    None where nothing was learned, or all was forgotten since.
+    """
+    row = connection.execute(
+        warehouse.sql(
+            f"""
+            select
+                learned.version,
+                learned.is_promoted,
+                (select max(version) from {{ops}}.model_versions where accepts = learned.version)
+            from {{ops}}.model_versions as learned
+            where
+                scorer = %(scorer)s
+                and leavers > 0
+                and accepts is null
+                and {_BELIEVED}
+            order by version desc
+            limit 1
+            """
+        ),
+        {"scorer": scorer},
+    ).fetchone()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def accept(
+    connection: Connection,
+    warehouse: Warehouse,
+    scorer: str,
+    version: int,
+    *,
+    by: str,
+    why: str,
+    at: datetime,
+) -> Acceptance:
+    """Let a version pass that was held back: it becomes a version anew, the newest, in force from
+    then on. A second time nothing changes.
+    """
+    number = next_version(connection, warehouse, "model_versions")
+    found = connection.execute(
+        warehouse.sql(
+            "select is_promoted, accepts, model = '{{}}' from {ops}.model_versions"
+            " where version = %s and scorer = %s"
+        ),
+        (version, scorer),
+    ).fetchone()
+    if found is None:
+        return Acceptance(None, why_not=f"there is no version {version} of {scorer}")
+    is_promoted, accepts, is_empty = found
+    if is_empty:
+        return Acceptance(None, why_not=f"version {version} holds nothing: {scorer} began anew")
+    if is_promoted:
+        said = "" if accepts is None else f", it is version {accepts}, accepted"
+        return Acceptance(None, why_not=f"version {version} is not held back{said}")
+    newest = _newest_learned(connection, warehouse, scorer)
+    if newest is None or newest[0] != version:
+        later = "" if newest is None else f": version {newest[0]} was learned after it"
+        return Acceptance(None, why_not=f"version {version} is no longer of use{later}")
+    if newest[2] is not None:
+        return Acceptance(newest[2])
+    connection.execute(
+        warehouse.sql(
+            "insert into {ops}.model_versions (version, scorer, target, horizon_days, as_of,"
+            " trained_at, rows, leavers, model, metrics, is_promoted, decision, accepts,"
+            " accepted_by, accepted_why)"
+            " select %(number)s, scorer, target, horizon_days, as_of, %(at)s, rows, leavers, model,"
+            " metrics, true, %(decision)s, version, %(by)s, %(why)s from {ops}.model_versions"
+            " where version = %(version)s"
+        ),
+        {
+            "number": number,
+            "version": version,
+            "at": at,
+            "by": by,
+            "why": why,
+            "decision": f"Version {version}, accepted by {by}: {why}",
+        },
+    )
+    return Acceptance(number, is_new=True)
+
+
+def accepted_upper(connection: Connection, warehouse: Warehouse, scorer: str) -> float | None:
+    """How well the version that was accepted last tells departures, at most: an AUC; None before
+    any was accepted, or where all was forgotten since.
+    """
+    row = connection.execute(
+        warehouse.sql(
+            f"""
+            select (metrics #>> '{{{{leakage,auc,upper}}}}')::float8 from {{ops}}.model_versions
+            where
+                scorer = %(scorer)s
+                and accepts is not null
+                and {_BELIEVED}
+            order by version desc
+            limit 1
+            """
+        ),
+        {"scorer": scorer},
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def forget_learned(
     connection: Connection, warehouse: Warehouse, scorer: str, why: str, at: datetime
 ) -> None:

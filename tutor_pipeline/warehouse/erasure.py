@@ -133,6 +133,7 @@ RULES = (
         _TUTOR,
         (Rows("%(id)s = any(student_ids)", "student_ids = array_remove(student_ids, %(id)s)"),),
     ),
+    Rule("ops.feature_log", _TUTOR, _STUDENT),
     Rule("ops.set_aside_tutors", _TUTOR, masked=("reason",)),
     Rule(
         "ops.quarantine",
@@ -166,7 +167,9 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.churn_weight_history": "what a score weighed, and why",
     "ops.score_references": "what is usual among all",
     "ops.rule_references": "what is usual among all, for each rule",
-    "ops.model_versions": "coefficients",
+    "ops.model_versions": "coefficients, and who accepted them",
+    "ops.feature_log_days": "days, and names of columns",
+    "ops.accepted_columns": "names of columns, and who accepted them",
     "ops.backtest_runs": "counts, and a report of them",
     "ops.backtest_metrics": "how well scorers do",
     "ops.platform_loads": "which folder or parameters filled the platform",

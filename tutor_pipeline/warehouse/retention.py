@@ -162,6 +162,13 @@ RULES = (
         """stored.version < (select max(version) from {ops}.rule_references)
         and stored.fitted_at < %(before)s""",
     ),
+    # Half a year of history is held against what it said when it was new.
+    Rule(
+        "feature_log",
+        ("row_no",),
+        183,
+        "stored.as_of_date < (%(before)s)::date",
+    ),
     # The newest one is shown.
     Rule(
         "backtest_runs",
@@ -224,6 +231,8 @@ KEPT: Mapping[str, str] = {
     "student_health": "a row per student",
     "model_versions": "scores name their version, a row a week",
     "churn_weight_history": "an audit, a row a week",
+    "feature_log_days": "since when a column is logged, a row a week",
+    "accepted_columns": "an audit: who let what be learned from",
     "session_changes": "of the refresh that runs: the next one takes back what it left",
     "set_aside_tutors": "a row per tutor, gone with its next success",
     "history_repairs": "gone when the history is repaired",

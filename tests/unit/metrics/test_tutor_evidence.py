@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -369,8 +369,14 @@ def evidence(bench: Any) -> dict[str, dict[str, Any]]:
 
 
 def history(bench: Any) -> dict[tuple[str, date], dict[str, Any]]:
+    """Without recorded_until, which alone may know what came later."""
     rows = bench.rows("select * from {marts}.tutor_evidence_history order by tutor_id, as_of_date")
-    return {(row["tutor_id"], row["as_of_date"]): row for row in rows}
+    return {
+        (row["tutor_id"], row["as_of_date"]): {
+            name: value for name, value in row.items() if name != "recorded_until"
+        }
+        for row in rows
+    }
 
 
 def of_day(bench: Any, day: date) -> list[str]:
@@ -378,7 +384,8 @@ def of_day(bench: Any, day: date) -> list[str]:
     return [
         row["said"]
         for row in bench.rows(
-            "select row(rows.*)::text as said from {marts}.tutor_evidence_history as rows"
+            "select (to_jsonb(rows) - 'recorded_until')::text as said"
+            " from {marts}.tutor_evidence_history as rows"
             " where as_of_date = %s order by tutor_id",
             day,
         )
@@ -396,7 +403,13 @@ def said(bench: Any, platform: Platform) -> dict[str, Any]:
     bench.refresh(end_of_day(NEWEST, bench.warehouse.timezone), select=EVIDENCE)
     then = evidence(bench)
     bench.refresh(AS_OF, select=EVERYTHING)
-    return {"then": then, "now": evidence(bench), "past": history(bench)}
+    until = {
+        (row["tutor_id"], row["as_of_date"]): row["recorded_until"]
+        for row in bench.rows(
+            "select tutor_id, as_of_date, recorded_until from {marts}.tutor_evidence_history"
+        )
+    }
+    return {"then": then, "now": evidence(bench), "past": history(bench), "until": until}
 
 
 def differences(row: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -430,6 +443,39 @@ def test_the_evidence_of_a_past_day_is_what_plain_python_counts(platform, said, 
         # Weeks before the first asked one are not read: there is no silence of that length.
         assert differences(row, wanted) == {}
         assert row["as_of"] == end
+
+
+def test_a_past_row_says_when_what_it_rests_on_was_recorded_last(platform, said):
+    def moments(tutor: str, day: date) -> Iterator[datetime | None]:
+        since = day - timedelta(days=84)
+        for row in platform.sessions:
+            if row["tutor_id"] == tutor and since < row["scheduled_start"].date() <= day:
+                yield row["created_at"]
+                yield (row["bill"] or {}).get("billed_at")
+                if row["rating"] is not None or row["engagement"] is not None:
+                    yield row["scheduled_start"] + timedelta(hours=1)
+        for report in platform.hours:
+            if report["tutor_id"] == tutor and since < report["week_start"] <= day:
+                yield report.get("reported_at")
+
+    later = 0
+    for (tutor, day), until in said["until"].items():
+        known = [each for each in moments(tutor, day) if each is not None]
+        assert until == max(known, default=None), (tutor, day)
+        later += until is not None and until > end_of_day(day, "UTC")
+    assert later > 5
+
+
+def test_what_a_profile_says_now_is_no_evidence_of_the_past(bench, said):
+    """The present values of a profile change, and no past row with them."""
+    bench.execute(
+        "update {platform}.tutors set last_login = now(), hourly_rate = 99, no_show_count = 7,"
+        " months_experience = 3, certification_level = 'x', primary_subject = 'x',"
+        " reliability_score = 0.1, avg_historical_rating = 1, reschedule_rate = 0.9,"
+        " total_sessions_completed = 1"
+    )
+    bench.refresh(AS_OF, select=EVERYTHING)
+    assert history(bench) == said["past"]
 
 
 def test_it_is_of_active_tutors_and_has_the_columns_that_scorers_read(said):

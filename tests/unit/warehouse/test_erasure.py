@@ -81,6 +81,7 @@ def of_tutor(id_):
             "tutor_id": id_, "as_of": NOW, "students": 1, "students_at_high_risk": 1,
             "student_ids": [f"St of {id_}"],
         }],
+        "feature_log": [_logged("tutor", id_)],
         "session_ledger": [{"tutor_id": id_, "session_id": session, "processed_at": NOW}],
         "session_changes": [{
             "run_id": "r", "tutor_id": id_, "session_id": session, "pending_since": NOW,
@@ -109,11 +110,16 @@ def of_tutor(id_):
     }  # fmt: skip
 
 
+def _logged(subject, id_):
+    return {"subject": subject, "as_of_date": NOW.date(), f"{subject}_id": id_, "numbers": [1.0]}
+
+
 def of_student(id_):
     """The same of a student."""
     return {
         "student_scores": [{**_SCORE, "student_id": id_}],
         "student_health": [{"student_id": id_, "as_of": NOW}],
+        "feature_log": [_logged("student", id_)],
         "quarantine": [
             {**_ENTRY, "row_key": f"of {id_}",
              "payload": Jsonb({"tutor_id": "T9", "student_id": id_})},
@@ -336,6 +342,7 @@ def test_what_is_left_is_told_with_its_place(connection, warehouse):
     found = left(connection, warehouse, person, warehouse.schemas.ours)
     assert found == [
         Left("ops.alerts", "description", 1, False),
+        Left("ops.feature_log", "student_id", 1, True),
         Left("ops.quarantine", "payload", 1, True),
         Left("ops.student_health", "student_id", 1, True),
         Left("ops.student_scores", "student_id", 1, True),

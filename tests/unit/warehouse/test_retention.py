@@ -57,6 +57,9 @@ ROWS = {
         "version": 1, "as_of": NOW, "fitted_at": NOW, "profile": "adaptive", "tutors": 3,
         "reference": Jsonb({}),
     },
+    "feature_log": {
+        "subject": "tutor", "as_of_date": NOW.date(), "tutor_id": "T1", "numbers": [1.0],
+    },
     "incidents": {
         "kind": "drift", "subject": "s", "title": "t", "details": Jsonb({}),
         "opened_at": NOW - timedelta(days=9999), "last_seen_at": NOW, "closed_at": NOW,
@@ -271,6 +274,13 @@ def test_what_is_usual_stays_as_long_as_scores_may_name_it(warehouse, fitted, st
     deleted = len(fitted) - len(stay)
     assert clean(warehouse) == ({"score_references": deleted} if deleted else {})
     assert left(warehouse, "score_references", "version") == stay
+
+
+def test_what_evidence_said_is_kept_for_half_a_year(warehouse):
+    days = [ago(days).date() for days in (184, 183, 1)]
+    insert(warehouse, "feature_log", *({"as_of_date": day} for day in days))
+    assert clean(warehouse) == {"feature_log": 1}
+    assert left(warehouse, "feature_log", "as_of_date") == days[1:]
 
 
 AGES = st.integers(0, 1000)

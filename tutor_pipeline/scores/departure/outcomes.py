@@ -12,7 +12,7 @@ learned from these rows would be what silence looks like: they are asked, not le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -22,6 +22,7 @@ from tutor_pipeline.scores.departure import reference
 from tutor_pipeline.scores.departure.evidence import Array, Columns, silence
 from tutor_pipeline.scores.departure.learning import Outcomes, nothing
 from tutor_pipeline.scores.departure.reference import Reference, standardise
+from tutor_pipeline.scores.departure.signals import CODES
 from tutor_pipeline.scores.departure.version import HORIZON_DAYS
 
 
@@ -57,6 +58,13 @@ class Standard:
             z=self.z[places],
             silence=self.silence[places],
         )
+
+    def without(self, signs: Collection[str]) -> Standard:
+        """The same week as if these signs were not known."""
+        z = self.z.copy()
+        z[:, [place for place, code in enumerate(CODES) if code in signs]] = 0.0
+        kept = {code: each for code, each in self.reference.yardsticks.items() if code not in signs}
+        return replace(self, z=z, reference=replace(self.reference, yardsticks=kept))
 
 
 def standard(week: Week) -> Standard:

@@ -1,0 +1,428 @@
+"""What of the past knows the future, and what is done about it: columns are left out of learning, a
+version is held back, and somebody is told.
+
+Belongs here: logging a day, looking for leaks of the forecast of departures, incidents. Does not
+belong here: what a leak is (`scores.leakage`), learning.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from tutor_pipeline.defs.forecaster import keep_version
+from tutor_pipeline.defs.incidents import tell
+from tutor_pipeline.defs.past import SETTLING_DAYS, Past, decision_of
+from tutor_pipeline.incidents import incidents
+from tutor_pipeline.incidents.incidents import Kind
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.scores import feature_log, leakage, store
+from tutor_pipeline.scores.evaluation import NOTHING, Array, Figure, Sample, auc
+from tutor_pipeline.scores.store import Subject
+from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.words import count
+
+Connection = psycopg.Connection[Any]
+
+_HELD_OUT = 1 / 3
+"""The newest part of the weeks, on which a forecast that was learned on the others is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A column that is left out of learning with the signs that rest on it, and why."""
+
+    column: str
+    signs: tuple[str, ...]
+    why: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found. `logged_weeks`: held against the log. `present_only`: columns that hold only
+    their present value, with the signs that rest on them, and the first day of each that counts.
+    """
+
+    leaks: tuple[Leak, ...]
+    present_only: Mapping[str, tuple[tuple[str, ...], date | None]]
+    logged_weeks: int
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The signs that nothing is learned from."""
+        return tuple(sorted({sign for leak in self.leaks for sign in leak.signs}))
+
+    @property
+    def verified(self) -> str:
+        """How far history was held against what it said when it was new."""
+        weeks = f"{self.logged_weeks} of {leakage.FEWEST_WEEKS} logged weeks"
+        if self.logged_weeks < leakage.FEWEST_WEEKS:
+            return f"not yet verified ({weeks})"
+        return f"verified on {self.logged_weeks} logged weeks"
+
+    def words(self) -> str:
+        """What is left out and how far the rest is verified, for a version's decision."""
+        said = [
+            f"left out: {', '.join(leak.signs)}, as {leak.column} {leak.why}" for leak in self.leaks
+        ]
+        said += [
+            f"no evidence before {first or 'it is logged'}: {', '.join(signs)}, as {column} holds"
+            " only its present value"
+            for column, (signs, first) in self.present_only.items()
+        ]
+        return "; ".join((*said, self.verified))
+
+
+def log_evidence(connection: Connection, warehouse: Warehouse, as_of: datetime) -> date | None:
+    """Log the newest day of the evidence of tutors as history says it now. The day; None where it
+    is logged already, or not worth it.
+    """
+    from tutor_pipeline.scores.departure import history
+
+    on = store.day_of(warehouse, as_of)
+    found = history.days(connection, warehouse, on - timedelta(days=SETTLING_DAYS))
+    if not found:
+        return None
+    newest = feature_log.newest_day(connection, warehouse, Subject.TUTOR)
+    if not leakage.is_due(found[-1], on, newest, SETTLING_DAYS):
+        return None
+    columns, definition = _logged()
+    written = feature_log.write(
+        connection, warehouse, Subject.TUTOR, found[-1], columns, definition, as_of
+    )
+    return found[-1] if written else None
+
+
+def _logged() -> tuple[tuple[str, ...], str]:
+    """The columns that are logged, and of which definition."""
+    from tutor_pipeline.scores.departure.evidence import READS
+
+    macro = dbt.macro("tutor_evidence.sql")
+    return READS, feature_log.definition_of(macro, READS)
+
+
+def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
+    """Look for leaks in what the forecast of departures would learn from."""
+    columns, definition = _logged()
+    days = feature_log.read(connection, warehouse, Subject.TUTOR, columns, definition)
+    accepted = feature_log.accepted(connection, warehouse, Subject.TUTOR)
+    logged_weeks = sum(day.compared > 0 for day in days)
+    if not past.weeks:
+        return Look((), {}, logged_weeks)
+    known = past.weeks[-1].reference.known
+    leaks = []
+    for each in leakage.changed(days, accepted):
+        signs = leakage.moved(_measure(past), each.now, each.column, each.then[each.column])
+        if signs & known:
+            leaks.append(_changed(each, signs & known))
+    taken = {leak.column for leak in leaks}
+    for column, (told, soon, signs) in _telling(past).items():
+        if column not in taken and column not in accepted and signs & known:
+            leaks.append(_told(column, told, soon, signs & known))
+    first = feature_log.first_days(connection, warehouse, Subject.TUTOR)
+    return Look(
+        tuple(sorted(leaks, key=lambda leak: leak.column)),
+        {
+            column: (tuple(sorted(signs & known)), first.get(column))
+            for column, signs in _present_only(past).items()
+            if column not in accepted and signs & known
+        },
+        logged_weeks,
+    )
+
+
+def _changed(each: leakage.Changed, signs: frozenset[str]) -> Leak:
+    whose, day, then, now = each.example
+    return Leak(
+        each.column,
+        tuple(sorted(signs)),
+        f"is not what it was when it was new in {each.share:.1%} of the rows",
+        {
+            "share": round(each.share, 4),
+            "rows": each.rows,
+            "compared": each.compared,
+            "days": [day.isoformat() for day in each.days],
+            "example": f"{whose} on {day}: {_shown(then)} when it was new, {_shown(now)} now",
+        },
+    )
+
+
+def _told(column: str, told: leakage.Telling, soon: bool, signs: frozenset[str]) -> Leak:
+    within = f" within {leakage.NEAR_DAYS} days" if soon else ""
+    return Leak(
+        column,
+        tuple(sorted(signs)),
+        f"tells departures{within} too well ({told.what}: AUC {told.auc:.2f}, at least"
+        f" {told.lower:.2f})",
+        {"auc": round(told.auc, 4), "at_least": round(told.lower, 4)},
+    )
+
+
+def _shown(number: float | None) -> str:
+    return "not known" if number is None else f"{number:g}"
+
+
+def _measure(past: Past) -> Any:
+    """Each sign as it is measured now, with how far chance alone moves it."""
+    from tutor_pipeline.scores.departure.evidence import measure
+
+    usual = past.weeks[-1].reference.usual
+
+    def measured(columns: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {
+            code: np.column_stack([each.value, each.variance])
+            for code, each in measure(columns, usual).items()
+        }
+
+    return measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Watched rows, and what became of them: left within the horizon, or `soon`, in NEAR_DAYS."""
+
+    columns: Mapping[str, Array]
+    z: Array
+    left: Array
+    soon: Array
+    who: Array
+
+
+def _rows(past: Past, *, only_learned: bool) -> _Rows:
+    """The watched rows of all weeks; `only_learned`: those that are learned from."""
+    from tutor_pipeline.scores.departure.outcomes import leaves
+    from tutor_pipeline.scores.departure.version import HORIZON_DAYS
+
+    until = past.known_until - timedelta(days=HORIZON_DAYS)
+    used = [each for each in past.watched if not only_learned or each.week.day <= until]
+    kept = [
+        each.week.is_there if only_learned else np.ones(len(each.week.tutors), dtype=bool)
+        for each in used
+    ]
+
+    def of(values: Sequence[Array]) -> Array:
+        return np.concatenate([each[rows] for each, rows in zip(values, kept, strict=True)])
+
+    codes: dict[str, int] = {}
+    who = [np.array([codes.setdefault(t, len(codes)) for t in each.week.tutors]) for each in used]
+    left, soon = (
+        [
+            np.array(
+                [leaves(each.week.day, past.departures.get(t), days) for t in each.week.tutors],
+                dtype=bool,
+            )
+            for each in used
+        ]
+        for days in (HORIZON_DAYS, leakage.NEAR_DAYS)
+    )
+    return _Rows(
+        {name: of([each.columns[name] for each in used]) for name in used[0].columns},
+        of([each.week.z for each in used]),
+        of(left),
+        of(soon),
+        of(who).astype(int),
+    )
+
+
+def _telling(past: Past) -> dict[str, tuple[leakage.Telling, bool, frozenset[str]]]:
+    """Columns and signs that tell departures too well: how well, whether only those that are near,
+    and which signs rest on them.
+    """
+    from tutor_pipeline.scores.departure.signals import CODES
+    from tutor_pipeline.scores.departure.version import HORIZON_DAYS
+
+    until = past.known_until - timedelta(days=HORIZON_DAYS)
+    if not any(each.week.day <= until for each in past.watched):
+        return {}
+    rows = _rows(past, only_learned=True)
+    found: dict[str, tuple[leakage.Telling, bool, frozenset[str]]] = {}
+    for name, column in rows.columns.items():
+        views = leakage.value_and_knowledge(column)
+        told, soon = leakage.telling(views, rows.left, rows.who), False
+        if told is None:
+            told, soon = leakage.telling_soon(views, rows.left, rows.soon, rows.who), True
+        if told is not None:
+            signs = leakage.rests_on(_measure(past), rows.columns, name)
+            found[name] = (told, soon, signs)
+    taken = {sign for _, _, signs in found.values() for sign in signs}
+    for place, code in enumerate(CODES):
+        told = leakage.telling([("the sign", rows.z[:, place])], rows.left, rows.who)
+        if told is not None and code not in taken:
+            found[code] = (told, False, frozenset({code}))
+    return found
+
+
+def _present_only(past: Past) -> dict[str, frozenset[str]]:
+    """Columns that hold only their present value, and the signs that rest on them."""
+    rows = _rows(past, only_learned=False)
+    return {
+        name: leakage.rests_on(_measure(past), rows.columns, name)
+        for name in leakage.unchanging(rows.columns, rows.who)
+    }
+
+
+def without_leaks(past: Past, found: Look) -> Past:
+    """The past as it may be learned from."""
+    gone = set(found.left_out)
+
+    def unknown(day: date) -> set[str]:
+        return gone | {
+            sign
+            for signs, first in found.present_only.values()
+            if first is None or day < first
+            for sign in signs
+        }
+
+    if not past.departures or not (gone or found.present_only):
+        return past
+    return replace(past, weeks=[week.without(unknown(week.day)) for week in past.weeks])
+
+
+def tells(past: Past, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
+    """How well the forecast tells departures, and of how many tutors: on the newest third of the
+    weeks, learned on those that had matured before; where these are too few, and where it is no
+    suspect anyway, on the rows that it was learned from.
+    """
+    from tutor_pipeline.scores.departure import learning, outcomes
+    from tutor_pipeline.scores.departure.version import HORIZON_DAYS, log_odds
+
+    def figure(version: Any, rows: Any) -> tuple[Figure, int]:
+        who = np.unique(rows.tutors, return_inverse=True)[1]
+        sample = Sample(who, np.zeros(len(who), dtype=int), rows.left)
+        scores = log_odds(version, rows.z)
+        point = auc(sample, scores, replicates=0)
+        if point.value is None or point.value <= leakage.TOO_GOOD:
+            return point, rows.departures
+        return auc(sample, scores), rows.departures
+
+    found = outcomes.matured(past.weeks, past.departures, past.known_until)
+    if not learned.departures:
+        return NOTHING, 0
+    own = figure(learned, outcomes.gather(found, past.known_until))
+    if not leakage.is_too_good(*own):
+        return own
+    days = [week.day for week, _ in found]
+    first = days[int(len(days) * (1 - _HELD_OUT))]
+    before = [
+        (week, left) for week, left in found if week.day + timedelta(days=HORIZON_DAYS) < first
+    ]
+    known = outcomes.gather(before, first)
+    asked = outcomes.gather([pair for pair in found if pair[0].day >= first], past.known_until)
+    enough = leakage.FEWEST_LEAVERS
+    if known.departures < enough or asked.departures < enough:
+        return own
+    signs = past.weeks[-1].reference.known
+    return figure(learning.learn(known.z, signs, known, yearly_rate), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of what was learned: why, as which version, and where that is held back, its
+    figures.
+    """
+
+    decision: str
+    version: int | None = None
+    held: Mapping[str, Any] | None = None
+
+
+def keep(
+    connection: Connection,
+    warehouse: Warehouse,
+    as_of: datetime,
+    learned: Any,
+    found: Look,
+    told: tuple[Figure, int],
+    comparison: Mapping[str, Any],
+) -> Kept:
+    """Store what was learned: in force from now on, or held back, where it tells departures better
+    than it can. What somebody accepted may tell as much again.
+    """
+    from tutor_pipeline.scores.departure.version import SCORER
+
+    figure, leavers = told
+    decision = decision_of(learned)
+    if not learned.departures:
+        version = keep_version(connection, warehouse, as_of, learned, decision, comparison).version
+        return Kept(decision, version)
+    decision = f"{decision}; {found.words()}"
+    version = store.next_version(connection, warehouse, "model_versions")
+    is_held = leakage.is_too_good(figure, leavers)
+    held: dict[str, Any] | None = None
+    if is_held:
+        accepted = store.accepted_upper(connection, warehouse, SCORER)
+        says = f"it tells departures with an AUC of {figure.value:.2f}, at least {figure.lower:.2f}"
+        if accepted is not None and figure.lower is not None and figure.lower <= accepted:
+            decision = f"{decision}; {says}, no better than what was accepted"
+        else:
+            held = {
+                "version": version,
+                "why": f"{says}, on {count(leavers, 'tutor')} who left",
+                **asdict(figure),
+            }
+            decision = (
+                f"Held back: {says}. Documented weights stay in force, until: tutor-pipeline scores"
+                f" accept {version}. {decision}"
+            )
+    metrics = {
+        **comparison,
+        "leakage": {
+            "logged_weeks": found.logged_weeks,
+            "left_out": {leak.column: list(leak.signs) for leak in found.leaks},
+            "auc": asdict(figure),
+        },
+    }
+    keep_version(connection, warehouse, as_of, learned, decision, metrics, is_promoted=held is None)
+    return Kept(decision, version, held)
+
+
+def report(
+    connection: Connection,
+    warehouse: Warehouse,
+    found: Look,
+    kept: Kept,
+    run_id: str,
+    now: datetime,
+) -> None:
+    """Tell of what is left out or held back, and close what is over."""
+    from tutor_pipeline.scores.departure.version import SCORER
+
+    for leak in found.leaks:
+        signs = count(len(leak.signs), "sign")
+        tell(
+            connection,
+            warehouse,
+            Kind.LEAKAGE,
+            leak.column,
+            f"{leak.column} may know the future: {signs} of {SCORER} left out of learning",
+            {
+                "why": f"{leak.column} {leak.why}"
+                + (f": {example}" if (example := leak.details.get("example")) else ""),
+                "signs": list(leak.signs),
+                **leak.details,
+            },
+            run_id=run_id,
+            now=now,
+        )
+    if kept.held is not None:
+        tell(
+            connection,
+            warehouse,
+            Kind.HELD_BACK,
+            SCORER,
+            f"version {kept.version} of {SCORER} is held back: it is better than it can be",
+            kept.held,
+            run_id=run_id,
+            now=now,
+        )
+    broken = {
+        Kind.LEAKAGE: {leak.column for leak in found.leaks},
+        Kind.HELD_BACK: set() if kept.held is None else {SCORER},
+    }
+    for kind, subjects in broken.items():
+        was = {each["subject"] for each in incidents.listed(connection, warehouse, kind=kind)}
+        incidents.close(connection, warehouse, kind, sorted(was - subjects), now)
