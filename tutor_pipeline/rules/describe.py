@@ -6,12 +6,15 @@ Belongs here: how a rule is written down. Does not belong here: where the text g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from tutor_pipeline.domain import Kind
 from tutor_pipeline.rules.catalogue import Catalogue, Condition, Rule
 from tutor_pipeline.rules.inputs import Column, Inputs
 
 _SIGNS = {">=": "≥", "<=": "≤"}
+_MEASURED = Path(__file__).parent / "catalogue" / "measured.md"
+"""What the profiles list on made-up platforms: benchmarks/attention.py."""
 _SAME = "the same"
 _ABSENT = "–"
 
@@ -112,7 +115,7 @@ def page(catalogues: Sequence[Catalogue]) -> str:
         "## Achievements\n\nBadges: earned once and kept; shown as no longer active while the"
         " criterion is not met.",
         _table(catalogues, Kind.ACHIEVEMENT, "title", "title"),
-        _MEASURED.rstrip(),
+        _MEASURED.read_text(encoding="utf-8").rstrip(),
         _YOUR_OWN.rstrip(),
     ]
     return "\n\n".join(sections) + "\n"
@@ -215,46 +218,6 @@ What becomes of an alert, and the exceptions for one tutor: [alerts](alerts.md).
 
 In the tables, "–" is a rule that the profile does not have, "off" one that it switches off, and
 "the same" means as in the first column."""
-
-_MEASURED = """\
-## How many it lists
-
-On made-up platforms of 150 tutors (138 of them active; [worlds](synthetic.md)), seeds 1 to 10: tutors
-with an alert on the first day, the mean and from the least to the most. `seasonal` ends in holidays.
-
-| world | adaptive | conservative | standard | high_volume |
-| --- | --- | --- | --- | --- |
-| ordinary | 6.4 (4 to 8) | 8.0 (6 to 11) | 38.5 (33 to 44) | 8.0 (6 to 11) |
-| sparse | 4.9 (3 to 6) | 6.5 (4 to 9) | 34.3 (29 to 37) | 6.5 (4 to 9) |
-| late | 5.9 (3 to 10) | 7.4 (5 to 11) | 36.7 (32 to 44) | 7.4 (5 to 11) |
-| seasonal | 6.4 (4 to 9) | 7.7 (5 to 11) | 37.3 (29 to 44) | 7.7 (5 to 11) |
-| sudden | 4.7 (3 to 8) | 6.9 (5 to 9) | 37.7 (31 to 44) | 6.9 (5 to 9) |
-| drift | 5.6 (4 to 8) | 7.1 (5 to 11) | 37.9 (33 to 44) | 7.1 (5 to 11) |
-| flat | 0.1 (0 to 1) | 1.7 (0 to 3) | 11.4 (7 to 19) | 1.7 (0 to 3) |
-| busy | 10.6 (9 to 12) | 117.7 (111 to 128) | 110.9 (102 to 120) | 38.5 (30 to 47) |
-| leaky | 6.4 (4 to 8) | 8.0 (6 to 11) | 38.5 (33 to 44) | 8.0 (6 to 11) |
-
-What `adaptive` lists on the ten platforms of each world together, and in brackets how many of these are
-planted (a kind of tutor or a pattern that was made to be found) or truly at risk. Lateness and talk
-are traits that are not planted: there the number in brackets says nothing. `high_churn_risk` is that of
-a forecast with nothing learned.
-
-| rule | ordinary | sparse | late | seasonal | sudden | drift | flat | busy | leaky |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| `chronic_lateness` | 6 (0) | 6 (0) | 5 (0) | 2 (1) | 6 (1) | 6 (0) | – | 20 (9) | 6 (0) |
-| `consistently_poor_scores` | 3 (3) | 3 (3) | 7 (7) | 1 (1) | 1 (1) | 3 (3) | – | 18 (18) | 3 (3) |
-| `declining_performance` | 5 (5) | 6 (6) | 6 (6) | 2 (2) | 2 (2) | 5 (5) | – | 16 (16) | 5 (5) |
-| `extreme_talk_ratio` | 7 (2) | – | 5 (2) | 6 (1) | 3 (2) | 7 (2) | – | 2 (1) | 7 (2) |
-| `high_churn_risk` | 19 (18) | 17 (15) | 21 (20) | 37 (37) | 14 (13) | 16 (16) | – | 10 (10) | 19 (18) |
-| `high_reschedule_rate` | 9 (9) | 9 (9) | 13 (13) | 6 (6) | 12 (11) | 9 (9) | – | 20 (20) | 9 (9) |
-| `no_show_pattern` | 3 (3) | 3 (3) | 1 (1) | 1 (1) | 1 (1) | 3 (3) | – | 16 (16) | 3 (3) |
-| `poor_first_session_pattern` | 14 (14) | 12 (12) | 5 (5) | 10 (10) | 10 (10) | 10 (10) | – | 20 (20) | 14 (14) |
-| `repeated_student_frustration` | 5 (5) | – | 6 (6) | 4 (3) | 7 (7) | 6 (6) | 1 (0) | 20 (20) | 5 (5) |
-
-Measured with `python benchmarks/attention.py`. In a month of daily refreshes (`--refreshes 30`) open alerts
-stay a little longer than they would open: FLAPPING
-
-"""
 
 _YOUR_OWN = """\
 ## Your own profile
