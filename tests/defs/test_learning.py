@@ -17,12 +17,15 @@ from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.scores import Scoring
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.scores import panel, store, weights
-from tutor_pipeline.scores.departure import evidence, reference
-from tutor_pipeline.scores.departure.version import SCORER, Version
+from tutor_pipeline.scores.departure import reference
+from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS
+from tutor_pipeline.scores.departure.measures import columns_of
+from tutor_pipeline.scores.departure.tutors import TUTORS
+from tutor_pipeline.scores.departure.version import Version
 from tutor_pipeline.scores.score import Status
 from tutor_pipeline.warehouse.runs import RefreshRun, write_header
 
-LEARN, REFINE = build_learning_assets([], Scoring(panel.AUTO, 0.25))
+LEARN, REFINE = build_learning_assets([], Scoring(panel.AUTO, 0.25, 0.5))
 
 
 @pytest.fixture(autouse=True)
@@ -66,14 +69,14 @@ def history(warehouse, frames, recorded_late=None):
     for table, of in (
         ("tutor_aggregates_history", known["tutor_aggregates_history"]),
         ("tutor_features_history", known["tutor_features"]),
-        ("tutor_evidence_history", evidence.READS),
+        ("tutor_evidence_history", TUTORS.reads),
     ):
         chosen = {name: kind for name, kind in numbers.items() if name in of and name not in keys}
         asked = [
             row
             for row in rows
             if table != "tutor_evidence_history"
-            or (row["days_since_completed"] or 99) <= evidence.ASKED_SILENCE_DAYS
+            or (row["days_since_completed"] or 99) <= ASKED_SILENCE_DAYS
         ]
         make(warehouse, table, asked, keys | chosen)
     make(
@@ -130,14 +133,14 @@ def materialize(asset):
 def newest(warehouse, as_of):
     """The newest version of departure_v1, and its row without it."""
     with warehouse.connect() as connection:
-        stored = store.newest_model(connection, warehouse, SCORER, as_of)
+        stored = store.newest_model(connection, warehouse, TUTORS.scorer, as_of)
         assert stored is not None
         (row,) = store.rows_of(
             connection,
             warehouse.sql("select * from {ops}.model_versions where version = %(version)s"),
             {"version": stored.version},
         )
-    return Version.from_json(stored.content), row
+    return Version.from_json(TUTORS, stored.content), row
 
 
 def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
@@ -150,19 +153,27 @@ def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
 
     version, row = newest(warehouse, as_of)
     assert (row["version"], row["is_promoted"], row["as_of"]) == (1, True, as_of)
-    assert (row["scorer"], row["target"], row["horizon_days"]) == (SCORER, "tutor_departure", 30)
+    assert (row["scorer"], row["target"], row["horizon_days"]) == (
+        TUTORS.scorer,
+        "tutor_departure",
+        30,
+    )
     assert (row["leavers"], row["rows"]) == (version.departures, version.learned_rows)
     assert row["leavers"] == told["model_versions"]["departures"] <= len(frames.departures)
     assert row["decision"] == told["model_versions"]["decision"]
     # What it won on departures that it had not seen stands beside it.
-    assert row["metrics"]["auc"].keys() == {SCORER, "departure_v1_priors", "departures_alone"}
-    assert Version.from_json(version.to_json()) == version
+    assert row["metrics"]["auc"].keys() == {
+        TUTORS.scorer,
+        "departure_v1_priors",
+        "departures_alone",
+    }
+    assert Version.from_json(TUTORS, version.to_json()) == version
 
     rows = [dict.fromkeys(panel.READS) | row for row in frames.history[max(frames.history)]]
-    usual = reference.fit(evidence.columns_of(rows))
+    usual = reference.fit(TUTORS, columns_of(rows, TUTORS.reads))
     forecaster = panel.Forecaster("1.1", usual, version, {})
     said = panel.score_tutors(rows, forecaster, panel.AUTO)
-    assert said.champion[0] == SCORER
+    assert said.champion[0] == TUTORS.scorer
     assert {score.version for score in said.risk} == {"1.1"}
     assert all(score.is_probability for score in said.risk)
     assert {score.status for score in said.risk} == {Status.OK}
@@ -171,7 +182,7 @@ def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
     # Before the day on which it was learned, nobody could have used it.
     with warehouse.connect() as connection:
         earlier = as_of - timedelta(days=1)
-        assert store.newest_model(connection, warehouse, SCORER, earlier) is None
+        assert store.newest_model(connection, warehouse, TUTORS.scorer, earlier) is None
 
 
 def test_few_departures_teach_and_give_no_percentages(warehouse):
@@ -242,7 +253,7 @@ def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
         day for day, rows in past.history.items() if "T00007" not in {r["tutor_id"] for r in rows}
     }
     assert without == {days[3], days[4]}
-    unasked = {week.day for week in past.weeks if "T00007" not in week.tutors}
+    unasked = {week.day for week in past.weeks if "T00007" not in week.ids}
     assert unasked == without
     assert past.left_out == {"recorded_later": 2, "left_at_an_unknown_time": 0}
 
@@ -262,7 +273,7 @@ def test_who_left_at_an_unknown_time_is_left_out(warehouse):
     assert past is not None
     assert past.left_out["left_at_an_unknown_time"] == len(past.history) > 0
     assert past.weeks
-    assert all("T00003" not in week.tutors for week in past.weeks)
+    assert all("T00003" not in week.ids for week in past.weeks)
 
 
 def test_where_all_was_recorded_later_it_says_that(warehouse):

@@ -267,7 +267,7 @@ def test_no_scorer_needs_or_reads_the_truth(project):
                 connection.transaction(),
             ):
                 connection.execute("select count(*) from truth.tutor_days")
-            assert score_tutors(connection, warehouse, "", Scoring("auto", 0.25)).subjects
+            assert score_tutors(connection, warehouse, "", Scoring("auto", 0.25, 0.5)).subjects
             assert score_students(connection, warehouse, "").subjects
             past = read_past(connection, warehouse, built_moment(connection, warehouse), 4)
             assert past is not None

@@ -1,4 +1,4 @@
-"""What departure_v1 scores with, from the database: its newest version, and what is usual now.
+"""What a forecast of departures scores with, from the database: its version, and what is usual now.
 
 Belongs here: reading both, fitting the reference where everybody is covered, the first version.
 Does not belong here: learning (`learning`), scoring (`scores`).
@@ -11,66 +11,70 @@ from typing import Any
 
 import psycopg
 
-from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.scores import store
-from tutor_pipeline.scores.score import Level, Target
+from tutor_pipeline.scores.score import Level
+from tutor_pipeline.scores.store import Subject
 from tutor_pipeline.warehouse.connection import Warehouse
 
 
 def forecaster_of(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
-    wide: wide_rows.WideRows,
+    forecast: Any,
     rows: Sequence[Mapping[str, Any]],
+    as_of: datetime,
+    scope: Sequence[str] | None,
     yearly_rate: float,
 ) -> Any:
-    """What departure_v1 scores with: a `panel.Forecaster`.
+    """What a forecast (`scores.departure.forecast.Forecast`) scores with: a `panel.Forecaster`.
+    `rows`: the evidence of those covered; `scope`: who is, None = everybody.
 
     What is usual on the platform is fitted by whoever covers everybody, and read by all others.
     """
     from tutor_pipeline.scores import panel
-    from tutor_pipeline.scores.departure import evidence, reference
-    from tutor_pipeline.scores.departure.version import SCORER
+    from tutor_pipeline.scores.departure import reference
+    from tutor_pipeline.scores.departure.measures import columns_of
 
-    stored = store.newest_reference(connection, warehouse, wide.as_of)
-    if wide.scope is None or stored is None:
-        everybody = rows if wide.scope is None else _everybody(connection, warehouse)
-        fitted = reference.fit(evidence.columns_of(everybody))
-        stored = _keep_reference(connection, warehouse, wide.as_of, stored, fitted, everybody)
-    usual = reference.Reference.from_json(stored.content)
-    known = _version(connection, warehouse, wide.as_of, usual, yearly_rate)
-    levels = store.held_levels(connection, warehouse, SCORER, wide.as_of, wide.scope)
+    stored = store.newest_reference(connection, warehouse, forecast.scorer, as_of)
+    if scope is None or stored is None:
+        everybody = rows if scope is None else _everybody(connection, warehouse, forecast)
+        fitted = reference.fit(forecast, columns_of(everybody, forecast.reads))
+        stored = _keep_reference(
+            connection, warehouse, forecast, as_of, stored, fitted, len(everybody)
+        )
+    usual = reference.Reference.from_json(forecast, stored.content)
+    known = _version(connection, warehouse, as_of, usual, yearly_rate)
+    levels = store.held_levels(
+        connection, warehouse, Subject(forecast.who), forecast.scorer, as_of, scope
+    )
     return panel.Forecaster(
         f"{known.version}.{stored.version}",
         usual,
-        _version_of(known),
-        {tutor: Level(level) for tutor, level in levels.items()},
+        _version_of(forecast, known),
+        {identity: Level(level) for identity, level in levels.items()},
     )
 
 
 def _everybody(
-    connection: psycopg.Connection[Any], warehouse: Warehouse
-) -> list[Mapping[str, Any]]:
-    """The evidence of all tutors, whomever the run covers: a first run that covers some."""
-    from tutor_pipeline.scores.departure import evidence
-
-    return list(
-        store.rows_of(
-            connection,
-            warehouse.sql("select ")
-            + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, evidence.READS))
-            + warehouse.sql(" from {marts}.tutor_evidence"),
-        )
+    connection: psycopg.Connection[Any], warehouse: Warehouse, forecast: Any
+) -> list[dict[str, Any]]:
+    """The evidence of everybody, whomever the run covers: a first run that covers some."""
+    return store.rows_of(
+        connection,
+        warehouse.sql("select ")
+        + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, forecast.reads))
+        + warehouse.sql(f" from {{marts}}.{forecast.evidence}"),
     )
 
 
 def _keep_reference(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
+    forecast: Any,
     as_of: datetime,
     before: store.Stored | None,
     fitted: Any,
-    everybody: Sequence[Mapping[str, Any]],
+    among: int,
 ) -> store.Stored:
     """A new version of the reference, unless nothing of it is new."""
     content = fitted.to_json()
@@ -83,19 +87,20 @@ def _keep_reference(
         "score_references",
         {
             "version": version,
+            "scorer": forecast.scorer,
             "as_of": as_of,
             "fitted_at": datetime.now(UTC),
-            "tutors": len(everybody),
+            "tutors": among,
             "reference": content,
         },
     )
     return store.Stored(version, as_of, content)
 
 
-def _version_of(stored: store.Stored) -> Any:
+def _version_of(forecast: Any, stored: store.Stored) -> Any:
     from tutor_pipeline.scores.departure.version import Version
 
-    return Version.from_json(stored.content)
+    return Version.from_json(forecast, stored.content)
 
 
 def _version(
@@ -105,29 +110,32 @@ def _version(
     usual: Any,
     yearly_rate: float,
 ) -> store.Stored:
-    """The newest version of departure_v1. Where nothing was learned yet there is one from
-    documented weights alone, whose cut-offs are fixed on today's tutors; a new one where the
-    platform has more signs, or the yearly rate is another.
+    """The version in force. Where nothing was learned yet there is one from documented weights
+    alone, whose cut-offs are fixed on today's rows; a new one where the platform has more signs,
+    or the yearly rate is another.
     """
-    from tutor_pipeline.scores.departure import evidence, learning
+    from tutor_pipeline.scores.departure import learning
+    from tutor_pipeline.scores.departure.forecast import asked
+    from tutor_pipeline.scores.departure.measures import columns_of
     from tutor_pipeline.scores.departure.reference import standardise
-    from tutor_pipeline.scores.departure.version import SCORER
 
-    stored = store.newest_model(connection, warehouse, SCORER, as_of)
+    forecast = usual.forecast
+    stored = store.newest_model(connection, warehouse, forecast.scorer, as_of)
     if stored is not None:
-        known = _version_of(stored)
+        known = _version_of(forecast, stored)
         is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
-    tutors = evidence.asked(evidence.columns_of(_everybody(connection, warehouse)))
-    z = standardise(tutors, usual).z[evidence.silence(tutors) <= 1]
+    rows = _everybody(connection, warehouse, forecast)
+    there = asked(columns_of(rows, forecast.reads))
+    z = standardise(there, usual).z[forecast.silence(there) <= 1]
     return keep_version(
         connection,
         warehouse,
         as_of,
-        learning.learn(z, usual.known, learning.nothing(), yearly_rate),
-        f"Nothing learned yet: documented weights, and {yearly_rate:.0%} of the tutors leaving in a"
-        " year (TUTOR_YEARLY_DEPARTURE_RATE). Learn with: tutor-pipeline scores backtest",
+        learning.learn(forecast, z, usual.known, learning.nothing(forecast), yearly_rate),
+        f"Nothing learned yet: documented weights, and {yearly_rate:.0%} of the {forecast.who}s"
+        f" leaving in a year ({forecast.rate_setting}). Learn with: tutor-pipeline scores backtest",
     )
 
 
@@ -138,9 +146,13 @@ def keep_version(
     learned: Any,
     decision: str,
     metrics: Mapping[str, Any] | None = None,
+    *,
+    is_promoted: bool = True,
 ) -> store.Stored:
-    """Store a version of departure_v1 (`scores.departure.version.Version`)."""
-    from tutor_pipeline.scores.departure.version import HORIZON_DAYS, SCORER
+    """Store a version of a forecast (`scores.departure.version.Version`). One that is not promoted
+    is kept with the reason, and never used.
+    """
+    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
 
     version = store.next_version(connection, warehouse, "model_versions")
     content = json.loads(learned.to_json())
@@ -150,8 +162,8 @@ def keep_version(
         "model_versions",
         {
             "version": version,
-            "scorer": SCORER,
-            "target": str(Target.TUTOR_DEPARTURE),
+            "scorer": learned.forecast.scorer,
+            "target": str(learned.forecast.target),
             "horizon_days": HORIZON_DAYS,
             "as_of": as_of,
             "trained_at": datetime.now(UTC),
@@ -159,7 +171,7 @@ def keep_version(
             "leavers": learned.departures,
             "model": content,
             "metrics": metrics or {},
-            "is_promoted": True,
+            "is_promoted": is_promoted,
             "decision": decision,
         },
     )

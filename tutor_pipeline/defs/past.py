@@ -17,6 +17,7 @@ from tutor_pipeline.scores.score import Score, Target
 from tutor_pipeline.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
+    from tutor_pipeline.defs.past_students import PastOfStudents
     from tutor_pipeline.scores.departure.outcomes import Standard
 
 WARM_UP_DAYS = 30
@@ -72,6 +73,7 @@ def read_past(
     """
     from tutor_pipeline.scores import panel
     from tutor_pipeline.scores.departure import history, outcomes
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     today = as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
     known_until = today - timedelta(days=1)
@@ -90,7 +92,7 @@ def read_past(
     if first_session is None:
         return None
     dates = dates_to_test([row["day"] for row in recorded], first_session, weeks)
-    evidence_days = history.days(connection, warehouse, known_until)
+    evidence_days = history.days(connection, warehouse, TUTORS, known_until)
     if not dates and not evidence_days:
         return None
     metrics, features = (
@@ -148,10 +150,11 @@ def read_past(
     for tutor, day in late:
         not_used.setdefault(day, set()).add(tutor)
     evidence = [
-        outcomes.standard(week)
+        outcomes.standard(TUTORS, week)
         for week in history.weeks(
             connection,
             warehouse,
+            TUTORS,
             evidence_days,
             {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
         )
@@ -282,7 +285,7 @@ def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, i
     )
 
 
-def learn_from(past: Past, yearly_rate: float) -> Any:
+def learn_from(past: "Past | PastOfStudents", yearly_rate: float) -> Any:
     """What all that has matured teaches: a `scores.departure.version.Version`; None where nothing
     has.
 
@@ -293,9 +296,9 @@ def learn_from(past: Past, yearly_rate: float) -> Any:
     found = outcomes.matured(past.weeks, past.departures, past.known_until)
     if not found:
         return None
-    known = outcomes.gather(found, past.known_until)
-    signs = past.weeks[-1].reference.known
-    return learning.learn(known.z, signs, known, yearly_rate)
+    newest = past.weeks[-1].reference
+    known = outcomes.gather(newest.forecast, found, past.known_until)
+    return learning.learn(newest.forecast, known.z, newest.known, known, yearly_rate)
 
 
 def decision_of(learned: Any) -> str:
@@ -303,7 +306,7 @@ def decision_of(learned: Any) -> str:
     if not learned.departures:
         return (
             "Nothing learned: no departure is recorded. Documented weights, and"
-            f" {learned.yearly_rate:.0%} of the tutors leaving in a year"
+            f" {learned.yearly_rate:.0%} of the {learned.forecast.who}s leaving in a year"
         )
     told = (
         "forecasts are shown as percentages"
@@ -320,9 +323,10 @@ def decision_of(learned: Any) -> str:
 def _scorers(past: Past, yearly_rate: float) -> list[Any]:
     """Everyone that can be asked about past days, and where the truth is known, the ceiling."""
     from tutor_pipeline.scores import backtest, health, reliability, signals
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     scorers = [
-        *backtest.forecasts({week.day: week for week in past.weeks}, yearly_rate),
+        *backtest.forecasts(TUTORS, {week.day: week for week in past.weeks}, yearly_rate),
         backtest.plain(signals.SCORER, signals.VERSION, signals.score),
         backtest.plain(reliability.SCORER, reliability.VERSION, reliability.score),
         backtest.plain(health.TUTOR_SCORER, health.VERSION, _burnout),

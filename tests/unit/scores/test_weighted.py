@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tutor_pipeline.scores.score import Level, Status, Target
 from tutor_pipeline.scores.weighted import FACTORS, READS, TutorStudents, at_risk_by_tutor, score
-from tutor_pipeline.scores.weights import Weights
+from tutor_pipeline.scores.weights import Levels, Weights
 
 FIRST = Weights(
     1,
@@ -26,6 +26,7 @@ FIRST = Weights(
     },
     datetime(2026, 3, 1, tzinfo=UTC),
     "",
+    Levels(0.33, 0.66),
 )
 
 
@@ -56,7 +57,7 @@ def only(row: dict[str, Any], weights: Weights = FIRST) -> Any:
 
 
 def of(**weights: float) -> Weights:
-    return Weights(2, weights, FIRST.effective_from, "")
+    return Weights(2, weights, FIRST.effective_from, "", FIRST.levels)
 
 
 def test_it_reads_what_it_says():
