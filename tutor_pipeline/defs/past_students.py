@@ -63,9 +63,9 @@ def read_past(
     rows = store.rows_of(
         connection,
         warehouse.sql("select ")
-        + psycopg.sql.SQL(", ").join(psycopg.sql.Identifier("then", name) for name in names)
+        + psycopg.sql.SQL(", ").join(psycopg.sql.Identifier("metrics", name) for name in names)
         + warehouse.sql(
-            " from {marts}.student_aggregates_history as then"
+            " from {marts}.student_aggregates_history as metrics"
             " inner join {marts}.student_evidence_history using (student_id, as_of_date)"
             " where as_of_date = any(%(days)s) and student_id in ("
             "select student_id from {marts}.student_evidence_history group by student_id"
@@ -94,12 +94,15 @@ def read_past(
 
 
 def run_backtest(
-    past: PastOfStudents, yearly_rate: float, progress: Callable[[str, int, int], None]
+    past: PastOfStudents,
+    yearly_rate: float,
+    progress: Callable[[str, int, int], None],
+    replicates: int | None = None,
 ) -> Any:
     """The back-test of every scorer of students: a `scores.backtest.Result`; None where no day
-    can be asked about.
+    can be asked about. `replicates`: draws behind each interval, None = the usual number.
     """
-    from tutor_pipeline.scores import backtest
+    from tutor_pipeline.scores import backtest, evaluation
 
     if not past.history:
         return None
@@ -111,6 +114,7 @@ def run_backtest(
             past.known_until,
             HORIZON_DAYS,
             SETTLING_DAYS,
+            replicates=evaluation.REPLICATES if replicates is None else replicates,
             key="student_id",
             departure=backtest.Question.STUDENT_DEPARTURE,
         ),

@@ -51,7 +51,8 @@ ROWS = {
         "version": 1,
     },
     "score_references": {
-        "version": 1, "as_of": NOW, "fitted_at": NOW, "tutors": 3, "reference": Jsonb({}),
+        "version": 1, "scorer": "departure_v1", "as_of": NOW, "fitted_at": NOW, "tutors": 3,
+        "reference": Jsonb({}),
     },
     "incidents": {
         "kind": "drift", "subject": "s", "title": "t", "details": Jsonb({}),
@@ -267,6 +268,16 @@ def test_what_is_usual_stays_as_long_as_scores_may_name_it(warehouse, fitted, st
     deleted = len(fitted) - len(stay)
     assert clean(warehouse) == ({"score_references": deleted} if deleted else {})
     assert left(warehouse, "score_references", "version") == stay
+
+
+def test_what_is_usual_of_one_scorer_is_not_followed_by_another_s(warehouse):
+    rows = [
+        {"version": n + 1, "fitted_at": ago(days), "scorer": scorer}
+        for n, (scorer, days) in enumerate([("a", 300), ("b", 200), ("a", 1)])
+    ]
+    insert(warehouse, "score_references", *rows)
+    assert clean(warehouse) == {}
+    assert left(warehouse, "score_references", "version") == [1, 2, 3]
 
 
 AGES = st.integers(0, 1000)
