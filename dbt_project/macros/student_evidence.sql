@@ -39,6 +39,12 @@ platform_days as materialized (
 known as materialized (
     select
         *,
+        greatest(known_on, feedback_on) as satisfaction_known_on,
+        -- The platform's own score is of the session; the one in its stead of the feedback too.
+        case when is_scored then known_on else greatest(known_on, feedback_on) end
+            as score_known_on,
+        greatest(known_on, audio_on) as engagement_known_on,
+        greatest(known_on, billed_on) as billed_known_on,
         -- The student's first session with a tutor, but for the very first of all.
         row_number() over (
             partition by student_id, tutor_id order by scheduled_start, session_id
@@ -65,17 +71,10 @@ known as materialized (
                 sessions.session_on,
                 case when imports.created_on is null then {{ told.format('created_at') }} end
             ) as known_on,
-            greatest(sessions.session_on, {{ told.format('feedback_submitted_at') }})
-                as satisfaction_known_on,
-            -- The platform's own score is of the session; the one in its stead of the feedback too.
-            case
-                when sessions.overall_session_score is null
-                    then greatest(sessions.session_on, {{ told.format('feedback_submitted_at') }})
-                else sessions.session_on
-            end as score_known_on,
-            greatest(sessions.session_on, {{ told.format('audio_created_at') }})
-                as engagement_known_on,
-            greatest(sessions.session_on, {{ told.format('billed_at') }}) as billed_known_on
+            sessions.overall_session_score is not null as is_scored,
+            {{ told.format('feedback_submitted_at') }} as feedback_on,
+            {{ told.format('audio_created_at') }} as audio_on,
+            {{ told.format('billed_at') }} as billed_on
         from {{ ref('fct_sessions') }} as sessions
         left join {{ import_days }} as imports
             on
@@ -178,7 +177,7 @@ firsts as (
     select distinct on (student_id)
         student_id,
         coalesce(satisfaction, score) as first_satisfaction,
-        greatest(known_on, satisfaction_known_on, score_known_on) as first_known_on
+        greatest(satisfaction_known_on, score_known_on) as first_known_on
     from known
     where is_completed
     order by student_id, scheduled_start, tutor_id, session_id
@@ -305,4 +304,16 @@ where
     and days_seen > 0
     and as_of_date - last_completed_on <= {{ var('asked_silence_days') }}
     and coalesce(churned_date > as_of_date, true)
+{%- endmacro %}
+
+{#- The newest of `student_weeks`, as a literal; long ago where there is none. -#}
+{% macro newest_student_week() -%}
+    {%- set weeks = '(' ~ student_weeks() ~ ') as weeks' -%}
+    {%- set newest = none -%}
+    {%- if execute -%}
+        {%- set newest = run_query(
+            'select max(weeks.as_of_date)::text from ' ~ weeks
+        ).rows[0][0] -%}
+    {%- endif -%}
+    {{ return("date '" ~ (newest or '1970-01-04') ~ "'") }}
 {%- endmacro %}

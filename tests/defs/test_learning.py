@@ -34,7 +34,8 @@ def _environment(warehouse, tmp_path, monkeypatch):
     monkeypatch.setenv("TUTOR_DATABASE_URL", warehouse.url)
     yield
     tables = "tutor_aggregates_history tutor_features_history tutor_evidence_history fct_sessions"
-    tables += " tutor_departures student_aggregates_history dim_students dim_tutors"
+    tables += " tutor_departures student_aggregates_history student_evidence_history"
+    tables += " dim_students dim_tutors"
     with warehouse.connect() as connection:
         for table in tables.split():
             connection.execute(warehouse.sql("drop table if exists {marts}." + table))
@@ -42,7 +43,8 @@ def _environment(warehouse, tmp_path, monkeypatch):
         connection.execute(
             warehouse.sql(
                 "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
-                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights, {ops}.refresh_runs"
+                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights,"
+                " {ops}.churn_weight_levels, {ops}.refresh_runs"
             )
         )
 
@@ -106,6 +108,7 @@ def history(warehouse, frames, recorded_late=None):
         for row in frames.history[FIRST]
     ]
     make(warehouse, "dim_tutors", people, {"tutor_id": "text", "is_active": "boolean"})
+    make(warehouse, "student_evidence_history", [], {"student_id": "text", "as_of_date": "date"})
     as_of = datetime.combine(frames.known_until + timedelta(days=1), time(12), UTC)
     refreshed(warehouse, as_of)
     return as_of

@@ -9,11 +9,7 @@
 ) }}
 
 {#- As of the weeks of student_aggregates_history, beside which it is read. #}
-{%- set newest %}
-    (select max(weeks.as_of_date) from ({{ student_weeks() }}) as weeks)
-{%- endset %}
-{%- set found = run_query('select ' ~ newest ~ '::text') if execute else none %}
-{%- set sunday = found.rows[0][0] if found and found.rows[0][0] else '1970-01-04' %}
+{%- set newest = newest_student_week() %}
 
 {#- There are ten times as many students as tutors: learning is from some of them, always the same,
     whose number bounds what it takes on a platform of any size. #}
@@ -23,11 +19,11 @@
         from {{ ref('fct_sessions') }} as taught
         where
             taught.student_id is not null
-            and taught.session_on > date '{{ sunday }}' - {{ 7 * var('evidence_student_weeks') }}
+            and taught.session_on > {{ newest }} - {{ 7 * var('evidence_student_weeks') }}
         group by taught.student_id
         order by hashtextextended(taught.student_id, 0), taught.student_id
         limit {{ var('evidence_students') }}
     )
 {%- endset %}
 
-{{ evidence_of_students_leaving("date '" ~ sunday ~ "'", var('evidence_student_weeks'), some=some) }}
+{{ evidence_of_students_leaving(newest, var('evidence_student_weeks'), some=some) }}
