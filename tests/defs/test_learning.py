@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
+import numpy as np
 import pytest
 from psycopg import sql
 
+from tests.unit.scores.departure.student_frames import people as student_people
 from tests.unit.scores.frames import FIRST, made_up
 from tests.unit.scores.test_refinement import CURRENT, OTHERS, platform
 from tutor_pipeline.defs.learning import build_learning_assets
@@ -16,10 +18,12 @@ from tutor_pipeline.defs.past import dates_to_test, read_past
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.scores import Scoring
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores import panel, store, weights
-from tutor_pipeline.scores.departure import reference
+from tutor_pipeline.scores import health, panel, store, weighted, weights
+from tutor_pipeline.scores.departure import learning, reference
 from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS
+from tutor_pipeline.scores.departure.learning import monthly
 from tutor_pipeline.scores.departure.measures import columns_of
+from tutor_pipeline.scores.departure.students import STUDENTS
 from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.departure.version import Version
 from tutor_pipeline.scores.score import Status
@@ -387,3 +391,137 @@ def test_noise_changes_no_weight(warehouse):
     told = materialize(REFINE)["churn_weight_history"]
     assert told["decision"] == "refused"
     assert decisions(warehouse) == [("refused", 1, None)]
+
+
+# Students ---------------------------------------------------------------------------------------
+
+SUNDAYS = [date(2026, 1, 4) + timedelta(weeks=week) for week in range(20)]
+
+
+def of_students(warehouse, leaves, dated=True):
+    """Twenty weeks of 120 students; `leaves` says of each number whether it leaves, some week."""
+    falling = np.array([leaves(number) for number in range(120)])
+    rng = np.random.default_rng(3)
+    last = np.where(falling, rng.integers(2, 19, 120), 99)
+    rows = []
+    for week, sunday in enumerate(SUNDAYS):
+        near = np.where((last - week >= 0) & (last - week < 4), 0.9, 0.0)
+        columns = student_people(120, week, fall=near)
+        for number in np.flatnonzero(week <= last):
+            values = {name: column[number] for name, column in columns.items()}
+            rows.append(
+                {
+                    "student_id": f"P{number:04d}",
+                    "as_of_date": sunday,
+                    **{name: None if np.isnan(value) else value for name, value in values.items()},
+                }
+            )
+    keys = {"student_id": "text", "as_of_date": "date"}
+    with warehouse.connect() as connection:
+        connection.execute(warehouse.sql("drop table {marts}.student_evidence_history"))
+    make(
+        warehouse,
+        "student_evidence_history",
+        rows,
+        keys | dict.fromkeys(STUDENTS.reads, "double precision"),
+    )
+    numbers = {*weighted.METRICS, *health.STUDENT_READS, "days_since_last_session"} - {"status"}
+    aggregates = [
+        {
+            **{key: row[key] for key in keys},
+            "status": "active",
+            "days_since_last_session": row["days_since_completed"],
+            "sessions_all": row["completed_all"],
+            "sessions_completed_all": row["completed_all"],
+            "avg_session_score_90d": row["score_28d"],
+            "scored_sessions_90d": row["score_28d_n"],
+        }
+        for row in rows
+    ]
+    make(
+        warehouse,
+        "student_aggregates_history",
+        aggregates,
+        keys | {"status": "text"} | dict.fromkeys(numbers, "double precision"),
+    )
+    people = [
+        {
+            "student_id": f"P{number:04d}",
+            "churned_date": SUNDAYS[last[number]] + timedelta(days=3)
+            if falling[number] and dated
+            else None,
+        }
+        for number in range(120)
+    ]
+    make(warehouse, "dim_students", people, {"student_id": "text", "churned_date": "date"})
+
+
+def versions_of_students(warehouse):
+    with warehouse.connect() as connection:
+        return store.rows_of(
+            connection,
+            warehouse.sql(
+                "select * from {ops}.model_versions where scorer = 'student_departure_v1'"
+                " order by version"
+            ),
+        )
+
+
+def test_what_students_who_left_teach_is_a_version_of_their_own(warehouse):
+    as_of = history(warehouse, made_up(20, 22, seed=2))
+    of_students(warehouse, lambda number: number % 2 == 0)
+    told = materialize(LEARN)
+    (row,) = versions_of_students(warehouse)
+    assert (row["target"], row["is_promoted"], row["as_of"]) == ("student_departure", True, as_of)
+    version = Version.from_json(STUDENTS, row["model"])
+    assert version.departures == row["leavers"] > 20
+    assert row["decision"] == told["model_versions"]["students_decision"]
+    assert row["metrics"]["auc"].keys() == {
+        *("student_departure_v1", "student_departure_v1_priors"),
+        *("departures_alone", "gradient_boosting"),
+    }
+    with warehouse.connect() as connection:
+        metrics = store.rows_of(
+            connection,
+            warehouse.sql(
+                "select scorer, value, leavers from {ops}.backtest_metrics"
+                " where target = 'student_departure' and metric = 'auc'"
+            ),
+        )
+        newest = store.newest_model(connection, warehouse, STUDENTS.scorer, as_of)
+    figures = {row["scorer"]: row["value"] for row in metrics}
+    assert figures.keys() == {
+        *row["metrics"]["auc"],
+        *("weighted_v1", "student_health_v1"),
+    }
+    assert figures["student_departure_v1"] > 0.75
+    assert newest is not None
+    assert newest.version == row["version"]
+
+
+def test_without_dated_departures_students_stay_at_the_priors(warehouse):
+    history(warehouse, made_up(20, 22, seed=2))
+    of_students(warehouse, lambda number: number % 2 == 0, dated=False)
+    materialize(LEARN)
+    (row,) = versions_of_students(warehouse)
+    assert (row["leavers"], row["rows"], row["is_promoted"]) == (0, 0, True)
+    assert row["decision"].startswith("Nothing learned: no departure is recorded")
+    version = Version.from_json(STUDENTS, row["model"])
+    assert version.base_rate == pytest.approx(monthly(0.5), rel=1e-3)
+
+
+def test_a_version_that_silences_everybody_is_kept_and_not_used(warehouse, monkeypatch):
+    as_of = history(warehouse, made_up(20, 22, seed=2))
+    of_students(warehouse, lambda number: number % 2 == 0)
+    materialize(LEARN)
+    # Of which nobody's forecast is raised, however near to leaving.
+    monkeypatch.setattr(learning, "RAISED_TIMES", 1e6)
+    told = materialize(LEARN)["model_versions"]["students_decision"]
+    assert told.startswith("Refused, as nobody would have been at Medium or High")
+    first, second = versions_of_students(warehouse)
+    assert (first["is_promoted"], second["is_promoted"]) == (True, False)
+    assert second["decision"] == told
+    with warehouse.connect() as connection:
+        newest = store.newest_model(connection, warehouse, STUDENTS.scorer, as_of)
+    assert newest is not None
+    assert newest.version == first["version"]
