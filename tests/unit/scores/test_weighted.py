@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -166,6 +167,12 @@ def test_levels(share, level):
     assert only(student(discount_share_90d=share), weights).level is level
 
 
+def test_levels_are_those_of_the_version():
+    weights = replace(of(price_sensitivity=1.0), levels=Levels(0.05, 0.1))
+    found = [only(student(discount_share_90d=share), weights).level for share in (0.049, 0.05, 0.1)]
+    assert found == [Level.LOW, Level.MEDIUM, Level.HIGH]
+
+
 def test_who_has_left_is_not_scored():
     assert score([student(status="churned")], FIRST) == []
     assert len(score([student(status="paused"), student(status=None)], FIRST)) == 2
@@ -195,6 +202,14 @@ def test_whose_students_are_at_high_risk():
         TutorStudents("t2", 1, 1, ["a"]),
         TutorStudents("t3", 1, 0, []),
     ]
+
+
+def test_a_tutors_students_count_whether_or_not_they_are_scored():
+    """Who has long been silent is not asked about, and nobody's student at risk."""
+    rows = [student(student_id=name) for name in ("a", "b")]
+    (scored,) = score([student(student_id="a", discount_share_90d=1.0)], of(price_sensitivity=1.0))
+    assert at_risk_by_tutor([scored], rows) == [TutorStudents("t1", 2, 1, ["a"])]
+    assert at_risk_by_tutor([], rows) == [TutorStudents("t1", 2, 0, [])]
 
 
 @st.composite
