@@ -137,6 +137,20 @@ def test_a_poor_first_session_fades_as_the_student_stays(ordinary):
     assert found[0] > found[1] > found[2] > 0
 
 
+def test_who_had_no_session_before_has_not_changed():
+    columns = people(60, 4)
+    for name in ("sessions_before", "billed_before", "discounted_before"):
+        columns[name][:5] = 0
+    for event in EVENTS:
+        columns[f"{event}_before"][:5] = 0
+    found = STUDENTS.measure(columns, STUDENTS.usual_of(columns))
+    for code in (*EVENTS, "discount_ended"):
+        assert np.isnan(found[code].value[:5]).all()
+        assert np.isfinite(found[code].value[5:]).any()
+        level = "discount_level" if code == "discount_ended" else f"{code}_level"
+        assert np.isfinite(found[level].value[:5]).any()
+
+
 def test_who_is_asked_about_has_not_left():
     """Of students the day of leaving is known: all who are asked about are learned from."""
     columns = people(50) | {"days_since_completed": np.linspace(0, ASKED_SILENCE_DAYS, 50)}

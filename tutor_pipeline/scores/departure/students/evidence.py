@@ -8,7 +8,7 @@ signs are measured (`departure.measures`), the columns themselves
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -125,12 +125,19 @@ def _signs(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
             *(c[f"{event}_28d"], c["sessions_28d"]),
             *(c[f"{event}_before"], c["sessions_before"]),
         )
-        yield event, changed_rate(*counts, usual.rates[event])
+        yield event, _since_before(changed_rate(*counts, usual.rates[event]))
         yield f"{event}_level", rate_level(*counts, usual.rates[event])
     for mark in MARKS:
         yield mark, changed_mark(c, mark, usual.within[mark])
         yield f"{mark}_level", mark_level(c, mark, usual.within[mark])
     yield from _price(c, usual)
+
+
+def _since_before(change: Measured) -> Measured:
+    """Not known of who had no session before: many students came not long ago, and of them the
+    level says it all.
+    """
+    return replace(change, value=np.where(change.n_usual > 0, change.value, np.nan))
 
 
 def _absence(c: Columns) -> Iterator[tuple[str, Measured]]:
@@ -167,7 +174,7 @@ def _price(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
     """Fewer discounts than before, a higher price; and whoever comes mostly at a discount."""
     now, n = c["discounted_28d"], c["billed_28d"]
     past, n_past = c["discounted_before"], c["billed_before"]
-    change = changed_rate(now, n, past, n_past, usual.discounted)
+    change = _since_before(changed_rate(now, n, past, n_past, usual.discounted))
     yield (
         "discount_ended",
         Measured(
