@@ -30,8 +30,10 @@ from psycopg.rows import dict_row
 
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.scores import signals
-from tutor_pipeline.scores.departure import evidence, history, learning, outcomes, reference, scorer
+from tutor_pipeline.scores.departure import history, learning, outcomes, reference, scorer
 from tutor_pipeline.scores.departure.challenger import departures_alone
+from tutor_pipeline.scores.departure.measures import columns_of
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.departure.version import Version
 from tutor_pipeline.synthetic import Parameters, generate
 from tutor_pipeline.synthetic.load import load
@@ -89,24 +91,24 @@ def measure(warehouse: Warehouse, home: Path) -> None:
         as_rows = time.perf_counter() - began
     with warehouse.connect() as connection:
         began = time.perf_counter()
-        days = history.days(connection, warehouse, END)
-        weeks = list(history.weeks(connection, warehouse, days, {}))
+        days = history.days(connection, warehouse, TUTORS, END)
+        weeks = list(history.weeks(connection, warehouse, TUTORS, days, {}))
         reading = time.perf_counter() - began
         departures = dict(
             connection.execute(
                 warehouse.sql("select tutor_id, departed_on from {marts}.tutor_departures")
             ).fetchall()
         )
-    rows = sum(len(week.tutors) for week in weeks)
+    rows = sum(len(week.ids) for week in weeks)
     print(f"{rows:,} rows of {len(weeks)} weeks, {len(some):,} in the newest")
     say("reading", reading, as_rows * len(weeks), "as rows")
 
     began = time.perf_counter()
-    standard = [outcomes.standard(week) for week in weeks]
-    known = outcomes.gather(outcomes.matured(standard, departures, END), END)
+    standard = [outcomes.standard(TUTORS, week) for week in weeks]
+    known = outcomes.gather(TUTORS, outcomes.matured(standard, departures, END), END)
     gathered = time.perf_counter() - began
     began = time.perf_counter()
-    version = learning.learn(known.z, standard[-1].reference.known, known, 0.25)
+    version = learning.learn(TUTORS, known.z, standard[-1].reference.known, known, 0.25)
     fitted = time.perf_counter() - began
     began = time.perf_counter()
     departures_alone(known)
@@ -122,7 +124,7 @@ def measure(warehouse: Warehouse, home: Path) -> None:
         wide = connection.execute(
             warehouse.sql("select * from {marts}.tutor_aggregates")
         ).fetchall()
-    usual = reference.fit(evidence.columns_of(tutors))
+    usual = reference.fit(TUTORS, columns_of(tutors, TUTORS.reads))
     began = time.perf_counter()
     scorer.score(tutors, usual, version, "1.1")
     scored = time.perf_counter() - began
@@ -135,7 +137,10 @@ def measure(warehouse: Warehouse, home: Path) -> None:
     for tutor in tutors[:: max(1, len(tutors) // 50)]:
         began = time.perf_counter()
         scorer.score(
-            [tutor], reference.Reference.from_json(texts[1]), Version.from_json(texts[0]), "1.1"
+            [tutor],
+            reference.Reference.from_json(TUTORS, texts[1]),
+            Version.from_json(TUTORS, texts[0]),
+            "1.1",
         )
         one.append(time.perf_counter() - began)
     print(f"{'one tutor':34} {1000 * statistics.median(one):8.1f} ms")

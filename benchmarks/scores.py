@@ -37,7 +37,7 @@ from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
 SAMPLE = 40
 """Tutors scored one at a time."""
 
-SCORING = Scoring("auto", 0.25)
+SCORING = Scoring("auto", 0.25, 0.5)
 EVIDENCE = ("int_tutor_logins", "int_import_days", "tutor_evidence")
 
 

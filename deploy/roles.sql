@@ -149,6 +149,7 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
         'rule_overrides', 'rule_references', 'rule_coverage', 'reconcile_runs', 'session_days',
         'current_tutor_risk', 'tutor_student_churn', 'tutor_scores', 'tutor_health',
         'student_scores', 'student_health', 'churn_algorithm_weights', 'churn_weight_history',
+        'churn_weight_levels',
         'score_references', 'model_versions', 'accepted_columns', 'feature_log_days',
         'backtest_runs', 'backtest_metrics', 'dq_results',
         'dq_overrides', 'validation_reports', 'incidents', 'refresh_runs', 'refresh_passes',

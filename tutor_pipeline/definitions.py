@@ -64,7 +64,11 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     suites = load_suites()
     suite_checks = build_suite_checks(suites)
     required = blocking_checks([metrics, *suite_checks], INPUTS)
-    scoring = Scoring(settings.champion, settings.yearly_departure_rate)
+    scoring = Scoring(
+        settings.champion,
+        settings.yearly_departure_rate,
+        settings.yearly_student_departure_rate,
+    )
     scores = build_score_assets(blocking_checks([metrics, *suite_checks], SCORED), scoring)
     findings = build_findings_assets(catalogue, required)
     learning = build_learning_assets(blocking_checks([metrics, *suite_checks], SCORED), scoring)

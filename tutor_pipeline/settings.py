@@ -139,6 +139,12 @@ class Settings(BaseSettings):
         le=0.9,
         description="share of tutors who leave within a year, while no departures are recorded",
     )
+    yearly_student_departure_rate: float = Field(
+        0.5,
+        ge=0.01,
+        le=0.95,
+        description="share of students who leave within a year, while no departures are recorded",
+    )
     ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
     reports_port: int | None = Field(
         None, ge=1, le=65535, description="port of the validation reports; none = 3030 or next free"

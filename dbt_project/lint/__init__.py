@@ -175,6 +175,18 @@ def our_table(schema: str, table: str) -> str:
     return f"{schema}.{table}"
 
 
+def newest_student_week() -> str:
+    """A Sunday."""
+    return "date '2026-01-04'"
+
+
+def evidence_of_students_leaving(
+    newest: str, asked_weeks: int, now: str = "", some: str = "true"
+) -> str:
+    """What may tell that students leave."""
+    return f"select {newest} - {asked_weeks} as as_of_date where {some}"
+
+
 def evidence_of_leaving(
     newest: str, _asked_weeks: int, _now: str | None = None, scope: str = "true"
 ) -> str:

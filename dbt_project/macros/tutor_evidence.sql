@@ -216,54 +216,8 @@ offered_next as (
     group by tutor_id, week
 ),
 
--- Sessions of the 14 days after an asked day, whatever became of them: booked by then, not yet booked,
--- or, where the moment of booking is not known or is that of an import, unclear.
 ahead as (
-    select
-        tutor_id,
-        week,
-        count(*) filter (where created_at <= as_of)::integer as booked,
-        count(*) filter (
-            where created_at is null or (created_at > as_of and is_imported)
-        )::integer as unclear
-    from (
-        select
-            sessions.tutor_id,
-            sessions.scheduled_start,
-            sessions.created_at,
-            imports.created_on is not null as is_imported,
-            days.week,
-            {% if now is not none %}{{ now }}{% else -%}
-            (({{ newest }} - 7 * days.week + 1)::timestamp at time zone {{ zone }})
-            - interval '1 microsecond'
-            {%- endif %} as as_of
-        from (
-            select
-                tutor_id,
-                session_on,
-                scheduled_start,
-                created_at
-            from {{ ref('fct_sessions') }}
-            where
-                session_on >= {{ newest }} - {{ 7 * asked_weeks }}
-                and session_on <= {{ newest }} + 14
-                and {{ scope }}
-        ) as sessions
-        left join {{ import_days }} as imports
-            on
-                imports.recorded = 'sessions'
-                and (sessions.created_at at time zone {{ zone }})::date = imports.created_on
-        inner join lateral (
-            select {{ weeks_back('sessions.session_on', newest) }} + back as week
-            from generate_series(0, 2) as back
-        ) as days
-            on
-                days.week between 0 and {{ asked_weeks - 1 }}
-                and {{ newest }} - 7 * days.week <= sessions.session_on
-                and {{ newest }} - 7 * days.week + 14 >= sessions.session_on
-    ) as coming
-    where scheduled_start > as_of
-    group by tutor_id, week
+    {{ sessions_ahead('tutor_id', newest, asked_weeks, now, scope) }}
 ),
 
 {%- if now is none %}

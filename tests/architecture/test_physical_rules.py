@@ -74,10 +74,13 @@ LOCAL = {
     "ops.feature_log_days",
     "ops.accepted_columns",
     "ops.churn_weight_history",
+    "ops.churn_weight_levels",
     "ops.backtest_runs",
     "ops.backtest_metrics",
     "marts.student_aggregates",
     "marts.student_aggregates_history",
+    "marts.student_evidence",
+    "marts.student_evidence_history",
     "ops.dq_results",
     "ops.dq_overrides",
     "ops.validation_reports",
@@ -152,9 +155,11 @@ def test_a_person_is_erased_from_every_table(built, role):
     ((id_,),) = query(built, f"{chosen} group by 1 order by count(*) desc, 1 limit 1")
     with warehouse.connect() as connection, connection.transaction(force_rollback=True):
         # These days are too few for a past week, and for anybody to have left.
-        connection.execute(
-            "insert into marts.student_aggregates_history select * from marts.student_aggregates"
-        )
+        for table in ("student_aggregates", "student_evidence"):
+            connection.execute(
+                f"insert into marts.{table}_history select * from marts.{table} as now"
+                f" where not exists (select from marts.{table}_history)"
+            )
         if role is Role.TUTOR:
             departed = "insert into marts.tutor_departures values (%s, current_date)"
             connection.execute(departed, (id_,))

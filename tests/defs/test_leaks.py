@@ -23,8 +23,9 @@ from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.errors import UsageError
 from tutor_pipeline.incidents import incidents
 from tutor_pipeline.scores import feature_log, store
-from tutor_pipeline.scores.departure import evidence, reference
-from tutor_pipeline.scores.departure.version import SCORER
+from tutor_pipeline.scores.departure import reference
+from tutor_pipeline.scores.departure.measures import columns_of
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.store import Subject
 
 
@@ -82,7 +83,7 @@ def test_a_settled_day_is_logged_once_and_never_again(warehouse, frames):
     assert log(warehouse, days[-1], late=7) == [days[-1]]
     with warehouse.connect() as connection:
         first = feature_log.first_days(connection, warehouse, Subject.TUTOR)
-    assert first == dict.fromkeys(evidence.READS, days[-2])
+    assert first == dict.fromkeys(TUTORS.reads, days[-2])
     with pytest.raises(Exception, match="never changed in place"):
         execute(warehouse, "update {ops}.feature_log set numbers = '{{}}'")
 
@@ -99,7 +100,7 @@ def test_the_weekly_learning_logs_the_newest_day(warehouse, frames):
     ((logged, at, columns),) = rows(
         warehouse, "select as_of_date, logged_at, columns from {ops}.feature_log_days"
     )
-    assert (logged, at, tuple(columns)) == (day, after(day), evidence.READS)
+    assert (logged, at, tuple(columns)) == (day, after(day), TUTORS.reads)
 
 
 def materialize(asset):
@@ -305,11 +306,8 @@ def too_good(frames):
 def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
     frames = too_good(made_up(200, 30, seed=5))
     as_of = history(warehouse, frames)
-    usual = reference.fit(
-        evidence.columns_of(
-            [dict.fromkeys(evidence.READS) | row for row in frames.history[max(frames.history)]]
-        )
-    )
+    rows_now = [dict.fromkeys(TUTORS.reads) | row for row in frames.history[max(frames.history)]]
+    usual = reference.fit(TUTORS, columns_of(rows_now, TUTORS.reads))
 
     def in_force():
         with warehouse.connect() as connection:
@@ -327,10 +325,10 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
         assert (found["version"], found["left_out"]) == (1, "none"), found["decision"]
         assert found["decision"].startswith("Held back: it tells departures with an AUC of 0.9")
         assert "tutor-pipeline scores accept 1. Learned from" in found["decision"]
-        incident = told(warehouse)["held_back", SCORER]
+        incident = told(warehouse)["held_back", TUTORS.scorer]
         assert incident["details"]["version"] == 1
         with warehouse.connect() as connection:
-            assert store.newest_model(connection, warehouse, SCORER, as_of) is None
+            assert store.newest_model(connection, warehouse, TUTORS.scorer, as_of) is None
         # Documented weights are in force, and say why; made once.
         assert in_force().version == in_force().version == 2
         ((decision, leavers),) = rows(
@@ -371,9 +369,9 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
         assert "no longer of use: version 4 was learned after it" in refused("accept", "1")
         # Where all is forgotten, so is that.
         with warehouse.connect() as connection:
-            store.forget_learned(connection, warehouse, SCORER, "another platform", as_of)
+            store.forget_learned(connection, warehouse, TUTORS.scorer, "another platform", as_of)
             feature_log.forget(connection, warehouse)
         assert materialize(LEARN)["model_versions"]["held_back"]
-        assert ("held_back", SCORER) in told(warehouse)
+        assert ("held_back", TUTORS.scorer) in told(warehouse)
     finally:
         execute(warehouse, "drop view {marts}.tutor_evidence")

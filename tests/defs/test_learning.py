@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
+import numpy as np
 import pytest
 from psycopg import sql
 
+from tests.unit.scores.departure.student_frames import people as student_people
 from tests.unit.scores.frames import FIRST, made_up
 from tests.unit.scores.test_refinement import CURRENT, OTHERS, platform
 from tutor_pipeline.defs.learning import build_learning_assets
@@ -16,13 +18,18 @@ from tutor_pipeline.defs.past import dates_to_test, read_past
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.scores import Scoring
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores import panel, store, weights
-from tutor_pipeline.scores.departure import evidence, reference
-from tutor_pipeline.scores.departure.version import SCORER, Version
+from tutor_pipeline.scores import health, panel, store, weighted, weights
+from tutor_pipeline.scores.departure import learning, reference
+from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS
+from tutor_pipeline.scores.departure.learning import monthly
+from tutor_pipeline.scores.departure.measures import columns_of
+from tutor_pipeline.scores.departure.students import STUDENTS
+from tutor_pipeline.scores.departure.tutors import TUTORS
+from tutor_pipeline.scores.departure.version import Version
 from tutor_pipeline.scores.score import Status
 from tutor_pipeline.warehouse.runs import RefreshRun, write_header
 
-LEARN, REFINE = build_learning_assets([], Scoring(panel.AUTO, 0.25))
+LEARN, REFINE = build_learning_assets([], Scoring(panel.AUTO, 0.25, 0.5))
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +38,8 @@ def _environment(warehouse, tmp_path, monkeypatch):
     monkeypatch.setenv("TUTOR_DATABASE_URL", warehouse.url)
     yield
     tables = "tutor_aggregates_history tutor_features_history tutor_evidence_history fct_sessions"
-    tables += " tutor_departures student_aggregates_history dim_students dim_tutors"
+    tables += " tutor_departures student_aggregates_history student_evidence_history"
+    tables += " dim_students dim_tutors"
     with warehouse.connect() as connection:
         for table in tables.split():
             connection.execute(warehouse.sql("drop table if exists {marts}." + table))
@@ -39,9 +47,9 @@ def _environment(warehouse, tmp_path, monkeypatch):
         connection.execute(
             warehouse.sql(
                 "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
-                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights, {ops}.refresh_runs,"
-                " {ops}.feature_log, {ops}.feature_log_days, {ops}.accepted_columns,"
-                " {ops}.incidents, {ops}.outbox"
+                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights,"
+                " {ops}.churn_weight_levels, {ops}.refresh_runs, {ops}.feature_log,"
+                " {ops}.feature_log_days, {ops}.accepted_columns, {ops}.incidents, {ops}.outbox"
             )
         )
 
@@ -68,7 +76,7 @@ def history(warehouse, frames, recorded_late=None):
     for table, of in (
         ("tutor_aggregates_history", known["tutor_aggregates_history"]),
         ("tutor_features_history", known["tutor_features"]),
-        ("tutor_evidence_history", evidence.READS),
+        ("tutor_evidence_history", TUTORS.reads),
     ):
         chosen = {name: kind for name, kind in numbers.items() if name in of and name not in keys}
         if table == "tutor_evidence_history":
@@ -77,7 +85,7 @@ def history(warehouse, frames, recorded_late=None):
             row
             for row in rows
             if table != "tutor_evidence_history"
-            or (row["days_since_completed"] or 99) <= evidence.ASKED_SILENCE_DAYS
+            or (row["days_since_completed"] or 99) <= ASKED_SILENCE_DAYS
         ]
         make(warehouse, table, asked, keys | chosen)
     make(
@@ -107,6 +115,7 @@ def history(warehouse, frames, recorded_late=None):
         for row in frames.history[FIRST]
     ]
     make(warehouse, "dim_tutors", people, {"tutor_id": "text", "is_active": "boolean"})
+    make(warehouse, "student_evidence_history", [], {"student_id": "text", "as_of_date": "date"})
     as_of = datetime.combine(frames.known_until + timedelta(days=1), time(12), UTC)
     refreshed(warehouse, as_of)
     return as_of
@@ -134,14 +143,14 @@ def materialize(asset):
 def newest(warehouse, as_of):
     """The newest version of departure_v1, and its row without it."""
     with warehouse.connect() as connection:
-        stored = store.newest_model(connection, warehouse, SCORER, as_of)
+        stored = store.newest_model(connection, warehouse, TUTORS.scorer, as_of)
         assert stored is not None
         (row,) = store.rows_of(
             connection,
             warehouse.sql("select * from {ops}.model_versions where version = %(version)s"),
             {"version": stored.version},
         )
-    return Version.from_json(stored.content), row
+    return Version.from_json(TUTORS, stored.content), row
 
 
 def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
@@ -154,19 +163,27 @@ def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
 
     version, row = newest(warehouse, as_of)
     assert (row["version"], row["is_promoted"], row["as_of"]) == (1, True, as_of)
-    assert (row["scorer"], row["target"], row["horizon_days"]) == (SCORER, "tutor_departure", 30)
+    assert (row["scorer"], row["target"], row["horizon_days"]) == (
+        TUTORS.scorer,
+        "tutor_departure",
+        30,
+    )
     assert (row["leavers"], row["rows"]) == (version.departures, version.learned_rows)
     assert row["leavers"] == told["model_versions"]["departures"] <= len(frames.departures)
     assert row["decision"] == told["model_versions"]["decision"]
     # What it won on departures that it had not seen stands beside it.
-    assert row["metrics"]["auc"].keys() == {SCORER, "departure_v1_priors", "departures_alone"}
-    assert Version.from_json(version.to_json()) == version
+    assert row["metrics"]["auc"].keys() == {
+        TUTORS.scorer,
+        "departure_v1_priors",
+        "departures_alone",
+    }
+    assert Version.from_json(TUTORS, version.to_json()) == version
 
     rows = [dict.fromkeys(panel.READS) | row for row in frames.history[max(frames.history)]]
-    usual = reference.fit(evidence.columns_of(rows))
+    usual = reference.fit(TUTORS, columns_of(rows, TUTORS.reads))
     forecaster = panel.Forecaster("1.1", usual, version, {})
     said = panel.score_tutors(rows, forecaster, panel.AUTO)
-    assert said.champion[0] == SCORER
+    assert said.champion[0] == TUTORS.scorer
     assert {score.version for score in said.risk} == {"1.1"}
     assert all(score.is_probability for score in said.risk)
     assert {score.status for score in said.risk} == {Status.OK}
@@ -175,7 +192,7 @@ def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
     # Before the day on which it was learned, nobody could have used it.
     with warehouse.connect() as connection:
         earlier = as_of - timedelta(days=1)
-        assert store.newest_model(connection, warehouse, SCORER, earlier) is None
+        assert store.newest_model(connection, warehouse, TUTORS.scorer, earlier) is None
 
 
 def test_few_departures_teach_and_give_no_percentages(warehouse):
@@ -246,7 +263,7 @@ def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
         day for day, rows in past.history.items() if "T00007" not in {r["tutor_id"] for r in rows}
     }
     assert without == {days[3], days[4]}
-    unasked = {week.day for week in past.weeks if "T00007" not in week.tutors}
+    unasked = {week.day for week in past.weeks if "T00007" not in week.ids}
     assert unasked == without
     assert past.left_out == {"recorded_later": 2, "left_at_an_unknown_time": 0}
 
@@ -266,7 +283,7 @@ def test_who_left_at_an_unknown_time_is_left_out(warehouse):
     assert past is not None
     assert past.left_out["left_at_an_unknown_time"] == len(past.history) > 0
     assert past.weeks
-    assert all("T00003" not in week.tutors for week in past.weeks)
+    assert all("T00003" not in week.ids for week in past.weeks)
 
 
 def test_where_all_was_recorded_later_it_says_that(warehouse):
@@ -381,3 +398,137 @@ def test_noise_changes_no_weight(warehouse):
     told = materialize(REFINE)["churn_weight_history"]
     assert told["decision"] == "refused"
     assert decisions(warehouse) == [("refused", 1, None)]
+
+
+# Students ---------------------------------------------------------------------------------------
+
+SUNDAYS = [date(2026, 1, 4) + timedelta(weeks=week) for week in range(20)]
+
+
+def of_students(warehouse, leaves, dated=True):
+    """Twenty weeks of 120 students; `leaves` says of each number whether it leaves, some week."""
+    falling = np.array([leaves(number) for number in range(120)])
+    rng = np.random.default_rng(3)
+    last = np.where(falling, rng.integers(2, 19, 120), 99)
+    rows = []
+    for week, sunday in enumerate(SUNDAYS):
+        near = np.where((last - week >= 0) & (last - week < 4), 0.9, 0.0)
+        columns = student_people(120, week, fall=near)
+        for number in np.flatnonzero(week <= last):
+            values = {name: column[number] for name, column in columns.items()}
+            rows.append(
+                {
+                    "student_id": f"P{number:04d}",
+                    "as_of_date": sunday,
+                    **{name: None if np.isnan(value) else value for name, value in values.items()},
+                }
+            )
+    keys = {"student_id": "text", "as_of_date": "date"}
+    with warehouse.connect() as connection:
+        connection.execute(warehouse.sql("drop table {marts}.student_evidence_history"))
+    make(
+        warehouse,
+        "student_evidence_history",
+        rows,
+        keys | dict.fromkeys(STUDENTS.reads, "double precision"),
+    )
+    numbers = {*weighted.METRICS, *health.STUDENT_READS, "days_since_last_session"} - {"status"}
+    aggregates = [
+        {
+            **{key: row[key] for key in keys},
+            "status": "active",
+            "days_since_last_session": row["days_since_completed"],
+            "sessions_all": row["completed_all"],
+            "sessions_completed_all": row["completed_all"],
+            "avg_session_score_90d": row["score_28d"],
+            "scored_sessions_90d": row["score_28d_n"],
+        }
+        for row in rows
+    ]
+    make(
+        warehouse,
+        "student_aggregates_history",
+        aggregates,
+        keys | {"status": "text"} | dict.fromkeys(numbers, "double precision"),
+    )
+    people = [
+        {
+            "student_id": f"P{number:04d}",
+            "churned_date": SUNDAYS[last[number]] + timedelta(days=3)
+            if falling[number] and dated
+            else None,
+        }
+        for number in range(120)
+    ]
+    make(warehouse, "dim_students", people, {"student_id": "text", "churned_date": "date"})
+
+
+def versions_of_students(warehouse):
+    with warehouse.connect() as connection:
+        return store.rows_of(
+            connection,
+            warehouse.sql(
+                "select * from {ops}.model_versions where scorer = 'student_departure_v1'"
+                " order by version"
+            ),
+        )
+
+
+def test_what_students_who_left_teach_is_a_version_of_their_own(warehouse):
+    as_of = history(warehouse, made_up(20, 22, seed=2))
+    of_students(warehouse, lambda number: number % 2 == 0)
+    told = materialize(LEARN)
+    (row,) = versions_of_students(warehouse)
+    assert (row["target"], row["is_promoted"], row["as_of"]) == ("student_departure", True, as_of)
+    version = Version.from_json(STUDENTS, row["model"])
+    assert version.departures == row["leavers"] > 20
+    assert row["decision"] == told["model_versions"]["students_decision"]
+    assert row["metrics"]["auc"].keys() == {
+        *("student_departure_v1", "student_departure_v1_priors"),
+        *("departures_alone", "gradient_boosting"),
+    }
+    with warehouse.connect() as connection:
+        metrics = store.rows_of(
+            connection,
+            warehouse.sql(
+                "select scorer, value, leavers from {ops}.backtest_metrics"
+                " where target = 'student_departure' and metric = 'auc'"
+            ),
+        )
+        newest = store.newest_model(connection, warehouse, STUDENTS.scorer, as_of)
+    figures = {row["scorer"]: row["value"] for row in metrics}
+    assert figures.keys() == {
+        *row["metrics"]["auc"],
+        *("weighted_v1", "student_health_v1"),
+    }
+    assert figures["student_departure_v1"] > 0.75
+    assert newest is not None
+    assert newest.version == row["version"]
+
+
+def test_without_dated_departures_students_stay_at_the_priors(warehouse):
+    history(warehouse, made_up(20, 22, seed=2))
+    of_students(warehouse, lambda number: number % 2 == 0, dated=False)
+    materialize(LEARN)
+    (row,) = versions_of_students(warehouse)
+    assert (row["leavers"], row["rows"], row["is_promoted"]) == (0, 0, True)
+    assert row["decision"].startswith("Nothing learned: no departure is recorded")
+    version = Version.from_json(STUDENTS, row["model"])
+    assert version.base_rate == pytest.approx(monthly(0.5), rel=1e-3)
+
+
+def test_a_version_that_silences_everybody_is_kept_and_not_used(warehouse, monkeypatch):
+    as_of = history(warehouse, made_up(20, 22, seed=2))
+    of_students(warehouse, lambda number: number % 2 == 0)
+    materialize(LEARN)
+    # Of which nobody's forecast is raised, however near to leaving.
+    monkeypatch.setattr(learning, "RAISED_TIMES", 1e6)
+    told = materialize(LEARN)["model_versions"]["students_decision"]
+    assert told.startswith("Refused, as nobody would have been at Medium or High")
+    first, second = versions_of_students(warehouse)
+    assert (first["is_promoted"], second["is_promoted"]) == (True, False)
+    assert second["decision"] == told
+    with warehouse.connect() as connection:
+        newest = store.newest_model(connection, warehouse, STUDENTS.scorer, as_of)
+    assert newest is not None
+    assert newest.version == first["version"]

@@ -52,6 +52,30 @@ def test_every_scorer_says_something_of_every_tutor(project):
     ) == project.query("select count(*) from marts.student_aggregates where status <> 'churned'")
 
 
+def test_students_are_forecast_by_documented_weights_and_counted_for_their_tutors(project):
+    ((leavers, decision),) = project.query(
+        "select leavers, decision from ops.model_versions where scorer = 'student_departure_v1'"
+    )
+    assert leavers == 0
+    assert "50% of the students leaving in a year" in decision
+    forecasts = project.query(
+        "select student_id, level, target, is_probability, lower <= score and score <= upper"
+        " from ops.student_scores where scorer = 'student_departure_v1'"
+    )
+    asked = project.query("select student_id from marts.student_evidence")
+    assert {row[0] for row in forecasts} == {student for (student,) in asked}
+    assert {row[2:] for row in forecasts} == {("student_departure", False, True)}
+    high = {student for student, level, *_ in forecasts if level == "High"}
+    named = project.query("select student_ids from ops.tutor_student_churn")
+    assert {student for (students,) in named for student in students} == high
+    # Every student of 90 days who has not left is counted.
+    assert project.query(
+        "select tutor_id, count(*)::integer from marts.student_aggregates"
+        " cross join unnest(tutor_ids) as tutor_id where status is distinct from 'churned'"
+        " group by 1 order by 1"
+    ) == project.query("select tutor_id, students from ops.tutor_student_churn order by 1")
+
+
 def test_what_is_raised_has_reasons_with_values_and_contributions(project):
     rows = project.query(
         "select reason from ops.tutor_scores"
@@ -72,16 +96,19 @@ def test_what_is_raised_has_reasons_with_values_and_contributions(project):
 def test_before_anything_is_learned_the_forecast_ranks_by_documented_weights(project):
     ((version, leavers, is_promoted, decision),) = project.query(
         "select version, leavers, is_promoted, decision from ops.model_versions"
+        " where scorer = 'departure_v1'"
     )
-    assert (version, leavers, is_promoted) == (1, 0, True)
+    assert (leavers, is_promoted) == (0, True)
     assert decision.startswith("Nothing learned yet: documented weights, and 25%")
-    ((tutors,),) = project.query("select tutors from ops.score_references where version = 1")
+    ((reference, tutors),) = project.query(
+        "select version, tutors from ops.score_references where scorer = 'departure_v1'"
+    )
     forecasts = project.query(
         "select version, is_probability, status, level, score, lower, upper, known_share"
         " from ops.tutor_scores where scorer = 'departure_v1'"
     )
     assert len(forecasts) == tutors
-    assert {row[0] for row in forecasts} == {"1.1"}
+    assert {row[0] for row in forecasts} == {f"{version}.{reference}"}
     assert not any(row[1] for row in forecasts)
     for _, _, status, level, score, lower, upper, known_share in forecasts:
         assert 0 <= lower <= score <= upper <= 1
@@ -91,13 +118,17 @@ def test_before_anything_is_learned_the_forecast_ranks_by_documented_weights(pro
 
 
 def test_the_same_input_gives_the_same_bytes(project):
-    learned = "select r.version, m.version from ops.score_references as r, ops.model_versions as m"
+    learned = (
+        "select scorer, r.version, m.version from ops.score_references as r"
+        " inner join ops.model_versions as m using (scorer) order by scorer"
+    )
     before = project.query(SCORES), project.query(HEALTH)
     versions = project.query(learned)
     outcome = project.json("enrich", "--only", "scores")
     assert (project.query(SCORES), project.query(HEALTH)) == before
     # Nothing new is usual, and nothing was learned.
-    assert project.query(learned) == versions == [(1, 1)]
+    assert project.query(learned) == versions
+    assert [scorer for scorer, *_ in versions] == ["departure_v1", "student_departure_v1"]
     assert outcome["tutor_scores"]["tutors"] == len(before[1])
     assert sum(outcome["student_health"].values()) > outcome["student_health"]["students"]
 
@@ -239,14 +270,16 @@ def test_a_backtest_holds_every_scorer_against_what_happened(project):
 
     # Each stores what is learned, the same of the same past, and the next scores are by it.
     versions = project.query(
-        "select version, model, is_promoted from ops.model_versions order by 1"
+        "select version, model, is_promoted from ops.model_versions"
+        " where scorer = 'departure_v1' order by 1"
     )
-    assert [row[::2] for row in versions] == [(1, True), (2, True), (3, True)]
+    assert [is_promoted for *_, is_promoted in versions] == [True] * 3
     assert versions[1][1] == versions[2][1] != versions[0][1]
     project.run("enrich", "--only", "scores")
-    assert project.query(
+    ((used,),) = project.query(
         "select distinct version from ops.tutor_scores where scorer = 'departure_v1'"
-    ) == [("3.1",)]
+    )
+    assert used.partition(".")[0] == str(versions[2][0])
 
 
 def test_no_scorer_needs_or_reads_the_truth(project):
@@ -267,8 +300,8 @@ def test_no_scorer_needs_or_reads_the_truth(project):
                 connection.transaction(),
             ):
                 connection.execute("select count(*) from truth.tutor_days")
-            assert score_tutors(connection, warehouse, "", Scoring("auto", 0.25)).subjects
-            assert score_students(connection, warehouse, "").subjects
+            assert score_tutors(connection, warehouse, "", Scoring("auto", 0.25, 0.5)).subjects
+            assert score_students(connection, warehouse, "", Scoring("auto", 0.25, 0.5)).subjects
             past = read_past(connection, warehouse, built_moment(connection, warehouse), 4)
             assert past is not None
             assert past.history

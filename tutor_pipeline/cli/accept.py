@@ -53,15 +53,16 @@ def accept(
 
 def _version(session: Session, version: int, by: str, why: str, at: datetime) -> dict[str, Any]:
     from tutor_pipeline.scores import store
-    from tutor_pipeline.scores.departure.version import SCORER
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
+    scorer = TUTORS.scorer
     with session.warehouse.connect() as connection:
         accepted = store.accept(
-            connection, session.warehouse, SCORER, version, by=by, why=why, at=at
+            connection, session.warehouse, scorer, version, by=by, why=why, at=at
         )
         if accepted.why_not is not None:
             raise UsageError(accepted.why_not)
-        incidents.close(connection, session.warehouse, Kind.HELD_BACK, [SCORER], at)
+        incidents.close(connection, session.warehouse, Kind.HELD_BACK, [scorer], at)
     said = (
         f"accepted version {version}: it is version {accepted.now}, in force from the next refresh"
         " on (tutor-pipeline enrich --only scores)"

@@ -36,8 +36,8 @@ def backtest(
     """How well each scorer would have done on past days; then what is learned from it.
 
     Makes the days of the history that are missing first. The forecast departure_v1 learns from
-    every recorded departure; the weights of the student churn score are replaced only where past
-    days prove others better.
+    every recorded departure, student_departure_v1 from every student who left; the weights of the
+    student churn score are replaced only where past days prove others better.
 
     Example: [bold]tutor-pipeline scores backtest --weeks 12[/bold]
     """
@@ -51,6 +51,7 @@ def backtest(
         metrics = queries.backtest(connection, session.warehouse, outcome.run_id)
     decisions = {
         "model": outcome.metadata["ops/model_versions"]["decision"],
+        "students": outcome.metadata["ops/model_versions"].get("students_decision"),
         "weights": outcome.metadata["ops/churn_weight_history"]["reason"],
     }
     file = session.settings.backtest_report
@@ -59,6 +60,8 @@ def backtest(
         return
     _show(metrics)
     for what, decision in decisions.items():
+        if decision is None:
+            continue
         out.print(f"[bold]{what}[/bold]: {escape(decision)}", soft_wrap=True)
     if metrics:
         done(f"Report {file}")
@@ -104,9 +107,10 @@ def _show(metrics: list[dict[str, Any]]) -> None:
         found.setdefault(row["target"], {}).setdefault(row["scorer"], {})[row["metric"]] = row
     for target, scorers in found.items():
         some = next(iter(next(iter(scorers.values())).values()))
+        who = "students" if target.startswith("student") else "tutors"
         out.print(
-            f"\n[bold]{target}[/bold] [dim]{some['rows']:,} rows of {some['tutors']:,} tutors,"
-            f" {some['positives']:,} positive, of {some['leavers']:,} tutors[/dim]"
+            f"\n[bold]{target}[/bold] [dim]{some['rows']:,} rows of {some['tutors']:,} {who},"
+            f" {some['positives']:,} positive, of {some['leavers']:,} {who}[/dim]"
         )
         table = Table("scorer", *_SHOWN.values(), box=None)
         for scorer, figures in scorers.items():

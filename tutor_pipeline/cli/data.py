@@ -259,7 +259,8 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
     from tutor_pipeline.lifecycle import store
     from tutor_pipeline.scores import feature_log
     from tutor_pipeline.scores import store as scores
-    from tutor_pipeline.scores.departure.version import SCORER
+    from tutor_pipeline.scores.departure.students import STUDENTS
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     with session.warehouse.connect() as connection:
         last = connection.execute(
@@ -279,13 +280,14 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
         if removed := store.clear(connection, session.warehouse):
             note(f"Removed {removed:,} alerts of the platform that this one replaces")
         scores.clear(connection, session.warehouse)
-        scores.forget_learned(
-            connection,
-            session.warehouse,
-            SCORER,
-            "Forgotten: another platform has replaced the one that it was learned on",
-            datetime.now(UTC),
-        )
+        for forecast in (TUTORS, STUDENTS):
+            scores.forget_learned(
+                connection,
+                session.warehouse,
+                forecast.scorer,
+                "Forgotten: another platform has replaced the one that it was learned on",
+                datetime.now(UTC),
+            )
         feature_log.forget(connection, session.warehouse)
 
 

@@ -156,6 +156,7 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
     from tutor_pipeline.metrics import dbt
     from tutor_pipeline.scores import judge as scores
     from tutor_pipeline.scores.departure import history, outcomes
+    from tutor_pipeline.scores.departure.tutors import TUTORS
     from tutor_pipeline.synthetic import Parameters, generate
     from tutor_pipeline.synthetic.load import load
     from tutor_pipeline.synthetic.worlds import WORLDS
@@ -191,9 +192,10 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
         write_header(warehouse, run)
         dbt.invoke(["run", "--select", *_MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
         with warehouse.connect() as connection:
-            days = history.days(connection, warehouse, END)
+            days = history.days(connection, warehouse, TUTORS, END)
             weeks = [
-                outcomes.standard(week) for week in history.weeks(connection, warehouse, days, {})
+                outcomes.standard(TUTORS, week)
+                for week in history.weeks(connection, warehouse, TUTORS, days, {})
             ]
             truth = read_truth(connection, warehouse, days)
             departures = dict(

@@ -1,5 +1,5 @@
-"""What scorers of tutors score with, from the database: departure_v1's newest version, and what is
-usual now.
+"""What a forecast of departures scores with, from the database: its version, and what is usual now;
+of tutors, what is usual as far as health needs it too.
 
 Belongs here: reading both, fitting the reference where everybody is covered, the first version.
 Does not belong here: learning (`learning`), scoring (`scores`).
@@ -15,7 +15,8 @@ import psycopg
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.scores import store
-from tutor_pipeline.scores.score import Level, Target
+from tutor_pipeline.scores.score import Level
+from tutor_pipeline.scores.store import Subject
 from tutor_pipeline.warehouse.connection import Warehouse
 
 HEALTH = "health"
@@ -25,54 +26,61 @@ HEALTH = "health"
 def forecaster_of(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
-    wide: wide_rows.WideRows,
+    forecast: Any,
     rows: Sequence[Mapping[str, Any]],
+    as_of: datetime,
+    scope: Sequence[str] | None,
     yearly_rate: float,
 ) -> Any:
-    """What is scored with: a `panel.Forecaster`.
+    """What a forecast (`scores.departure.forecast.Forecast`) scores with: a `panel.Forecaster`.
+    `rows`: the evidence of those covered; `scope`: who is, None = everybody.
 
     What is usual on the platform is fitted by whoever covers everybody, and read by all others;
     by others too where it was stored before health read it.
     """
     from tutor_pipeline.scores import health, panel
-    from tutor_pipeline.scores.departure import evidence, reference
-    from tutor_pipeline.scores.departure.version import SCORER
+    from tutor_pipeline.scores.departure import reference
+    from tutor_pipeline.scores.departure.measures import columns_of
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
-    stored = store.newest_reference(connection, warehouse, wide.as_of)
+    stored = store.newest_reference(connection, warehouse, forecast.scorer, as_of)
     content = {} if stored is None else dict(stored.content)
-    if wide.scope is None or stored is None:
-        everybody = rows if wide.scope is None else _everybody(connection, warehouse)
-        content |= reference.fit(evidence.columns_of(everybody)).to_json()
-    if wide.scope is None or HEALTH not in content:
-        everybody = rows if wide.scope is None else _everybodys_health(connection, warehouse)
-        content[HEALTH] = health.fit(everybody).to_json()
+    among = len(rows)
+    if scope is None or stored is None:
+        everybody = rows if scope is None else _everybody(connection, warehouse, forecast)
+        content |= reference.fit(forecast, columns_of(everybody, forecast.reads)).to_json()
+        among = len(everybody)
+    if forecast is TUTORS and (scope is None or HEALTH not in content):
+        judged = rows if scope is None else _everybodys_health(connection, warehouse)
+        content[HEALTH] = health.fit(judged).to_json()
+        among = len(judged)
     if stored is None or content != stored.content:
-        stored = _keep_reference(connection, warehouse, wide.as_of, content, len(everybody))
-    usual = reference.Reference.from_json(stored.content)
-    known = _version(connection, warehouse, wide.as_of, usual, yearly_rate)
-    levels = store.held_levels(connection, warehouse, SCORER, wide.as_of, wide.scope)
+        stored = _keep_reference(connection, warehouse, forecast, as_of, content, among)
+    usual = reference.Reference.from_json(forecast, stored.content)
+    known = _version(connection, warehouse, as_of, usual, yearly_rate)
+    levels = store.held_levels(
+        connection, warehouse, Subject(forecast.who), forecast.scorer, as_of, scope
+    )
     return panel.Forecaster(
         f"{known.version}.{stored.version}",
         usual,
-        _version_of(known),
-        {tutor: Level(level) for tutor, level in levels.items()},
-        health.Usual.from_json(stored.content[HEALTH], stored.version),
+        _version_of(forecast, known),
+        {identity: Level(level) for identity, level in levels.items()},
+        health.Usual.from_json(stored.content[HEALTH], stored.version)
+        if forecast is TUTORS
+        else health.NOTHING_USUAL,
     )
 
 
 def _everybody(
-    connection: psycopg.Connection[Any], warehouse: Warehouse
-) -> list[Mapping[str, Any]]:
-    """The evidence of all tutors, whomever the run covers: a first run that covers some."""
-    from tutor_pipeline.scores.departure import evidence
-
-    return list(
-        store.rows_of(
-            connection,
-            warehouse.sql("select ")
-            + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, evidence.READS))
-            + warehouse.sql(" from {marts}.tutor_evidence"),
-        )
+    connection: psycopg.Connection[Any], warehouse: Warehouse, forecast: Any
+) -> list[dict[str, Any]]:
+    """The evidence of everybody, whomever the run covers: a first run that covers some."""
+    return store.rows_of(
+        connection,
+        warehouse.sql("select ")
+        + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, forecast.reads))
+        + warehouse.sql(f" from {{marts}}.{forecast.evidence}"),
     )
 
 
@@ -103,9 +111,10 @@ def _everybodys_health(
 def _keep_reference(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
+    forecast: Any,
     as_of: datetime,
     content: Mapping[str, Any],
-    tutors: int,
+    among: int,
 ) -> store.Stored:
     """A new version of the reference."""
     version = store.next_version(connection, warehouse, "score_references")
@@ -115,19 +124,20 @@ def _keep_reference(
         "score_references",
         {
             "version": version,
+            "scorer": forecast.scorer,
             "as_of": as_of,
             "fitted_at": datetime.now(UTC),
-            "tutors": tutors,
+            "tutors": among,
             "reference": content,
         },
     )
     return store.Stored(version, as_of, content)
 
 
-def _version_of(stored: store.Stored) -> Any:
+def _version_of(forecast: Any, stored: store.Stored) -> Any:
     from tutor_pipeline.scores.departure.version import Version
 
-    return Version.from_json(stored.content)
+    return Version.from_json(forecast, stored.content)
 
 
 def _version(
@@ -137,35 +147,38 @@ def _version(
     usual: Any,
     yearly_rate: float,
 ) -> store.Stored:
-    """The newest version of departure_v1. Where nothing was learned yet there is one from
-    documented weights alone, whose cut-offs are fixed on today's tutors; a new one where the
-    platform has more signs, or the yearly rate is another.
+    """The version in force. Where nothing was learned yet there is one from documented weights
+    alone, whose cut-offs are fixed on today's rows; a new one where the platform has more signs,
+    or the yearly rate is another.
     """
-    from tutor_pipeline.scores.departure import evidence, learning
+    from tutor_pipeline.scores.departure import learning
+    from tutor_pipeline.scores.departure.forecast import asked
+    from tutor_pipeline.scores.departure.measures import columns_of
     from tutor_pipeline.scores.departure.reference import standardise
-    from tutor_pipeline.scores.departure.version import SCORER
 
-    stored = store.newest_model(connection, warehouse, SCORER, as_of)
+    forecast = usual.forecast
+    stored = store.newest_model(connection, warehouse, forecast.scorer, as_of)
     if stored is not None:
-        known = _version_of(stored)
+        known = _version_of(forecast, stored)
         is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
-    held = store.held_back(connection, warehouse, SCORER)
+    held = store.held_back(connection, warehouse, forecast.scorer)
     why, then = (
         ("Nothing learned yet", "Learn with: tutor-pipeline scores backtest")
         if held is None
         else (f"Version {held} is held back", f"Let it pass: tutor-pipeline scores accept {held}")
     )
-    tutors = evidence.asked(evidence.columns_of(_everybody(connection, warehouse)))
-    z = standardise(tutors, usual).z[evidence.silence(tutors) <= 1]
+    rows = _everybody(connection, warehouse, forecast)
+    there = asked(columns_of(rows, forecast.reads))
+    z = standardise(there, usual).z[forecast.silence(there) <= 1]
     return keep_version(
         connection,
         warehouse,
         as_of,
-        learning.learn(z, usual.known, learning.nothing(), yearly_rate),
-        f"{why}: documented weights, and {yearly_rate:.0%} of the tutors leaving in a year"
-        f" (TUTOR_YEARLY_DEPARTURE_RATE). {then}",
+        learning.learn(forecast, z, usual.known, learning.nothing(forecast), yearly_rate),
+        f"{why}: documented weights, and {yearly_rate:.0%} of the {forecast.who}s leaving in a year"
+        f" ({forecast.rate_setting}). {then}",
     )
 
 
@@ -179,10 +192,10 @@ def keep_version(
     *,
     is_promoted: bool = True,
 ) -> store.Stored:
-    """Store a version of departure_v1 (`scores.departure.version.Version`); one that is not
-    promoted waits until somebody accepts it.
+    """Store a version of a forecast (`scores.departure.version.Version`); one that is not promoted
+    is kept with the reason, and not used unless somebody accepts it.
     """
-    from tutor_pipeline.scores.departure.version import HORIZON_DAYS, SCORER
+    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
 
     version = store.next_version(connection, warehouse, "model_versions")
     content = json.loads(learned.to_json())
@@ -192,8 +205,8 @@ def keep_version(
         "model_versions",
         {
             "version": version,
-            "scorer": SCORER,
-            "target": str(Target.TUTOR_DEPARTURE),
+            "scorer": learned.forecast.scorer,
+            "target": str(learned.forecast.target),
             "horizon_days": HORIZON_DAYS,
             "as_of": as_of,
             "trained_at": datetime.now(UTC),

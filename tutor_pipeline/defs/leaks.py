@@ -82,9 +82,10 @@ def log_evidence(connection: Connection, warehouse: Warehouse, as_of: datetime) 
     is logged already, or not worth it.
     """
     from tutor_pipeline.scores.departure import history
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     on = store.day_of(warehouse, as_of)
-    found = history.days(connection, warehouse, on - timedelta(days=SETTLING_DAYS))
+    found = history.days(connection, warehouse, TUTORS, on - timedelta(days=SETTLING_DAYS))
     if not found:
         return None
     newest = feature_log.newest_day(connection, warehouse, Subject.TUTOR)
@@ -99,10 +100,10 @@ def log_evidence(connection: Connection, warehouse: Warehouse, as_of: datetime) 
 
 def _logged() -> tuple[tuple[str, ...], str]:
     """The columns that are logged, and of which definition."""
-    from tutor_pipeline.scores.departure.evidence import READS
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     macro = dbt.macro("tutor_evidence.sql")
-    return READS, feature_log.definition_of(macro, READS)
+    return TUTORS.reads, feature_log.definition_of(macro, TUTORS.reads)
 
 
 def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
@@ -168,14 +169,12 @@ def _shown(number: float | None) -> str:
 
 def _measure(past: Past) -> Any:
     """Each sign as it is measured now, with how far chance alone moves it."""
-    from tutor_pipeline.scores.departure.evidence import measure
-
-    usual = past.weeks[-1].reference.usual
+    reference = past.weeks[-1].reference
 
     def measured(columns: Mapping[str, Array]) -> Mapping[str, Array]:
         return {
             code: np.column_stack([each.value, each.variance])
-            for code, each in measure(columns, usual).items()
+            for code, each in reference.forecast.measure(columns, reference.usual).items()
         }
 
     return measured
@@ -194,13 +193,13 @@ class _Rows:
 
 def _rows(past: Past, *, only_learned: bool) -> _Rows:
     """The watched rows of all weeks; `only_learned`: those that are learned from."""
+    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
     from tutor_pipeline.scores.departure.outcomes import leaves
-    from tutor_pipeline.scores.departure.version import HORIZON_DAYS
 
     until = past.known_until - timedelta(days=HORIZON_DAYS)
     used = [each for each in past.watched if not only_learned or each.week.day <= until]
     kept = [
-        each.week.is_there if only_learned else np.ones(len(each.week.tutors), dtype=bool)
+        each.week.is_there if only_learned else np.ones(len(each.week.ids), dtype=bool)
         for each in used
     ]
 
@@ -208,11 +207,11 @@ def _rows(past: Past, *, only_learned: bool) -> _Rows:
         return np.concatenate([each[rows] for each, rows in zip(values, kept, strict=True)])
 
     codes: dict[str, int] = {}
-    who = [np.array([codes.setdefault(t, len(codes)) for t in each.week.tutors]) for each in used]
+    who = [np.array([codes.setdefault(t, len(codes)) for t in each.week.ids]) for each in used]
     left, soon = (
         [
             np.array(
-                [leaves(each.week.day, past.departures.get(t), days) for t in each.week.tutors],
+                [leaves(each.week.day, past.departures.get(t), days) for t in each.week.ids],
                 dtype=bool,
             )
             for each in used
@@ -232,8 +231,7 @@ def _telling(past: Past) -> dict[str, tuple[leakage.Telling, bool, frozenset[str
     """Columns and signs that tell departures too well: how well, whether only those that are near,
     and which signs rest on them.
     """
-    from tutor_pipeline.scores.departure.signals import CODES
-    from tutor_pipeline.scores.departure.version import HORIZON_DAYS
+    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
 
     until = past.known_until - timedelta(days=HORIZON_DAYS)
     if not any(each.week.day <= until for each in past.watched):
@@ -249,7 +247,7 @@ def _telling(past: Past) -> dict[str, tuple[leakage.Telling, bool, frozenset[str
             signs = leakage.rests_on(_measure(past), rows.columns, name)
             found[name] = (told, soon, signs)
     taken = {sign for _, _, signs in found.values() for sign in signs}
-    for place, code in enumerate(CODES):
+    for place, code in enumerate(past.weeks[-1].reference.forecast.codes):
         told = leakage.telling([("the sign", rows.z[:, place])], rows.left, rows.who)
         if told is not None and code not in taken:
             found[code] = (told, False, frozenset({code}))
@@ -288,10 +286,11 @@ def tells(past: Past, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
     suspect anyway, on the rows that it was learned from.
     """
     from tutor_pipeline.scores.departure import learning, outcomes
-    from tutor_pipeline.scores.departure.version import HORIZON_DAYS, log_odds
+    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
+    from tutor_pipeline.scores.departure.version import log_odds
 
     def figure(version: Any, rows: Any) -> tuple[Figure, int]:
-        who = np.unique(rows.tutors, return_inverse=True)[1]
+        who = np.unique(rows.whose, return_inverse=True)[1]
         sample = Sample(who, np.zeros(len(who), dtype=int), rows.left)
         scores = log_odds(version, rows.z)
         point = auc(sample, scores, replicates=0)
@@ -299,10 +298,11 @@ def tells(past: Past, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
             return point, rows.departures
         return auc(sample, scores), rows.departures
 
+    forecast = learned.forecast
     found = outcomes.matured(past.weeks, past.departures, past.known_until)
     if not learned.departures:
         return NOTHING, 0
-    own = figure(learned, outcomes.gather(found, past.known_until))
+    own = figure(learned, outcomes.gather(forecast, found, past.known_until))
     if not leakage.is_too_good(*own):
         return own
     days = [week.day for week, _ in found]
@@ -310,13 +310,15 @@ def tells(past: Past, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
     before = [
         (week, left) for week, left in found if week.day + timedelta(days=HORIZON_DAYS) < first
     ]
-    known = outcomes.gather(before, first)
-    asked = outcomes.gather([pair for pair in found if pair[0].day >= first], past.known_until)
+    known = outcomes.gather(forecast, before, first)
+    asked = outcomes.gather(
+        forecast, [pair for pair in found if pair[0].day >= first], past.known_until
+    )
     enough = leakage.FEWEST_LEAVERS
     if known.departures < enough or asked.departures < enough:
         return own
     signs = past.weeks[-1].reference.known
-    return figure(learning.learn(known.z, signs, known, yearly_rate), asked)
+    return figure(learning.learn(forecast, known.z, signs, known, yearly_rate), asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +344,6 @@ def keep(
     """Store what was learned: in force from now on, or held back, where it tells departures better
     than it can. What somebody accepted may tell as much again.
     """
-    from tutor_pipeline.scores.departure.version import SCORER
-
     figure, leavers = told
     decision = decision_of(learned)
     if not learned.departures:
@@ -354,7 +354,7 @@ def keep(
     is_held = leakage.is_too_good(figure, leavers)
     held: dict[str, Any] | None = None
     if is_held:
-        accepted = store.accepted_upper(connection, warehouse, SCORER)
+        accepted = store.accepted_upper(connection, warehouse, learned.forecast.scorer)
         says = f"it tells departures with an AUC of {figure.value:.2f}, at least {figure.lower:.2f}"
         if accepted is not None and figure.lower is not None and figure.lower <= accepted:
             decision = f"{decision}; {says}, no better than what was accepted"
@@ -389,8 +389,9 @@ def report(
     now: datetime,
 ) -> None:
     """Tell of what is left out or held back, and close what is over."""
-    from tutor_pipeline.scores.departure.version import SCORER
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
+    scorer = TUTORS.scorer
     for leak in found.leaks:
         signs = count(len(leak.signs), "sign")
         tell(
@@ -398,7 +399,7 @@ def report(
             warehouse,
             Kind.LEAKAGE,
             leak.column,
-            f"{leak.column} may know the future: {signs} of {SCORER} left out of learning",
+            f"{leak.column} may know the future: {signs} of {scorer} left out of learning",
             {
                 "why": f"{leak.column} {leak.why}"
                 + (f": {example}" if (example := leak.details.get("example")) else ""),
@@ -413,15 +414,15 @@ def report(
             connection,
             warehouse,
             Kind.HELD_BACK,
-            SCORER,
-            f"version {kept.version} of {SCORER} is held back: it is better than it can be",
+            scorer,
+            f"version {kept.version} of {scorer} is held back: it is better than it can be",
             kept.held,
             run_id=run_id,
             now=now,
         )
     broken = {
         Kind.LEAKAGE: {leak.column for leak in found.leaks},
-        Kind.HELD_BACK: set() if kept.held is None else {SCORER},
+        Kind.HELD_BACK: set() if kept.held is None else {scorer},
     }
     for kind, subjects in broken.items():
         was = {each["subject"] for each in incidents.listed(connection, warehouse, kind=kind)}

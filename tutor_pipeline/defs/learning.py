@@ -1,20 +1,23 @@
 """What is learned once a week from what has happened: how well each scorer does (the back-test),
-the forecast of departures, and the weights of the student churn score.
+the forecasts of departures, and the weights of the student churn score.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import psycopg
 
+from tutor_pipeline.defs import past_students
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.forecaster import keep_version
 from tutor_pipeline.defs.guarded import GuardedConfig
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.past import (
     SETTLING_DAYS,
+    decision_of,
     learn_from,
     nothing_to_test,
     read_past,
@@ -48,7 +51,7 @@ class BacktestConfig(GuardedConfig):
 def build_learning_assets(
     required: Sequence[guard.Required], scoring: Scoring
 ) -> list[dg.AssetsDefinition]:
-    """What departures teach departure_v1, with the back-test that shows it, and the refinement of
+    """What departures teach the forecasts, with the back-test that shows it, and the refinement of
     the weights. `required` are the blocking checks without which nothing is learned.
     """
     return [_build_departures(required, scoring), _build_refinement(required)]
@@ -77,6 +80,9 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                     asset_key("marts/tutor_evidence_history"),
                     asset_key("marts/tutor_departures"),
                     asset_key("marts/fct_sessions"),
+                    asset_key("marts/student_aggregates_history"),
+                    asset_key("marts/student_evidence_history"),
+                    asset_key("marts/dim_students"),
                 ],
                 group_name=GROUP,
                 kinds={"python", "postgres"},
@@ -88,13 +94,14 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                 (
                     "backtest_metrics",
                     "How well each scorer would have done on past days, with intervals: who is at"
-                    " risk now (where the truth is known), and who leaves within 30 days.",
+                    " risk now (where the truth is known), which tutors and which students leave"
+                    " within 30 days.",
                 ),
                 (
                     "model_versions",
-                    "The forecast of departures, by version: documented weights, moved by every"
-                    " departure that was recorded. Its gain on departures that it had not seen"
-                    " stands beside it; the newest version is in use.",
+                    "The forecasts of departures (of tutors, of students), by version: documented"
+                    " weights, moved by every departure that was recorded. Its gain on departures"
+                    " that it had not seen stands beside it; the newest version is in use.",
                 ),
             )
         ],
@@ -112,6 +119,7 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
             logged = leaks.log_evidence(connection, target, as_of)
             past = read_past(connection, target, as_of, config.weeks)
             found = None if past is None else leaks.look(connection, target, past)
+            students = past_students.read_past(connection, target, as_of, config.weeks)
         if logged is not None:
             context.log.info(f"evidence of {logged} logged")
         why = nothing_to_test(past)
@@ -126,20 +134,22 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                 f"{past.share_recorded_later:.0%} of the rows rest on what was recorded more than"
                 f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
             )
+
+        def progress(step: str, done: int, total: int) -> None:
+            context.log.info(f"{step} ({done} of {total})")
+
         rate = scoring.yearly_departure_rate
         for leak in found.leaks:
             context.log.warning(
                 f"{', '.join(leak.signs)} left out of learning: {leak.column} {leak.why}"
             )
         past = leaks.without_leaks(past, found)
-        comparison: dict[str, Any] = {}
-        if why is None:
-            result = run_backtest(
-                past,
-                rate,
-                lambda step, done, total: context.log.info(f"{step} ({done} of {total})"),
-            )
-            comparison = result.comparison()
+        result = run_backtest(past, rate, progress) if why is None else None
+        comparison = {} if result is None else result.comparison(past.weeks[-1].reference.forecast)
+        of_students = _learn_students(context, target, as_of, students, scoring, progress)
+        if of_students.result is not None:
+            result = of_students.result if result is None else result.joined(of_students.result)
+        if result is not None:
             yield _keep_backtest(context, warehouse, result)
         else:
             yield dg.MaterializeResult(
@@ -163,11 +173,68 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                 **({} if kept.version is None else {"version": kept.version}),
                 "held_back": kept.held is not None,
                 **({} if learned is None else _numbers(learned)),
+                **of_students.metadata,
                 "dagster/column_schema": schema,
             },
         )
 
     return learn_departures
+
+
+class _OfStudents(NamedTuple):
+    """The back-test of the students' scorers (None: nothing could be asked), and what was learned
+    of students, as metadata.
+    """
+
+    result: Any
+    metadata: Mapping[str, Any]
+
+
+def _learn_students(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    as_of: datetime,
+    past: past_students.PastOfStudents | None,
+    scoring: Scoring,
+    progress: Callable[[str, int, int], None],
+) -> _OfStudents:
+    """Test the students' scorers, and store the version that students who left teach. One under
+    which nobody would be at risk is kept with the reason, and not used.
+    """
+    if past is None:
+        return _OfStudents(None, {"students_decision": "Nothing to learn from: no past week"})
+    rate = scoring.yearly_student_departure_rate
+    result = past_students.run_backtest(past, rate, progress)
+    learned = learn_from(past, rate)
+    if learned is None:
+        return _OfStudents(
+            result, {"students_decision": "Nothing to learn from: no past week has matured"}
+        )
+    decision = decision_of(learned)
+    is_refused = past_students.silences(learned, past)
+    if is_refused:
+        decision = f"Refused, as nobody would have been at Medium or High in any week: {decision}"
+        context.log.warning(f"{learned.forecast.scorer}: {decision}")
+    comparison = {} if result is None else result.comparison(learned.forecast)
+    with warehouse.connect() as connection:
+        version = keep_version(
+            connection,
+            warehouse,
+            as_of,
+            learned,
+            decision,
+            comparison,
+            is_promoted=not is_refused,
+        ).version
+    return _OfStudents(
+        result,
+        {
+            "students_decision": decision,
+            "students_comparison": dg.MetadataValue.json(comparison),
+            "students_version": version,
+            **{f"students_{name}": value for name, value in _numbers(learned).items()},
+        },
+    )
 
 
 def _store_backtest(
@@ -311,14 +378,15 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
             decision = refinement.refine(rows, current)
             version = None
             if decision.accepted:
-                assert decision.weights is not None
+                assert decision.weights is not None and decision.levels is not None
                 version = weights.add(
                     connection,
                     target,
                     decision.weights,
+                    decision.levels,
                     replaces=current,
                     at=now,
-                    notes=f"refined: {decision.reason}",
+                    notes=f"{weights.LEARNED} {decision.reason}",
                 ).version
             store.add(
                 connection,

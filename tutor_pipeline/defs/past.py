@@ -18,7 +18,8 @@ from tutor_pipeline.scores.score import Score, Target
 from tutor_pipeline.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
-    from tutor_pipeline.scores.departure.evidence import Columns
+    from tutor_pipeline.defs.past_students import PastOfStudents
+    from tutor_pipeline.scores.departure.measures import Columns
     from tutor_pipeline.scores.departure.outcomes import Standard
 
 WARM_UP_DAYS = 30
@@ -87,6 +88,7 @@ def read_past(
     """
     from tutor_pipeline.scores import panel
     from tutor_pipeline.scores.departure import history, outcomes
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     today = as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
     known_until = today - timedelta(days=1)
@@ -105,7 +107,7 @@ def read_past(
     if first_session is None:
         return None
     dates = dates_to_test([row["day"] for row in recorded], first_session, weeks)
-    evidence_days = history.days(connection, warehouse, known_until)
+    evidence_days = history.days(connection, warehouse, TUTORS, known_until)
     if not dates and not evidence_days:
         return None
     metrics, features = (
@@ -170,13 +172,14 @@ def read_past(
     for week in history.weeks(
         connection,
         warehouse,
+        TUTORS,
         evidence_days,
         {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
     ):
-        evidence.append(outcomes.standard(week))
+        evidence.append(outcomes.standard(TUTORS, week))
         places = [
             place
-            for place, tutor in enumerate(week.tutors)
+            for place, tutor in enumerate(week.ids)
             if tutor in departures or crc32(tutor.encode()) % one_in == 0
         ]
         columns = {name: column[places] for name, column in week.columns.items()}
@@ -308,7 +311,7 @@ def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, i
     )
 
 
-def learn_from(past: Past, yearly_rate: float) -> Any:
+def learn_from(past: "Past | PastOfStudents", yearly_rate: float) -> Any:
     """What all that has matured teaches: a `scores.departure.version.Version`; None where nothing
     has.
 
@@ -319,9 +322,9 @@ def learn_from(past: Past, yearly_rate: float) -> Any:
     found = outcomes.matured(past.weeks, past.departures, past.known_until)
     if not found:
         return None
-    known = outcomes.gather(found, past.known_until)
-    signs = past.weeks[-1].reference.known
-    return learning.learn(known.z, signs, known, yearly_rate)
+    newest = past.weeks[-1].reference
+    known = outcomes.gather(newest.forecast, found, past.known_until)
+    return learning.learn(newest.forecast, known.z, newest.known, known, yearly_rate)
 
 
 def decision_of(learned: Any) -> str:
@@ -329,7 +332,7 @@ def decision_of(learned: Any) -> str:
     if not learned.departures:
         return (
             "Nothing learned: no departure is recorded. Documented weights, and"
-            f" {learned.yearly_rate:.0%} of the tutors leaving in a year"
+            f" {learned.yearly_rate:.0%} of the {learned.forecast.who}s leaving in a year"
         )
     told = (
         "forecasts are shown as percentages"
@@ -346,9 +349,10 @@ def decision_of(learned: Any) -> str:
 def _scorers(past: Past, yearly_rate: float) -> list[Any]:
     """Everyone that can be asked about past days, and where the truth is known, the ceiling."""
     from tutor_pipeline.scores import backtest, health, reliability, signals
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     scorers = [
-        *backtest.forecasts({week.day: week for week in past.weeks}, yearly_rate),
+        *backtest.forecasts(TUTORS, {week.day: week for week in past.weeks}, yearly_rate),
         backtest.plain(signals.SCORER, signals.VERSION, signals.score),
         backtest.plain(reliability.SCORER, reliability.VERSION, reliability.score),
         backtest.plain(health.TUTOR_SCORER, health.VERSION, _burnout),

@@ -35,6 +35,7 @@ INPUTS = (
     "marts/tutor_features",
     "marts/tutor_evidence",
     "marts/student_aggregates",
+    "marts/student_evidence",
     "marts/dim_students",
 )
 """What scores rest on: while a blocking check of one of these does not hold, none is made."""
@@ -104,12 +105,13 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How tutors are scored: the scorer that is believed, and the share of tutors that leaves
-    within a year as long as no departures are recorded.
+    """How people are scored: the scorer of tutors that is believed, and the shares of tutors and of
+    students that leave within a year as long as no departures are recorded.
     """
 
     champion: str
     yearly_departure_rate: float
+    yearly_student_departure_rate: float
 
 
 def score_tutors(
@@ -138,12 +140,15 @@ def _score_tutors(
     connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
 ) -> Scored:
     from tutor_pipeline.scores import panel, recommendations
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     began = perf_counter()
     store.lock(connection, warehouse, Subject.TUTOR)
     wide = wide_rows.read(connection, warehouse, run_id, _columns(panel.READS))
     rows = [_plainly_named(row, panel.PROFILE_RATE) for row in wide.rows]
-    forecaster = forecaster_of(connection, warehouse, wide, rows, scoring.yearly_departure_rate)
+    forecaster = forecaster_of(
+        connection, warehouse, TUTORS, rows, wide.as_of, wide.scope, scoring.yearly_departure_rate
+    )
     said = panel.score_tutors(rows, forecaster, scoring.champion)
     health = recommendations.tutor_rows(
         said.health,
@@ -169,9 +174,16 @@ def _score_tutors(
 
 
 def score_students(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
 ) -> Scored:
     """Score all students, in the connection's transaction."""
+    with _no_collection():
+        return _score_students(connection, warehouse, run_id, scoring)
+
+
+def _score_students(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
+) -> Scored:
     from tutor_pipeline.scores import health, recommendations, weighted
 
     began = perf_counter()
@@ -187,13 +199,16 @@ def score_students(
     )
     as_of = max((row["as_of"] for row in rows), default=moment(connection, warehouse, run_id))
     churn = weighted.score(rows, current)
+    forecaster, leaving = _student_departures(
+        connection, warehouse, as_of, scoring.yearly_student_departure_rate
+    )
     assessed = health.assess_students(rows, {each.subject_id: each.score for each in churn})
     healths = recommendations.student_rows(
         assessed, store.segments(connection, warehouse, Subject.STUDENT, None), as_of
     )
-    scores = [*churn, *(score for student in assessed for score in student.scores)]
+    scores = [*leaving, *churn, *(score for student in assessed for score in student.scores)]
     by_tutor = [
-        {**each._asdict(), "as_of": as_of} for each in weighted.at_risk_by_tutor(churn, rows)
+        {**each._asdict(), "as_of": as_of} for each in weighted.at_risk_by_tutor(leaving, rows)
     ]
     store.save(connection, warehouse, Subject.STUDENT, scores, as_of, None)
     store.replace(connection, warehouse, "student_health", Subject.STUDENT, healths, None)
@@ -204,10 +219,33 @@ def score_students(
         len(rows),
         scores,
         _segments(healths),
-        None,
-        churn,
+        forecaster.version.forecast.scorer,
+        leaving,
         perf_counter() - began,
         {"tutors": len(by_tutor), "with_students_at_high_risk": at_risk},
+        version=forecaster.named,
+        departures=forecaster.version.departures,
+    )
+
+
+def _student_departures(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, yearly_rate: float
+) -> tuple[Any, list[Score]]:
+    """What student_departure_v1 scores with, and what it says of each student that is asked about:
+    the evidence of all of them, as students are only scored together.
+    """
+    from tutor_pipeline.scores.departure import scorer
+    from tutor_pipeline.scores.departure.students import STUDENTS
+
+    rows = store.rows_of(
+        connection,
+        warehouse.sql("select ")
+        + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, (STUDENTS.key, *STUDENTS.reads)))
+        + warehouse.sql(f" from {{marts}}.{STUDENTS.evidence} order by student_id"),
+    )
+    forecaster = forecaster_of(connection, warehouse, STUDENTS, rows, as_of, None, yearly_rate)
+    return forecaster, scorer.score(
+        rows, forecaster.reference, forecaster.version, forecaster.named, forecaster.held
     )
 
 
@@ -274,13 +312,24 @@ def build_score_assets(
         specs=[
             _spec(
                 "student_scores",
-                ("ops/churn_algorithm_weights", "marts/student_aggregates", *_CHECKED),
-                "What scorers say of every student, with the reasons: weighted_v1 of leaving,"
-                " and health.",
+                (
+                    "ops/churn_algorithm_weights",
+                    "ops/model_versions",
+                    "marts/student_aggregates",
+                    "marts/student_evidence",
+                    *_CHECKED,
+                ),
+                "What scorers say of every student, with the reasons: student_departure_v1 and"
+                " weighted_v1 of leaving, and health.",
             ),
             _spec(
                 "tutor_student_churn",
-                ("ops/churn_algorithm_weights", "marts/student_aggregates", *_CHECKED),
+                (
+                    "ops/model_versions",
+                    "marts/student_aggregates",
+                    "marts/student_evidence",
+                    *_CHECKED,
+                ),
                 "Which tutors' students are likely to leave: the rule student_churn_risk reads it.",
             ),
             _spec(
@@ -299,9 +348,15 @@ def build_score_assets(
             objections = require(
                 connection, target, required, "ops/student_scores", context, config
             )
-            scored = score_students(connection, target, context.run.run_id)
+            scored = score_students(connection, target, context.run.run_id, scoring)
         shared = {**scored.metadata(), **objections}
-        churn = {**shared, "why": dg.MetadataValue.md(_why(scored.risk))}
+        churn = {
+            **shared,
+            "champion": scored.champion,
+            "version": scored.version,
+            "departures_learned_from": scored.departures,
+            "why": dg.MetadataValue.md(_why(scored.risk)),
+        }
         yield _result(target, "student_scores", churn, _levels("students", scored))
         yield _result(target, "tutor_student_churn", shared, scored.tutors_of_students)
         yield _result(

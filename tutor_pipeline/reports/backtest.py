@@ -24,11 +24,17 @@ SCORERS = {
     "departure_v1": "Forecast: documented weights and recorded departures",
     "departure_v1_priors": "The same, nothing learned",
     "departures_alone": "Taught on departures alone",
+    "student_departure_v1": "Forecast: documented weights and recorded departures",
+    "student_departure_v1_priors": "The same, nothing learned",
+    "gradient_boosting": "Gradient boosting on the same columns",
+    "weighted_v1": "Seven weighted factors",
+    "weighted_v1_first": "The same, weights of version 1",
+    "student_health_v1": "Health (100 − health)",
     "oracle": "Ceiling: sees the hidden state",
 }
 
 COLUMNS = (
-    ("auc", "Ranks right", "How often a tutor it happened to ranks above one it did not (AUC)"),
+    ("auc", "Ranks right", "How often one it happened to ranks above one it did not (AUC)"),
     ("average_precision", "Average precision", "Precision over all thresholds"),
     (
         "recall_at_15_percent_false_flags",
@@ -101,6 +107,7 @@ def _target(target: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         **target,
+        "who": "student" if target["target"].startswith("student") else "tutor",
         "share": target["positives"] / target["rows"] if target["rows"] else None,
         "scorers": scorers,
         "columns": columns,

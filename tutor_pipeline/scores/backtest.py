@@ -3,12 +3,13 @@
 Belongs here: which rows count, what each scorer may learn from, the figures of every target.
 Does not belong here: reading history, departures and truth, writing figures and the report.
 
-A row of day D is used at the end of day D + settling: feedback comes hours after a session. Two
-targets, named apart:
+A row of day D is used at the end of day D + settling: feedback comes hours after a session. Of
+tutors there are two targets, named apart:
 
 state      is the tutor at risk on day D, by the truth of a made-up platform
 departure  does the tutor complete no session after D + settling + `horizon`, and never come back
 
+Of students there is one, `student_departure`: have they left by then, by the platform's own date?
 Nobody is asked about who was silent for more than ASKED_SILENCE_DAYS. A departure counts only
 where its whole window lies within what is known. Learned scorers are fitted anew per time fold,
 on rows whose departures were all known before the first day of the fold. A scorer is given one
@@ -20,19 +21,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.scores.departure.challenger import departures_alone
-from tutor_pipeline.scores.departure.evidence import ASKED_SILENCE_DAYS
+from tutor_pipeline.scores.departure.challenger import boosted, departures_alone
+from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS, Forecast
 from tutor_pipeline.scores.departure.learning import Outcomes, learn, nothing
-from tutor_pipeline.scores.departure.outcomes import Standard, gather
+from tutor_pipeline.scores.departure.outcomes import Standard, Week, gather
 from tutor_pipeline.scores.departure.scorer import level_of
-from tutor_pipeline.scores.departure.version import SCORER, Version, log_odds, probability
+from tutor_pipeline.scores.departure.version import Version, log_odds, probability
 from tutor_pipeline.scores.evaluation import (
     REPLICATES,
     SEED,
@@ -51,11 +52,11 @@ from tutor_pipeline.scores.score import Level, Row, Score, number
 BASELINE = "signals_v1"
 """Whose average precision lift is over."""
 
-PRIORS = f"{SCORER}_priors"
-"""departure_v1 with nothing learned, beside what it learned."""
-
 CHALLENGER = "departures_alone"
 """Taught on the same departures, without the documented weights; never used."""
+
+BOOSTING = "gradient_boosting"
+"""Taught on the same departures and the columns themselves; never used."""
 
 Outcome = tuple[float | None, Level | None]
 """A score (higher = likelier; None: none given) and its level, where there is one."""
@@ -66,11 +67,13 @@ class Question(StrEnum):
 
     STATE = "state"
     DEPARTURE = "departure"
+    STUDENT_DEPARTURE = "student_departure"
 
 
 _UNKNOWN = {
     Question.STATE: "state_unknown",
     Question.DEPARTURE: "departure_not_yet_known",
+    Question.STUDENT_DEPARTURE: "departure_not_yet_known",
 }
 
 
@@ -78,6 +81,7 @@ _UNKNOWN = {
 class Plan:
     """`known_until` is the last day whose departures are known. `fold_count` blocks of test dates
     for what is learned, which needs `min_leavers` distinct leavers before the first of them.
+    `key` is the column of whom rows are about, `departure` the question of their leaving.
     """
 
     known_until: date
@@ -87,6 +91,8 @@ class Plan:
     min_leavers: int = 10
     replicates: int = REPLICATES
     seed: int = SEED
+    key: str = "tutor_id"
+    departure: Question = Question.DEPARTURE
 
     def used_on(self, as_of: date) -> date:
         """The day at whose end a row of `as_of` is used."""
@@ -97,27 +103,28 @@ class Plan:
         return self.used_on(as_of) + timedelta(days=self.horizon_days)
 
     def leaves(self, as_of: date, departed_on: date | None) -> bool:
-        """Whether a tutor who departed then (the day after the last session) has left by the end
-        of the window, and for good.
+        """Whether somebody who departed then (the day after the last) has left by the end of the
+        window, and for good.
         """
         return departed_on is not None and departed_on <= self.matures_on(as_of)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What may be learned from: rows of several days, and whether each tutor left in the window.
+    """What may be learned from: rows of several days, and whether each left in the window.
     All of it was known by the end of `known_on`. Empty in a fold that nothing may be learned for.
     """
 
     rows: Sequence[Row]
     labels: Sequence[bool]
     known_on: date
+    key: str = "tutor_id"
 
     @property
     def leavers(self) -> int:
-        """Distinct tutors who left."""
+        """Distinct people who left."""
         pairs = zip(self.rows, self.labels, strict=True)
-        return len({row["tutor_id"] for row, left in pairs if left})
+        return len({row[self.key] for row, left in pairs if left})
 
 
 Predict = Callable[[Sequence[Row]], Sequence[Outcome]]
@@ -220,21 +227,25 @@ class Result:
             for name, figure in _named(tested)
         ]
 
-    def comparison(self) -> dict[str, Any]:
+    def comparison(self, forecast: Forecast) -> dict[str, Any]:
         """What learning won on departures that it had not seen, in AUC and average precision: of
-        departure_v1 and of the same with nothing learned. Empty where neither was tested.
+        the forecast and of the same with nothing learned. Empty where neither was tested.
         """
+        names = (forecast.scorer, forecast.priors, CHALLENGER, BOOSTING)
         for answer in self.answers:
-            if answer.question is Question.DEPARTURE:
+            said = {each.scorer: each.figures for each in answer.tested if each.scorer in names}
+            if answer.question is not Question.STATE and forecast.scorer in said:
                 return {
-                    name: {
-                        tested.scorer: asdict(tested.figures[name])
-                        for tested in answer.tested
-                        if tested.scorer in (SCORER, PRIORS, CHALLENGER)
-                    }
-                    for name in (Metric.AUC, Metric.AVERAGE_PRECISION)
+                    metric: {name: asdict(figures[metric]) for name, figures in said.items()}
+                    for metric in (Metric.AUC, Metric.AVERAGE_PRECISION)
                 }
         return {}
+
+    def joined(self, other: Result) -> Result:
+        """Both in one report: tutors and students. What is counted once is that of the first."""
+        return replace(
+            self, notes=(*self.notes, *other.notes), answers=(*self.answers, *other.answers)
+        )
 
     def content(self) -> dict[str, Any]:
         """Everything the report shows, as plain values (see `reports.backtest`)."""
@@ -254,7 +265,7 @@ class Result:
 class _Asked:
     """The rows of one question as they are gathered."""
 
-    tutors: list[str] = field(default_factory=list)
+    who: list[str] = field(default_factory=list)
     dates: list[date] = field(default_factory=list)
     folds: list[int] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
@@ -271,8 +282,8 @@ def run(
     left_out: Mapping[str, int] | None = None,
     progress: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> Result:
-    """Test the scorers on every day of `history` (rows with tutor_id, as_of_date and what the
-    scorers read). `departures` and `state` hold what happened, by tutor, and by tutor and day;
+    """Test the scorers on every day of `history` (rows with the key, as_of_date and what the
+    scorers read). `departures` and `state` hold what happened, by id, and by id and day;
     without `state` only departures are asked. `left_out` are rows that the caller left out.
 
     Where too few have left before a test could begin, what is learned is not tested, and a note
@@ -299,15 +310,16 @@ def run(
         skipped = [scorer.name for scorer in scorers if scorer.is_learned]
         if skipped:
             notes.append(
-                f"Not tested: {', '.join(skipped)}. Fewer than {plan.min_leavers} tutors had left"
-                " before the first day that could have been tested."
+                f"Not tested: {', '.join(skipped)}. Fewer than {plan.min_leavers}"
+                f" {plan.key.removesuffix('_id')}s had left before the first day that could have"
+                " been tested."
             )
             scorers = [scorer for scorer in scorers if not scorer.is_learned]
     tested_days = sum(len(fold.test) for fold in folds)
     counts["only_learned_from"] += sum(len(there[day]) for day in days) - sum(
         len(there[day]) for fold in folds for day in fold.test
     )
-    asked = {Question.DEPARTURE: _Asked()} | ({Question.STATE: _Asked()} if state else {})
+    asked = {plan.departure: _Asked()} | ({Question.STATE: _Asked()} if state else {})
     done = 0
     for place, fold in enumerate(folds):
         training = _training(fold, there, departures, plan)
@@ -331,7 +343,7 @@ def run(
         last_as_of=max(day for fold in folds for day in fold.test),
         dates=tested_days,
         rows=len(used),
-        tutors=len({row["tutor_id"] for row in used}),
+        tutors=len({row[plan.key] for row in used}),
         left_out={name: found for name, found in sorted(counts.items()) if found},
         notes=(*notes, *_suspicions(answers)),
         answers=answers,
@@ -371,8 +383,10 @@ def plain(name: str, version: str, score: Callable[[Sequence[Row]], Sequence[Sco
     return Scorer(name, version, lambda training: lambda rows: outcomes(score(rows)))
 
 
-def forecasts(weeks: Mapping[date, Standard], yearly_rate: float) -> list[Scorer]:
-    """departure_v1, learned anew per fold; the same with nothing learned; and what departures
+def forecasts(
+    forecast: Forecast, weeks: Mapping[date, Standard], yearly_rate: float
+) -> list[Scorer]:
+    """The forecast, learned anew per fold; the same with nothing learned; and what departures
     alone would teach, without the documented weights. `weeks`: the evidence of each tested
     day.
     """
@@ -382,8 +396,8 @@ def forecasts(weeks: Mapping[date, Standard], yearly_rate: float) -> list[Scorer
         week = weeks.get(_day(rows[0])) if rows else None
         if week is None:
             return None, [None] * len(rows)
-        places = {tutor: place for place, tutor in enumerate(week.tutors)}
-        return week, [places.get(str(row["tutor_id"])) for row in rows]
+        places = {each: place for place, each in enumerate(week.ids)}
+        return week, [places.get(str(row[forecast.key])) for row in rows]
 
     def taught(training: Training) -> Outcomes:
         by_day: dict[date, list[tuple[Row, bool]]] = {}
@@ -398,9 +412,9 @@ def forecasts(weeks: Mapping[date, Standard], yearly_rate: float) -> list[Scorer
                     left for (_, left), at in zip(pairs, places, strict=True) if at is not None
                 ]
                 found.append((week.only(kept), np.array(labels, dtype=bool)))
-        return gather(found, training.known_on)
+        return gather(forecast, found, training.known_on)
 
-    def forecast(training: Training, learns: bool) -> Predict:
+    def foretell(training: Training, learns: bool) -> Predict:
         outcomes = taught(training)
         fixed: list[Version] = []
 
@@ -412,9 +426,10 @@ def forecasts(weeks: Mapping[date, Standard], yearly_rate: float) -> list[Scorer
                 # Where nothing has matured, cut-offs are fixed on the first day asked.
                 fixed.append(
                     learn(
+                        forecast,
                         outcomes.z if learns and len(outcomes.z) else week.z[week.is_there],
                         week.reference.known,
-                        outcomes if learns else nothing(),
+                        outcomes if learns else nothing(forecast),
                         yearly_rate,
                     )
                 )
@@ -442,14 +457,41 @@ def forecasts(weeks: Mapping[date, Standard], yearly_rate: float) -> list[Scorer
 
     return [
         Scorer(
-            SCORER,
+            forecast.scorer,
             "learned per fold",
-            lambda training: forecast(training, True),
+            lambda training: foretell(training, True),
             is_probability=True,
         ),
-        Scorer(PRIORS, "nothing learned", lambda training: forecast(training, False)),
+        Scorer(forecast.priors, "nothing learned", lambda training: foretell(training, False)),
         Scorer(CHALLENGER, "fitted per fold", challenge, is_probability=True, is_learned=True),
     ]
+
+
+def boosting(forecast: Forecast, weeks: Mapping[date, Week]) -> Scorer:
+    """A gradient boosting on the columns that the forecast reads, fitted per fold: what there is to
+    be had from them. `weeks`: the evidence of each tested day.
+    """
+
+    def matrix(rows: Sequence[Row]) -> Array:
+        found = np.full((len(rows), len(forecast.reads)), np.nan)
+        by_day: dict[date, list[int]] = {}
+        for place, row in enumerate(rows):
+            by_day.setdefault(_day(row), []).append(place)
+        for day, places in by_day.items():
+            week = weeks[day]
+            at = {each: place for place, each in enumerate(week.ids)}
+            own = [at[str(rows[place][forecast.key])] for place in places]
+            found[places] = np.column_stack([week.columns[name][own] for name in forecast.reads])
+        return found
+
+    def prepare(training: Training) -> Predict:
+        likely = boosted(matrix(training.rows), np.array(training.labels, dtype=bool))
+        return lambda rows: [
+            (None if likely is None else chance, None)
+            for chance in ([0.0] * len(rows) if likely is None else likely(matrix(rows)).tolist())
+        ]
+
+    return Scorer(BOOSTING, "fitted per fold", prepare, is_probability=True, is_learned=True)
 
 
 def oracle(burnout: Mapping[tuple[str, date], float]) -> Scorer:
@@ -489,18 +531,18 @@ def _training(
 ) -> Training:
     rows = [row for day in fold.train for row in there[day]]
     labels = [
-        plan.leaves(day, departures.get(str(row["tutor_id"])))
+        plan.leaves(day, departures.get(str(row[plan.key])))
         for day in fold.train
         for row in there[day]
     ]
     known_on = max(map(plan.matures_on, fold.train), default=fold.test[0])
-    return Training(rows, labels, known_on)
+    return Training(rows, labels, known_on, plan.key)
 
 
 def _checked(name: str, predict: Predict, rows: Sequence[Row]) -> list[Outcome]:
     found = list(predict(rows))
     if len(found) != len(rows):
-        raise ValueError(f"{name} gave {len(found)} scores of {len(rows)} tutors")
+        raise ValueError(f"{name} gave {len(found)} scores of {len(rows)} rows")
     return found
 
 
@@ -518,17 +560,17 @@ def _ask(
     """Put a day's rows to every question that has an answer for them."""
     is_matured = plan.matures_on(day) <= plan.known_until
     for place, row in enumerate(rows):
-        tutor = str(row["tutor_id"])
+        who = str(row[plan.key])
         answers = {
-            Question.DEPARTURE: plan.leaves(day, departures.get(tutor)) if is_matured else None,
-            Question.STATE: state.get((tutor, day)),
+            plan.departure: plan.leaves(day, departures.get(who)) if is_matured else None,
+            Question.STATE: state.get((who, day)),
         }
         for question, found in asked.items():
             label = answers[question]
             if label is None:
                 counts[_UNKNOWN[question]] += 1
                 continue
-            found.tutors.append(tutor)
+            found.who.append(who)
             found.dates.append(day)
             found.folds.append(fold)
             found.labels.append(label)
@@ -539,7 +581,7 @@ def _ask(
 def _answer(question: Question, asked: _Asked, scorers: Sequence[Scorer], plan: Plan) -> Answer:
     days = sorted(set(asked.dates))
     sample = Sample(
-        tutors=np.unique(np.array(asked.tutors), return_inverse=True)[1],
+        tutors=np.unique(np.array(asked.who), return_inverse=True)[1],
         dates=np.array([bisect_left(days, day) for day in asked.dates]),
         labels=np.array(asked.labels, dtype=bool),
     )
@@ -552,7 +594,7 @@ def _answer(question: Question, asked: _Asked, scorers: Sequence[Scorer], plan: 
                 dtype=float,
             ),
             # A forecast of departures is none of the state.
-            scorer.is_probability and question is Question.DEPARTURE,
+            scorer.is_probability and question is not Question.STATE,
         )
         for scorer in scorers
     }
@@ -578,7 +620,7 @@ def _answer(question: Question, asked: _Asked, scorers: Sequence[Scorer], plan: 
         )
         for scorer in scorers
     )
-    horizon = plan.horizon_days if question is Question.DEPARTURE else 0
+    horizon = plan.horizon_days if question is plan.departure else 0
     return Answer(
         question, horizon, tuple(days), sample, np.array(asked.folds), predictions, tested
     )

@@ -20,6 +20,7 @@ import numpy as np
 from tutor_pipeline.scores.departure.challenger import departures_alone
 from tutor_pipeline.scores.departure.learning import Outcomes, learn, nothing
 from tutor_pipeline.scores.departure.outcomes import Standard, gather, leaves, matured
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.departure.version import Version, log_odds, probability
 from tutor_pipeline.scores.evaluation import Array, Sample, calibration_slope, one_thread
 
@@ -71,11 +72,13 @@ def judge(platform: Platform, yearly_rate: float) -> Judged:
     if not learned_from or not judged:
         raise ValueError("the platform has no weeks to learn from, or none to judge")
     first = judged[0]
-    priors = learn(first.z[first.is_there], first.reference.known, nothing(), yearly_rate)
+    priors = learn(
+        TUTORS, first.z[first.is_there], first.reference.known, nothing(TUTORS), yearly_rate
+    )
     known_on = platform.started_on + timedelta(days=KNOWN_UNTIL)
-    outcomes = gather(matured(learned_from, platform.departures, known_on), known_on)
+    outcomes = gather(TUTORS, matured(learned_from, platform.departures, known_on), known_on)
     signs = learned_from[-1].reference.known
-    learned = learn(outcomes.z, signs, outcomes, yearly_rate)
+    learned = learn(TUTORS, outcomes.z, signs, outcomes, yearly_rate)
     alone = departures_alone(outcomes)
     ceiling = departures_alone(_truth(platform, learned_from))
     state: dict[str, list[Array]] = {}
@@ -83,10 +86,10 @@ def judge(platform: Platform, yearly_rate: float) -> Judged:
     for week in judged:
         age = (week.day - platform.started_on).days
         said = {
-            "day": np.full(len(week.tutors), age, dtype=np.int32),
+            "day": np.full(len(week.ids), age, dtype=np.int32),
             **_said(week, priors, learned),
         }
-        at_risk = [platform.at_risk.get((tutor, week.day)) for tutor in week.tutors]
+        at_risk = [platform.at_risk.get((tutor, week.day)) for tutor in week.ids]
         known = np.array([each is not None for each in at_risk])
         best = np.full(len(known), np.nan) if ceiling is None else ceiling(week.z)
         _add(
@@ -95,11 +98,11 @@ def judge(platform: Platform, yearly_rate: float) -> Judged:
             known,
         )
         if age <= DEPARTURES_UNTIL:
-            left = [leaves(week.day, platform.departures.get(tutor)) for tutor in week.tutors]
+            left = [leaves(week.day, platform.departures.get(tutor)) for tutor in week.ids]
             other = np.full(len(left), np.nan) if alone is None else alone(week.z)
             _add(departure, {**said, "alone": other, "happened": np.array(left)}, None)
     return Judged(
-        tutors=max(len(week.tutors) for week in judged),
+        tutors=max(len(week.ids) for week in judged),
         departures=outcomes.departures,
         state={name: np.concatenate(parts) for name, parts in state.items()},
         departure={name: np.concatenate(parts) for name, parts in departure.items()},
@@ -208,7 +211,7 @@ def _truth(platform: Platform, weeks: Iterable[Standard]) -> Outcomes:
     """The truth in the place of departures."""
     z, state = [], []
     for week in weeks:
-        for place, tutor in enumerate(week.tutors):
+        for place, tutor in enumerate(week.ids):
             at_risk = platform.at_risk.get((tutor, week.day))
             if at_risk is not None:
                 z.append(week.z[place])

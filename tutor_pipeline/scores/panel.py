@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tutor_pipeline.scores import health, reliability, signals
-from tutor_pipeline.scores.departure import evidence, scorer, version
+from tutor_pipeline.scores.departure import scorer
+from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
 from tutor_pipeline.scores.departure.reference import Reference
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.departure.version import Version
 from tutor_pipeline.scores.health import TutorHealth, Usual
 from tutor_pipeline.scores.score import Level, Row, Score, Target
 
 READS: tuple[str, ...] = tuple(
-    sorted({*signals.READS, *reliability.READS, *health.READS, *evidence.READS})
+    sorted({*signals.READS, *reliability.READS, *health.READS, *TUTORS.reads})
 )
 """Columns of tutor_aggregates, tutor_features and tutor_evidence that the scorers read, beside
 `PROFILE_RATE`.
@@ -25,7 +27,7 @@ READS: tuple[str, ...] = tuple(
 PROFILE_RATE = signals.PROFILE_RATE
 AUTO = "auto"
 _RISKS: Mapping[str, tuple[Target, int]] = {
-    version.SCORER: (Target.TUTOR_DEPARTURE, version.HORIZON_DAYS),
+    TUTORS.scorer: (TUTORS.target, HORIZON_DAYS),
     signals.SCORER: (Target.TUTOR_RISK, signals.HORIZON_DAYS),
     health.TUTOR_SCORER: (Target.TUTOR_BURNOUT, 30),
 }
@@ -34,8 +36,8 @@ _RISKS: Mapping[str, tuple[Target, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Forecaster:
-    """What departure_v1 scores with: a version and a reference, their common name, and the levels
-    that tutors have; and what is usual, as far as health_v1 needs it.
+    """What a forecast of departures scores with: a version and a reference, their common name, and
+    the levels that tutors or students have; of tutors, what is usual as far as health_v1 needs it.
     """
 
     named: str
@@ -73,7 +75,7 @@ def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> 
         *(score for tutor in assessed for score in tutor.scores),
     )
     if champion == AUTO:
-        champion = version.SCORER
+        champion = TUTORS.scorer
     chosen = (champion, *_RISKS[champion])
     return Panel(
         scores=scores,

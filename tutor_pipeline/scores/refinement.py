@@ -5,12 +5,16 @@ Does not belong here: writing a version (`weights`), the score itself (`weighted
 
 The link from score to outcome is logistic: P(leaves) = 1 / (1 + exp(-(a + b x score))). a and b
 are fitted for the weights in force as well, so that only the weights' order of students counts.
+
+Other weights have another scale, so a version brings its own levels: as many of the rows that it
+was fitted to are at Medium and at High as under the version before. Under which nobody would be,
+is refused.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple, cast
@@ -22,7 +26,7 @@ from scipy.special import expit
 
 from tutor_pipeline.scores import weighted
 from tutor_pipeline.scores.score import Row
-from tutor_pipeline.scores.weights import Weights
+from tutor_pipeline.scores.weights import Levels, Weights
 
 METRIC = "held_out_log_loss"
 MIN_CHURN_EVENTS = 100
@@ -60,6 +64,9 @@ _OUTCOMES_PER_ROW = 7 / HORIZON_DAYS
 _SPANS = 4
 # A score is never divided by less, also while the search tries a weight of 0.
 _TINY = 1e-9
+# Scores are rounded to so many digits (`weighted`), and levels with them.
+_DIGITS, _STEP = 6, 1e-6
+_NO_VARIANCE = 1e-9
 
 Floats = NDArray[np.float64]
 
@@ -68,13 +75,15 @@ Floats = NDArray[np.float64]
 class Decision:
     """Whether other weights replace those in force, and why.
 
-    `weights` are those fitted to all rows, also when they are refused; None where nothing could
-    be fitted. `metric_before` and `metric_after` are the mean log loss (nats per row) of held-out
-    rows, `gain_lower_bound` that of the difference. `churn_events` are distinct students.
+    `weights` are those fitted to all rows, also when they are refused, and `levels` what their
+    scores mean; None where nothing could be fitted. `metric_before` and `metric_after` are the mean
+    log loss (nats per row) of held-out rows, `gain_lower_bound` that of the difference.
+    `churn_events` are distinct students.
     """
 
     accepted: bool
     weights: Mapping[str, float] | None
+    levels: Levels | None
     metric_before: float | None
     metric_after: float | None
     gain_lower_bound: float | None
@@ -88,7 +97,8 @@ def refine(rows: Iterable[Row], current: Weights) -> Decision:
 
     `rows` (`READS`) are students as of past dates: `has_churned` says whether the student left
     within HORIZON_DAYS after, all of which must have passed; who had left before is not among
-    them. Rows that no weight in force can score tell nothing and are left out.
+    them. Rows that no weight in force can score tell nothing and are left out. A factor that does
+    not vary among the rows keeps its weight: nothing shows what another would do.
     """
     data = _gather(rows, current)
     events = len(np.unique(data.students[data.churned == 1]))
@@ -110,10 +120,17 @@ def refine(rows: Iterable[Row], current: Weights) -> Decision:
     gain = np.concatenate(gains)
     before_mean = float(np.concatenate(befores).mean())
     lower = round(_lower_bound(gain, np.concatenate(students)), 9)
-    accepted = lower > 0
+    fitted = _rounded(_fit(data, data.start).weights, data)
+    levels = carried_over(
+        current.levels, _scores(data, data.start)[0], scores := _scores(data, fitted)[0]
+    )
+    newest = scores[data.dates == data.dates.max()]
+    is_silent = not (newest.round(_DIGITS) >= levels.medium_from).any()
+    kept = [name for name, varies in zip(data.factors, _varies(data), strict=True) if not varies]
     return Decision(
-        accepted,
-        dict(zip(data.factors, _rounded(_fit(data, data.start).weights), strict=True)),
+        lower > 0 and not is_silent,
+        dict(zip(data.factors, fitted.tolist(), strict=True)),
+        levels,
         round(before_mean, 9),
         round(before_mean - float(gain.mean()), 9),
         lower,
@@ -121,8 +138,33 @@ def refine(rows: Iterable[Row], current: Weights) -> Decision:
         events,
         f"on held-out rows the log loss falls by {gain.mean():.6f} a row, at the least by"
         f" {lower:.6f} (95 %): "
-        + ("the fitted weights are better" if accepted else "that may be chance, or a loss"),
+        + ("the fitted weights are better" if lower > 0 else "that may be chance, or a loss")
+        + (", but under them nobody would be at Medium or High" if lower > 0 and is_silent else "")
+        + (f"; without variance, and kept: {', '.join(kept)}" if kept else ""),
     )
+
+
+def carried_over(levels: Levels, before: Floats, after: Floats) -> Levels:
+    """The levels of other weights that mean the same: as many of the rows reach them, as near as
+    equal scores allow. `before` and `after` are a row's scores under the old weights and the
+    others. A level that nobody reached lies as many standard deviations away as before, and
+    nobody reaches it.
+    """
+    before, after = before.round(_DIGITS), after.round(_DIGITS)
+    values, counts = np.unique(after, return_counts=True)
+    values, reached = values[::-1], np.cumsum(counts[::-1])
+
+    def from_score(level: float) -> float:
+        wanted = int((before >= level).sum())
+        if wanted:
+            return float(values[np.argmin(np.abs(reached - wanted))])
+        spread, highest = float(np.std(before)), float(values[0])
+        unit = float(np.std(after)) / spread if spread > _NO_VARIANCE else 1.0
+        away = float(np.mean(after)) + (level - float(np.mean(before))) * unit
+        return round(max(away, highest + _STEP), _DIGITS)
+
+    medium = max(from_score(levels.medium_from), _STEP)
+    return Levels(medium, max(from_score(levels.high_from), medium))
 
 
 class _Data(NamedTuple):
@@ -184,7 +226,7 @@ def _gather(rows: Iterable[Row], current: Weights) -> _Data:
 
 
 def _refused(data: _Data, events: int, reason: str) -> Decision:
-    return Decision(False, None, None, None, None, len(data.churned), events, reason)
+    return Decision(False, None, None, None, None, None, len(data.churned), events, reason)
 
 
 def _folds(data: _Data) -> Iterator[tuple[_Data, _Data]]:
@@ -233,12 +275,23 @@ def _fit_link(data: _Data, weights: Floats) -> _Model:
 
 
 def _fit(data: _Data, start: Floats) -> _Model:
-    """Weights (at least 0, together 1), intercept and slope, pulled towards `start`."""
-    size = len(start)
+    """Weights (at least 0, together 1), intercept and slope, pulled towards `start`; those of
+    factors that do not vary are `start`'s.
+    """
     link = _fit_link(data, start)
+    free = np.flatnonzero(_varies(data))
+    size = len(free)
+    to_share = float(start[free].sum())
+    if size < 2 or to_share <= _TINY:
+        return link
+
+    def whole(shares: Floats) -> Floats:
+        weights = start.copy()
+        weights[free] = shares
+        return weights
 
     def objective(at: Floats) -> tuple[float, Floats]:
-        weights, intercept, slope = at[:size], at[size], at[size + 1]
+        weights, intercept, slope = whole(at[:size]), at[size], at[size + 1]
         scores, total = _scores(data, weights)
         odds = intercept + slope * scores
         residual = expit(odds) - data.churned
@@ -248,31 +301,42 @@ def _fit(data: _Data, start: Floats) -> _Model:
         slopes = (data.risks.T @ share - data.known.T @ (share * scores)) / len(scores)
         loss = (np.logaddexp(0, odds) - data.churned * odds).mean() + (pull @ (weights - start)) / 2
         return float(loss), np.concatenate(
-            [slopes + pull, [residual.mean(), (residual * scores).mean()]]
+            [(slopes + pull)[free], [residual.mean(), (residual * scores).mean()]]
         )
 
     found = minimize(
         objective,
-        np.concatenate([start, [link.intercept, link.slope]]),
+        np.concatenate([start[free], [link.intercept, link.slope]]),
         jac=True,
         method="SLSQP",
         bounds=[(0, 1)] * size + [(None, None), (0, None)],
         constraints={
             "type": "eq",
-            "fun": lambda at: at[:size].sum() - 1,
+            "fun": lambda at: at[:size].sum() - to_share,
             "jac": lambda _: np.concatenate([np.ones(size), [0.0, 0.0]]),
         },
         options={"ftol": 1e-10, "maxiter": 300},
     )
-    weights = np.clip(found.x[:size], 0, 1)
-    return _Model(weights / weights.sum(), float(found.x[size]), float(found.x[size + 1]))
+    shares = np.clip(found.x[:size], 0, 1)
+    weights = whole(shares * to_share / shares.sum())
+    return _Model(weights, float(found.x[size]), float(found.x[size + 1]))
 
 
-def _rounded(weights: Floats) -> Sequence[float]:
-    """To whole millionths that add up to 1: the largest takes what rounding left over."""
-    millionths = [round(float(weight) * 1_000_000) for weight in weights]
-    millionths[int(np.argmax(millionths))] += 1_000_000 - sum(millionths)
-    return [each / 1_000_000 for each in millionths]
+def _varies(data: _Data) -> NDArray[np.bool_]:
+    """Of which factors what is known differs from row to row."""
+    lowest = np.where(data.known > 0, data.risks, np.inf).min(axis=0)
+    highest = np.where(data.known > 0, data.risks, -np.inf).max(axis=0)
+    return np.asarray(highest - lowest > _NO_VARIANCE)
+
+
+def _rounded(weights: Floats, data: _Data) -> Floats:
+    """To whole millionths that add up to 1: the largest of those that were fitted takes what
+    rounding left over.
+    """
+    millionths = np.round(weights * 1_000_000)
+    largest = int(np.argmax(np.where(_varies(data), millionths, -1)))
+    millionths[largest] += 1_000_000 - millionths.sum()
+    return millionths / 1_000_000
 
 
 def _lower_bound(gain: Floats, students: NDArray[Any]) -> float:

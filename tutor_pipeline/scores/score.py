@@ -48,6 +48,7 @@ class Target(StrEnum):
     FIRST_SESSION_SUCCESS = "first_session_success"
     HEALTH = "health"
     STUDENT_CHURN = "student_churn"
+    STUDENT_DEPARTURE = "student_departure"
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,20 +257,25 @@ class Stored:
 
 
 def newest_reference(
-    connection: Connection, warehouse: Warehouse, as_of: datetime
+    connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime
 ) -> Stored | None:
-    """The newest reference that was fitted on what was known at a moment; None before the first."""
-    return _newest(connection, warehouse, "score_references", "reference", as_of, sql.SQL("true"))
+    """The newest reference of a scorer that was fitted on what was known at a moment; None before
+    the first.
+    """
+    own = sql.SQL("scorer = {}").format(sql.Literal(scorer))
+    return _newest(connection, warehouse, "score_references", "reference", as_of, own)
 
 
 def newest_model(
     connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime
 ) -> Stored | None:
-    """The newest version of a scorer, of what was known at a moment; None before the first, and
-    where what was learned is forgotten since.
+    """The version of a scorer in force: the newest of what was known at a moment, but for those
+    that were refused. None before the first, where what was learned is forgotten since, and where
+    the newest is held back: then nothing that was learned is in force.
     """
     newest = sql.SQL(
-        "version = (select max(version) from {} where scorer = {} and as_of <= {})"
+        "version = (select max(version) from {} where scorer = {} and as_of <= {}"
+        " and (is_promoted or model = '{{}}' or metrics ? 'leakage'))"
     ).format(
         sql.Identifier(warehouse.schemas.ops, "model_versions"),
         sql.Literal(scorer),
@@ -356,6 +361,7 @@ def _newest_learned(
                 scorer = %(scorer)s
                 and leavers > 0
                 and accepts is null
+                and (is_promoted or metrics ? 'leakage')
                 and {_BELIEVED}
             order by version desc
             limit 1
@@ -450,10 +456,12 @@ def forget_learned(
     those before it are not believed any more.
     """
     with connection.transaction():
-        connection.execute(warehouse.sql("delete from {ops}.score_references"))
+        connection.execute(
+            warehouse.sql("delete from {ops}.score_references where scorer = %s"), (scorer,)
+        )
         known = connection.execute(
             warehouse.sql(
-                "select target, horizon_days, is_promoted from {ops}.model_versions"
+                "select target, horizon_days, model <> '{{}}' from {ops}.model_versions"
                 " where scorer = %s order by version desc limit 1"
             ),
             (scorer,),
@@ -482,17 +490,25 @@ def forget_learned(
 
 
 def held_levels(
-    connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime, scope: Scope
+    connection: Connection,
+    warehouse: Warehouse,
+    subject: Subject,
+    scorer: str,
+    as_of: datetime,
+    scope: Scope,
 ) -> dict[str, str]:
-    """The level that a scorer last gave each tutor up to a moment, where it is above Low; of a
+    """The level that a scorer last gave each subject up to a moment, where it is above Low; of a
     fortnight.
     """
     rows = connection.execute(
-        warehouse.sql(
-            "select distinct on (tutor_id) tutor_id, level from {ops}.tutor_scores"
+        sql.SQL(
+            "select distinct on ({key}) {key}, level from {table}"
             " where scorer = %(scorer)s and as_of <= %(as_of)s and as_of_on > %(since)s"
-            " and (%(scope)s::text[] is null or tutor_id = any(%(scope)s::text[]))"
-            " order by tutor_id, as_of desc"
+            " and (%(scope)s::text[] is null or {key} = any(%(scope)s::text[]))"
+            " order by {key}, as_of desc"
+        ).format(
+            key=sql.Identifier(subject.key),
+            table=sql.Identifier(warehouse.schemas.ops, f"{subject}_scores"),
         ),
         {
             "scorer": scorer,
@@ -501,7 +517,7 @@ def held_levels(
             "scope": _list(scope),
         },
     ).fetchall()
-    return {tutor: level for tutor, level in rows if level in ("Medium", "High")}
+    return {identity: level for identity, level in rows if level in ("Medium", "High")}
 
 
 def next_version(connection: Connection, warehouse: Warehouse, table: str) -> int:

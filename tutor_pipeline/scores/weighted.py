@@ -21,14 +21,11 @@ from tutor_pipeline.scores.score import (
     most_telling_first,
     number,
 )
-from tutor_pipeline.scores.weights import Weights
+from tutor_pipeline.scores.weights import Levels, Weights
 
 SCORER = "weighted_v1"
 HORIZON_DAYS = 30
 Values = Mapping[str, float | None]
-
-MEDIUM, HIGH = 0.33, 0.66
-"""Levels from these scores on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,8 @@ class TutorStudents(NamedTuple):
 
 
 def score(rows: Iterable[Row], weights: Weights) -> list[Score]:
-    """One score per student who has not left, as far as is known, in the order of the rows.
+    """One score per student who has not left, as far as is known, in the order of the rows. Levels
+    are the version's.
 
     Raises ValueError when the weights name a factor that there is not.
     """
@@ -146,19 +144,22 @@ def risks(row: Row) -> dict[str, float | None]:
 
 
 def at_risk_by_tutor(scores: Iterable[Score], rows: Iterable[Row]) -> list[TutorStudents]:
-    """Whose students of the last 90 days are at high risk, of all tutors who have any scored.
+    """Whose students of the last 90 days are at high risk, of all tutors who have any that has not
+    left.
 
-    `rows` are those that were scored. Ordered by tutor; the students of highest risk first.
+    `scores` are any scorer's, of all students or of some of them. Ordered by tutor; the students of
+    highest risk first.
     """
-    tutors = {str(row["student_id"]): row["tutor_ids"] for row in rows}
-    students: dict[str, list[Score]] = {}
-    for each in scores:
-        for tutor_id in tutors[each.subject_id]:  # type: ignore[attr-defined]
-            students.setdefault(tutor_id, []).append(each)
+    said = {each.subject_id: each for each in scores}
+    students: dict[str, list[Score | None]] = {}
+    for row in rows:
+        if not has_left(row):
+            for tutor_id in row["tutor_ids"]:  # type: ignore[attr-defined]
+                students.setdefault(tutor_id, []).append(said.get(str(row["student_id"])))
     return [
-        TutorStudents(tutor_id, len(students[tutor_id]), len(high), high)
-        for tutor_id in sorted(students)
-        for high in [_at_high_risk(students[tutor_id])]
+        TutorStudents(tutor_id, len(found), len(high), high)
+        for tutor_id, found in sorted(students.items())
+        for high in [_at_high_risk([each for each in found if each is not None])]
     ]
 
 
@@ -200,7 +201,7 @@ def _score(row: Row, weights: Weights) -> Score:
         horizon_days=HORIZON_DAYS,
         score=value,
         is_probability=False,
-        level=None if value is None else _level(value),
+        level=None if value is None else _level(value, weights.levels),
         reasons=most_telling_first(
             _reason(values, name, contributions.get(name))
             for name in weighed
@@ -211,8 +212,10 @@ def _score(row: Row, weights: Weights) -> Score:
     )
 
 
-def _level(value: float) -> Level:
-    return Level.HIGH if value >= HIGH else Level.MEDIUM if value >= MEDIUM else Level.LOW
+def _level(value: float, levels: Levels) -> Level:
+    if value >= levels.high_from:
+        return Level.HIGH
+    return Level.MEDIUM if value >= levels.medium_from else Level.LOW
 
 
 def _reason(values: Values, name: str, contribution: float | None) -> Reason:

@@ -109,6 +109,10 @@ RULES = (
             "tutor_scoreboard",
         )
     ),
+    *(
+        Rule(f"marts.{table}", student=_STUDENT)
+        for table in ("student_evidence", "student_evidence_history")
+    ),
     # What people wrote about a tutor may name a student.
     Rule("ops.alerts", _TUTOR, masked=("acknowledged_note", "action_taken")),
     Rule("ops.alert_events", _TUTOR, masked=("details",)),
@@ -165,6 +169,7 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.dq_overrides": "names of checks, and who went past them",
     "ops.churn_algorithm_weights": "what a score weighs",
     "ops.churn_weight_history": "what a score weighed, and why",
+    "ops.churn_weight_levels": "from which score on somebody is at risk",
     "ops.score_references": "what is usual among all",
     "ops.rule_references": "what is usual among all, for each rule",
     "ops.model_versions": "coefficients, and who accepted them",

@@ -152,7 +152,8 @@ RULES = (
         ("version",),
         90,
         """stored.version < (
-            select max(version) from {ops}.score_references where fitted_at < %(before)s
+            select max(version) from {ops}.score_references as newer
+            where newer.scorer = stored.scorer and newer.fitted_at < %(before)s
         )""",
     ),
     Rule(
@@ -225,6 +226,7 @@ KEPT: Mapping[str, str] = {
     "dq_overrides": "an audit of who went past checks",
     "rule_overrides": "set by people",
     "churn_algorithm_weights": "scores name their version",
+    "churn_weight_levels": "as long as the weights that they belong to",
     "current_tutor_risk": "a row per tutor",
     "tutor_student_churn": "a row per tutor",
     "tutor_health": "a row per tutor",

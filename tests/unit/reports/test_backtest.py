@@ -125,7 +125,7 @@ def test_without_the_truth_there_is_no_goal(content):
     content["targets"].pop(0)
     said = words(render(content, MADE_ON))
     assert "The goal" not in said
-    assert "Who leaves within 30 days" in said
+    assert "Which tutors leave within 30 days" in said
 
 
 def test_every_scorer_of_a_back_test_has_a_name(content):
@@ -168,3 +168,13 @@ def test_a_hostile_text_stays_text(content, at):
     page = render(planted, MADE_ON)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_students_are_named_as_such(content):
+    content["targets"].append(
+        target("student_departure", 30, [scorer("student_departure_v1", 0.72, 0.4)])
+    )
+    said = words(render(content, MADE_ON))
+    assert "C. Which students leave within 30 days" in said
+    assert "Has the student left for good 30 days later?" in said
+    assert "41 students" in said

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.scores.departure.evidence import columns_of
+from tutor_pipeline.scores.departure.measures import columns_of
 from tutor_pipeline.scores.departure.outcomes import Standard, Week, standard
+from tutor_pipeline.scores.departure.tutors import TUTORS
 
 FIRST = date(2026, 1, 5)
 
@@ -88,7 +89,9 @@ def made_up(
 def weeks_of(history: Mapping[date, Sequence[Mapping[str, Any]]]) -> dict[date, Standard]:
     """The evidence of each day, by that day's yardstick."""
     return {
-        day: standard(Week(day, [row["tutor_id"] for row in rows], columns_of(rows)))
+        day: standard(
+            TUTORS, Week(day, [row["tutor_id"] for row in rows], columns_of(rows, TUTORS.reads))
+        )
         for day, rows in history.items()
     }
 

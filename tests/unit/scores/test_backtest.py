@@ -15,18 +15,18 @@ from tests.unit.scores.frames import FIRST, made_up, weeks_of
 from tutor_pipeline.scores import backtest
 from tutor_pipeline.scores.backtest import (
     CHALLENGER,
-    PRIORS,
     Fold,
     Plan,
     Question,
     Scorer,
     folds_of,
 )
-from tutor_pipeline.scores.departure.evidence import ASKED_SILENCE_DAYS
-from tutor_pipeline.scores.departure.version import SCORER
+from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.evaluation import Metric
 from tutor_pipeline.scores.score import Level
 
+SCORER, PRIORS = TUTORS.scorer, TUTORS.priors
 DAY = timedelta(days=1)
 YEARLY = 0.25
 
@@ -57,7 +57,7 @@ HONEST = by("missed", lambda row: row["no_show_rate_30d"])
 
 def forecasts(history) -> list[Scorer]:
     """departure_v1, the same with nothing learned, and what departures alone teach."""
-    return backtest.forecasts(weeks_of(history), YEARLY)
+    return backtest.forecasts(TUTORS, weeks_of(history), YEARLY)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,7 @@ def test_better_than_who_sees_the_hidden_state_is_suspicious(frames, plan):
 def test_the_learned_beat_chance_and_nobody_the_ceiling(result):
     for name in (SCORER, PRIORS, CHALLENGER):
         assert auc(result, name).lower > 0.6
-    for question in Question:
+    for question in (Question.STATE, Question.DEPARTURE):
         best = auc(result, "oracle", question)
         for tested in answer(result, question).tested:
             assert tested.figures[Metric.AUC].lower <= best.upper
@@ -346,7 +346,10 @@ def test_rows_of_the_metrics_table(result, plan):
 def test_every_row_is_tested_or_counted_as_left_out(frames, result):
     everything = sum(map(len, frames.history.values()))
     assert set(result.left_out) == {"silent_too_long", "only_learned_from", "state_unknown"}
-    asked = {question: len(answer(result, question).sample) for question in Question}
+    asked = {
+        question: len(answer(result, question).sample)
+        for question in (Question.STATE, Question.DEPARTURE)
+    }
     left_out = result.left_out
     assert result.rows + left_out["silent_too_long"] + left_out["only_learned_from"] == everything
     assert asked[Question.DEPARTURE] == result.rows
@@ -355,7 +358,7 @@ def test_every_row_is_tested_or_counted_as_left_out(frames, result):
 
 
 def test_what_learning_won_is_told(result):
-    found = result.comparison()
+    found = result.comparison(TUTORS)
     assert found.keys() == {Metric.AUC, Metric.AVERAGE_PRECISION}
     for name, figures in found.items():
         assert figures.keys() == {SCORER, PRIORS, CHALLENGER}
@@ -366,8 +369,8 @@ def test_what_learning_won_is_told(result):
 
 def test_where_no_forecast_was_tested_nothing_is_compared(frames, plan):
     found = backtest.run(frames.history, frames.departures, [HONEST], plan)
-    assert found.comparison() == {"auc": {}, "average_precision": {}}
-    assert tiny(None, FIRST + 30 * DAY).comparison() == {}
+    assert found.comparison(TUTORS) == {}
+    assert tiny(None, FIRST + 30 * DAY).comparison(TUTORS) == {}
 
 
 def test_departures_move_the_forecast_and_not_the_one_that_learns_nothing(frames, plan):

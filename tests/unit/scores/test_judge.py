@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tutor_pipeline.scores import judge as judging
-from tutor_pipeline.scores.departure import evidence, outcomes
+from tutor_pipeline.scores.departure import outcomes
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.judge import Judged, Platform, auc, figures, first_right, hits_at
 
 START = date(2026, 1, 1)
@@ -69,7 +70,7 @@ def platform(seed: int, at_risk: dict[tuple[str, date], bool]) -> Platform:
     departures = {f"T{n:02}": START + timedelta(days=200 + 3 * n) for n in range(12)}
     for age in range(90, 400, 7):
         day = START + timedelta(days=age)
-        columns = {name: np.zeros(60) for name in evidence.READS}
+        columns = {name: np.zeros(60) for name in TUTORS.reads}
         columns["days_seen"] += 300
         going = np.array(
             [0 <= (departures.get(each, day - timedelta(9)) - day).days <= 30 for each in tutors]
@@ -80,7 +81,7 @@ def platform(seed: int, at_risk: dict[tuple[str, date], bool]) -> Platform:
             columns[f"completed_{name}"] = rng.poisson(28, 60)
         columns["days_since_completed"] = rng.integers(0, 3, 60)
         floats = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
-        weeks.append(outcomes.standard(outcomes.Week(day, tutors, floats)))
+        weeks.append(outcomes.standard(TUTORS, outcomes.Week(day, tutors, floats)))
     return Platform(weeks, at_risk, departures, START)
 
 

@@ -152,28 +152,28 @@ def test_what_rests_on_a_column_is_what_moves_with_it():
 
 def test_of_the_forecast_each_column_moves_its_own_signs():
     from tests.unit.scores.frames import made_up
-    from tutor_pipeline.scores.departure import evidence
-    from tutor_pipeline.scores.departure.signals import CODES
+    from tutor_pipeline.scores.departure.measures import columns_of
+    from tutor_pipeline.scores.departure.tutors import TUTORS
 
     (rows,) = made_up(200, 1, seed=1).history.values()
-    columns = evidence.columns_of(rows)
+    columns = columns_of(rows, TUTORS.reads)
     columns["hours_next_week"] = columns["hours_this_week"] + 1
-    usual = evidence.usual_of(columns)
+    usual = TUTORS.usual_of(columns)
 
     def measured(given):
         return {
             code: np.column_stack([each.value, each.variance])
-            for code, each in evidence.measure(given, usual).items()
+            for code, each in TUTORS.measure(given, usual).items()
         }
 
-    found = {name: leakage.rests_on(measured, columns, name) for name in evidence.READS}
+    found = {name: leakage.rests_on(measured, columns, name) for name in TUTORS.reads}
     assert found["reply_hours_14d"] == {"reply", "reply_level"}
     assert found["hours_next_week"] == {"hours", "hours_level"}
     assert found["login_days_14d"] == {"logins"}
     assert found["rating_28d"] == {"rating", "rating_level"}
     assert found["reschedules_28d"] == {"reschedules", "reschedules_level"}
     assert all(found.values()), [name for name, signs in found.items() if not signs]
-    assert frozenset().union(*found.values()) == set(CODES)
+    assert frozenset().union(*found.values()) == set(TUTORS.codes)
 
 
 # Telling too well -------------------------------------------------------------------------------

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import expit
 
 from tutor_pipeline.scores import refinement
 from tutor_pipeline.scores.refinement import MIN_CHURN_EVENTS, READS, Decision, refine
-from tutor_pipeline.scores.weights import Weights, add, current, seed
+from tutor_pipeline.scores.weights import Levels, Weights, add, current, seed
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 FIRST_WEEK = date(2025, 3, 2)
@@ -31,6 +34,7 @@ CURRENT = Weights(
     },
     AT,
     "",
+    Levels(0.33, 0.66),
 )
 OTHERS = {
     "first_session_satisfaction": 0.0,
@@ -251,7 +255,9 @@ def test_a_students_many_rows_are_not_many_observations():
 def weights_warehouse(warehouse):
     yield warehouse
     with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("truncate {ops}.churn_algorithm_weights"))
+        connection.execute(
+            warehouse.sql("truncate {ops}.churn_algorithm_weights, {ops}.churn_weight_levels")
+        )
 
 
 def test_a_version_is_added_whole_and_the_old_one_stays(weights_warehouse):
@@ -260,12 +266,20 @@ def test_a_version_is_added_whole_and_the_old_one_stays(weights_warehouse):
         seed(connection, warehouse, AT)
         first = current(connection, warehouse)
         second = add(
-            connection, warehouse, OTHERS, replaces=first, at=AT + timedelta(days=1), notes="fitted"
+            connection,
+            warehouse,
+            OTHERS,
+            Levels(0.1, 0.2),
+            replaces=first,
+            at=AT + timedelta(days=1),
+            notes="fitted",
         )
     with warehouse.connect() as connection:
         found = current(connection, warehouse)
         assert found == second
         assert (found.version, found.weights, found.notes) == (2, OTHERS, "fitted")
+        assert found.levels == Levels(0.1, 0.2)
+        assert first.levels == Levels(0.33, 0.66)
         counts = connection.execute(
             warehouse.sql(
                 "select version, count(*) from {ops}.churn_algorithm_weights"
@@ -282,7 +296,7 @@ def test_what_does_not_add_up_is_refused_at_once(weights_warehouse, weights):
         seed(connection, warehouse, AT)
         first = current(connection, warehouse)
         with pytest.raises(psycopg.errors.IntegrityError):
-            add(connection, warehouse, weights, replaces=first, at=AT, notes="")
+            add(connection, warehouse, weights, first.levels, replaces=first, at=AT, notes="")
         assert current(connection, warehouse) == first
 
 
@@ -291,8 +305,90 @@ def test_of_two_that_replace_the_same_version_one_is_refused(weights_warehouse):
     with warehouse.connect() as connection:
         seed(connection, warehouse, AT)
         first = current(connection, warehouse)
-        second = add(connection, warehouse, OTHERS, replaces=first, at=AT, notes="")
+        second = add(connection, warehouse, OTHERS, first.levels, replaces=first, at=AT, notes="")
         for others in (CURRENT.weights, {"another": 1.0}):
             with pytest.raises(psycopg.errors.IntegrityError):
-                add(connection, warehouse, others, replaces=first, at=AT, notes="")
+                add(connection, warehouse, others, first.levels, replaces=first, at=AT, notes="")
         assert current(connection, warehouse) == second
+
+
+def test_what_was_learned_before_levels_belonged_to_versions_is_not_in_force(weights_warehouse):
+    """One by hand is, with the first version's levels; the next is numbered after all of them."""
+    warehouse = weights_warehouse
+    with warehouse.connect() as connection:
+        seed(connection, warehouse, AT)
+        for version, notes in ((2, "by hand"), (3, "refined: on held-out rows")):
+            for factor, weight in OTHERS.items():
+                connection.execute(
+                    warehouse.sql(
+                        "insert into {ops}.churn_algorithm_weights values (%s, %s, %s, %s, %s)"
+                    ),
+                    (version, factor, weight, AT, notes),
+                )
+        found = current(connection, warehouse)
+        assert (found.version, found.levels) == (2, Levels(0.33, 0.66))
+        fourth = add(
+            connection, warehouse, OTHERS, Levels(0.1, 0.2), replaces=found, at=AT, notes="refined:"
+        )
+        assert fourth.version == 4
+        assert current(connection, warehouse) == fourth
+
+
+def test_a_factor_without_variance_keeps_its_weight(others_are_true):
+    """Known and the same of everybody, or known of nobody."""
+    rows = [
+        {**row, "distinct_tutors_all": 4, "discount_share_90d": None, "discount_share_90d_n": 0}
+        for row in others_are_true
+    ]
+    found = refine(rows, CURRENT)
+    assert found.accepted
+    for factor in ("tutor_consistency", "price_sensitivity"):
+        assert found.weights[factor] == CURRENT.weights[factor]
+        assert factor in found.reason
+    assert sum(found.weights.values()) == pytest.approx(1, abs=1e-9)
+    assert found.weights["scheduling_issues"] > CURRENT.weights["scheduling_issues"]
+
+
+def test_levels_of_fitted_weights_call_as_many_at_risk(others_are_true, decision):
+    """The cut-offs of the version before would call other shares so."""
+    data = refinement._gather(others_are_true, CURRENT)
+    fitted = np.array([decision.weights[name] for name in data.factors])
+    before, after = (refinement._scores(data, each)[0] for each in (data.start, fitted))
+    for level in ("medium_from", "high_from"):
+        was = (before >= getattr(CURRENT.levels, level)).sum()
+        now = (after.round(6) >= getattr(decision.levels, level)).sum()
+        assert now == pytest.approx(was, abs=max(3, 0.02 * len(after)))
+    assert decision.levels.medium_from <= decision.levels.high_from
+    assert decision.levels != CURRENT.levels
+
+
+def test_a_version_that_silences_everybody_is_refused(others_are_true):
+    """Nobody reaches Medium under the weights in force, so nobody would under the fitted ones."""
+    found = refine(others_are_true, replace(CURRENT, levels=Levels(0.99, 0.999)))
+    assert not found.accepted
+    assert found.gain_lower_bound > 0
+    assert "nobody would be at Medium or High" in found.reason
+
+
+_SHARES = st.lists(st.integers(0, 100).map(lambda n: n / 100), min_size=1, max_size=40)
+
+
+@given(_SHARES, st.data(), st.integers(1, 99), st.integers(1, 99))
+def test_levels_carried_over_are_in_order_and_reached_as_before(before, data, first, second):
+    after = data.draw(st.permutations(before)) if data.draw(st.booleans()) else before[::-1]
+    levels = Levels(*(each / 100 for each in sorted((first, second))))
+    found = refinement.carried_over(levels, np.array(before), np.array(after))
+    assert 0 < found.medium_from <= found.high_from
+    # The same scores in another order: the same number of rows.
+    for level in ("medium_from", "high_from"):
+        was = (np.array(before) >= getattr(levels, level)).sum()
+        assert (np.array(after) >= getattr(found, level)).sum() == was
+
+
+@given(_SHARES, _SHARES.filter(lambda shares: len(shares) > 1))
+def test_a_level_that_nobody_reached_is_reached_by_nobody(before, after):
+    size = min(len(before), len(after))
+    levels = refinement.carried_over(
+        Levels(1.5, 2.0), np.array(before[:size]), np.array(after[:size])
+    )
+    assert levels.medium_from > max(after[:size])

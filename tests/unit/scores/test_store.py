@@ -205,21 +205,36 @@ def test_held_levels_are_those_that_a_scorer_gave_last_above_low(warehouse):
     save(warehouse, scores, MORNING)
     with warehouse.connect() as connection:
         held = [
-            store.held_levels(connection, warehouse, "departure_v1", MORNING, scope)
+            store.held_levels(connection, warehouse, Subject.TUTOR, "departure_v1", MORNING, scope)
             for scope in (None, ["T2", "T3"], [])
         ]
         assert held == [{"T1": "High", "T2": "Medium"}, {"T2": "Medium"}, {}]
-        assert store.held_levels(connection, warehouse, "signals_v1", MORNING, None) == {}
+        assert (
+            store.held_levels(connection, warehouse, Subject.TUTOR, "signals_v1", MORNING, None)
+            == {}
+        )
     save(warehouse, [score("T1", 0.1, Level.LOW, **FORECAST)], NEXT_DAY, ["T1"])
     with warehouse.connect() as connection:
         for as_of, who in ((MORNING, {"T1", "T2"}), (NEXT_DAY, {"T2"})):
-            found = store.held_levels(connection, warehouse, "departure_v1", as_of, None)
+            found = store.held_levels(
+                connection, warehouse, Subject.TUTOR, "departure_v1", as_of, None
+            )
             assert found.keys() == who
         later = NEXT_DAY + timedelta(days=20)
-        assert not store.held_levels(connection, warehouse, "departure_v1", later, None)
+        assert not store.held_levels(
+            connection, warehouse, Subject.TUTOR, "departure_v1", later, None
+        )
 
 
-REFERENCE = ("score_references", {"fitted_at": MORNING, "tutors": 3, "reference": {"mean": 0.1}})
+REFERENCE = (
+    "score_references",
+    {
+        "scorer": "departure_v1",
+        "fitted_at": MORNING,
+        "tutors": 3,
+        "reference": {"mean": 0.1},
+    },
+)
 VERSION = (
     "model_versions",
     {
@@ -252,7 +267,10 @@ def test_the_newest_reference_of_what_was_known_then(warehouse):
     for as_of in (MORNING, NEXT_DAY):
         learned(warehouse, REFERENCE, as_of)
     with warehouse.connect() as connection:
-        found = [store.newest_reference(connection, warehouse, as_of) for as_of in MOMENTS]
+        found = [
+            store.newest_reference(connection, warehouse, "departure_v1", as_of)
+            for as_of in MOMENTS
+        ]
     assert [each and each.version for each in found] == [None, 1, 2]
     assert found[1] is not None
     assert found[1].content == {"mean": 0.1}
@@ -278,7 +296,7 @@ def test_a_scorer_that_forgets_begins_anew_and_keeps_its_history(warehouse):
     with warehouse.connect() as connection:
         for _ in range(2):
             store.forget_learned(connection, warehouse, "departure_v1", "another platform", NOON)
-        assert store.newest_reference(connection, warehouse, NEXT_DAY) is None
+        assert store.newest_reference(connection, warehouse, "departure_v1", NEXT_DAY) is None
         assert store.newest_model(connection, warehouse, "departure_v1", NEXT_DAY) is None
         assert store.newest_model(connection, warehouse, "another", NEXT_DAY) is not None
         told = connection.execute(

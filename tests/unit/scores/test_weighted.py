@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tutor_pipeline.scores.score import Level, Status, Target
 from tutor_pipeline.scores.weighted import FACTORS, READS, TutorStudents, at_risk_by_tutor, score
-from tutor_pipeline.scores.weights import Weights
+from tutor_pipeline.scores.weights import Levels, Weights
 
 FIRST = Weights(
     1,
@@ -26,6 +27,7 @@ FIRST = Weights(
     },
     datetime(2026, 3, 1, tzinfo=UTC),
     "",
+    Levels(0.33, 0.66),
 )
 
 
@@ -57,7 +59,7 @@ def only(row: dict[str, Any], weights: Weights = FIRST) -> Any:
 
 
 def of(**weights: float) -> Weights:
-    return Weights(2, weights, FIRST.effective_from, "")
+    return Weights(2, weights, FIRST.effective_from, "", FIRST.levels)
 
 
 def test_it_reads_what_it_says():
@@ -166,6 +168,12 @@ def test_levels(share, level):
     assert only(student(discount_share_90d=share), weights).level is level
 
 
+def test_levels_are_those_of_the_version():
+    weights = replace(of(price_sensitivity=1.0), levels=Levels(0.05, 0.1))
+    found = [only(student(discount_share_90d=share), weights).level for share in (0.049, 0.05, 0.1)]
+    assert found == [Level.LOW, Level.MEDIUM, Level.HIGH]
+
+
 def test_who_has_left_is_not_scored():
     assert score([student(status="churned")], FIRST) == []
     assert score([student(status=None, is_churn_inferred=True)], FIRST) == []
@@ -203,6 +211,14 @@ def test_whose_students_are_at_high_risk():
         TutorStudents("t2", 1, 1, ["a"]),
         TutorStudents("t3", 1, 0, []),
     ]
+
+
+def test_a_tutors_students_count_whether_or_not_they_are_scored():
+    """Who has long been silent is not asked about, and nobody's student at risk."""
+    rows = [student(student_id=name) for name in ("a", "b")]
+    (scored,) = score([student(student_id="a", discount_share_90d=1.0)], of(price_sensitivity=1.0))
+    assert at_risk_by_tutor([scored], rows) == [TutorStudents("t1", 2, 1, ["a"])]
+    assert at_risk_by_tutor([], rows) == [TutorStudents("t1", 2, 0, [])]
 
 
 @st.composite

@@ -16,7 +16,9 @@ LATER = datetime(2026, 4, 1, tzinfo=UTC)
 def _empty(warehouse):
     yield
     with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("truncate {ops}.churn_algorithm_weights"))
+        connection.execute(
+            warehouse.sql("truncate {ops}.churn_algorithm_weights, {ops}.churn_weight_levels")
+        )
 
 
 def insert(connection, warehouse, version, **weights):

@@ -51,7 +51,8 @@ ROWS = {
         "version": 1,
     },
     "score_references": {
-        "version": 1, "as_of": NOW, "fitted_at": NOW, "tutors": 3, "reference": Jsonb({}),
+        "version": 1, "scorer": "departure_v1", "as_of": NOW, "fitted_at": NOW, "tutors": 3,
+        "reference": Jsonb({}),
     },
     "rule_references": {
         "version": 1, "as_of": NOW, "fitted_at": NOW, "profile": "adaptive", "tutors": 3,
@@ -281,6 +282,16 @@ def test_what_evidence_said_is_kept_for_half_a_year(warehouse):
     insert(warehouse, "feature_log", *({"as_of_date": day} for day in days))
     assert clean(warehouse) == {"feature_log": 1}
     assert left(warehouse, "feature_log", "as_of_date") == days[1:]
+
+
+def test_what_is_usual_of_one_scorer_is_not_followed_by_another_s(warehouse):
+    rows = [
+        {"version": n + 1, "fitted_at": ago(days), "scorer": scorer}
+        for n, (scorer, days) in enumerate([("a", 300), ("b", 200), ("a", 1)])
+    ]
+    insert(warehouse, "score_references", *rows)
+    assert clean(warehouse) == {}
+    assert left(warehouse, "score_references", "version") == [1, 2, 3]
 
 
 AGES = st.integers(0, 1000)

@@ -1,6 +1,6 @@
 """The evidence of past weeks, read as columns of numbers.
 
-Belongs here: reading marts.tutor_evidence_history a day at a time, without a Python object per
+Belongs here: reading a forecast's history of evidence a day at a time, without a Python object per
 cell: three years of ten thousand tutors are a hundred million cells. Does not belong here: what
 is made of them (`outcomes`).
 """
@@ -15,18 +15,20 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from tutor_pipeline.scores.departure.evidence import READS
+from tutor_pipeline.scores.departure.forecast import Forecast
 from tutor_pipeline.scores.departure.outcomes import Week
 from tutor_pipeline.warehouse.connection import Warehouse
 
 _HEADER, _TRAILER = 19, 2  # bytes of COPY's binary format before the first row and after the last
 
 
-def days(connection: psycopg.Connection[Any], warehouse: Warehouse, until: date) -> list[date]:
+def days(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, forecast: Forecast, until: date
+) -> list[date]:
     """The days that have evidence, oldest first."""
     rows = connection.execute(
         warehouse.sql(
-            "select distinct as_of_date from {marts}.tutor_evidence_history"
+            f"select distinct as_of_date from {{marts}}.{forecast.history}"
             " where as_of_date <= %s order by 1"
         ),
         (until,),
@@ -37,37 +39,42 @@ def days(connection: psycopg.Connection[Any], warehouse: Warehouse, until: date)
 def weeks(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
+    forecast: Forecast,
     days: Sequence[date],
     left_out: Mapping[date, frozenset[str]],
 ) -> Iterator[Week]:
-    """The evidence of each day, tutors in the order of their ids, but for those `left_out` that
-    day.
-    """
+    """The evidence of each day, by id, but for those `left_out` that day."""
     for day in days:
-        week = _week(connection, warehouse, day)
+        week = _week(connection, warehouse, forecast, day)
         out = left_out.get(day)
         if out:
-            kept = np.array([tutor not in out for tutor in week.tutors], dtype=bool)
+            kept = np.array([each not in out for each in week.ids], dtype=bool)
             week = Week(
                 day,
-                [tutor for tutor, keep in zip(week.tutors, kept, strict=True) if keep],
+                [each for each, keep in zip(week.ids, kept, strict=True) if keep],
                 {name: column[kept] for name, column in week.columns.items()},
             )
-        if week.tutors:
+        if week.ids:
             yield week
 
 
-def _week(connection: psycopg.Connection[Any], warehouse: Warehouse, day: date) -> Week:
-    asked = warehouse.sql(" from {marts}.tutor_evidence_history where as_of_date = ") + sql.Literal(
+def _week(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, forecast: Forecast, day: date
+) -> Week:
+    asked = warehouse.sql(f" from {{marts}}.{forecast.history} where as_of_date = ") + sql.Literal(
         day
     )
-    order = sql.SQL(' order by tutor_id collate "C"')
-    tutors = [
-        tutor
-        for (tutor,) in connection.execute(sql.SQL("select tutor_id") + asked + order).fetchall()
+    key = sql.Identifier(forecast.key)
+    order = sql.SQL(' order by {} collate "C"').format(key)
+    ids = [
+        each
+        for (each,) in connection.execute(
+            sql.SQL("select {}").format(key) + asked + order
+        ).fetchall()
     ]
     cells = sql.SQL(", ").join(
-        sql.SQL("coalesce({}::float8, 'NaN')").format(sql.Identifier(name)) for name in READS
+        sql.SQL("coalesce({}::float8, 'NaN')").format(sql.Identifier(name))
+        for name in forecast.reads
     )
     statement = (
         sql.SQL("copy (select ") + cells + asked + order + sql.SQL(") to stdout (format binary)")
@@ -76,8 +83,11 @@ def _week(connection: psycopg.Connection[Any], warehouse: Warehouse, day: date) 
         data = b"".join(bytes(block) for block in copy)
     # Every cell is there and 8 bytes long, so rows are of one length.
     row = np.dtype(
-        [("fields", ">i2"), ("cells", [("length", ">i4"), ("value", ">f8")], (len(READS),))]
+        [
+            ("fields", ">i2"),
+            ("cells", [("length", ">i4"), ("value", ">f8")], (len(forecast.reads),)),
+        ]
     )
     table = np.frombuffer(data[_HEADER:-_TRAILER], dtype=row)["cells"]["value"]
     values = table.astype(np.float64)
-    return Week(day, tutors, {name: values[:, place] for place, name in enumerate(READS)})
+    return Week(day, ids, {name: values[:, place] for place, name in enumerate(forecast.reads)})

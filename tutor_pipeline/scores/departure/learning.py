@@ -19,24 +19,25 @@ from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.scores.departure.evidence import Array
-from tutor_pipeline.scores.departure.signals import CODES, SIGNALS, default_weights
-from tutor_pipeline.scores.departure.version import HORIZON_DAYS, Version, log_odds, probability
+from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS, Forecast
+from tutor_pipeline.scores.departure.measures import Array
+from tutor_pipeline.scores.departure.signals import Signals
+from tutor_pipeline.scores.departure.version import Version, log_odds, probability
 from tutor_pipeline.scores.regression import Prior, posterior, unlearned
 
 MULTIPLIER_SD, DEVIATION_SD, INTERCEPT_SD = 0.5, 0.15, 1.0
 ENOUGH_DEPARTURES = 20
 """From here on forecasts may be read as percentages."""
 
-HIGH_SHARE, RAISED_SHARE = 0.005, 0.10
+RAISED_SHARE = 0.10
 FEWEST_HIGH = 1
 HIGH_TIMES, HIGH_TIMES_UNLEARNED, RAISED_TIMES = 3.0, 4.0, 1.5
-"""High and Medium: at most so high a share of the rows (of few rows, FEWEST_HIGH), and so many
-times the base rate at least.
+"""High and Medium: at most so high a share of the rows (High: the forecast's `high_share`, of few
+rows FEWEST_HIGH), and so many times the base rate at least.
 """
 
 STEP_DAYS = 7
-"""Rows of a tutor lie so many days apart; their windows overlap, and count together as one."""
+"""Rows of one person lie so many days apart; their windows overlap, and count together as one."""
 
 _LEAST_SCALE = 0.1
 _NO_VARIANCE = 1e-12  # what rounding leaves of none
@@ -45,7 +46,8 @@ _DIGITS = 9
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What may be learned from: `z` (rows x CODES), whether each row's tutor left, and whose it is.
+    """What may be learned from: `z` (rows x signs), whether each row is of somebody who left, and
+    whose (a number) it is.
 
     `learned_from`, `learned_until`: the days of the oldest and newest row; `known_on`: by when
     the last outcome was known. All as ISO dates, None where there is no row.
@@ -53,20 +55,22 @@ class Outcomes:
 
     z: Array
     left: Any
-    tutors: Any
+    whose: Any
     learned_from: str | None = None
     learned_until: str | None = None
     known_on: str | None = None
 
     @property
     def departures(self) -> int:
-        """Distinct tutors who left."""
-        return len(np.unique(self.tutors[self.left]))
+        """Distinct people who left."""
+        return len(np.unique(self.whose[self.left]))
 
 
-def nothing() -> Outcomes:
+def nothing(forecast: Forecast) -> Outcomes:
     """Outcomes of nobody."""
-    return Outcomes(np.zeros((0, len(CODES))), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64))
+    return Outcomes(
+        np.zeros((0, len(forecast.codes))), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
+    )
 
 
 def monthly(yearly_rate: float) -> float:
@@ -75,19 +79,24 @@ def monthly(yearly_rate: float) -> float:
 
 
 def learn(
-    reference_rows: Array, known: frozenset[str], outcomes: Outcomes, yearly_rate: float
+    forecast: Forecast,
+    reference_rows: Array,
+    known: frozenset[str],
+    outcomes: Outcomes,
+    yearly_rate: float,
 ) -> Version:
-    """A version from what is known. `reference_rows` (rows x CODES) are those that cut-offs are
+    """A version from what is known. `reference_rows` (rows x signs) are those that cut-offs are
     fixed on: the matured rows where there are some, today's where not. `known`: the signs that
     the platform has.
 
     The same whatever the order of the rows. Without departures, whatever the rows, it is the
     prior's.
     """
-    signals = tuple(code for code in CODES if code in known)
-    places = [CODES.index(code) for code in signals]
-    weights = np.array([default_weights(known)[code] for code in signals])
-    agreement, scale = _agreement(reference_rows[:, places], signals, weights)
+    signals = tuple(code for code in forecast.codes if code in known)
+    places = [forecast.codes.index(code) for code in signals]
+    documented = forecast.signals.default_weights(known)
+    weights = np.array([documented[code] for code in signals])
+    agreement, scale = _agreement(forecast.signals, reference_rows[:, places], signals, weights)
     weights = weights / scale if scale else weights
     departures = outcomes.departures
     learned = min(departures / ENOUGH_DEPARTURES, 1.0)
@@ -102,13 +111,14 @@ def learn(
         multiplier_sd=MULTIPLIER_SD,
         deviation_sd=DEVIATION_SD,
     )
-    # Overlapping windows of a tutor count together as one.
+    # Overlapping windows of one person count together as one.
     fitted = (
         posterior(outcomes.z[:, places], outcomes.left, weights, prior, STEP_DAYS / HORIZON_DAYS)
         if departures
         else unlearned(weights, prior)
     )
     version = Version(
+        forecast=forecast,
         signals=signals,
         weights=_plain(weights),
         multiplier=round(fitted.multiplier, _DIGITS),
@@ -132,10 +142,12 @@ def learn(
     return _with_cut_offs(version, reference_rows)
 
 
-def _agreement(rows: Array, signals: Sequence[str], weights: Array) -> tuple[float, float]:
+def _agreement(
+    told: Signals, rows: Array, signals: Sequence[str], weights: Array
+) -> tuple[float, float]:
     """How far groups of signs agree, and the standard deviation of their sum. 1 = not at all.
 
-    Where tutors are the same but for a hair, that deviation is a hair too, and weights divided by
+    Where people are the same but for a hair, that deviation is a hair too, and weights divided by
     it would be without bounds: it is _LEAST_SCALE of what groups would give at least.
     """
     if len(rows) < 2:
@@ -143,7 +155,7 @@ def _agreement(rows: Array, signals: Sequence[str], weights: Array) -> tuple[flo
     summed: dict[str, Array] = {}
     weighed: dict[str, float] = {}
     for place, code in enumerate(signals):
-        group = SIGNALS[code].group
+        group = told.by_code[code].group
         summed[group] = summed.get(group, 0.0) + weights[place] * rows[:, place]
         weighed[group] = weighed.get(group, 0.0) + float(weights[place])
     apart = sum(float(np.var(np.sort(each))) for each in summed.values())
@@ -204,7 +216,7 @@ def _with_cut_offs(version: Version, rows: Array) -> Version:
         version,
         base_rate=round(base, _DIGITS),
         medium_above=cut_off(RAISED_SHARE, RAISED_TIMES),
-        high_above=cut_off(HIGH_SHARE, times),
+        high_above=cut_off(version.forecast.high_share, times),
     )
 
 

@@ -1,10 +1,10 @@
 """What is usual on a platform: the yardstick by which every sign is measured.
 
-Belongs here: fitting it from all tutors, and standardising anybody's signs by it. Does not belong
-here: what the signs are (`evidence`), what they are worth (`learning`).
+Belongs here: fitting it from everybody, and standardising anybody's signs by it. Does not belong
+here: what the signs are (`tutors`, `students`), what they are worth (`learning`).
 
-Fitted by full refreshes and stored; whoever scores some tutors reads it. So a tutor's score does
-not depend on who else is scored.
+Fitted by full refreshes and stored; whoever scores some reads it. So nobody's score depends on who
+else is scored.
 """
 
 from __future__ import annotations
@@ -15,28 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.scores.departure.evidence import (
-    Array,
-    Columns,
-    Measured,
-    Usual,
-    asked,
-    measure,
-    usual_of,
-)
-from tutor_pipeline.scores.departure.signals import CODES, SIGNALS, Kind
+from tutor_pipeline.scores.departure.forecast import Forecast, asked
+from tutor_pipeline.scores.departure.measures import Array, Columns, Measured
+from tutor_pipeline.scores.departure.signals import Kind, Signal
 
 LOWEST, HIGHEST = -2.0, 3.0
 """Where a standardised sign is cut: one wild value must not decide alone."""
-_FEW = 10.0  # tutors that the natural spread of signals.yml stands for
+_FEW = 10.0  # of them that the natural spread of signals.yml stands for
 _MOST_NOISE = 0.7  # of a sign's variance may be called chance, however noisy it looks
 _DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """One sign over all tutors: its `center` (of a change: what everybody changed by), the
-    variance `between` tutors beyond chance, the `spread` of the signs with chance taken out,
+    """One sign over everybody: its `center` (of a change: what all changed by), the
+    variance `between` them beyond chance, the `spread` of the signs with chance taken out,
     and the share of their variance that is `real`. `typical` is the median of the numbers
     behind it, in their unit.
     """
@@ -46,15 +39,18 @@ class Yardstick:
     spread: float
     real: float
     typical: float
-    tutors: int
+    tutors: int  # or students, of whom the sign is known
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One version of what is usual; signs that the platform does not have, have no yardstick."""
+    """One version of what is usual for a forecast, among so many; signs that the platform does not
+    have, have no yardstick.
+    """
 
-    tutors: int
-    usual: Usual
+    forecast: Forecast
+    size: int
+    usual: Any
     yardsticks: Mapping[str, Yardstick]
 
     @property
@@ -65,20 +61,21 @@ class Reference:
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back exactly."""
         return {
-            "tutors": self.tutors,
+            "tutors": self.size,
             "usual": self.usual.to_json(),
             "yardsticks": {code: asdict(each) for code, each in self.yardsticks.items()},
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Reference:
+    def from_json(cls, forecast: Forecast, stored: Mapping[str, Any]) -> Reference:
         """What `to_json` gave."""
         return cls(
+            forecast,
             stored["tutors"],
-            Usual.from_json(stored["usual"]),
+            forecast.usual_from(stored["usual"]),
             {
                 code: Yardstick(**stored["yardsticks"][code])
-                for code in CODES
+                for code in forecast.codes
                 if code in stored["yardsticks"]
             },
         )
@@ -86,40 +83,41 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Standardised:
-    """Signs by the yardstick: tutors x signs in the order of CODES, 0 where not `known`."""
+    """Signs by the yardstick: rows x signs of the forecast, 0 where not `known`."""
 
     z: Array
     known: Any
     measured: Mapping[str, Measured]
 
 
-def fit(columns: Columns) -> Reference:
-    """What is usual among these tutors (columns of `evidence.READS`), but for those long silent.
-    Their order decides nothing.
+def fit(forecast: Forecast, columns: Columns) -> Reference:
+    """What is usual among these (columns that the forecast reads), but for those long silent. Their
+    order decides nothing.
 
     A small platform's spreads are drawn towards the natural ones of signals.yml, as if ten usual
-    tutors were among them, and its common change towards none.
+    ones were among them, and its common change towards none.
     """
     columns = asked(columns)
-    usual = usual_of(columns)
-    measured = measure(columns, usual)
+    usual = forecast.usual_of(columns)
+    measured = forecast.measure(columns, usual)
     yardsticks = {}
-    for code in CODES:
+    for code, signal in forecast.signals.by_code.items():
         found = measured[code]
         known = np.isfinite(found.value)
         if known.any():
             yardsticks[code] = _yardstick(
-                code, found.value[known], found.variance[known], found.now[known]
+                signal, found.value[known], found.variance[known], found.now[known]
             )
-    return Reference(len(columns["days_seen"]), usual, yardsticks)
+    return Reference(forecast, len(columns["days_seen"]), usual, yardsticks)
 
 
 def standardise(columns: Columns, reference: Reference) -> Standardised:
-    """The signs of some tutors: from the center, with chance taken out, in units of the spread."""
-    measured = measure(columns, reference.usual)
+    """The signs of some: from the center, with chance taken out, in units of the spread."""
+    codes = reference.forecast.codes
+    measured = reference.forecast.measure(columns, reference.usual)
     size = len(columns["days_seen"])
-    z, known = np.zeros((size, len(CODES))), np.zeros((size, len(CODES)), dtype=bool)
-    for place, code in enumerate(CODES):
+    z, known = np.zeros((size, len(codes))), np.zeros((size, len(codes)), dtype=bool)
+    for place, code in enumerate(codes):
         yardstick = reference.yardsticks.get(code)
         if yardstick is None:
             continue
@@ -132,8 +130,8 @@ def standardise(columns: Columns, reference: Reference) -> Standardised:
     return Standardised(z, known, measured)
 
 
-def _yardstick(code: str, value: Array, variance: Array, now: Array) -> Yardstick:
-    signal, n = SIGNALS[code], len(value)
+def _yardstick(signal: Signal, value: Array, variance: Array, now: Array) -> Yardstick:
+    n = len(value)
     order = np.lexsort((variance, value))
     value, variance = value[order], np.nan_to_num(variance[order])
     center = float(np.median(value))

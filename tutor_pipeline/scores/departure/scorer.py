@@ -1,7 +1,7 @@
-"""departure_v1: how likely each tutor is to leave within 30 days, how sure that is, and why.
+"""How likely each tutor or student is to leave within 30 days, how sure that is, and why.
 
 Belongs here: scores with level, interval, what is not known, and reasons in words, from a version
-and a reference. Does not belong here: how those come about. A tutor's score depends on nobody
+and a reference. Does not belong here: how those come about. Nobody's score depends on anybody
 else's row.
 """
 
@@ -12,19 +12,11 @@ from math import isnan
 
 import numpy as np
 
-from tutor_pipeline.scores.departure.evidence import READS, Array, Columns, columns_of
+from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS, Forecast
+from tutor_pipeline.scores.departure.measures import Array, Columns, columns_of
 from tutor_pipeline.scores.departure.reference import Reference, Standardised, standardise
-from tutor_pipeline.scores.departure.signals import (
-    CODES,
-    GROUPS,
-    LITTLE_KNOWN_UNDER,
-    SIGNALS,
-    Kind,
-    default_weights,
-)
+from tutor_pipeline.scores.departure.signals import Kind, Signals
 from tutor_pipeline.scores.departure.version import (
-    HORIZON_DAYS,
-    SCORER,
     Version,
     contributions,
     interval,
@@ -37,7 +29,6 @@ from tutor_pipeline.scores.score import (
     Row,
     Score,
     Status,
-    Target,
     input_hash,
 )
 
@@ -58,17 +49,17 @@ def score(
     named: str,
     held: Mapping[str, Level] | None = None,
 ) -> list[Score]:
-    """Score rows (`evidence.READS`, tutor_id), in their order. `named` is the version's name;
-    `held` the levels that tutors have, where they have one.
+    """Score rows (the columns that the forecast reads, and the id), in their order. `named` is the
+    version's name; `held` the levels that people have, where they have one.
 
-    Too little is known of a tutor to say Low: the status is `little_known`, and there is no level
-    unless it is Medium or High. Of a tutor of whom nothing is known there is no score.
+    Too little is known of somebody to say Low: the status is `little_known`, and there is no level
+    unless it is Medium or High. Of whom nothing is known there is no score.
     """
     if not rows:
         return []
     return score_columns(
-        [str(row["tutor_id"]) for row in rows],
-        columns_of(rows),
+        [str(row[version.forecast.key]) for row in rows],
+        columns_of(rows, version.forecast.reads),
         reference,
         version,
         named,
@@ -77,7 +68,7 @@ def score(
 
 
 def score_columns(
-    tutors: Sequence[str],
+    ids: Sequence[str],
     columns: Columns,
     reference: Reference,
     version: Version,
@@ -86,38 +77,41 @@ def score_columns(
 ) -> list[Score]:
     """What `score` does, of columns."""
     held = held or {}
+    forecast, signals = version.forecast, version.forecast.signals
     seen = standardise(columns, reference)
     odds = log_odds(version, seen.z)
-    forecasts = probability(odds)
+    chances = probability(odds)
     lower, upper = interval(version, seen.z, odds)
-    shares = _known_share(seen)
+    shares = _known_share(signals, seen)
     added = np.round(contributions(version, seen.z), 6)
-    unknown = _not_known(seen)
-    raw = np.column_stack([columns[name] for name in READS]).round(9) + 0.0
+    unknown = _not_known(signals, seen)
+    raw = np.column_stack([columns[name] for name in forecast.reads]).round(9) + 0.0
     scores = []
-    for place, tutor in enumerate(tutors):
+    for place, subject in enumerate(ids):
         inputs = [None if isnan(value) else value for value in raw[place].tolist()]
-        forecast = float(forecasts[place])
-        level: Level | None = level_of(forecast, version, held.get(tutor))
+        chance = float(chances[place])
+        level: Level | None = level_of(chance, version, held.get(subject))
         # Where the held level decides nothing, it is no input: the next run holds this one's.
-        kept = level if level is not level_of(forecast, version, None) else None
+        kept = level if level is not level_of(chance, version, None) else None
         made_from = input_hash(
-            SCORER, named, {**dict(zip(READS, inputs, strict=True)), "held": kept}
+            forecast.scorer,
+            named,
+            {**dict(zip(forecast.reads, inputs, strict=True)), "held": kept},
         )
         if not seen.known[place].any():
-            scores.append(_nothing_known(tutor, named, made_from, unknown[place]))
+            scores.append(_nothing_known(forecast, subject, named, made_from, unknown[place]))
             continue
-        is_little = shares[place] < LITTLE_KNOWN_UNDER
+        is_little = shares[place] < signals.little_known_under
         if is_little and level is Level.LOW:
             level = None
         scores.append(
             Score(
-                subject_id=tutor,
-                scorer=SCORER,
+                subject_id=subject,
+                scorer=forecast.scorer,
                 version=named,
-                target=Target.TUTOR_DEPARTURE,
+                target=forecast.target,
                 horizon_days=HORIZON_DAYS,
-                score=forecast,
+                score=chance,
                 is_probability=version.is_probability,
                 level=level,
                 reasons=_reasons(place, added[place], seen, reference),
@@ -133,32 +127,30 @@ def score_columns(
     return scores
 
 
-def level_of(forecast: float, version: Version, held: Level | None) -> Level:
-    """The level of a forecast, for a tutor who has had the level `held`."""
-    if forecast > version.high_above or (
-        held is Level.HIGH and forecast >= KEEPS * version.high_above
-    ):
+def level_of(chance: float, version: Version, held: Level | None) -> Level:
+    """The level of a forecast, for somebody who has had the level `held`."""
+    if chance > version.high_above or (held is Level.HIGH and chance >= KEEPS * version.high_above):
         return Level.HIGH
-    kept = held in (Level.HIGH, Level.MEDIUM) and forecast >= KEEPS * version.medium_above
-    return Level.MEDIUM if forecast > version.medium_above or kept else Level.LOW
+    kept = held in (Level.HIGH, Level.MEDIUM) and chance >= KEEPS * version.medium_above
+    return Level.MEDIUM if chance > version.medium_above or kept else Level.LOW
 
 
-def _known_share(seen: Standardised) -> Array:
-    """The share of all documented weight that is known of each tutor."""
-    weights = default_weights()
+def _known_share(signals: Signals, seen: Standardised) -> Array:
+    """The share of all documented weight that is known of each row."""
+    weights = signals.default_weights()
     known = np.zeros(len(seen.z))
-    for place, code in enumerate(CODES):
+    for place, code in enumerate(signals.codes):
         known = known + weights[code] * seen.known[:, place]
     return np.asarray(np.round(known / sum(weights.values()), 4))
 
 
-def _not_known(seen: Standardised) -> list[tuple[str, ...]]:
-    """What is not known of each tutor, in words: a group where none of its signs is, else the
+def _not_known(signals: Signals, seen: Standardised) -> list[tuple[str, ...]]:
+    """What is not known of each row, in words: a group where none of its signs is, else the
     signs.
     """
     places: dict[str, list[int]] = {}
-    for place, code in enumerate(CODES):
-        places.setdefault(SIGNALS[code].group, []).append(place)
+    for place, code in enumerate(signals.codes):
+        places.setdefault(signals.by_code[code].group, []).append(place)
     cache: dict[bytes, tuple[str, ...]] = {}
     found = []
     for known in seen.known:
@@ -168,9 +160,9 @@ def _not_known(seen: Standardised) -> list[tuple[str, ...]]:
             for group, members in places.items():
                 missing = [place for place in members if not known[place]]
                 if len(missing) == len(members):
-                    words.append(GROUPS[group].name)
+                    words.append(signals.groups[group].name)
                 else:
-                    words += [SIGNALS[CODES[place]].short for place in missing]
+                    words += [signals.by_code[signals.codes[place]].short for place in missing]
             cache[key] = tuple(words)
         found.append(cache[key])
     return found
@@ -182,20 +174,21 @@ def _reasons(
     """What raises the forecast: changes before levels, the largest first; of a group two at most,
     of a family one, a level only where it is plainly bad.
     """
+    signals = reference.forecast.signals.by_code
     candidates = sorted(
         (
-            (SIGNALS[code].kind is Kind.LEVEL, -float(added[place]), code)
-            for place, code in enumerate(CODES)
+            (signal.kind is Kind.LEVEL, -float(added[place]), code)
+            for place, (code, signal) in enumerate(signals.items())
             if added[place] > 0
             and seen.z[row, place]
-            >= (_PLAINLY_BAD if SIGNALS[code].kind is Kind.LEVEL else _PLAINLY_CHANGED)
+            >= (_PLAINLY_BAD if signal.kind is Kind.LEVEL else _PLAINLY_CHANGED)
         ),
     )
     groups: dict[str, int] = {}
     families: set[str] = set()
     found: list[Reason] = []
     for _, less, code in candidates:
-        signal = SIGNALS[code]
+        signal = signals[code]
         if groups.get(signal.group, 0) >= _OF_A_GROUP or signal.family in families:
             continue
         reason = _reason(row, code, -less, seen, reference)
@@ -213,7 +206,9 @@ def _reasons(
     # Nothing stands out, and a level above Low still says what it comes of: the strongest there is.
     strongest = int(np.argmax(added))
     if added[strongest] > 0:
-        reason = _reason(row, CODES[strongest], float(added[strongest]), seen, reference)
+        reason = _reason(
+            row, reference.forecast.codes[strongest], float(added[strongest]), seen, reference
+        )
         return () if reason is None else (reason,)
     return ()
 
@@ -231,7 +226,7 @@ def _reason(
         return None
     return Reason(
         code=code,
-        label=SIGNALS[code].words(
+        label=reference.forecast.signals.by_code[code].words(
             now=now, usual=usual, n=n, n_usual=n_usual, k=now * n, k_usual=usual * n_usual
         ),
         value=round(now, 6),
@@ -241,12 +236,14 @@ def _reason(
     )
 
 
-def _nothing_known(tutor: str, named: str, made_from: str, unknown: tuple[str, ...]) -> Score:
+def _nothing_known(
+    forecast: Forecast, subject: str, named: str, made_from: str, unknown: tuple[str, ...]
+) -> Score:
     return Score(
-        subject_id=tutor,
-        scorer=SCORER,
+        subject_id=subject,
+        scorer=forecast.scorer,
         version=named,
-        target=Target.TUTOR_DEPARTURE,
+        target=forecast.target,
         horizon_days=HORIZON_DAYS,
         score=None,
         is_probability=False,

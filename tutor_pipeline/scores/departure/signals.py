@@ -1,7 +1,7 @@
-"""The signs as signals.yml lists them.
+"""The signs of a forecast as its signals.yml lists them.
 
-Belongs here: reading and checking that file. Does not belong here: what a sign measures
-(`evidence`).
+Belongs here: reading and checking such a file. Does not belong here: what a sign measures
+(`tutors.evidence`, `students.evidence`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 
 
 class Kind(StrEnum):
-    """A tutor against the tutor's own past, or against the others."""
+    """Somebody against the own past, or against the others."""
 
     CHANGE = "change"
     LEVEL = "level"
@@ -49,35 +49,43 @@ class Group:
     name: str
 
 
+@dataclass(frozen=True)
+class Signals:
+    """All signs of a forecast, and their groups, in the order of the file. The share of all weight
+    that must be known of somebody before the forecast may say Low is `little_known_under`.
+    """
+
+    by_code: Mapping[str, Signal]
+    groups: Mapping[str, Group]
+    little_known_under: float
+    codes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, file: Path) -> Signals:
+        """The signs of a signals.yml."""
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        signals = {code: _signal(code, body) for code, body in found["signals"].items()}
+        groups = {code: Group(code, **body) for code, body in found["groups"].items()}
+        return cls(signals, groups, found["little_known_under"], tuple(signals))
+
+    def default_weights(self, known: frozenset[str] | None = None) -> dict[str, float]:
+        """What each sign is worth before anything was learned: groups by their weight, within a
+        group by the signs'. Of a platform that has only the `known` signs, they share their
+        group's weight; the others are worth 0. None = all.
+        """
+        used = self.by_code.keys() if known is None else known
+        totals: dict[str, float] = {}
+        for code in used:
+            signal = self.by_code[code]
+            totals[signal.group] = totals.get(signal.group, 0.0) + signal.weight
+        return {
+            code: self.groups[signal.group].weight * signal.weight / totals[signal.group]
+            if code in used
+            else 0.0
+            for code, signal in self.by_code.items()
+        }
+
+
 def _signal(code: str, body: Mapping[str, Any]) -> Signal:
     given = {"family": code, **body, "kind": Kind(body["kind"])}
     return Signal(code=code, **given)
-
-
-_FILE: Mapping[str, Any] = yaml.safe_load(
-    (Path(__file__).parent / "signals.yml").read_text(encoding="utf-8")
-)
-SIGNALS: Mapping[str, Signal] = {
-    code: _signal(code, body) for code, body in _FILE["signals"].items()
-}
-GROUPS: Mapping[str, Group] = {code: Group(code, **body) for code, body in _FILE["groups"].items()}
-LITTLE_KNOWN_UNDER: float = _FILE["little_known_under"]
-CODES: tuple[str, ...] = tuple(SIGNALS)
-
-
-def default_weights(known: frozenset[str] | None = None) -> dict[str, float]:
-    """What each sign is worth before anything was learned: groups by their weight, within a group
-    by the signs'. Of a platform that has only the `known` signs, they share their group's
-    weight; the others are worth 0. None = all.
-    """
-    used = SIGNALS.keys() if known is None else known
-    totals: dict[str, float] = {}
-    for code in used:
-        signal = SIGNALS[code]
-        totals[signal.group] = totals.get(signal.group, 0.0) + signal.weight
-    return {
-        code: GROUPS[signal.group].weight * signal.weight / totals[signal.group]
-        if code in used
-        else 0.0
-        for code, signal in SIGNALS.items()
-    }

@@ -1,11 +1,11 @@
-"""What a version of departure_v1 is: everything that a forecast rests on beside the reference, as
+"""What a version of a forecast is: everything that a forecast rests on beside the reference, as
 JSON.
 
 Belongs here: its fields, reading and writing it, the forecast and its interval from standardised
 signs. Does not belong here: how a version comes about (`learning`), levels and words (`scorer`).
 
-With z the standardised signs of a tutor, w the documented weights (scaled so that w·z has the
-standard deviation 1 over the tutors it was fixed on), m the multiplier, d the deviations and a
+With z somebody's standardised signs, w the documented weights (scaled so that w·z has the
+standard deviation 1 over the rows it was fixed on), m the multiplier, d the deviations and a
 the intercept:
 
     log odds = a + m · (w + d) · z
@@ -15,16 +15,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.scores.departure.evidence import Array
-from tutor_pipeline.scores.departure.signals import CODES
-
-SCORER = "departure_v1"
-HORIZON_DAYS = 30
+from tutor_pipeline.scores.departure.forecast import Forecast
+from tutor_pipeline.scores.departure.measures import Array
 
 INTERVAL = (0.05, 0.95)
 _Z = 1.6448536269514722  # of the 95 % quantile of a normal variable
@@ -32,17 +29,18 @@ _Z = 1.6448536269514722  # of the 95 % quantile of a normal variable
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version. Lists are in the order of `signals`; `covariance` is of (intercept, multiplier,
-    deviations), the posterior's.
+    """A version of a forecast. Lists are in the order of `signals`; `covariance` is of
+    (intercept, multiplier, deviations), the posterior's.
 
     `base_rate` is the mean forecast over the rows that the cut-offs were fixed on
     (`reference_rows`). Above `high_above` is High, above `medium_above` Medium. `departures`:
-    distinct tutors who left, learned from; `learned_rows` the rows of theirs and the others'.
+    distinct people who left, learned from; `learned_rows` the rows of theirs and the others'.
     `agreement`: how far groups of signs agree, as the variance of their sum ÷ the sum of their
     variances; `standing_out`: how far the highest 2 % of the sums lie out, as a multiple of what
     chance gives. `is_probability`: whether forecasts may be read as percentages.
     """
 
+    forecast: Forecast
     signals: tuple[str, ...]
     weights: tuple[float, ...]
     multiplier: float
@@ -65,14 +63,17 @@ class Version:
 
     def to_json(self) -> str:
         """The version as JSON; `from_json` gives back an equal one."""
-        return json.dumps(asdict(self), sort_keys=True)
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        del found["forecast"]
+        return json.dumps(found, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | Mapping[str, Any]) -> Version:
+    def from_json(cls, forecast: Forecast, text: str | Mapping[str, Any]) -> Version:
         """Read what `to_json` wrote, as text or as PostgreSQL gives jsonb."""
         found = json.loads(text) if isinstance(text, str) else dict(text)
         lists = {name: tuple(found[name]) for name in ("signals", "weights", "deviations")}
-        return cls(**{**found, **lists, "covariance": tuple(map(tuple, found["covariance"]))})
+        covariance = tuple(map(tuple, found["covariance"]))
+        return cls(forecast, **{**found, **lists, "covariance": covariance})
 
     @property
     def known(self) -> frozenset[str]:
@@ -83,18 +84,18 @@ class Version:
 
     @property
     def coefficients(self) -> Array:
-        """What each sign of CODES is worth, in log odds per standard deviation."""
+        """What each sign of the forecast is worth, in log odds per standard deviation."""
         own = {
             code: self.multiplier * (weight + deviation)
             for code, weight, deviation in zip(
                 self.signals, self.weights, self.deviations, strict=True
             )
         }
-        return np.array([own.get(code, 0.0) for code in CODES])
+        return np.array([own.get(code, 0.0) for code in self.forecast.codes])
 
 
 def contributions(version: Version, z: Array) -> Array:
-    """What each sign adds to the log odds: tutors x signs of CODES."""
+    """What each sign adds to the log odds: rows x signs."""
     return np.asarray(z * version.coefficients)
 
 
@@ -116,7 +117,7 @@ def interval(version: Version, z: Array, odds: Array) -> tuple[Array, Array]:
     """Between which probabilities the truth lies, 90 times of 100, as far as the posterior knows:
     the multiplier's and the base rate's uncertainty included.
     """
-    places = [CODES.index(code) for code in version.signals]
+    places = [version.forecast.codes.index(code) for code in version.signals]
     own = z[:, places]
     summed = np.zeros(len(z))
     for place, (weight, deviation) in enumerate(

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.scores.departure import frames
 from tutor_pipeline.scores.departure import learning, reference, scorer
 from tutor_pipeline.scores.departure.reference import Reference, standardise
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.departure.version import Version
 from tutor_pipeline.scores.score import Score
 
@@ -33,9 +34,11 @@ class World:
 
 
 def world_of(columns: dict[str, np.ndarray]) -> World:
-    usual = reference.fit(columns)
+    usual = reference.fit(TUTORS, columns)
     z = standardise(columns, usual).z
-    return World(columns, usual, z, learning.learn(z, usual.known, learning.nothing(), YEARLY))
+    return World(
+        columns, usual, z, learning.learn(TUTORS, z, usual.known, learning.nothing(TUTORS), YEARLY)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +70,9 @@ class Panel:
         """What is learned when these tutors left."""
         left = np.isin(self.whose, gone)
         known = frozenset(frames.CODES)
-        return learning.learn(self.z, known, frames.outcomes(self.z, left, self.whose), YEARLY)
+        return learning.learn(
+            TUTORS, self.z, known, frames.outcomes(self.z, left, self.whose), YEARLY
+        )
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from tutor_pipeline.scores.departure import reference
-from tutor_pipeline.scores.departure.evidence import EVENTS, MARKS, READS
 from tutor_pipeline.scores.departure.learning import Outcomes
 from tutor_pipeline.scores.departure.reference import standardise
-from tutor_pipeline.scores.departure.signals import CODES
+from tutor_pipeline.scores.departure.tutors import TUTORS
+from tutor_pipeline.scores.departure.tutors.evidence import EVENTS, MARKS
+
+READS, CODES = TUTORS.reads, TUTORS.codes
+SIGNALS, GROUPS = TUTORS.signals.by_code, TUTORS.signals.groups
 
 AVAILABILITY = (
     *("hours_this_week", "hours_next_week", "usual_hours"),
@@ -146,7 +149,7 @@ def rows_of(
 
 def standardised(columns: dict[str, np.ndarray]) -> np.ndarray:
     """Their signs by their own yardstick."""
-    return standardise(columns, reference.fit(columns)).z
+    return standardise(columns, reference.fit(TUTORS, columns)).z
 
 
 def outcomes(z: np.ndarray, left: np.ndarray, tutors: Any = None) -> Outcomes:

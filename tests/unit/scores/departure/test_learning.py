@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.scores.departure.conftest import YEARLY
 from tests.unit.scores.departure.frames import (
+    CODES,
+    SIGNALS,
     drawn,
     outcomes,
     people,
@@ -20,11 +22,11 @@ from tests.unit.scores.departure.frames import (
 )
 from tutor_pipeline.scores import regression
 from tutor_pipeline.scores.departure import learning
+from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
 from tutor_pipeline.scores.departure.learning import (
     DEVIATION_SD,
     ENOUGH_DEPARTURES,
     FEWEST_HIGH,
-    HIGH_SHARE,
     HIGH_TIMES,
     HIGH_TIMES_UNLEARNED,
     INTERCEPT_SD,
@@ -36,8 +38,8 @@ from tutor_pipeline.scores.departure.learning import (
     monthly,
     nothing,
 )
-from tutor_pipeline.scores.departure.signals import CODES, SIGNALS
-from tutor_pipeline.scores.departure.version import HORIZON_DAYS, interval, log_odds, probability
+from tutor_pipeline.scores.departure.tutors import TUTORS
+from tutor_pipeline.scores.departure.version import interval, log_odds, probability
 from tutor_pipeline.scores.regression import LEAST_MULTIPLIER
 
 ALL = frozenset(CODES)
@@ -67,19 +69,19 @@ def test_the_order_of_rows_decides_nothing(rows, seed, known, share):
     whose = rng.integers(0, max(rows // 3, 1), rows)
     left = rng.random(rows) < share
     order, other = rng.permutation(rows), rng.permutation(rows)
-    learned = learn(z, known, outcomes(z, left, whose), YEARLY)
-    again = learn(z[other], known, outcomes(z[order], left[order], whose[order]), YEARLY)
+    learned = learn(TUTORS, z, known, outcomes(z, left, whose), YEARLY)
+    again = learn(TUTORS, z[other], known, outcomes(z[order], left[order], whose[order]), YEARLY)
     assert again.to_json() == learned.to_json()
 
 
 def test_the_order_of_rows_decides_nothing_even_unrounded(panel, monkeypatch):
     monkeypatch.setattr(learning, "_DIGITS", 18)
     left = np.isin(panel.whose, panel.falling)
-    learned = learn(panel.z, ALL, outcomes(panel.z, left, panel.whose), YEARLY)
+    learned = learn(TUTORS, panel.z, ALL, outcomes(panel.z, left, panel.whose), YEARLY)
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(len(panel.z))
         z = panel.z[order]
-        again = learn(z, ALL, outcomes(z, left[order], panel.whose[order]), YEARLY)
+        again = learn(TUTORS, z, ALL, outcomes(z, left[order], panel.whose[order]), YEARLY)
         assert again.to_json() == learned.to_json()
 
 
@@ -87,7 +89,7 @@ def test_the_order_of_rows_decides_nothing_even_unrounded(panel, monkeypatch):
 def test_any_number_of_departures_gives_everybody_a_finite_forecast(departures):
     z = signs(600, departures)
     left = np.random.default_rng(departures).permutation(600) < departures
-    learned = learn(z, ALL, outcomes(z, left), YEARLY)
+    learned = learn(TUTORS, z, ALL, outcomes(z, left), YEARLY)
     found = forecasts(learned, z)
     lower, upper = interval(learned, z, log_odds(learned, z))
     for each in (found, lower, upper, np.array(learned.coefficients)):
@@ -100,7 +102,7 @@ def test_any_number_of_departures_gives_everybody_a_finite_forecast(departures):
 
 def test_everybody_leaving_teaches_too():
     z = signs(100)
-    learned = learn(z, ALL, outcomes(z, np.ones(100, bool)), YEARLY)
+    learned = learn(TUTORS, z, ALL, outcomes(z, np.ones(100, bool)), YEARLY)
     assert np.isfinite(forecasts(learned, z)).all()
     assert learned.base_rate > monthly(YEARLY)
 
@@ -135,8 +137,8 @@ def test_tutors_who_differ_by_a_hair_do_not_make_weights_without_bounds(
 
 def test_a_platform_without_any_sign_has_a_base_rate_only():
     z = np.zeros((50, len(CODES)))
-    for known in (nothing(), outcomes(z, np.arange(50) < 5)):
-        version = learn(z, frozenset(), known, YEARLY)
+    for known in (nothing(TUTORS), outcomes(z, np.arange(50) < 5)):
+        version = learn(TUTORS, z, frozenset(), known, YEARLY)
         assert len(set(forecasts(version, z).tolist())) == 1
         assert high(version, z) == 0
 
@@ -146,11 +148,11 @@ def test_a_sign_that_never_varies_changes_nothing_of_the_others(panel):
     still = panel.z.copy()
     still[:, place] = 0
     left = np.isin(panel.whose, panel.falling[::2])
-    learned = learn(still, ALL, outcomes(still, left, panel.whose), YEARLY)
+    learned = learn(TUTORS, still, ALL, outcomes(still, left, panel.whose), YEARLY)
     found = learned.coefficients
     assert np.isfinite(found).all()
     assert dict(zip(learned.signals, learned.deviations, strict=True))["logins"] == 0
-    without = learn(still, ALL - {"logins"}, outcomes(still, left, panel.whose), YEARLY)
+    without = learn(TUTORS, still, ALL - {"logins"}, outcomes(still, left, panel.whose), YEARLY)
     assert rank_correlation(log_odds(learned, still), log_odds(without, still)) > 0.9999
 
 
@@ -159,8 +161,10 @@ def test_a_sign_that_never_varies_changes_nothing_of_the_others(panel):
 
 @pytest.mark.parametrize("yearly", [0.02, 0.25, 0.6])
 def test_who_cannot_say_who_left_teaches_nothing(panel, yearly):
-    silent = learn(panel.z, ALL, outcomes(panel.z, np.zeros(1200, bool), panel.whose), yearly)
-    assert silent == learn(panel.z, ALL, nothing(), yearly)
+    silent = learn(
+        TUTORS, panel.z, ALL, outcomes(panel.z, np.zeros(1200, bool), panel.whose), yearly
+    )
+    assert silent == learn(TUTORS, panel.z, ALL, nothing(TUTORS), yearly)
     assert silent.base_rate == pytest.approx(monthly(yearly), rel=1e-3)
     assert not any(silent.deviations)
     assert silent.learned_rows == 0 and silent.learned_from is None
@@ -189,7 +193,7 @@ def test_departures_at_random_make_nobody_high_where_all_are_alike(departures):
         z = np.concatenate([standardised(week) for week in weeks])
         whose = np.tile(np.arange(150), 4)
         gone = np.random.default_rng(seed).permutation(150)[: departures // 2 + 1]
-        raised += high(learn(z, ALL, outcomes(z, np.isin(whose, gone), whose), YEARLY), z)
+        raised += high(learn(TUTORS, z, ALL, outcomes(z, np.isin(whose, gone), whose), YEARLY), z)
     assert raised <= 0.005 * 4 * 600
 
 
@@ -233,7 +237,7 @@ def test_departures_of_those_who_fall_raise_the_documented_weights(panel):
 
 
 def test_permuted_departures_leave_the_order_and_make_nobody_high(panel):
-    prior = learn(panel.z, ALL, nothing(), YEARLY)
+    prior = learn(TUTORS, panel.z, ALL, nothing(TUTORS), YEARLY)
     documented = log_odds(prior, panel.z)
     assert high(prior, panel.z) > 0
     correlations = []
@@ -248,7 +252,7 @@ def test_permuted_departures_leave_the_order_and_make_nobody_high(panel):
 
 
 def test_departures_of_those_who_do_best_do_not_turn_the_order_around(panel):
-    prior = learn(panel.z, ALL, nothing(), YEARLY)
+    prior = learn(TUTORS, panel.z, ALL, nothing(TUTORS), YEARLY)
     order = np.argsort(log_odds(prior, panel.z[:300]))
     learned = panel.learned(order[:60])
     assert learned.multiplier == LEAST_MULTIPLIER
@@ -264,7 +268,7 @@ def test_the_multiplier_is_never_below_its_least(seed, share, strength):
     base = np.log(share / (1 - share))
     odds = base + strength * z.sum(axis=1) / 4
     left = np.random.default_rng(seed).random(200) < 1 / (1 + np.exp(-odds))
-    learned = learn(z, ALL, outcomes(z, left), YEARLY)
+    learned = learn(TUTORS, z, ALL, outcomes(z, left), YEARLY)
     assert learned.multiplier >= LEAST_MULTIPLIER
 
 
@@ -272,7 +276,10 @@ def test_the_multiplier_is_never_below_its_least(seed, share, strength):
 def test_departures_that_follow_one_sign_raise_that_one_only(code):
     z = signs(3000, 1)
     left = drawn(z, code, 2.0, -3.0, 2)
-    learned, prior = learn(z, ALL, outcomes(z, left), YEARLY), learn(z, ALL, nothing(), YEARLY)
+    learned, prior = (
+        learn(TUTORS, z, ALL, outcomes(z, left), YEARLY),
+        learn(TUTORS, z, ALL, nothing(TUTORS), YEARLY),
+    )
     documented = np.array(prior.weights)
     raised = dict(zip(CODES, learned.coefficients - documented, strict=True))
     assert raised.pop(code) > 0.7
@@ -284,7 +291,9 @@ def test_departures_that_follow_one_sign_raise_that_one_only(code):
 def test_departures_that_contradict_one_sign_lower_that_one(code):
     z = signs(3000, 1)
     left = drawn(z, code, -2.0, -3.0, 2)
-    moved = dict(zip(CODES, learn(z, ALL, outcomes(z, left), YEARLY).deviations, strict=True))
+    moved = dict(
+        zip(CODES, learn(TUTORS, z, ALL, outcomes(z, left), YEARLY).deviations, strict=True)
+    )
     assert moved[code] == min(moved.values()) < -0.05
 
 
@@ -307,7 +316,7 @@ def log_posterior(at, z, left, version, expected, start):
 
 def prior_of(z, known, departures):
     """Prior multiplier and intercept, where `departures` are known."""
-    version = learn(z, known, nothing(), YEARLY)
+    version = learn(TUTORS, z, known, nothing(TUTORS), YEARLY)
     trust = version.multiplier
     learned = min(departures / ENOUGH_DEPARTURES, 1.0)
     expected = trust + (1 - trust) * learned
@@ -336,7 +345,7 @@ def test_the_posterior_mode_is_one(seed, strength, base, known):
     z = signs(300, seed, known)
     left = drawn(z, min(known), strength, base, seed)
     left[0] = True
-    version = learn(z, known, outcomes(z, left), YEARLY)
+    version = learn(TUTORS, z, known, outcomes(z, left), YEARLY)
     expected, start = prior_of(z, known, int(left.sum()))
     at, step = at_of(version), 1e-4
 
@@ -363,7 +372,7 @@ def test_a_small_problem_has_the_mode_of_a_grid(strength, seed):
     known = frozenset({"hours"})
     z = signs(40, seed, known)
     left = drawn(z, "hours", strength, -1.0, seed)
-    version = learn(z, known, outcomes(z, left), YEARLY)
+    version = learn(TUTORS, z, known, outcomes(z, left), YEARLY)
     expected, start = prior_of(z, known, int(left.sum()))
     x = z[:, CODES.index("hours")]
     center, width = np.array([start, 1.0, 0.0]), np.array([4.0, 1.0, 0.6])
@@ -385,11 +394,11 @@ def test_a_small_problem_has_the_mode_of_a_grid(strength, seed):
 
 def test_more_departures_make_narrower_intervals():
     z = signs(6400, 5)
-    documented = z @ np.array(learn(z, ALL, nothing(), YEARLY).weights)
+    documented = z @ np.array(learn(TUTORS, z, ALL, nothing(TUTORS), YEARLY).weights)
     left = np.random.default_rng(6).random(6400) < 1 / (1 + np.exp(2.5 - documented))
     widths = []
     for tutors in (0, 100, 400, 1600, 6400):
-        learned = learn(z, ALL, outcomes(z[:tutors], left[:tutors]), YEARLY)
+        learned = learn(TUTORS, z, ALL, outcomes(z[:tutors], left[:tutors]), YEARLY)
         odds = log_odds(learned, z)
         lower, upper = interval(learned, z, odds)
         widths.append(np.median(np.log(upper / (1 - upper)) - np.log(lower / (1 - lower))))
@@ -400,7 +409,7 @@ def test_more_departures_make_narrower_intervals():
 def test_calibrated_on_what_it_learned_from():
     z = signs(4000, 7)
     left = drawn(z, "score", 1.0, -2.0, 8)
-    learned = learn(z, ALL, outcomes(z, left), YEARLY)
+    learned = learn(TUTORS, z, ALL, outcomes(z, left), YEARLY)
     assert learned.base_rate == pytest.approx(left.mean(), rel=0.03)
 
 
@@ -414,12 +423,12 @@ def test_calibrated_on_what_it_learned_from():
 def test_high_is_rare_and_far_above_the_base_rate(rows, seed, departures):
     z = signs(rows, seed)
     left = np.arange(rows) < departures
-    version = learn(z, ALL, outcomes(z, left), YEARLY)
+    version = learn(TUTORS, z, ALL, outcomes(z, left), YEARLY)
     found = forecasts(version, z)
     taught = min(version.departures / ENOUGH_DEPARTURES, 1)
     times = HIGH_TIMES_UNLEARNED + (HIGH_TIMES - HIGH_TIMES_UNLEARNED) * taught
     assert times >= 3
-    assert (found > version.high_above).sum() <= max(FEWEST_HIGH, int(HIGH_SHARE * rows))
+    assert (found > version.high_above).sum() <= max(FEWEST_HIGH, int(TUTORS.high_share * rows))
     assert (found > version.medium_above).sum() <= max(FEWEST_HIGH, int(RAISED_SHARE * rows))
     assert version.high_above >= times * version.base_rate - 1e-8
     assert version.medium_above >= RAISED_TIMES * version.base_rate - 1e-8
@@ -448,7 +457,7 @@ def test_every_group_agrees_or_not():
     """Signs that fall together count more than the same signs each for itself."""
     apart = signs(500, 9)
     together = np.repeat(apart[:, :1], len(CODES), axis=1)
-    alone, joint = (learn(z, ALL, nothing(), YEARLY) for z in (apart, together))
+    alone, joint = (learn(TUTORS, z, ALL, nothing(TUTORS), YEARLY) for z in (apart, together))
     assert alone.agreement == pytest.approx(1, abs=0.2)
     assert joint.agreement > 4
     assert alone.multiplier < joint.multiplier == 1.0

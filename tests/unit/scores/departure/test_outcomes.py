@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.scores.departure.frames import names_of, people, unknown
-from tutor_pipeline.scores.departure import evidence, learning, outcomes
+from tests.unit.scores.departure.frames import CODES, names_of, people, unknown
+from tutor_pipeline.scores.departure import learning, outcomes
+from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
 from tutor_pipeline.scores.departure.outcomes import Week, gather, leaves, matured, standard
-from tutor_pipeline.scores.departure.signals import CODES
-from tutor_pipeline.scores.departure.version import HORIZON_DAYS
+from tutor_pipeline.scores.departure.tutors import TUTORS
 
 DAY = date(2026, 3, 2)
 
@@ -42,7 +42,7 @@ def test_who_has_left_by_a_day_has_left_by_every_later_one(last_session, later):
 
 def week(day=DAY, tutors=12, seed=0, **columns):
     found = people(tutors, seed) | columns
-    return standard(Week(day, names_of(found), found))
+    return standard(TUTORS, Week(day, names_of(found), found))
 
 
 def test_a_week_counts_once_its_horizon_has_passed():
@@ -60,7 +60,7 @@ def test_a_silent_tutor_is_asked_about_and_not_learned_from():
     gaps = np.full(12, 2.0)
     gaps[:3] = 30
     asked = week(days_since_completed=gaps)
-    known = gather([(asked, np.arange(12) < 5)], DAY + timedelta(days=60))
+    known = gather(TUTORS, [(asked, np.arange(12) < 5)], DAY + timedelta(days=60))
     assert len(asked.z) == 12
     assert asked.is_there.tolist() == [False] * 3 + [True] * 9
     assert np.array_equal(known.z, asked.z[3:])
@@ -87,16 +87,16 @@ def test_silence_is_measured_by_the_own_gaps(sessions, gap, is_silent):
     columns = people(1)
     columns["completed_before_14d"][:] = sessions
     columns["days_since_completed"][:] = gap
-    assert bool(evidence.silence(columns)[0] > 1) is is_silent
+    assert bool(TUTORS.silence(columns)[0] > 1) is is_silent
 
 
 def test_a_newcomer_is_silent_after_few_days():
     columns = people(1)
     columns["days_seen"][:] = 10
     columns["days_since_completed"][:] = 4
-    assert evidence.silence(columns)[0] <= 1
+    assert TUTORS.silence(columns)[0] <= 1
     columns["days_since_completed"][:] = 5
-    assert evidence.silence(columns)[0] > 1
+    assert TUTORS.silence(columns)[0] > 1
 
 
 def test_a_tutor_counts_as_one_departure_over_all_weeks():
@@ -104,22 +104,23 @@ def test_a_tutor_counts_as_one_departure_over_all_weeks():
     quiet = [
         (
             standard(
-                Week(each.day, each.tutors, people(12, n) | {"days_since_completed": np.ones(12)})
+                TUTORS,
+                Week(each.day, each.ids, people(12, n) | {"days_since_completed": np.ones(12)}),
             ),
             np.arange(12) < 2,
         )
         for n, each in enumerate(weeks)
     ]
-    known = gather(quiet, DAY + timedelta(days=90))
+    known = gather(TUTORS, quiet, DAY + timedelta(days=90))
     assert len(known.z) == 36
     assert known.left.sum() == 6
     assert known.departures == 2
 
 
 def test_of_no_week_nothing_is_learned():
-    known = gather([], DAY)
+    known = gather(TUTORS, [], DAY)
     assert known.z.shape == (0, len(CODES))
-    assert known.departures == learning.nothing().departures == 0
+    assert known.departures == learning.nothing(TUTORS).departures == 0
     assert known.learned_from is None
 
 
@@ -129,13 +130,15 @@ def test_a_past_week_is_measured_by_its_own_day():
     halved = everybody | {
         name: everybody[name] / 2 for name in ("hours_this_week", "hours_next_week", "usual_hours")
     }
-    assert outcomes.standard(Week(DAY, names_of(halved), halved)).reference != calm.reference
+    assert (
+        outcomes.standard(TUTORS, Week(DAY, names_of(halved), halved)).reference != calm.reference
+    )
 
 
 def test_some_of_a_week_keep_their_signs():
     whole = week(tutors=20)
     some = whole.only([4, 1])
-    assert some.tutors == ["T00004", "T00001"]
+    assert some.ids == ["T00004", "T00001"]
     assert np.array_equal(some.z, whole.z[[4, 1]])
     assert np.array_equal(some.silence, whole.silence[[4, 1]])
 
@@ -143,4 +146,4 @@ def test_some_of_a_week_keep_their_signs():
 def test_of_whom_nothing_is_known_a_week_can_be_made():
     nothing = unknown(people(3))
     nothing["days_seen"] = np.full(3, 100.0)
-    assert not standard(Week(DAY, names_of(nothing), nothing)).z.any()
+    assert not standard(TUTORS, Week(DAY, names_of(nothing), nothing)).z.any()

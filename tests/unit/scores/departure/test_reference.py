@@ -11,21 +11,24 @@ from hypothesis import strategies as st
 
 from tests.unit.scores.departure.frames import (
     AVAILABILITY,
+    CODES,
+    READS,
     RECENT,
+    SIGNALS,
     only,
     people,
     rank_correlation,
     rows_of,
     unknown,
 )
-from tutor_pipeline.scores.departure import evidence, reference
-from tutor_pipeline.scores.departure.evidence import READS
+from tutor_pipeline.scores.departure import measures, reference
 from tutor_pipeline.scores.departure.reference import HIGHEST, LOWEST, Reference, standardise
-from tutor_pipeline.scores.departure.signals import CODES, SIGNALS, Kind
+from tutor_pipeline.scores.departure.signals import Kind
+from tutor_pipeline.scores.departure.tutors import TUTORS, evidence
 
 
 def z_of(columns, code, usual=None):
-    return standardise(columns, usual or reference.fit(columns)).z[:, CODES.index(code)]
+    return standardise(columns, usual or reference.fit(TUTORS, columns)).z[:, CODES.index(code)]
 
 
 @settings(max_examples=40, deadline=None)
@@ -33,17 +36,18 @@ def z_of(columns, code, usual=None):
 def test_the_order_of_tutors_decides_nothing(tutors, seed, weekly):
     columns = people(tutors, seed, weekly=weekly)
     order = np.random.default_rng(seed).permutation(tutors)
-    assert reference.fit(only(columns, order)) == reference.fit(columns)
+    assert reference.fit(TUTORS, only(columns, order)) == reference.fit(TUTORS, columns)
 
 
 def test_the_order_of_tutors_decides_nothing_even_unrounded(monkeypatch):
     monkeypatch.setattr(reference, "_DIGITS", 18)
-    monkeypatch.setattr(evidence, "_rounded", float)
+    for module in (evidence, measures):
+        monkeypatch.setattr(module, "rounded", float)
     columns = people(400, 16)
-    fitted = reference.fit(columns)
+    fitted = reference.fit(TUTORS, columns)
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(400)
-        assert reference.fit(only(columns, order)) == fitted
+        assert reference.fit(TUTORS, only(columns, order)) == fitted
 
 
 @settings(max_examples=30, deadline=None)
@@ -53,14 +57,14 @@ def test_the_order_of_tutors_decides_nothing_even_unrounded(monkeypatch):
     missing=st.frozensets(st.sampled_from(READS), max_size=12),
 )
 def test_json_gives_back_the_same_reference(tutors, seed, missing):
-    fitted = reference.fit(unknown(people(tutors, seed), missing))
+    fitted = reference.fit(TUTORS, unknown(people(tutors, seed), missing))
     stored = json.loads(json.dumps(fitted.to_json(), sort_keys=True, allow_nan=False))
-    assert Reference.from_json(stored) == fitted
+    assert Reference.from_json(TUTORS, stored) == fitted
 
 
 def test_rows_say_what_columns_say():
     columns = unknown(people(20), ["hours_this_week"])
-    read = evidence.columns_of(rows_of(columns))
+    read = measures.columns_of(rows_of(columns), READS)
     assert read.keys() == columns.keys()
     assert all(np.array_equal(read[name], columns[name], equal_nan=True) for name in columns)
 
@@ -82,7 +86,7 @@ def test_signs_are_finite_and_cut_whatever_the_columns_hold(tutors, seed, cells)
     columns = people(tutors, seed)
     for name, place, value in cells:
         columns[name][place % tutors] = value
-    found = standardise(columns, reference.fit(columns))
+    found = standardise(columns, reference.fit(TUTORS, columns))
     assert np.isfinite(found.z).all()
     assert found.z.min() >= LOWEST and found.z.max() <= HIGHEST
     assert (found.z[~found.known] == 0).all()
@@ -102,7 +106,7 @@ def test_what_everybody_changed_by_is_not_a_change():
         before, after = z_of(columns, code), z_of(halved, code)
         assert abs(after.mean() - before.mean()) < 0.25, code
         assert rank_correlation(before, after) > 0.97, code
-        blamed = z_of(halved, code, reference.fit(columns))
+        blamed = z_of(halved, code, reference.fit(TUTORS, columns))
         assert blamed.mean() > 0.6, "by the yardstick of before, everybody stands out"
 
 
@@ -122,17 +126,17 @@ def test_the_long_silent_are_not_what_is_usual():
     silent["days_since_completed"][:] = 46
     silent["days_since_completed"][:5] = np.nan
     both = {name: np.concatenate([columns[name], silent[name]]) for name in columns}
-    assert reference.fit(both) == reference.fit(columns)
+    assert reference.fit(TUTORS, both) == reference.fit(TUTORS, columns)
     silent["days_since_completed"][:] = 45
     both = {name: np.concatenate([columns[name], silent[name]]) for name in columns}
-    assert reference.fit(both).tutors == 140
+    assert reference.fit(TUTORS, both).size == 140
 
 
 @pytest.mark.parametrize("tutors", [0, 1, 2, 3])
 def test_of_few_tutors_there_is_a_yardstick_too(tutors):
     columns = people(tutors, 9)
-    fitted = reference.fit(columns)
-    assert fitted.tutors == tutors
+    fitted = reference.fit(TUTORS, columns)
+    assert fitted.size == tutors
     assert fitted.known == (frozenset() if not tutors else frozenset(fitted.yardsticks))
     for code, yardstick in fitted.yardsticks.items():
         # Ten usual tutors are among them: a spread is near the natural one.
@@ -149,7 +153,7 @@ def test_a_sign_that_never_varies_says_nothing():
 
 
 def test_a_platform_without_a_table_has_no_such_signs():
-    fitted = reference.fit(unknown(people(50, 11), AVAILABILITY))
+    fitted = reference.fit(TUTORS, unknown(people(50, 11), AVAILABILITY))
     gone = {code for code in CODES if SIGNALS[code].group == "availability"}
     assert not fitted.known & gone
     assert fitted.known | gone == set(CODES)
@@ -162,7 +166,7 @@ def test_what_never_happens_is_not_known_to_be_recorded():
     columns["no_shows_28d"][:] = columns["no_shows_before"][:] = 0
     columns["login_days_14d"][:] = columns["login_days_before"][:] = 0
     columns["booked_ahead"][:] = 0
-    known = reference.fit(columns).known
+    known = reference.fit(TUTORS, columns).known
     assert not known & {"no_shows", "no_shows_level", "logins", "booked_ahead"}
     assert "pace_14d" in known
 
@@ -170,16 +174,16 @@ def test_what_never_happens_is_not_known_to_be_recorded():
 def test_where_bookings_are_unclear_nothing_is_said_of_them():
     columns = people(50, 13)
     columns["booked_unclear"] = columns["booked_ahead"] * 0.2
-    assert "booked_ahead" in reference.fit(columns).known
+    assert "booked_ahead" in reference.fit(TUTORS, columns).known
     columns["booked_unclear"] = columns["booked_ahead"] * 0.5
-    assert "booked_ahead" not in reference.fit(columns).known
+    assert "booked_ahead" not in reference.fit(TUTORS, columns).known
 
 
 def test_a_few_who_leave_do_not_stretch_the_yardstick():
     calm = people(200, 14)
     wild = {name: column.copy() for name, column in calm.items()}
     wild["hours_this_week"][:8] = wild["hours_next_week"][:8] = 0.0
-    before, after = (reference.fit(each).yardsticks["hours"] for each in (calm, wild))
+    before, after = (reference.fit(TUTORS, each).yardsticks["hours"] for each in (calm, wild))
     assert after.spread < 1.35 * before.spread
     assert z_of(wild, "hours")[:8].min() > 2
 
@@ -187,7 +191,7 @@ def test_a_few_who_leave_do_not_stretch_the_yardstick():
 def test_a_newcomer_has_no_own_past():
     columns = people(30, 15)
     columns["days_seen"][0] = 20
-    known = standardise(columns, reference.fit(columns)).known[0]
+    known = standardise(columns, reference.fit(TUTORS, columns)).known[0]
     changes = {"pace_7d", "pace_14d", "pace_28d", "gap", "logins", "earnings"}
     assert not known[[CODES.index(code) for code in changes]].any()
     assert all(SIGNALS[code].kind is Kind.CHANGE for code in changes)

@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from tests.unit.scores.departure.conftest import YEARLY, world_of
 from tests.unit.scores.departure.frames import (
     AVAILABILITY,
+    CODES,
+    GROUPS,
     NULLABLE,
+    READS,
     RECENT,
     REPLY,
+    SIGNALS,
     names_of,
     only,
     outcomes,
@@ -26,9 +30,9 @@ from tests.unit.scores.departure.frames import (
     unknown,
 )
 from tutor_pipeline.scores.departure import learning, reference, scorer
-from tutor_pipeline.scores.departure.evidence import READS
 from tutor_pipeline.scores.departure.scorer import KEEPS, level_of
-from tutor_pipeline.scores.departure.signals import CODES, GROUPS, SIGNALS, Kind
+from tutor_pipeline.scores.departure.signals import Kind
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.score import Level, Status, Target
 
 LOW, MEDIUM, HIGH = Level.LOW, Level.MEDIUM, Level.HIGH
@@ -56,7 +60,9 @@ def gappy():
         columns[name][7] = np.nan
     world = world_of(columns)
     known = outcomes(world.z, np.arange(120) < 25)
-    return replace(world, version=learning.learn(world.z, world.reference.known, known, YEARLY))
+    return replace(
+        world, version=learning.learn(TUTORS, world.z, world.reference.known, known, YEARLY)
+    )
 
 
 def test_scored_alone_and_among_all_a_tutor_gets_the_same_bytes(gappy):
@@ -136,7 +142,7 @@ def test_a_score_is_whole(tutors, seed, share, fall, weekly, departures, held):
         columns[name][rng.random(tutors) < share] = np.nan
     world = world_of(columns)
     known = outcomes(world.z, np.arange(tutors) < departures)
-    version = learning.learn(world.z, world.reference.known, known, YEARLY)
+    version = learning.learn(TUTORS, world.z, world.reference.known, known, YEARLY)
     named = {f"T{place:05d}": level for place, level in held.items()}
     for score in world.scores(version, held=named):
         check_whole(score, version)
@@ -257,7 +263,7 @@ def busy():
 def holidays(busy):
     """Everybody does half in the recent days; the version is that of before."""
     columns = busy.columns | {name: busy.columns[name] / 2 for name in RECENT}
-    usual = reference.fit(columns)
+    usual = reference.fit(TUTORS, columns)
     z = reference.standardise(columns, usual).z
     return replace(busy, columns=columns, reference=usual, z=z)
 
@@ -328,7 +334,9 @@ def test_a_higher_forecast_never_has_a_lower_level(one, other, held):
     assert held_again is level_of(one, world, held)
 
 
-_ANY = learning.learn(np.zeros((0, len(CODES))), frozenset(CODES), learning.nothing(), YEARLY)
+_ANY = learning.learn(
+    TUTORS, np.zeros((0, len(CODES))), frozenset(CODES), learning.nothing(TUTORS), YEARLY
+)
 
 
 def test_held_levels_are_read(ordinary):

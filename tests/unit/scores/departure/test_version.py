@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.scores.departure.conftest import YEARLY
-from tests.unit.scores.departure.frames import outcomes, rows_of, signs
+from tests.unit.scores.departure.frames import CODES, outcomes, rows_of, signs
 from tutor_pipeline.scores.departure import learning, scorer
 from tutor_pipeline.scores.departure.reference import Reference
-from tutor_pipeline.scores.departure.signals import CODES
+from tutor_pipeline.scores.departure.tutors import TUTORS
 from tutor_pipeline.scores.departure.version import (
     Version,
     contributions,
@@ -32,23 +32,23 @@ from tutor_pipeline.scores.departure.version import (
 )
 def test_json_gives_back_the_same_version(rows, seed, departures, known):
     z = signs(rows, seed, known)
-    version = learning.learn(z, known, outcomes(z, np.arange(rows) < departures), YEARLY)
+    version = learning.learn(TUTORS, z, known, outcomes(z, np.arange(rows) < departures), YEARLY)
     text = version.to_json()
-    assert Version.from_json(text) == version
+    assert Version.from_json(TUTORS, text) == version
     # As jsonb gives it: any order of keys.
     stored = json.loads(text)
-    assert Version.from_json(dict(reversed(stored.items()))) == version
-    assert Version.from_json(stored).to_json() == text
+    assert Version.from_json(TUTORS, dict(reversed(stored.items()))) == version
+    assert Version.from_json(TUTORS, stored).to_json() == text
 
 
 @pytest.mark.parametrize("departures", [0, 40])
 def test_a_stored_version_scores_the_same_byte_for_byte(ordinary, departures):
     left = np.arange(300) < departures
     learned = learning.learn(
-        ordinary.z, ordinary.reference.known, outcomes(ordinary.z, left), YEARLY
+        TUTORS, ordinary.z, ordinary.reference.known, outcomes(ordinary.z, left), YEARLY
     )
-    stored = Version.from_json(json.loads(learned.to_json()))
-    usual = Reference.from_json(json.loads(json.dumps(ordinary.reference.to_json())))
+    stored = Version.from_json(TUTORS, json.loads(learned.to_json()))
+    usual = Reference.from_json(TUTORS, json.loads(json.dumps(ordinary.reference.to_json())))
     again = scorer.score(rows_of(ordinary.columns), usual, stored, "1.1")
     assert repr(again) == repr(ordinary.scores(learned))
 
@@ -61,7 +61,7 @@ def test_contributions_and_the_intercept_are_the_log_odds(ordinary):
 def test_the_interval_is_what_draws_from_the_posterior_say(ordinary):
     left = np.arange(300) < 25
     known = ordinary.reference.known
-    version = learning.learn(ordinary.z, known, outcomes(ordinary.z, left), YEARLY)
+    version = learning.learn(TUTORS, ordinary.z, known, outcomes(ordinary.z, left), YEARLY)
     at = np.array([version.intercept, version.multiplier, *version.deviations])
     drawn = np.random.default_rng(0).multivariate_normal(
         at, np.array(version.covariance) / 100, 4000
@@ -85,4 +85,4 @@ def test_a_probability_has_six_digits_and_no_overflow():
 def test_known_are_the_signs_that_are_worth_something(ordinary):
     assert ordinary.version.known == ordinary.reference.known
     two = frozenset({"hours", "logins"})
-    assert learning.learn(ordinary.z, two, learning.nothing(), YEARLY).known == two
+    assert learning.learn(TUTORS, ordinary.z, two, learning.nothing(TUTORS), YEARLY).known == two

@@ -1,0 +1,165 @@
+"""The past of students as a back-test sees it: what was known then, and who then left.
+
+Unlike tutors, students are asked about at the ends of weeks (Sundays), and a row never holds what
+was recorded later: marks and bills count from the week in which they became known.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+
+from tutor_pipeline.defs.past import HORIZON_DAYS, SETTLING_DAYS
+from tutor_pipeline.scores import store, weights
+from tutor_pipeline.warehouse.connection import Warehouse
+
+if TYPE_CHECKING:
+    from tutor_pipeline.scores.backtest import Outcome, Scorer
+    from tutor_pipeline.scores.departure.outcomes import Standard, Week
+    from tutor_pipeline.scores.weights import Weights
+
+TESTED_STUDENTS = 5_000
+"""The back-test asks about so many at most: the same ones each time, chosen by a hash."""
+
+FIRST_WEIGHTS = "weighted_v1_first"
+"""weighted_v1 with the weights of its first version, where others are in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastOfStudents:
+    """What is known of the past. `evidence` is what can be learned from, `weeks` the same by the
+    yardstick of each day; `history` the rows that a back-test asks about, by day; `departures` the
+    day after the last one of whoever left, by student; `weights` those in force.
+    """
+
+    known_until: date
+    evidence: "Sequence[Week]"
+    weeks: "Sequence[Standard]"
+    history: Mapping[date, Sequence[Mapping[str, Any]]]
+    departures: Mapping[str, date]
+    weights: "Weights"
+
+
+def read_past(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, weeks: int
+) -> PastOfStudents | None:
+    """What became of students after the last weeks; None where there is no evidence of any."""
+    from tutor_pipeline.scores import health, weighted
+    from tutor_pipeline.scores.departure import history, outcomes
+    from tutor_pipeline.scores.departure.students import STUDENTS
+
+    known_until = as_of.astimezone(ZoneInfo(warehouse.timezone)).date() - timedelta(days=1)
+    days = history.days(connection, warehouse, STUDENTS, known_until)
+    if not days:
+        return None
+    evidence = list(history.weeks(connection, warehouse, STUDENTS, days, {}))
+    names = sorted(
+        {*weighted.READS, *health.STUDENT_READS, "as_of_date", "days_since_last_session"}
+        - {"tutor_ids"}
+    )
+    rows = store.rows_of(
+        connection,
+        warehouse.sql("select ")
+        + psycopg.sql.SQL(", ").join(psycopg.sql.Identifier("metrics", name) for name in names)
+        + warehouse.sql(
+            " from {marts}.student_aggregates_history as metrics"
+            " inner join {marts}.student_evidence_history using (student_id, as_of_date)"
+            " where as_of_date = any(%(days)s) and student_id in ("
+            "select student_id from {marts}.student_evidence_history group by student_id"
+            " order by hashtextextended(student_id, 0), student_id limit %(students)s"
+            ") order by as_of_date, student_id"
+        ),
+        {"days": days[-weeks:], "students": TESTED_STUDENTS},
+    )
+    by_day: dict[date, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_day.setdefault(row["as_of_date"], []).append(row)
+    departures = connection.execute(
+        warehouse.sql(
+            "select student_id, churned_date + 1 from {marts}.dim_students where churned_date <= %s"
+        ),
+        (known_until,),
+    ).fetchall()
+    return PastOfStudents(
+        known_until,
+        evidence,
+        [outcomes.standard(STUDENTS, week) for week in evidence],
+        by_day,
+        dict(departures),
+        weights.current(connection, warehouse) or weights.first_version(as_of),
+    )
+
+
+def run_backtest(
+    past: PastOfStudents,
+    yearly_rate: float,
+    progress: Callable[[str, int, int], None],
+    replicates: int | None = None,
+) -> Any:
+    """The back-test of every scorer of students: a `scores.backtest.Result`; None where no day
+    can be asked about. `replicates`: draws behind each interval, None = the usual number.
+    """
+    from tutor_pipeline.scores import backtest, evaluation
+
+    if not past.history:
+        return None
+    return backtest.run(
+        past.history,
+        past.departures,
+        _scorers(past, yearly_rate),
+        backtest.Plan(
+            past.known_until,
+            HORIZON_DAYS,
+            SETTLING_DAYS,
+            replicates=evaluation.REPLICATES if replicates is None else replicates,
+            key="student_id",
+            departure=backtest.Question.STUDENT_DEPARTURE,
+        ),
+        progress=progress,
+    )
+
+
+def _scorers(past: PastOfStudents, yearly_rate: float) -> "list[Scorer]":
+    from tutor_pipeline.scores import health, weighted
+    from tutor_pipeline.scores.backtest import Scorer, boosting, forecasts, plain
+    from tutor_pipeline.scores.departure.students import STUDENTS
+
+    def by_weights(name: str, of: "Weights") -> "Scorer":
+        return plain(name, str(of.version), lambda rows: weighted.score(rows, of))
+
+    first = weights.first_version(past.weights.effective_from)
+    others = [] if past.weights.version == first.version else [by_weights(FIRST_WEIGHTS, first)]
+    return [
+        *forecasts(STUDENTS, {week.day: week for week in past.weeks}, yearly_rate),
+        boosting(STUDENTS, {week.day: week for week in past.evidence}),
+        by_weights(weighted.SCORER, past.weights),
+        *others,
+        Scorer(
+            health.STUDENT_SCORER,
+            health.VERSION,
+            lambda training: lambda rows: _unhealthy(rows, past.weights),
+        ),
+    ]
+
+
+def _unhealthy(rows: Sequence[Mapping[str, Any]], of: "Weights") -> "list[Outcome]":
+    """What is missing to full health: the risk that student_health_v1 tells."""
+    from tutor_pipeline.scores import health, weighted
+
+    churn = {each.subject_id: each.score for each in weighted.score(rows, of)}
+    return [
+        (None if each.health_score is None else 100 - each.health_score, None)
+        for each in health.assess_students(rows, churn)
+    ]
+
+
+def silences(learned: Any, past: PastOfStudents) -> bool:
+    """Whether under what was learned nobody would have been at Medium or High, in any week."""
+    from tutor_pipeline.scores.departure.version import log_odds, probability
+
+    return learned.departures > 0 and not any(
+        (probability(log_odds(learned, week.z)) > learned.medium_above).any() for week in past.weeks
+    )
