@@ -55,7 +55,7 @@ class _Shape:
     choices: Mapping[str, Mapping[str, tuple[str, ...]]]
     needs_evidence: bool = False
     has_metric_value: bool = False
-    may_be_open: bool = False
+    may_ask_for_unusual: bool = False
 
     @property
     def chosen_texts(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ AT_THRESHOLD = "at_threshold"
 
 _SEVERITY = "severity"
 _EVIDENCE = "evidence"
-_UNUSUAL, _STAYS = "unusual", "stays"
+_UNUSUAL = "unusual"
 # Why a key is asked for, where its name does not tell.
 _WHY = {
     _EVIDENCE: " (an alert that somebody resolved comes back only with a session processed since)"
@@ -81,7 +81,7 @@ _SHAPES = {
         ("title", "description", "recommended_action"),
         {_SEVERITY: dict.fromkeys(Severity, ())},
         needs_evidence=True,
-        may_be_open=True,
+        may_ask_for_unusual=True,
     ),
     Kind.INSIGHT: _Shape(
         "insights",
@@ -123,8 +123,7 @@ class Rule:
     The principal condition is what a tutor's override changes and what `excess` measures.
     `requires` maps counts to the minimum under which the rule is not evaluated. `metric_value`
     is the metric whose value an insight shows; None where that is no number. `unusual` asks for
-    more than the conditions: where it is not met, they are no finding. An open alert goes on while
-    all of `stays` hold, where those of `when` do not any more. `source` is the
+    more than the conditions: where it is not met, they are no finding. `source` is the
     `file:line` that named the rule last; `version` a hash of the rule's content.
 
     `beside` is the alert that this insight stands in for: it finds who meets the alert's
@@ -143,17 +142,14 @@ class Rule:
     source: str
     version: str
     unusual: Unusual | None = None
-    stays: tuple[Condition, ...] = ()
     beside: str | None = None
 
     @property
     def columns(self) -> frozenset[str]:
         """The columns of a row that the rule reads."""
         names = {*self.requires, self.evidence, self.metric_value}
-        for condition in (*self.when, *self.stays):
+        for condition in self.when:
             names |= {condition.metric, condition.exposure}
-        if self.stays:
-            names.add(self.is_open)
         for text in self.texts.values():
             names |= text.metrics
         if self.unusual is not None:
@@ -267,8 +263,8 @@ class _RuleParser:
         required = ["when", *shape.choices, *shape.texts]
         optional = ["enabled", "requires", *shape.chosen_texts]
         (required if shape.needs_evidence else optional).append(_EVIDENCE)
-        if shape.may_be_open:
-            optional += [_UNUSUAL, _STAYS]
+        if shape.may_ask_for_unusual:
+            optional.append(_UNUSUAL)
         if shape.has_metric_value:
             optional.append("metric_value")
         nodes.check_names(draft.entries, (*required, *optional))
@@ -280,7 +276,6 @@ class _RuleParser:
         texts = {key: template.Template(word, (), word) for key, word in words.items()}
         texts |= {name: self._template(entries[name]) for name in (*shape.texts, *chosen)}
         unusual = self._unusual(entries.get(_UNUSUAL))
-        stays = self._stays(entries.get(_STAYS))
         when = tuple(self._condition(node) for node in nodes.items(entries["when"]))
         requires = self._requires(entries.get("requires"))
         evidence = self._evidence(entries.get(_EVIDENCE))
@@ -309,10 +304,8 @@ class _RuleParser:
                 evidence=evidence,
                 metric_value=metric_value,
                 **({} if unusual is None else {_UNUSUAL: asdict(unusual)}),
-                **({_STAYS: [_content(each) for each in stays]} if stays else {}),
             ),
             unusual=unusual,
-            stays=stays,
         )
 
     def cause(self, rule_id: str, draft: profiles.Draft, error: NodeError) -> NodeError:
@@ -407,12 +400,6 @@ class _RuleParser:
                 raise NodeError(asked, f"{metric} is no count of sessions to ask a share of")
             share = _between(asked, 0, 1, "a share between 0 and 1")
         return Condition(metric, scale, op, value, exposure, minimum, share)
-
-    def _stays(self, node: yaml.Node | None) -> tuple[Condition, ...]:
-        """What an open alert stays for where its conditions no longer hold."""
-        if node is None or nodes.is_null(node):
-            return ()
-        return tuple(self._condition(each) for each in nodes.items(node))
 
     def _unusual(self, node: yaml.Node | None) -> Unusual | None:
         """What the rule asks beside its conditions."""

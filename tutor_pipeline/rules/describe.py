@@ -42,8 +42,6 @@ def summary(rule: Rule) -> str:
     parts = [_label(rule), conditions(rule)]
     if asked := unusual(rule):
         parts.append(asked)
-    if rule.stays:
-        parts.append(f"stays while {' and '.join(map(_condition, rule.stays))}")
     if needed := minimums(rule):
         parts.append(f"needs {needed}")
     return ("" if rule.is_enabled else "off: ") + " · ".join(parts)
@@ -81,8 +79,6 @@ def details(rule: Rule, inputs: Mapping[str, Mapping[str, Column]]) -> list[tupl
     if rule.severity is not None:
         lines.append(("severity", rule.severity))
     lines += [("when", described(_condition(each), each.metric)) for each in rule.when]
-    if rule.stays:
-        lines.append(("stays while", " and ".join(map(_condition, rule.stays))))
     if rule.unusual is not None:
         each = rule.unusual
         lines.append(("unusual here", described(unusual(rule), each.metric)))
@@ -267,7 +263,6 @@ that somebody resolved comes back only with a session processed since |
 many times the others') or `by` (an average; so far from the others', with `scatter`, the column \
 with the standard deviation of a session, and `means: 2` where it is a change); `level` 0.95, \
 `keeps` 0.8, `most` 0.01; `null`: nothing |
-| | `stays` | conditions for which an open alert goes on where those of `when` no longer hold |
 | an insight | `insight_type` | `strength` or `growth_area` |
 | | `display_text`, `coaching_tip` | texts; the tip is for a growth area |
 | | `metric_value` | the number it shows, if it is not that of the principal condition |

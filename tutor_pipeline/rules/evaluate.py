@@ -198,14 +198,12 @@ def _judge(
 
     `principal_threshold` is that of the first condition, None when the rule is switched off.
     """
-    is_held = bool(rule.unusual or rule.stays) and read(row, rule.is_open, Scale.FLAG) is True
+    is_held = rule.unusual is not None and read(row, rule.is_open, Scale.FLAG) is True
     # What somebody asked for this tutor counts as it was said.
-    may_fall_short = rule.unusual is not None and principal_threshold == rule.when[0].value
-    readings = _readings(rule, row, principal_threshold, is_held and may_fall_short)
+    may_fall_short = is_held and principal_threshold == rule.when[0].value
+    readings = _readings(rule, row, principal_threshold, may_fall_short)
     if readings is None:
         return None
-    if is_held and rule.stays and not readings:
-        readings = _met(rule.stays, row, rule.stays[0].value) or ()
     seen: Seen | None = None
     if rule.unusual is not None:
         value, sessions = _figure(rule.unusual, row)
@@ -253,20 +251,10 @@ def _readings(
         count: Any = read(row, metric, _COUNT)
         if count is None or count < minimum:
             return None
-    return _met(rule.when, row, principal_threshold, is_held)
-
-
-def _met(
-    conditions: Iterable[Condition],
-    row: Mapping[str, object],
-    principal_threshold: Any,
-    is_held: bool = False,
-) -> tuple[Reading, ...] | None:
-    """As `_readings`, of these conditions alone."""
     readings: list[Reading] = []
     holds = True
     # A condition that does not hold ends nothing: the others must be known all the same.
-    for condition in conditions:
+    for condition in rule.when:
         value: Any = read(row, condition.metric, condition.scale)
         if value is None:
             return None

@@ -8,8 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutor_pipeline.domain import Kind, Override, Severity
-from tutor_pipeline.metrics.wide_rows import rule_inputs
-from tutor_pipeline.rules.catalogue import load_catalogue
 from tutor_pipeline.rules.evaluate import evaluate, fit
 
 
@@ -470,24 +468,3 @@ def test_a_count_can_be_asked_to_be_a_share(load, row, as_of):
     evaluation = evaluate(catalogue, Kind.ALERT, rows, as_of)
     assert found(evaluation) == [("T5", "no_show")]
     assert evaluation.evaluated["no_show"] == {"T2", "T3", "T4", "T5"}
-
-
-@pytest.mark.parametrize(
-    ("level", "is_open", "is_found", "is_evaluated"),
-    [
-        ("High", False, True, True),
-        ("High", True, True, True),
-        ("Medium", False, False, True),
-        ("Medium", True, True, True),
-        ("Low", True, False, True),
-        (None, True, False, False),
-    ],
-)
-def test_an_alert_of_a_level_closes_with_the_risk(level, is_open, is_found, is_evaluated, as_of):
-    catalogue = load_catalogue("adaptive", rule_inputs())
-    columns = dict.fromkeys(catalogue.columns(Kind.ALERT))
-    row = columns | {name: False for name in columns if name.startswith("open_alerts.")}
-    row |= {"tutor_id": "T1", "tutor_risk.level": level, "open_alerts.high_churn_risk": is_open}
-    evaluation = evaluate(catalogue, Kind.ALERT, [row], as_of, (), {})
-    assert [each.rule_id for each in evaluation.findings] == ["high_churn_risk"] * is_found
-    assert bool(evaluation.evaluated["high_churn_risk"]) is is_evaluated

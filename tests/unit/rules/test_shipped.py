@@ -66,9 +66,7 @@ def test_each_rule_has_an_example_of_its_own_or_of_a_profile_with_the_same_rule(
     assert len(versions) == len(set(versions)), "two examples of the same rule"
     # What is unusual has tests of its own, below.
     assert [
-        key
-        for key, rule in RULES.items()
-        if rule.unusual is None and not rule.stays and rule.version not in versions
+        key for key, rule in RULES.items() if rule.unusual is None and rule.version not in versions
     ] == []
 
 
@@ -197,9 +195,7 @@ def test_adaptive_is_conservative_and_asks_for_what_is_unusual():
     beside = {key for key, rule in asking.items() if rule.beside is not None}
     assert set(asking) - beside == set(plain)
     for key, rule in plain.items():
-        same = replace(
-            asking[key], unusual=None, stays=(), version=rule.version, source=rule.source
-        )
+        same = replace(asking[key], unusual=None, version=rule.version, source=rule.source)
         assert same == rule
     # Of each alert that counts, averages or follows something; the others are risks of scorers.
     asks = {rule_id for (kind, rule_id), rule in asking.items()

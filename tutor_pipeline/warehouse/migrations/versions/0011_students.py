@@ -45,6 +45,9 @@ def downgrade() -> None:
         drop table {ops}.churn_weight_levels;
         delete from {ops}.score_references where scorer <> 'departure_v1';
         alter table {ops}.score_references drop column scorer;
+        comment on table {ops}.score_references is
+            'What is usual on this platform, by version: the yardstick of departure_v1. Fitted'
+            ' by full refreshes, read by all others; never changed, kept as long as scores';
         comment on column {ops}.backtest_metrics.tutors is null;
         comment on column {ops}.score_references.tutors is null;
         """)

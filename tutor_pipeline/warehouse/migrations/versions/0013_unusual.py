@@ -58,8 +58,7 @@ _ATTENTION = """
             count(*) filter (where severity = 'critical') as critical_alerts,
             count(*) filter (where severity = 'warning') as warning_alerts,
             max(excess) as excess,
-            max(excess) filter (where severity = 'critical') as critical_excess,
-            -- 'critical' sorts before 'warning'.
+            {critical}-- 'critical' sorts before 'warning'.
             (array_agg(
                 alert_id order by triggered_date desc, severity, excess desc, alert_id
             ))[1] as newest_alert_id
@@ -130,6 +129,7 @@ def upgrade() -> None:
     )
     run_sql(
         _ATTENTION.format(
+            critical="max(excess) filter (where severity = 'critical') as critical_excess,\n",
             excess="tutors.critical_excess desc nulls last, tutors.excess desc",
             of=" of critical ones, then of any",
         )
@@ -156,7 +156,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     run_sql("drop table {ops}.rule_references")
-    run_sql(_ATTENTION.format(excess="tutors.excess desc", of=""))
+    run_sql(_ATTENTION.format(critical="", excess="tutors.excess desc", of=""))
     run_sql(
         _ALERT_HISTORY.format(
             retired="'rule_retired', 'rule_disabled', 'tutor_inactive'",
