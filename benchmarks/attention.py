@@ -107,7 +107,7 @@ def refresh(warehouse: Warehouse, home: Path, day: date) -> str:
     write_header(warehouse, run)
     dbt.invoke(["run", "--select", *MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
     with warehouse.connect() as connection:
-        score_tutors(connection, warehouse, run.run_id, Scoring("auto", 0.25))
+        score_tutors(connection, warehouse, run.run_id, Scoring("auto", 0.25, 0.5))
     return run.run_id
 
 

@@ -154,7 +154,7 @@ def test_nothing_flaps_in_a_month_of_daily_refreshes(new_project):
             dbt.dbt_environment(warehouse, run.run_id, month.home),
         )  # fmt: skip
         with warehouse.connect() as connection:
-            score_tutors(connection, warehouse, run.run_id, Scoring("auto", 0.25))
+            score_tutors(connection, warehouse, run.run_id, Scoring("auto", 0.25, 0.5))
         with warehouse.connect() as connection:
             store.lock(connection, warehouse, Kind.ALERT)
             made = make(connection, warehouse, catalogue, Kind.ALERT, run.run_id)

@@ -24,8 +24,10 @@ HEALTH = "select h::text from ops.tutor_health as h order by tutor_id"
 @pytest.fixture(scope="module")
 def project(new_project):
     project = new_project(TUTOR_CHAMPION="signals_v1")
-    project.run("generate", "--tutors", "60", "--days", "75", "--sessions-per-day", "60")
-    project.run("enrich")
+    # The same people whatever the day is: who is at risk depends on the weekday that data ends on.
+    project.run("generate", "--tutors", "60", "--days", "75", "--sessions-per-day", "60",
+                "--end", "2026-06-24")  # fmt: skip
+    project.run("enrich", "--as-of", "latest")
     return project
 
 
@@ -342,30 +344,35 @@ def test_a_tutor_scored_alone_is_scored_as_among_all(project):
             " sessions_taught_14d = 0 where tutor_id not in ('T0001', 'T0002')"
         )
         before = connection.execute(scores).fetchall(), connection.execute(HEALTH).fetchall()
-        score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25))
+        score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25, 0.5))
         after = connection.execute(scores).fetchall(), connection.execute(HEALTH).fetchall()
         assert after == before
         # A full one does see it.
-        score_tutors(connection, project.warehouse, "", Scoring("signals_v1", 0.25))
+        score_tutors(connection, project.warehouse, "", Scoring("signals_v1", 0.25, 0.5))
         assert connection.execute(scores).fetchall() != before[0]
         connection.rollback()
 
 
 def test_a_reference_from_before_health_read_it_is_read_and_completed(project):
     """The first refresh after an update may well cover some tutors."""
-    newest = "select version, reference from ops.score_references order by version desc limit 1"
+    newest = (
+        "select version, reference from ops.score_references where scorer = 'departure_v1'"
+        " order by version desc limit 1"
+    )
     with project.warehouse.connect() as connection:
         version, content = connection.execute(newest).fetchone()
+        (last,) = connection.execute("select max(version) from ops.score_references").fetchone()
         connection.execute(
-            "insert into ops.score_references (version, as_of, fitted_at, tutors, reference)"
-            " select version + 1, as_of, fitted_at, tutors, reference - 'health'"
+            "insert into ops.score_references"
+            " (version, scorer, as_of, fitted_at, tutors, reference)"
+            " select %s, scorer, as_of, fitted_at, tutors, reference - 'health'"
             " from ops.score_references where version = %s",
-            (version,),
+            (last + 1, version),
         )
         run = cover(connection, ["T0001"])
         for _ in range(2):  # the second time there is nothing new
-            score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25))
-            assert connection.execute(newest).fetchone() == (version + 2, content)
+            score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25, 0.5))
+            assert connection.execute(newest).fetchone() == (last + 2, content)
         connection.rollback()
 
 

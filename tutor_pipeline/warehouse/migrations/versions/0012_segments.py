@@ -16,9 +16,9 @@ def upgrade() -> None:
         comment on column {ops}.student_health.segment is
             'churned (inferred): silent for long, and the platform does not say who left';
         comment on table {ops}.score_references is
-            'What is usual on this platform, by version: the yardstick of a forecast (scorer), and'
-            ' with departure_v1 (health) of health_v1. Fitted by full refreshes, read by all others;'
-            ' never changed, kept as long as scores';
+            'What is usual on this platform, by version: the yardstick of a forecast (scorer),'
+            ' and with departure_v1 (health) of health_v1. Fitted by full refreshes, read by all'
+            ' others; never changed, kept as long as scores';
         """)
 
 
