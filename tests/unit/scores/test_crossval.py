@@ -481,3 +481,21 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, error, says):
     assert isinstance(done.exception, TutorPipelineError)
     assert isinstance(done.exception, error)
     assert says in str(done.exception)
+
+
+def test_a_column_that_knows_the_answer_is_named():
+    """Copied from it, or told by how an order number ends; strong but honest ones are not."""
+    rng = np.random.default_rng(2)
+    left = rng.random(400) < 0.3
+    table = {
+        "left": ["yes" if each else "no" for each in left],
+        "status": ["closed" if each else "open" for each in left],
+        "order": [f"{rng.integers(10**6)}-{'X' if each else 'A'}" for each in left],
+        "signal": [str(value) for value in left + rng.normal(0, 0.9, 400)],
+        "noise": [str(value) for value in rng.normal(0, 1, 400)],
+    }
+    found = cross_validate(table, "left", replicates=20)
+    told = [each for each in found.warnings if "may not have been known before" in each]
+    assert [each.split()[0] for each in told] == ["status"]
+    assert "--drop status" in told[0]
+    assert "order" in found.dropped
