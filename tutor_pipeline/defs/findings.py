@@ -34,6 +34,7 @@ from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.reports import queries
 from tutor_pipeline.rules.catalogue import Catalogue
 from tutor_pipeline.rules.evaluate import evaluate
+from tutor_pipeline.rules.profiles import shipped
 from tutor_pipeline.warehouse.connection import Warehouse
 from tutor_pipeline.warehouse.runs import moment
 
@@ -227,9 +228,12 @@ def make(
             outbox.note_switch(
                 connection,
                 warehouse,
-                (before[0], catalogue.profile),
-                store.switched_since(connection, warehouse, before[1]),
-                applied.changes,
+                {
+                    "before": before[0],
+                    "profile": catalogue.profile,
+                    "is_shipped": before[0] in shipped(),
+                    **store.adopt(connection, warehouse, catalogue.profile, before[1]),
+                },
                 as_of=wide.as_of,
                 now=datetime.now(UTC),
                 run_id=run_id,

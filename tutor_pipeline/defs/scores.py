@@ -19,6 +19,7 @@ from tutor_pipeline.defs.forecaster import forecaster_of
 from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.errors import TutorPipelineError
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.quality import guard
@@ -176,9 +177,17 @@ def _score_tutors(
 def score_students(
     connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
 ) -> Scored:
-    """Score all students, in the connection's transaction."""
-    with _no_collection():
-        return _score_students(connection, warehouse, run_id, scoring)
+    """Score all students, in the connection's transaction. Raises TutorPipelineError where the
+    tables were built by an older version.
+    """
+    try:
+        with _no_collection():
+            return _score_students(connection, warehouse, run_id, scoring)
+    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
+        raise TutorPipelineError(
+            f"the tables of students were built by an older version: {error.diag.message_primary}."
+            "\nRun the whole refresh first: tutor-pipeline enrich"
+        ) from error
 
 
 def _score_students(

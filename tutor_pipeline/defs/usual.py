@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.domain import Kind, Override
-from tutor_pipeline.lifecycle import overrides
+from tutor_pipeline.lifecycle import overrides, store
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.rules.catalogue import Catalogue, at_threshold
 from tutor_pipeline.rules.evaluate import fit
@@ -50,7 +50,8 @@ def usual_here(
     if not fits:
         # Nobody has fitted it for these rules yet: under a new profile some tutors come first.
         rows = wide_rows.everybody(connection, warehouse, catalogue.columns(Kind.ALERT))
-    fitted = fit(catalogue, rows)
+    exceptions = overrides.read(connection, warehouse, Kind.ALERT, wide.as_of)
+    fitted = fit(catalogue, rows, exceptions, store.dealt_with(connection, warehouse))
     if keep:
         _keep(
             connection,
@@ -106,9 +107,12 @@ def _keep(
     now: datetime,
     tutors: int,
 ) -> None:
-    """Keep what is usual from a moment on, unless nothing of it is new. The caller holds the lock
-    of alerts, so versions follow one another.
-    """
+    """Keep what is usual from a moment on, unless nothing of it is new."""
+    # Insights may be evaluated alone, while others evaluate alerts.
+    connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"{warehouse.schemas.ops}.rule_references",),
+    )
     content = {
         rule.id: {_VERSION: rule.version, **fitted[rule.id].to_json()} for rule in catalogue.asking
     }

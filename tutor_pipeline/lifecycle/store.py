@@ -249,37 +249,83 @@ def last_applied(
 def last_profile(
     connection: psycopg.Connection[Any], warehouse: Warehouse
 ) -> tuple[str, datetime] | None:
-    """The rule profile of the newest run over alerts that was no pass after a session, and its
-    moment; None before the first.
+    """The rule profile of the newest run over the alerts of all tutors, and when it was applied;
+    None before the first.
     """
     with connection.cursor(row_factory=tuple_row) as cursor:
         return cursor.execute(
             warehouse.sql(
-                "select profile, as_of from {ops}.reconcile_runs"
-                " where kind = 'alert' and run_id not like '%%/%%'"
+                "select profile, applied_at from {ops}.reconcile_runs as run"
+                " where kind = 'alert' and run_id not like '%%/%%' and not exists ("
+                "select from {ops}.refresh_runs as header"
+                " where header.run_id = run.run_id and not header.is_full)"
                 " order by applied_at desc limit 1"
             ),
             (),
         ).fetchone()
 
 
-def switched_since(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, moment: datetime
-) -> tuple[int, int, int]:
-    """How many alerts a switch of profile closed since a moment, how many of them were critical,
-    and of how many tutors they were.
+def adopt(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, profile: str, since: datetime
+) -> dict[str, int]:
+    """Finish a switch of profile: alerts that could not be evaluated go on under the new one. What
+    the runs applied since a moment did: `closed` by the switch, `critical` of them, of how many
+    `tutors`; `retired`, `opened`.
     """
     with connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(
+            warehouse.sql(
+                "update {ops}.alerts set rule_profile = %s"
+                " where resolved_at is null and rule_profile <> %s"
+            ),
+            (profile, profile),
+        )
         row = cursor.execute(
             warehouse.sql(
-                "select count(*), count(*) filter (where severity = 'critical'),"
-                " count(distinct tutor_id) from {ops}.alerts"
-                " where resolution = 'profile_switched' and resolved_at >= %s"
+                """
+                select
+                    count(*) filter (where resolution = 'profile_switched'),
+                    count(*) filter (
+                        where resolution = 'profile_switched' and severity = 'critical'
+                    ),
+                    count(distinct tutor_id) filter (where resolution = 'profile_switched'),
+                    count(*) filter (where resolution = 'rule_retired'),
+                    count(*) filter (where event = 'opened')
+                from (
+                    select
+                        alerts.tutor_id, alerts.severity, events.event,
+                        events.details ->> 'resolution' as resolution
+                    from {ops}.alert_events as events
+                    inner join {ops}.alerts
+                        on events.tutor_id = alerts.tutor_id and events.alert_id = alerts.alert_id
+                    where events.run_id in (
+                        select run_id from {ops}.reconcile_runs
+                        where kind = 'alert' and applied_at > %s
+                    )
+                ) as happened
+                """
             ),
-            (moment,),
+            (since,),
         ).fetchone()
     assert row is not None
-    return row
+    return dict(zip(("closed", "critical", "tutors", "retired", "opened"), row, strict=True))
+
+
+def dealt_with(
+    connection: psycopg.Connection[Any], warehouse: Warehouse
+) -> frozenset[tuple[str, str]]:
+    """The pairs (tutor, alert) that have no open alert because somebody closed the newest."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(
+            warehouse.sql(
+                "select tutor_id, alert_type from ("
+                "select distinct on (tutor_id, alert_type) tutor_id, alert_type, resolution"
+                " from {ops}.alerts order by tutor_id, alert_type, occurrence desc"
+                ") as newest where resolution = any(%s)"
+            ),
+            (sorted(BY_HAND),),
+        ).fetchall()
+    return frozenset(rows)
 
 
 def clear(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:

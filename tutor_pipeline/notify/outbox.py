@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.domain import Change, Resolution, Severity, Step
+from tutor_pipeline.domain import Change, Severity, Step
 from tutor_pipeline.warehouse.connection import Warehouse
 
 
@@ -118,37 +118,25 @@ def note_alerts(
 def note_switch(
     connection: psycopg.Connection[Any],
     warehouse: Warehouse,
-    profiles: tuple[str, str],
-    closed: tuple[int, int, int],
-    changes: Sequence[Change],
+    details: Mapping[str, Any],
     *,
     as_of: datetime,
     now: datetime,
     run_id: str,
 ) -> int:
-    """Another rule profile is in force (`profiles`: before, now): told once, with what it `closed`
-    (alerts, critical ones, tutors), and what opened in the run. That is told besides, as ever.
+    """Another rule profile is in force: told once. `details`: `profile`, the one `before` and
+    whether that one ships (`is_shipped`), and what became of the alerts (see
+    `lifecycle.store.adopt`). What opened is told besides, as ever.
     """
-    before, profile = profiles
-    alerts, critical, tutors = closed
-    retired = sum(change.resolution is Resolution.RULE_RETIRED for change in changes)
     row = _row(
         Audience.CRITICAL,
         Kind.RULES,
         run_id,
-        f"{before} to {profile}",
+        f"{details['before']} to {details['profile']}",
         now,
         now,
         run_id,
-        details={
-            "before": before,
-            "profile": profile,
-            "closed": alerts,
-            "critical": critical,
-            "tutors": tutors,
-            "retired": retired,
-            "opened": sum(change.step is Step.OPENED for change in changes),
-        },
+        details=details,
         dropped="as of the past" if now - as_of > OF_THE_PAST else None,
     )
     return _insert(connection, warehouse, [row])

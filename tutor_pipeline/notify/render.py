@@ -212,6 +212,7 @@ def switch(audience: Audience, details: Row, setting: Setting) -> Message:
             "opened": count(opened, "alert"),
             "profile": details["profile"],
             "before": details["before"],
+            "is_shipped": details["is_shipped"],
         },
         setting,
         tutors=[],

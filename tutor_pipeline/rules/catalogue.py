@@ -223,7 +223,7 @@ def load_catalogue(profile: str | Path, inputs: Mapping[str, Mapping[str, Column
     if wrong:
         raise TutorPipelineError("\n".join(["the rule catalogue is wrong:", *map(str, wrong)]))
     beside = [_beside(rule) for rule in rules if rule.unusual is not None and rule.is_enabled]
-    return Catalogue(path.stem, auto_resolve, (*rules, *beside))
+    return Catalogue(profiles.name_of(path), auto_resolve, (*rules, *beside))
 
 
 def at_threshold(rule_id: str) -> str:

@@ -7,7 +7,7 @@ exposure is *not evaluated* for that tutor, so it neither opens nor resolves any
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -104,17 +104,28 @@ def evaluate(
     )
 
 
-def fit(catalogue: Catalogue, rows: Iterable[Mapping[str, object]]) -> dict[str, Usual]:
+def fit(
+    catalogue: Catalogue,
+    rows: Iterable[Mapping[str, object]],
+    overrides: Iterable[Override] = (),
+    done: Collection[tuple[str, str]] = (),
+) -> dict[str, Usual]:
     """What is usual among all tutors, for each alert that asks for the unusual.
 
-    Rows as of `evaluate`; one that can't be read is left out.
+    Rows and exceptions as of `evaluate`; a row that can't be read is left out. `done`: pairs
+    (tutor, alert) that somebody has dealt with. They take no place among the few that are listed.
     """
     asking = catalogue.asking
+    exceptions, _, _ = _exceptions(asking, overrides)
     values: dict[str, list[usual.Value]] = {rule.id: [] for rule in asking}
     for row in rows:
         for rule in asking:
+            tutor_id = str(row.get(TUTOR_ID))
+            threshold = exceptions.get(tutor_id, _NO_EXCEPTIONS).get(rule.id, rule.when[0].value)
+            if (tutor_id, rule.id) in done:
+                threshold = None
             try:
-                found = _value(rule, row)
+                found = _value(rule, row, threshold)
             except BadValueError:
                 continue
             if found is not None:
@@ -126,21 +137,33 @@ def fit(catalogue: Catalogue, rows: Iterable[Mapping[str, object]]) -> dict[str,
     }
 
 
-def _value(rule: Rule, row: Mapping[str, object]) -> usual.Value | None:
-    """What a rule that asks for the unusual reads of one tutor; None where it is not known."""
+def _value(rule: Rule, row: Mapping[str, object], threshold: Any) -> usual.Value | None:
+    """What a rule that asks for the unusual reads of one tutor; None where it is not known.
+    `threshold` as in `_judge`.
+    """
     asked = rule.unusual
     assert asked is not None
     value, sessions = _figure(asked, row)
     if value is None or not sessions:
         return None
     scatter: Any = asked.scatter and read(row, asked.scatter, Scale.NUMBER)
+    is_open = read(row, rule.is_open, Scale.FLAG) is True
     return usual.Value(
         value,
         sessions,
         scatter,
-        is_candidate=bool(_readings(rule, row, rule.when[0].value)),
-        is_open=read(row, rule.is_open, Scale.FLAG) is True,
+        is_candidate=bool(
+            _readings(rule, row, threshold, _may_fall_short(rule, threshold, is_open))
+        ),
+        is_open=is_open,
     )
+
+
+def _may_fall_short(rule: Rule, threshold: Any, is_open: bool) -> bool:
+    """Whether the tutor's figure may be a little short of the threshold: what somebody asked for
+    this tutor counts as it was said.
+    """
+    return is_open and rule.unusual is not None and threshold == rule.when[0].value
 
 
 def _figure(asked: Unusual, row: Mapping[str, object]) -> tuple[Any, Any]:
@@ -199,8 +222,7 @@ def _judge(
     `principal_threshold` is that of the first condition, None when the rule is switched off.
     """
     is_held = rule.unusual is not None and read(row, rule.is_open, Scale.FLAG) is True
-    # What somebody asked for this tutor counts as it was said.
-    may_fall_short = is_held and principal_threshold == rule.when[0].value
+    may_fall_short = _may_fall_short(rule, principal_threshold, is_held)
     readings = _readings(rule, row, principal_threshold, may_fall_short)
     if readings is None:
         return None
@@ -302,13 +324,17 @@ def _excess(condition: Condition, reading: Reading) -> float:
 
     The distance as a share of the threshold; for a count that should be low, plus its share of
     the exposure (3 of 6 sessions is worse than 3 of 60); for anything else, shrunk by
-    n / (n + 5), because a mean over few sessions says little. 0 for flags and text.
+    n / (n + 5), because a mean over few sessions says little. 0 for flags and text, and for an
+    open alert whose figure has come back from the threshold.
     """
     if condition.scale not in NUMERIC:
         return 0.0
     value: Any = reading.value
     threshold: Any = reading.threshold
-    excess = abs(value - threshold) / (abs(threshold) or 1)
+    beyond = value - threshold if condition.op in (">=", ">", "=") else threshold - value
+    if beyond < 0:
+        return 0.0
+    excess = beyond / (abs(threshold) or 1)
     if reading.exposure:
         if condition.scale is _COUNT and condition.op in (">=", ">"):
             excess += value / reading.exposure

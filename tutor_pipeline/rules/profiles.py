@@ -57,6 +57,12 @@ def shipped() -> dict[str, Path]:
     return {name: _FOLDER / f"{name}.yml" for name in _SHIPPED}
 
 
+def name_of(path: Path) -> str:
+    """What a profile is called: a file of one's own is not taken for a shipped one."""
+    is_own = path.stem in _SHIPPED and path.resolve() != shipped()[path.stem].resolve()
+    return path.name if is_own else path.stem
+
+
 def find(profile: str | Path) -> Path:
     """The file of a profile: a shipped one by name, any other by path. Raises UsageError."""
     known = shipped()

@@ -71,7 +71,7 @@ class Usual:
     """What is usual for one rule among `tutors`: sums over them, in which each weighs by its
     `sessions`.
 
-    `single`: variance of one session's value, of an average. `opens_above`, `keeps_above`: how far
+    `single`: variance of one session's value, of an average. `opens_from`, `keeps_from`: how far
     beyond everybody must surely be to be among the few that are listed (`Seen.surely`). `certain`:
     where those that would be listed are chance too often, how sure it must be.
     """
@@ -81,8 +81,8 @@ class Usual:
     total: float
     squares: float
     single: float | None = None
-    opens_above: float | None = None
-    keeps_above: float | None = None
+    opens_from: float | None = None
+    keeps_from: float | None = None
     certain: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -113,14 +113,14 @@ class Seen:
         if self.probability is None or self.surely is None:
             return True
         is_sure = self.probability >= max(asked.level, usual.certain)
-        return is_sure and _is_above(self.surely, usual.opens_above)
+        return is_sure and _reaches(self.surely, usual.opens_from)
 
     def stays(self, asked: Unusual, usual: Usual) -> bool:
         """Whether an open alert stays open."""
         if self.probability is None or self.surely is None:
             return True
         is_sure = self.probability >= max(asked.keeps, usual.certain)
-        return is_sure and _is_above(self.surely, usual.keeps_above)
+        return is_sure and _reaches(self.surely, usual.keeps_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,8 @@ def fit(asked: Unusual, values: Iterable[Value]) -> Usual:
     reached = sorted((seen.surely or 0.0 for _, seen in candidates), reverse=True)
     usual = replace(
         usual,
-        opens_above=_beyond(reached, few),
-        keeps_above=_beyond(reached, math.ceil(_HELD_SHARE * few)),
+        opens_from=_beyond(reached, few),
+        keeps_from=_beyond(reached, math.ceil(_HELD_SHARE * few)),
     )
     listed = [
         seen.probability or 0.0
@@ -261,8 +261,10 @@ def _single(values: Sequence[Value]) -> float | None:
 
 
 def _beyond(reached: Sequence[float], few: int) -> float | None:
-    """What at most `few` of those (highest first) exceed; None where there are no more."""
-    return reached[few] if len(reached) > few else None
+    """What the `few` highest of those reach, and whoever is level with the last of them; None
+    where there are no more.
+    """
+    return reached[few - 1] if len(reached) > few else None
 
 
 def _certain(listed: Iterable[float]) -> float:
@@ -275,8 +277,8 @@ def _certain(listed: Iterable[float]) -> float:
     return 0.0
 
 
-def _is_above(surely: float, least: float | None) -> bool:
-    return least is None or surely > least
+def _reaches(surely: float, least: float | None) -> bool:
+    return least is None or surely >= least
 
 
 def _rate_now(happened: float, sessions: int) -> str:

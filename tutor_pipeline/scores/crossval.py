@@ -162,9 +162,7 @@ def cross_validate(
     )
 
 
-def _leaks(
-    rows: Table, columns: Sequence[Column], labels: Array, members: Array
-) -> Iterator[str]:
+def _leaks(rows: Table, columns: Sequence[Column], labels: Array, members: Array) -> Iterator[str]:
     """Columns that tell the target too well to have been known before."""
     names = [column.name for column in columns]
     cells = [

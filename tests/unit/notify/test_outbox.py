@@ -94,24 +94,18 @@ def test_the_next_summary_is_at_seven_where_people_are(now, zone, expected):
     [(timedelta(days=2), None), (timedelta(days=2, seconds=1), "as of the past")],
 )
 def test_a_switch_of_profile_is_told_once(empty, db, run, age, dropped):
-    changes = [
-        change(),
-        Change(Step.RESOLVED, "T1", "x", "a8", 1, 2, resolution=Resolution.RULE_RETIRED),
-        Change(Step.RESOLVED, "T1", "y", "a9", 1, 2, resolution=Resolution.PROFILE_SWITCHED),
-    ]
+    details = {"before": "conservative", "profile": "adaptive", "is_shipped": True,
+               "closed": 5, "critical": 2, "tutors": 4, "retired": 1, "opened": 1}  # fmt: skip
     for _ in range(2):
         with db.connect() as connection:
             outbox.note_switch(
-                connection, db, ("conservative", "adaptive"), (5, 2, 4), changes,
+                connection, db, details,
                 as_of=NOW - age, now=NOW, run_id="r1",
             )  # fmt: skip
     (row,) = run("select kind, audience, due_at, dropped, details from ops.outbox")
     assert row == {
         "kind": "rules", "audience": "critical", "due_at": NOW, "dropped": dropped,
-        "details": {
-            "before": "conservative", "profile": "adaptive", "closed": 5, "critical": 2,
-            "tutors": 4, "retired": 1, "opened": 1,
-        },
+        "details": details,
     }  # fmt: skip
 
 

@@ -468,3 +468,58 @@ def test_a_count_can_be_asked_to_be_a_share(load, row, as_of):
     evaluation = evaluate(catalogue, Kind.ALERT, rows, as_of)
     assert found(evaluation) == [("T5", "no_show")]
     assert evaluation.evaluated["no_show"] == {"T2", "T3", "T4", "T5"}
+
+
+def two_bad(row, first, second):
+    """Fifty tutors of whom two miss many sessions."""
+    usual_ones = [row(tutor_id=f"O{n}", no_shows=n % 2, **{OPEN: False}) for n in range(48)]
+    return [
+        *usual_ones,
+        row(tutor_id="A", no_shows=first, **{OPEN: False}),
+        row(tutor_id="B", no_shows=second, **{OPEN: False}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "done", "listed"),
+    [
+        ([], [], ["A"]),
+        ([Override("A", "no_show", disabled=True)], [], ["B"]),
+        ([Override("A", "no_show", threshold=15)], [], ["B"]),
+        ([], [("A", "no_show")], ["A", "B"]),
+    ],
+)
+def test_who_is_no_finding_takes_no_place(asking, row, as_of, overrides, done, listed):
+    """Of fifty tutors a rule lists one."""
+    rows = two_bad(row, 9, 7)
+    usual = fit(asking, rows, overrides, done)
+    evaluation = evaluate(asking, Kind.ALERT, rows, as_of, overrides, usual)
+    assert [each.tutor_id for each in evaluation.findings] == listed
+
+
+@pytest.fixture
+def from_four(load):
+    return load(ASKING.replace("value: 3", "value: 4"))
+
+
+def test_open_alerts_that_fall_short_are_counted_among_the_few(from_four, row, as_of):
+    """A worse figure never closes what a better one keeps open."""
+
+    def kept(no_shows):
+        crowd = [row(tutor_id=f"O{n}", no_shows=0, **{OPEN: False}) for n in range(90)]
+        held = [
+            row(tutor_id=f"H{n}", no_shows=no_shows, sessions=8 + n, **{OPEN: True})
+            for n in range(8)
+        ]
+        usual = fit(from_four, [*crowd, *held])
+        evaluation = evaluate(from_four, Kind.ALERT, [*crowd, *held], as_of, (), usual)
+        return len(evaluation.findings)
+
+    assert kept(3) == kept(4) == 2
+
+
+@pytest.mark.parametrize(("no_shows", "excess"), [(3, 0.0), (4, 0.2), (5, 0.5)])
+def test_what_falls_short_is_no_excess(from_four, crowd, as_of, no_shows, excess):
+    rows = crowd(no_shows, others=0, **{OPEN: True})
+    found = evaluate(from_four, Kind.ALERT, rows, as_of, (), fit(from_four, rows)).findings
+    assert [each.excess for each in found if each.tutor_id == "T1"] == [excess]

@@ -179,6 +179,14 @@ def test_a_rule_lists_only_the_furthest_out():
     assert all(look(asked, found, k, n).probability > 0.95 for k, n in bad)
 
 
+def test_who_is_level_with_the_last_is_listed_too():
+    crowd = usual_crowd(48, 0.02, 20)
+    bad = [(8, 20), (8, 20)]
+    found = fit(RATE, rates([*crowd, *bad], is_candidate=True))
+    assert all(look(RATE, found, k, n).opens(RATE, found) for k, n in bad)
+    assert not look(RATE, found, 7, 20).opens(RATE, found)
+
+
 def test_of_a_small_platform_one_is_listed_all_the_same():
     found = fit(RATE, rates([*usual_crowd(20, 0.02, 60), (30, 60)], is_candidate=True))
     assert look(RATE, found, 30, 60).opens(RATE, found)

@@ -165,6 +165,14 @@ def downgrade() -> None:
     )
     run_sql("delete from {ops}.outbox where kind = 'rules'")
     run_sql("delete from {ops}.tutor_insights where insight_type = 'at_threshold'")
+    # History is never changed, but for words that the older views do not know.
+    run_sql("""
+        alter table {ops}.alert_events disable trigger user;
+        update {ops}.alert_events
+            set details = jsonb_set(details, '{{resolution}}', '"rule_retired"')
+            where details ->> 'resolution' = 'profile_switched';
+        alter table {ops}.alert_events enable trigger user;
+        """)
     for table in _FINDINGS:
         run_sql(
             f"update {{ops}}.{table} set resolution = 'rule_retired'"
