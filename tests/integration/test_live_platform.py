@@ -138,6 +138,7 @@ def sessions(seed: int) -> list[tuple]:
 @pytest.fixture(scope="module")
 def live(new_project):
     project = new_project(
+        TUTOR_RULE_PROFILE="conservative",
         TUTOR_PLATFORM_SCHEMA="public", TUTOR_PLATFORM_TIMEZONE="America/New_York"
     )
     with psycopg.connect(project.url) as connection:

@@ -205,6 +205,7 @@ def switch(audience: Audience, details: Row, setting: Setting) -> Message:
         f"{headline}; {count(closed, 'alert')} closed",
         {
             "headline": headline,
+            "any_closed": closed > 0,
             "closed": count(closed, "alert"),
             "tutors": count(details["tutors"], "tutor"),
             "critical": details["critical"],
