@@ -139,7 +139,8 @@ def sessions(seed: int) -> list[tuple]:
 def live(new_project):
     project = new_project(
         TUTOR_RULE_PROFILE="conservative",
-        TUTOR_PLATFORM_SCHEMA="public", TUTOR_PLATFORM_TIMEZONE="America/New_York"
+        TUTOR_PLATFORM_SCHEMA="public",
+        TUTOR_PLATFORM_TIMEZONE="America/New_York",
     )
     with psycopg.connect(project.url) as connection:
         connection.execute(PLATFORM)

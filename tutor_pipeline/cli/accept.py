@@ -55,8 +55,8 @@ def _version(session: Session, version: int, by: str, why: str, at: datetime) ->
     from tutor_pipeline.scores import store
     from tutor_pipeline.scores.departure.tutors import TUTORS
 
-    scorer = TUTORS.scorer
     with session.warehouse.connect() as connection:
+        scorer = store.scorer_of(connection, session.warehouse, version) or TUTORS.scorer
         accepted = store.accept(
             connection, session.warehouse, scorer, version, by=by, why=why, at=at
         )
@@ -73,24 +73,30 @@ def _version(session: Session, version: int, by: str, why: str, at: datetime) ->
 
 
 def _column(session: Session, column: str, by: str, why: str, at: datetime) -> dict[str, Any]:
-    from tutor_pipeline.scores import feature_log
+    from tutor_pipeline.defs.leaks import OF_STUDENTS
+    from tutor_pipeline.scores import feature_log, store
+    from tutor_pipeline.scores.departure.students import STUDENTS
+    from tutor_pipeline.scores.departure.tutors import TUTORS
     from tutor_pipeline.scores.store import Subject
 
+    forecast = STUDENTS if column.endswith(OF_STUDENTS) else TUTORS
+    subject, name = Subject(forecast.who), column.removesuffix(OF_STUDENTS)
     with session.warehouse.connect() as connection:
         left_out = {
             each["subject"]
             for each in incidents.listed(connection, session.warehouse, kind=Kind.LEAKAGE)
         }
         if column not in left_out:
-            before = feature_log.accepted(connection, session.warehouse, Subject.TUTOR)
-            if column in before:
+            before = feature_log.accepted(connection, session.warehouse, subject)
+            if name in before:
                 said = f"{column} is accepted already"
                 return {"column": column, "is_new": False, "said": said}
+        # Of a column that holds only its present value there is no incident.
+        left_out |= store.present_only(connection, session.warehouse, forecast.scorer)
+        if column not in left_out:
             names = f"; left out are {', '.join(sorted(left_out))}" if left_out else ""
             raise UsageError(f"no version and no column that is left out is called {column}{names}")
-        feature_log.accept(
-            connection, session.warehouse, Subject.TUTOR, column, by=by, why=why, at=at
-        )
+        feature_log.accept(connection, session.warehouse, subject, name, by=by, why=why, at=at)
         incidents.close(connection, session.warehouse, Kind.LEAKAGE, [column], at)
     said = f"accepted {column}: it is learned from again the next time"
     return {"column": column, "is_new": True, "said": said}

@@ -17,6 +17,8 @@ from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.session import Session, open_session, yesterday
 from tutor_pipeline.errors import RefusedError, UsageError
+from tutor_pipeline.incidents import incidents
+from tutor_pipeline.incidents.incidents import Kind
 from tutor_pipeline.synthetic.parameters import Parameters
 from tutor_pipeline.synthetic.worlds import ORDINARY, WORLDS
 from tutor_pipeline.warehouse.migrate import MARK, schema_mark
@@ -289,6 +291,11 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
                 datetime.now(UTC),
             )
         feature_log.forget(connection, session.warehouse)
+        for of in (Kind.LEAKAGE, Kind.HELD_BACK):
+            of_it = [
+                each["subject"] for each in incidents.listed(connection, session.warehouse, kind=of)
+            ]
+            incidents.close(connection, session.warehouse, of, of_it, datetime.now(UTC))
 
 
 def _forget_truth(session: Session) -> None:

@@ -163,6 +163,11 @@ def _version(
         is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
+    # From here on nobody else makes a version; one may have come just now.
+    store.next_version(connection, warehouse, "model_versions")
+    meanwhile = store.newest_model(connection, warehouse, forecast.scorer, as_of)
+    if meanwhile is not None and (stored is None or meanwhile.version != stored.version):
+        return meanwhile
     held = store.held_back(connection, warehouse, forecast.scorer)
     why, then = (
         ("Nothing learned yet", "Learn with: tutor-pipeline scores backtest")

@@ -27,6 +27,18 @@ from tutor_pipeline.words import count
 
 Connection = psycopg.Connection[Any]
 
+OF_STUDENTS = " of students"
+"""After the name of a column, where it is one of the students' evidence."""
+
+_DEFINED_BY = (
+    "macros/tutor_evidence.sql",
+    "macros/sessions_ahead.sql",
+    "models/intermediate/int_tutor_days.sql",
+    "models/intermediate/int_tutor_logins.sql",
+    "models/intermediate/int_import_days.sql",
+)
+"""What the evidence of tutors is made by: another text of it says another thing of the same day."""
+
 _HELD_OUT = 1 / 3
 """The newest part of the weeks, on which a forecast that was learned on the others is tried."""
 
@@ -43,13 +55,14 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found. `logged_weeks`: held against the log. `present_only`: columns that hold only
-    their present value, with the signs that rest on them, and the first day of each that counts.
+    """What was found. `logged_weeks`: held against the log; None: nothing is logged.
+    `present_only`: columns that hold only their present value, with the signs that rest on them,
+    and the first day of each that counts.
     """
 
     leaks: tuple[Leak, ...]
     present_only: Mapping[str, tuple[tuple[str, ...], date | None]]
-    logged_weeks: int
+    logged_weeks: int | None
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -59,6 +72,8 @@ class Look:
     @property
     def verified(self) -> str:
         """How far history was held against what it said when it was new."""
+        if self.logged_weeks is None:
+            return "not verified: nothing is logged"
         weeks = f"{self.logged_weeks} of {leakage.FEWEST_WEEKS} logged weeks"
         if self.logged_weeks < leakage.FEWEST_WEEKS:
             return f"not yet verified ({weeks})"
@@ -102,8 +117,7 @@ def _logged() -> tuple[tuple[str, ...], str]:
     """The columns that are logged, and of which definition."""
     from tutor_pipeline.scores.departure.tutors import TUTORS
 
-    macro = dbt.macro("tutor_evidence.sql")
-    return TUTORS.reads, feature_log.definition_of(macro, TUTORS.reads)
+    return TUTORS.reads, feature_log.definition_of(dbt.definition(*_DEFINED_BY), TUTORS.reads)
 
 
 def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
@@ -116,6 +130,9 @@ def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
         return Look((), {}, logged_weeks)
     known = past.weeks[-1].reference.known
     leaks = []
+    if not logged_weeks:
+        # History is asked on other weekdays than were logged: what was found stays as it was.
+        leaks += _held_open(connection, warehouse, known, accepted)
     for each in leakage.changed(days, accepted):
         signs = leakage.moved(_measure(past), each.now, each.column, each.then[each.column])
         if signs & known:
@@ -134,6 +151,46 @@ def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
         },
         logged_weeks,
     )
+
+
+def look_at_students(connection: Connection, warehouse: Warehouse, past: Any) -> Look:
+    """Look for columns that tell too well in what the forecast of students would learn from
+    (`past_students.PastOfStudents`). Their evidence is not logged.
+    """
+    accepted = feature_log.accepted(connection, warehouse, Subject.STUDENT)
+    if not past.weeks:
+        return Look((), {}, None)
+    known = past.weeks[-1].reference.known
+    return Look(
+        tuple(
+            _told(column, told, soon, signs & known)
+            for column, (told, soon, signs) in sorted(_telling(past).items())
+            if column not in accepted and signs & known
+        ),
+        {},
+        None,
+    )
+
+
+def _held_open(
+    connection: Connection,
+    warehouse: Warehouse,
+    known: frozenset[str],
+    accepted: Mapping[str, datetime],
+) -> list[Leak]:
+    """Columns whose past was another when it was last compared."""
+    return [
+        Leak(
+            each["subject"],
+            signs,
+            "was not what it was when it was new, and could not be compared this time",
+            {name: each["details"][name] for name in ("share", "rows", "compared", "days")},
+        )
+        for each in incidents.listed(connection, warehouse, kind=Kind.LEAKAGE)
+        if "share" in each["details"]
+        and each["subject"] not in accepted
+        and (signs := tuple(sorted(known.intersection(each["details"]["signs"]))))
+    ]
 
 
 def _changed(each: leakage.Changed, signs: frozenset[str]) -> Leak:
@@ -167,7 +224,7 @@ def _shown(number: float | None) -> str:
     return "not known" if number is None else f"{number:g}"
 
 
-def _measure(past: Past) -> Any:
+def _measure(past: Any) -> Any:
     """Each sign as it is measured now, with how far chance alone moves it."""
     reference = past.weeks[-1].reference
 
@@ -191,7 +248,7 @@ class _Rows:
     who: Array
 
 
-def _rows(past: Past, *, only_learned: bool) -> _Rows:
+def _rows(past: Any, *, only_learned: bool) -> _Rows:
     """The watched rows of all weeks; `only_learned`: those that are learned from."""
     from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
     from tutor_pipeline.scores.departure.outcomes import leaves
@@ -227,7 +284,7 @@ def _rows(past: Past, *, only_learned: bool) -> _Rows:
     )
 
 
-def _telling(past: Past) -> dict[str, tuple[leakage.Telling, bool, frozenset[str]]]:
+def _telling(past: Any) -> dict[str, tuple[leakage.Telling, bool, frozenset[str]]]:
     """Columns and signs that tell departures too well: how well, whether only those that are near,
     and which signs rest on them.
     """
@@ -263,7 +320,7 @@ def _present_only(past: Past) -> dict[str, frozenset[str]]:
     }
 
 
-def without_leaks(past: Past, found: Look) -> Past:
+def without_leaks(past: Any, found: Look) -> Any:
     """The past as it may be learned from."""
     gone = set(found.left_out)
 
@@ -280,7 +337,7 @@ def without_leaks(past: Past, found: Look) -> Past:
     return replace(past, weeks=[week.without(unknown(week.day)) for week in past.weeks])
 
 
-def tells(past: Past, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
+def tells(past: Any, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
     """How well the forecast tells departures, and of how many tutors: on the newest third of the
     weeks, learned on those that had matured before; where these are too few, and where it is no
     suspect anyway, on the rows that it was learned from.
@@ -373,6 +430,7 @@ def keep(
         "leakage": {
             "logged_weeks": found.logged_weeks,
             "left_out": {leak.column: list(leak.signs) for leak in found.leaks},
+            "present_only": sorted(found.present_only),
             "auc": asdict(figure),
         },
     }
@@ -383,47 +441,46 @@ def keep(
 def report(
     connection: Connection,
     warehouse: Warehouse,
-    found: Look,
-    kept: Kept,
+    outcomes: Sequence[tuple[str, Look, Kept]],
     run_id: str,
     now: datetime,
 ) -> None:
-    """Tell of what is left out or held back, and close what is over."""
-    from tutor_pipeline.scores.departure.tutors import TUTORS
+    """Tell of what is left out or held back, of each scorer, and close what is over."""
+    from tutor_pipeline.scores.departure.students import STUDENTS
 
-    scorer = TUTORS.scorer
-    for leak in found.leaks:
-        signs = count(len(leak.signs), "sign")
-        tell(
-            connection,
-            warehouse,
-            Kind.LEAKAGE,
-            leak.column,
-            f"{leak.column} may know the future: {signs} of {scorer} left out of learning",
-            {
-                "why": f"{leak.column} {leak.why}"
-                + (f": {example}" if (example := leak.details.get("example")) else ""),
-                "signs": list(leak.signs),
-                **leak.details,
-            },
-            run_id=run_id,
-            now=now,
-        )
-    if kept.held is not None:
-        tell(
-            connection,
-            warehouse,
-            Kind.HELD_BACK,
-            scorer,
-            f"version {kept.version} of {scorer} is held back: it is better than it can be",
-            kept.held,
-            run_id=run_id,
-            now=now,
-        )
-    broken = {
-        Kind.LEAKAGE: {leak.column for leak in found.leaks},
-        Kind.HELD_BACK: set() if kept.held is None else {scorer},
-    }
+    broken: dict[Kind, set[str]] = {Kind.LEAKAGE: set(), Kind.HELD_BACK: set()}
+    for scorer, found, kept in outcomes:
+        for leak in found.leaks:
+            subject = leak.column + (OF_STUDENTS if scorer == STUDENTS.scorer else "")
+            broken[Kind.LEAKAGE].add(subject)
+            tell(
+                connection,
+                warehouse,
+                Kind.LEAKAGE,
+                subject,
+                f"{subject} may know the future: {count(len(leak.signs), 'sign')} of {scorer} left"
+                " out of learning",
+                {
+                    "why": f"{leak.column} {leak.why}"
+                    + (f": {example}" if (example := leak.details.get("example")) else ""),
+                    "signs": list(leak.signs),
+                    **leak.details,
+                },
+                run_id=run_id,
+                now=now,
+            )
+        if kept.held is not None:
+            broken[Kind.HELD_BACK].add(scorer)
+            tell(
+                connection,
+                warehouse,
+                Kind.HELD_BACK,
+                scorer,
+                f"version {kept.version} of {scorer} is held back: it is better than it can be",
+                kept.held,
+                run_id=run_id,
+                now=now,
+            )
     for kind, subjects in broken.items():
         was = {each["subject"] for each in incidents.listed(connection, warehouse, kind=kind)}
         incidents.close(connection, warehouse, kind, sorted(was - subjects), now)

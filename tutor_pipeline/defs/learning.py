@@ -111,12 +111,16 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
     ) -> Iterator[dg.MaterializeResult[None]]:
         # Numbers are read only where something is learned: loading the definitions needs none.
         from tutor_pipeline.defs import leaks
+        from tutor_pipeline.scores.departure.students import STUDENTS
+        from tutor_pipeline.scores.departure.tutors import TUTORS
 
         target = warehouse.warehouse
         with target.connect() as connection:
             require(connection, target, required, "ops/model_versions", context, config)
             as_of = built_moment(connection, target)
             logged = leaks.log_evidence(connection, target, as_of)
+        # Whatever goes wrong from here on: the day was new today, and never will be again.
+        with target.connect() as connection:
             past = read_past(connection, target, as_of, config.weeks)
             found = None if past is None else leaks.look(connection, target, past)
             students = past_students.read_past(connection, target, as_of, config.weeks)
@@ -125,9 +129,17 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
         why = nothing_to_test(past)
         if why is not None:
             context.log.warning(why)
+
+        def progress(step: str, done: int, total: int) -> None:
+            context.log.info(f"{step} ({done} of {total})")
+
+        of_students = _learn_students(context, target, as_of, students, scoring, progress)
         if past is None or found is None:
-            for table in ("backtest_metrics", "model_versions"):
-                yield dg.MaterializeResult(asset_key=["ops", table], metadata={"decision": why})
+            yield _keep_backtest(context, warehouse, of_students.result, why)
+            yield dg.MaterializeResult(
+                asset_key=["ops", "model_versions"],
+                metadata={"decision": why, **of_students.metadata},
+            )
             return
         if past.share_recorded_later > MUCH_RECORDED_LATER:
             context.log.warning(
@@ -135,33 +147,24 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
                 f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
             )
 
-        def progress(step: str, done: int, total: int) -> None:
-            context.log.info(f"{step} ({done} of {total})")
-
         rate = scoring.yearly_departure_rate
-        for leak in found.leaks:
-            context.log.warning(
-                f"{', '.join(leak.signs)} left out of learning: {leak.column} {leak.why}"
-            )
+        _warn_of(context, found)
         past = leaks.without_leaks(past, found)
         result = run_backtest(past, rate, progress) if why is None else None
         comparison = {} if result is None else result.comparison(past.weeks[-1].reference.forecast)
-        of_students = _learn_students(context, target, as_of, students, scoring, progress)
         if of_students.result is not None:
             result = of_students.result if result is None else result.joined(of_students.result)
-        if result is not None:
-            yield _keep_backtest(context, warehouse, result)
-        else:
-            yield dg.MaterializeResult(
-                asset_key=["ops", "backtest_metrics"], metadata={"decision": why}
-            )
+        yield _keep_backtest(context, warehouse, result, why)
         learned = learn_from(past, rate)
         kept = leaks.Kept(why or "Nothing to learn from: no past week has matured")
         with target.connect() as connection:
             if learned is not None:
                 told = leaks.tells(past, learned, rate)
                 kept = leaks.keep(connection, target, as_of, learned, found, told, comparison)
-            leaks.report(connection, target, found, kept, context.run.run_id, datetime.now(UTC))
+            looked = [(TUTORS.scorer, found, kept)]
+            if of_students.found is not None:
+                looked.append((STUDENTS.scorer, of_students.found, of_students.kept))
+            leaks.report(connection, target, looked, context.run.run_id, datetime.now(UTC))
             schema = column_schema(connection, target.schemas.ops, "model_versions")
         yield dg.MaterializeResult(
             asset_key=["ops", "model_versions"],
@@ -181,13 +184,23 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
     return learn_departures
 
 
+def _warn_of(context: dg.AssetExecutionContext, found: Any) -> None:
+    for leak in found.leaks:
+        context.log.warning(
+            f"{', '.join(leak.signs)} left out of learning: {leak.column} {leak.why}"
+        )
+
+
 class _OfStudents(NamedTuple):
-    """The back-test of the students' scorers (None: nothing could be asked), and what was learned
-    of students, as metadata.
+    """The back-test of the students' scorers (None: nothing could be asked), what was learned of
+    students, as metadata, what looked like leakage (`leaks.Look`), and what became of the version
+    (`leaks.Kept`).
     """
 
     result: Any
     metadata: Mapping[str, Any]
+    found: Any = None
+    kept: Any = None
 
 
 def _learn_students(
@@ -201,39 +214,47 @@ def _learn_students(
     """Test the students' scorers, and store the version that students who left teach. One under
     which nobody would be at risk is kept with the reason, and not used.
     """
+    from tutor_pipeline.defs import leaks
+
     if past is None:
         return _OfStudents(None, {"students_decision": "Nothing to learn from: no past week"})
     rate = scoring.yearly_student_departure_rate
+    with warehouse.connect() as connection:
+        found = leaks.look_at_students(connection, warehouse, past)
+    _warn_of(context, found)
+    past = leaks.without_leaks(past, found)
     result = past_students.run_backtest(past, rate, progress)
     learned = learn_from(past, rate)
     if learned is None:
-        return _OfStudents(
-            result, {"students_decision": "Nothing to learn from: no past week has matured"}
-        )
-    decision = decision_of(learned)
-    is_refused = past_students.silences(learned, past)
-    if is_refused:
-        decision = f"Refused, as nobody would have been at Medium or High in any week: {decision}"
-        context.log.warning(f"{learned.forecast.scorer}: {decision}")
+        nothing = "Nothing to learn from: no past week has matured"
+        return _OfStudents(result, {"students_decision": nothing}, found, leaks.Kept(nothing))
     comparison = {} if result is None else result.comparison(learned.forecast)
     with warehouse.connect() as connection:
-        version = keep_version(
-            connection,
-            warehouse,
-            as_of,
-            learned,
-            decision,
-            comparison,
-            is_promoted=not is_refused,
-        ).version
+        if past_students.silences(learned, past):
+            decision = (
+                "Refused, as nobody would have been at Medium or High in any week:"
+                f" {decision_of(learned)}"
+            )
+            context.log.warning(f"{learned.forecast.scorer}: {decision}")
+            version = keep_version(
+                connection, warehouse, as_of, learned, decision, comparison, is_promoted=False
+            ).version
+            kept = leaks.Kept(decision, version)
+        else:
+            told = leaks.tells(past, learned, rate)
+            kept = leaks.keep(connection, warehouse, as_of, learned, found, told, comparison)
     return _OfStudents(
         result,
         {
-            "students_decision": decision,
+            "students_decision": kept.decision,
             "students_comparison": dg.MetadataValue.json(comparison),
-            "students_version": version,
+            "students_version": kept.version,
+            "students_left_out": ", ".join(found.left_out) or "none",
+            "students_held_back": kept.held is not None,
             **{f"students_{name}": value for name, value in _numbers(learned).items()},
         },
+        found,
+        kept,
     )
 
 
@@ -272,9 +293,15 @@ def _store_backtest(
 
 
 def _keep_backtest(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, result: Any
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, result: Any, why: str | None
 ) -> dg.MaterializeResult[None]:
-    """Write figures and report, in the database and as a file."""
+    """Write figures and report, in the database and as a file. `why` there is no result, where
+    there is none.
+    """
+    if result is None:
+        return dg.MaterializeResult(
+            asset_key=["ops", "backtest_metrics"], metadata={"decision": why}
+        )
     from tutor_pipeline.reports.backtest import render
 
     target, now = warehouse.warehouse, datetime.now(UTC)

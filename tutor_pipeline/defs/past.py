@@ -177,13 +177,7 @@ def read_past(
         {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
     ):
         evidence.append(outcomes.standard(TUTORS, week))
-        places = [
-            place
-            for place, tutor in enumerate(week.ids)
-            if tutor in departures or crc32(tutor.encode()) % one_in == 0
-        ]
-        columns = {name: column[places] for name, column in week.columns.items()}
-        watched.append(Watched(evidence[-1].only(places), columns))
+        watched.append(watch(evidence[-1], week.columns, departures, one_in))
     truth = read_truth(connection, warehouse, dates)
     return Past(
         known_until,
@@ -195,6 +189,18 @@ def read_past(
         evidence,
         watched,
     )
+
+
+def watch(
+    week: "Standard", columns: "Columns", departures: Mapping[str, date], one_in: int
+) -> Watched:
+    """Of a week whoever leaves, and one in so many of the others: the same ones each week."""
+    places = [
+        place
+        for place, whose in enumerate(week.ids)
+        if whose in departures or crc32(whose.encode()) % one_in == 0
+    ]
+    return Watched(week.only(places), {name: column[places] for name, column in columns.items()})
 
 
 def _columns(names: Sequence[str]) -> psycopg.sql.Composable:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from tutor_pipeline.defs.past import HORIZON_DAYS, SETTLING_DAYS
+from tutor_pipeline.defs.past import HORIZON_DAYS, SETTLING_DAYS, WATCHED, Watched, watch
 from tutor_pipeline.scores import store, weights
 from tutor_pipeline.warehouse.connection import Warehouse
 
@@ -41,6 +41,15 @@ class PastOfStudents:
     history: Mapping[date, Sequence[Mapping[str, Any]]]
     departures: Mapping[str, date]
     weights: "Weights"
+
+    @property
+    def watched(self) -> list[Watched]:
+        """Of each week, some rows with their columns: what leaks shows there first."""
+        one_in = max(1, max((len(week.ids) for week in self.weeks), default=0) // WATCHED)
+        return [
+            watch(week, rows.columns, self.departures, one_in)
+            for week, rows in zip(self.weeks, self.evidence, strict=True)
+        ]
 
 
 def read_past(

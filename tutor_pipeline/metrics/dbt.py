@@ -6,12 +6,14 @@ Does not belong here: SQL, and any knowledge of a model.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from psycopg.pq import Conninfo
 
 from tutor_pipeline.errors import TutorPipelineError
@@ -29,9 +31,11 @@ PROGRESS = "JinjaLogInfo"
 _TOLD = frozenset({"LogModelResult", "LogTestResult", PROGRESS})
 
 
-def macro(file: str) -> str:
-    """The text of a file of macros: what defines the tables that are made of it."""
-    return PROJECT_DIR.joinpath("macros", file).read_text(encoding="utf-8")
+def definition(*files: str) -> str:
+    """The text of files of the project, and the vars: what defines the tables made of them."""
+    project = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text(encoding="utf-8"))
+    texts = [PROJECT_DIR.joinpath(file).read_text(encoding="utf-8") for file in files]
+    return "\n".join([*texts, json.dumps(project["vars"], sort_keys=True)])
 
 
 def target_dir(home: Path) -> Path:

@@ -40,6 +40,14 @@ so long is one that holds only its present value.
 LOGGED_WITHIN_DAYS = 7
 """A day that is logged later than this is not as it was when it was new."""
 
+REPLACED = frozenset({"hours_next_week"})
+"""Columns that a later report takes the place of: known then and not known now is no other past."""
+REFUNDED = frozenset({"earned_28d", "earned_before"})
+REFUNDED_SHARE = 0.2
+"""Columns of money, which refunds make smaller later without a moment of their own: by less than
+this share they are the same.
+"""
+
 _FEWEST_UNCHANGED = 10
 _ROUNDING = 1e-6
 
@@ -98,7 +106,7 @@ def changed(days: Sequence[Day], accepted: Mapping[str, datetime]) -> list[Chang
             day for day in days if name in day.then and (since is None or day.logged_at > since)
         ]
         compared = sum(day.compared for day in looked)
-        apart = [(day, differs(day.then[name], day.now[name])) for day in looked]
+        apart = [(day, _another_past(name, day.then[name], day.now[name])) for day in looked]
         apart = [(day, rows) for day, rows in apart if rows.any()]
         rows = sum(int(each.sum()) for _, each in apart)
         who = {day.subjects[row] for day, each in apart for row in np.flatnonzero(each).tolist()}
@@ -131,6 +139,18 @@ def changed(days: Sequence[Day], accepted: Mapping[str, datetime]) -> list[Chang
             )
         )
     return found
+
+
+def _another_past(name: str, then: Array, now: Array) -> Array:
+    """Where history says something else than it said, but for what comes about honestly."""
+    apart = differs(then, now)
+    if name in REPLACED:
+        return np.asarray(apart & ~(np.isfinite(then) & np.isnan(now)))
+    if name in REFUNDED:
+        with np.errstate(invalid="ignore"):
+            refunded = (now <= then) & (now >= (1 - REFUNDED_SHARE) * then)
+        return np.asarray(apart & ~refunded)
+    return apart
 
 
 def differs(then: Array, now: Array) -> Array:

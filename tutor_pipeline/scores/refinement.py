@@ -67,6 +67,7 @@ _TINY = 1e-9
 # Scores are rounded to so many digits (`weighted`), and levels with them.
 _DIGITS, _STEP = 6, 1e-6
 _NO_VARIANCE = 1e-9
+_MOST_MORE = 2  # times as many rows as before may reach a level, where scores are equal
 
 Floats = NDArray[np.float64]
 
@@ -157,7 +158,11 @@ def carried_over(levels: Levels, before: Floats, after: Floats) -> Levels:
     def from_score(level: float) -> float:
         wanted = int((before >= level).sum())
         if wanted:
-            return float(values[np.argmin(np.abs(reached - wanted))])
+            nearest = int(np.argmin(np.abs(reached - wanted)))
+            # Equal scores of very many are no level: rather one that fewer reach.
+            if reached[nearest] > _MOST_MORE * wanted:
+                nearest -= 1
+            return float(values[nearest]) if nearest >= 0 else float(values[0]) + _STEP
         spread, highest = float(np.std(before)), float(values[0])
         unit = float(np.std(after)) / spread if spread > _NO_VARIANCE else 1.0
         away = float(np.mean(after)) + (level - float(np.mean(before))) * unit

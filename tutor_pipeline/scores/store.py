@@ -372,6 +372,28 @@ def _newest_learned(
     return None if row is None else (row[0], row[1], row[2])
 
 
+def present_only(connection: Connection, warehouse: Warehouse, scorer: str) -> set[str]:
+    """The columns that were no evidence in the version learned last, as they hold only their
+    present value.
+    """
+    row = connection.execute(
+        warehouse.sql(
+            "select metrics #> '{{leakage,present_only}}' from {ops}.model_versions"
+            " where scorer = %s and metrics ? 'leakage' order by version desc limit 1"
+        ),
+        (scorer,),
+    ).fetchone()
+    return set() if row is None or row[0] is None else set(row[0])
+
+
+def scorer_of(connection: Connection, warehouse: Warehouse, version: int) -> str | None:
+    """Whose version it is; None where there is no such version."""
+    row = connection.execute(
+        warehouse.sql("select scorer from {ops}.model_versions where version = %s"), (version,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def accept(
     connection: Connection,
     warehouse: Warehouse,
@@ -388,23 +410,16 @@ def accept(
     number = next_version(connection, warehouse, "model_versions")
     found = connection.execute(
         warehouse.sql(
-            "select is_promoted, accepts, model = '{{}}' from {ops}.model_versions"
+            "select is_promoted, accepts, model = '{{}}', metrics ? 'leakage'"
+            " from {ops}.model_versions"
             " where version = %s and scorer = %s"
         ),
         (version, scorer),
     ).fetchone()
-    if found is None:
-        return Acceptance(None, why_not=f"there is no version {version} of {scorer}")
-    is_promoted, accepts, is_empty = found
-    if is_empty:
-        return Acceptance(None, why_not=f"version {version} holds nothing: {scorer} began anew")
-    if is_promoted:
-        said = "" if accepts is None else f", it is version {accepts}, accepted"
-        return Acceptance(None, why_not=f"version {version} is not held back{said}")
     newest = _newest_learned(connection, warehouse, scorer)
-    if newest is None or newest[0] != version:
-        later = "" if newest is None else f": version {newest[0]} was learned after it"
-        return Acceptance(None, why_not=f"version {version} is no longer of use{later}")
+    if (why_not := _why_not(scorer, version, found, newest)) is not None:
+        return Acceptance(None, why_not=why_not)
+    assert newest is not None
     if newest[2] is not None:
         return Acceptance(newest[2])
     connection.execute(
@@ -426,6 +441,29 @@ def accept(
         },
     )
     return Acceptance(number, is_new=True)
+
+
+def _why_not(
+    scorer: str,
+    version: int,
+    found: tuple[bool, int | None, bool, bool] | None,
+    newest: tuple[int, bool, int | None] | None,
+) -> str | None:
+    """Why a version can't be accepted; None where it can."""
+    if found is None:
+        return f"there is no version {version} of {scorer}"
+    is_promoted, accepts, is_empty, waits = found
+    if is_empty:
+        return f"version {version} holds nothing: {scorer} began anew"
+    if is_promoted:
+        said = "" if accepts is None else f", it is version {accepts}, accepted"
+        return f"version {version} is not held back{said}"
+    if not waits:
+        return f"version {version} was refused: it is of no use"
+    if newest is None or newest[0] != version:
+        later = "" if newest is None else f": version {newest[0]} was learned after it"
+        return f"version {version} is no longer of use{later}"
+    return None
 
 
 def accepted_upper(connection: Connection, warehouse: Warehouse, scorer: str) -> float | None:

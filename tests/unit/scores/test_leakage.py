@@ -308,3 +308,34 @@ def test_people_with_many_rows_are_drawn_as_a_whole():
         ["strong"], np.repeat(matrix, 20, axis=0), np.repeat(label, 20), np.repeat(range(300), 20)
     )
     assert once == many == {}
+
+
+def a_day(column, then, now, number=100):
+    return leakage.Day(
+        date(2026, 1, 3),
+        datetime(2026, 1, 4, tzinfo=UTC),
+        number,
+        [f"T{each}" for each in range(len(then))],
+        {column: np.array(then)},
+        {column: np.array(now)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "then", "now", "is_told"),
+    [
+        # A report of the coming week takes the place of the one before it.
+        ("hours_next_week", 20.0, np.nan, False),
+        ("hours_next_week", 20.0, 4.0, True),
+        ("hours_next_week", np.nan, 4.0, True),
+        ("hours_this_week", 20.0, np.nan, True),
+        # A session of many is refunded; somebody who earned nothing any more is another past.
+        ("earned_28d", 1000.0, 900.0, False),
+        ("earned_28d", 1000.0, 100.0, True),
+        ("earned_28d", 1000.0, 1100.0, True),
+        ("completed_28d", 10.0, 9.0, True),
+    ],
+)
+def test_what_comes_about_honestly_is_no_other_past(column, then, now, is_told):
+    days = [a_day(column, [then] * 10, [now] * 10)]
+    assert bool(leakage.changed(days, {})) is is_told

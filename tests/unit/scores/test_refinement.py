@@ -392,3 +392,17 @@ def test_a_level_that_nobody_reached_is_reached_by_nobody(before, after):
         Levels(1.5, 2.0), np.array(before[:size]), np.array(after[:size])
     )
     assert levels.medium_from > max(after[:size])
+
+
+def test_equal_scores_of_everybody_put_nobody_at_high():
+    before = np.array([0.7] + [0.4] * 9 + [0.1] * 90)
+    found = refinement.carried_over(Levels(0.33, 0.66), before, np.full(100, 0.5))
+    assert not (np.full(100, 0.5) >= found.high_from).any()
+    assert not (np.full(100, 0.5) >= found.medium_from).any()
+
+
+def test_of_a_tie_at_the_top_fewer_are_at_high_rather_than_many_more():
+    before = np.array([0.7] + [0.1] * 99)
+    after = np.array([0.9] * 5 + [0.1] * 95)
+    found = refinement.carried_over(Levels(0.33, 0.66), before, after)
+    assert (after >= found.high_from).sum() == 0
