@@ -169,6 +169,24 @@ def test_what_is_rewritten_is_left_out_until_it_is_as_it_was(warehouse, frames):
     assert "earnings" in newest(warehouse, as_of)[0].signals
 
 
+def test_asked_on_another_weekday_what_was_left_out_stays_so(warehouse, frames):
+    """A back-test by hand asks about other days than were logged."""
+    history(warehouse, frames)
+    log(warehouse, *sorted(frames.history)[-2:])
+    rewrite(warehouse, "earned_before", 0.05, "earned_before + 100")
+    materialize(LEARN)
+    shift = "update {marts}.tutor_evidence_history set as_of_date = as_of_date - %s"
+    execute(warehouse, shift, (3,))
+    found = materialize(LEARN)["model_versions"]
+    assert found["left_out"] == "earnings"
+    assert "could not be compared this time" in found["decision"]
+    assert ("leakage", "earned_before") in told(warehouse)
+    execute(warehouse, shift, (-3,))
+    rewrite(warehouse, "earned_before", 0.05, "earned_before - 100")
+    assert materialize(LEARN)["model_versions"]["left_out"] == "none"
+    assert told(warehouse) == {}
+
+
 def test_what_came_honestly_late_is_not_compared(warehouse, frames):
     history(warehouse, frames)
     day = max(frames.history)

@@ -16,6 +16,7 @@ from tutor_pipeline.rules import usual
 from tutor_pipeline.rules.catalogue import OPERATORS, Catalogue, Condition, Rule
 from tutor_pipeline.rules.inputs import NUMERIC, TUTOR_ID, BadValueError, Scale, read
 from tutor_pipeline.rules.usual import Seen, Unusual, Usual
+from tutor_pipeline.words import label
 
 EVIDENCE_LIMIT = 5
 # A mean over this many sessions counts half towards `excess`.
@@ -249,7 +250,7 @@ def _judge(
         tutor_id=tutor_id,
         rule_id=rule.id,
         severity=rule.severity,
-        texts=texts if seen is None else _with_usual(texts, seen),
+        texts=texts if seen is None else _with_usual(rule, texts, seen),
         readings=readings,
         evidence=tuple(evidence or ())[:EVIDENCE_LIMIT],
         excess=_excess(rule.when[0], readings[0]),
@@ -311,12 +312,19 @@ def _is_asked_for(principal: Condition, threshold: Any) -> bool:
     return threshold != principal.value and OPERATORS[principal.op](principal.value, threshold)
 
 
-def _with_usual(texts: Mapping[str, str], seen: Seen) -> dict[str, str]:
-    """The words of a finding, with what is usual here."""
+def _with_usual(rule: Rule, texts: Mapping[str, str], seen: Seen) -> dict[str, str]:
+    """The words of a finding, with what is usual here: of the metric that is compared, by its name
+    where the rule is about another one.
+    """
+    assert rule.unusual is not None
+    is_another = rule.unusual.metric != rule.when[0].metric
+    name = label(rule.unusual.metric)
     if "display_text" in texts:
-        told = f"{texts['display_text']}: {seen.now}; usual here is {seen.others}"
+        now = f"{name.lower()} {seen.now}" if is_another else seen.now
+        told = f"{texts['display_text']}: {now}; usual here is {seen.others}"
         return {**texts, "display_text": f"At the threshold of an alert. {told}"}
-    return {**texts, "description": f"{texts['description']} Others: {seen.others}."}
+    told = f"{name}: {seen.now}; others: {seen.others}" if is_another else f"Others: {seen.others}"
+    return {**texts, "description": f"{texts['description']} {told}."}
 
 
 def _excess(condition: Condition, reading: Reading) -> float:

@@ -294,7 +294,8 @@ def _rate(happened: float, sessions: float) -> str:
 
 
 def _average(value: float, means: int) -> str:
-    return f"{value:+.1f}" if means > 1 else f"{value:.1f}"
+    value = round(value, 1) + 0.0  # no -0.0
+    return f"{value:+.1f}" if means > 1 and value else f"{value:.1f}"
 
 
 def _rounded(value: float) -> float:

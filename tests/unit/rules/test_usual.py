@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -232,3 +233,13 @@ def test_where_all_are_alike_chance_lists_hardly_anybody():
         tutors += len(crowd)
         listed += sum(k >= 5 and look(asked, found, k, n).opens(asked, found) for k, n in crowd)
     assert listed < 0.002 * tutors
+
+
+@pytest.mark.parametrize(
+    ("value", "means", "told"),
+    [(-0.04, 2, "0.0"), (0.04, 2, "0.0"), (-0.06, 2, "-0.1"), (1.0, 2, "+1.0"), (7.8, 1, "7.8")],
+)
+def test_averages_are_told_without_a_minus_of_nothing(value, means, told):
+    asked = replace(CHANGE, means=means)
+    found = fit(asked, [Value(value, 10, 1.0)] * 10)
+    assert look(asked, found, value, 10).others == told
