@@ -6,7 +6,7 @@ The only place that reads `truth`, and only to hold scores against it: no scorer
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,6 @@ from tutor_pipeline.scores.score import Score, Target
 from tutor_pipeline.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
-    from tutor_pipeline.defs.past_students import PastOfStudents
     from tutor_pipeline.scores.departure.measures import Columns
     from tutor_pipeline.scores.departure.outcomes import Standard
 
@@ -45,6 +44,22 @@ def dates_to_test(recorded: Sequence[date], first_session: date, weeks: int) -> 
 
 WATCHED = 1_000
 """Of so many who stay, about, and of all who left, the columns behind the signs are kept."""
+
+
+class Learnable(Protocol):
+    """What can be learned from, of tutors or of students: evidence of past weeks, and who left."""
+
+    @property
+    def weeks(self) -> "Sequence[Standard]":
+        """Oldest first."""
+
+    @property
+    def departures(self) -> Mapping[str, date]:
+        """The day after the last one of whoever left."""
+
+    @property
+    def known_until(self) -> date:
+        """The last day whose departures are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +332,7 @@ def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, i
     )
 
 
-def learn_from(past: "Past | PastOfStudents", yearly_rate: float) -> Any:
+def learn_from(past: Learnable, yearly_rate: float) -> Any:
     """What all that has matured teaches: a `scores.departure.version.Version`; None where nothing
     has.
 
