@@ -110,6 +110,8 @@ def run_sql(project, statements, **values):
 
 @pytest.fixture(scope="module")
 def students(project):
+    # Under rules that find alerts of these tutors whoever else is there.
+    project.settings["TUTOR_RULE_PROFILE"] = "conservative"
     project.run("generate", "--tutors", "20", "--days", "30", "--sessions-per-day", "30")
     rows = project.query(
         "select student_id from platform.sessions where status = 'completed' and tutor_id ="

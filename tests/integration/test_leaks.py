@@ -31,7 +31,10 @@ def test_a_rewritten_past_is_noticed_named_left_out_and_may_be_accepted(project)
         days[1][0],
     )
     assert days[1][1] == tutors > 60
-    verified = project.query("select decision from ops.model_versions where leavers > 0")
+    verified = project.query(
+        "select decision from ops.model_versions where leavers > 0 and scorer = 'departure_v1'"
+        " order by version"
+    )
     assert len(verified) == 2
     assert verified[0][0].endswith("not yet verified (1 of 8 logged weeks)")
     assert verified[1][0].endswith("not yet verified (2 of 8 logged weeks)")
@@ -48,7 +51,8 @@ def test_a_rewritten_past_is_noticed_named_left_out_and_may_be_accepted(project)
         in (found["decisions"]["model"])
     )
     ((signals,),) = project.query(
-        "select model -> 'signals' from ops.model_versions order by version desc limit 1"
+        "select model -> 'signals' from ops.model_versions where scorer = 'departure_v1'"
+        " order by version desc limit 1"
     )
     assert "earnings" not in signals
     (incident,) = project.json("incidents")
@@ -64,7 +68,8 @@ def test_a_rewritten_past_is_noticed_named_left_out_and_may_be_accepted(project)
     assert project.json("incidents") == []
     project.run("scores", "backtest", "--weeks", "2")
     ((signals, decision),) = project.query(
-        "select model -> 'signals', decision from ops.model_versions order by version desc limit 1"
+        "select model -> 'signals', decision from ops.model_versions"
+        " where scorer = 'departure_v1' order by version desc limit 1"
     )
     assert "earnings" in signals
     assert "left out" not in decision

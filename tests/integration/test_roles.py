@@ -32,6 +32,7 @@ WITHHELD = {
     "messages", "outbox", "deliveries",
     # The pipeline's own book-keeping.
     "erasures", "refresh_scope", "session_ledger", "session_changes", "history_repairs",
+    "feature_log",
 }  # fmt: skip
 
 

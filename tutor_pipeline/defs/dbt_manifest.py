@@ -21,11 +21,22 @@ def load_manifest(settings: Settings) -> tuple[Mapping[str, Any], DbtProject]:
     manifest, stamp = target / "manifest.json", target / "manifest.stamp"
     current = _stamp(settings.schemas, settings)
     with FileLock(target / "manifest.lock", timeout=120):
-        if not manifest.exists() or not stamp.exists() or stamp.read_text() != current:
+        is_current = stamp.exists() and stamp.read_text() == current
+        content = _read(manifest) if is_current else None
+        if content is None:
             dbt.invoke(["parse"], dbt.parse_environment(settings.schemas, settings.home))
             stamp.write_text(current)
-    project = DbtProject(project_dir=dbt.PROJECT_DIR, target_path=target)
-    return json.loads(manifest.read_text(encoding="utf-8")), project
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+    return content, DbtProject(project_dir=dbt.PROJECT_DIR, target_path=target)
+
+
+def _read(manifest: Path) -> Mapping[str, Any] | None:
+    """None where there is none, or half of one: dbt writes it anew each time, and may be killed."""
+    try:
+        content: Mapping[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return content
 
 
 def _stamp(schemas: Schemas, settings: Settings) -> str:

@@ -118,7 +118,7 @@ class Machine(RuleBasedStateMachine):
                 for rule_id in known_rules
             },
             disabled=frozenset(self.disabled),
-            profile=f"without {sorted(retired)}",
+            profile="rules",
         )
         expected = self._expected(in_force, findings, covered, retired)
         if self._run(evaluation, crash_at, scope):
