@@ -7,9 +7,12 @@ import dagster as dg
 import pytest
 
 from tutor_pipeline.definitions import defs
+from tutor_pipeline.defs.dbt_manifest import load_manifest
 from tutor_pipeline.defs.findings import INPUTS
+from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.quality.suites import load_suites
+from tutor_pipeline.settings import load_settings
 from tutor_pipeline.source.contract import load_contract
 
 DELIVERED = {"ops/messages", "digest"}
@@ -214,3 +217,13 @@ def test_loading_gives_no_warning_and_connects_to_nothing(tmp_path):
     ours = [line for line in result.stderr.splitlines() if "Warning" in line]
     assert not [line for line in ours if "agster" in line or "tutor_pipeline" in line], ours
     assert not (tmp_path / "postgres").exists()
+
+
+def test_half_a_manifest_is_parsed_anew(tmp_path):
+    """dbt writes it anew in every run, and may be killed while it does."""
+    settings = load_settings().model_copy(update={"home": tmp_path})
+    whole, _ = load_manifest(settings)
+    file = dbt.target_dir(tmp_path) / "manifest.json"
+    file.write_bytes(file.read_bytes()[:1000])
+    again, _ = load_manifest(settings)
+    assert again["nodes"].keys() == whole["nodes"].keys()
