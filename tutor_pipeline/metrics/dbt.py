@@ -33,7 +33,7 @@ _TOLD = frozenset({"LogModelResult", "LogTestResult", PROGRESS})
 
 def definition(*files: str) -> str:
     """The text of files of the project, and the vars: what defines the tables made of them."""
-    project = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text(encoding="utf-8"))
+    project = yaml.safe_load(PROJECT_DIR.joinpath("dbt_project.yml").read_text(encoding="utf-8"))
     texts = [PROJECT_DIR.joinpath(file).read_text(encoding="utf-8") for file in files]
     return "\n".join([*texts, json.dumps(project["vars"], sort_keys=True)])
 
