@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tutor_pipeline.domain import Kind, Reading, Step
 from tutor_pipeline.errors import RefusedError
+from tutor_pipeline.lifecycle import store
 from tutor_pipeline.lifecycle.reconcile import row_id
 from tutor_pipeline.lifecycle.store import (
     apply,
@@ -616,3 +617,60 @@ def test_the_summary_of_critical_alerts(run, query, make):
     assert [(each["tutor_id"], each["critical_alerts"]) for each in rows] == [("T1", 2), ("T2", 1)]
     assert rows[0]["alert_types"] == ["late", "no_show"]
     assert rows[0]["newest_triggered_date"] == make.day(2)
+
+
+# A switch of profile.
+
+
+def test_the_profile_before_is_that_of_the_last_run_over_everybody(db, run, make, execute, reader):
+    """A pass, and a run for some tutors, may come first under the new one."""
+    execute("delete from {ops}.refresh_runs")
+    for run_id, is_full in (("full", True), ("some", False)):
+        execute(
+            "insert into {ops}.refresh_runs (run_id, as_of, is_full) values (%s, now(), %s)",
+            run_id, is_full,
+        )  # fmt: skip
+    assert store.last_profile(reader, db) is None
+    run(make.evaluation(make.finding()), run_id="full")
+    run(make.evaluation(make.finding(), at=1, profile="adaptive"), run_id="some")
+    run(make.evaluation(make.finding(), at=2, profile="adaptive"), run_id="job/1")
+    assert store.last_profile(reader, db)[0] == "conservative"
+    # `enrich --only alerts` refreshes nothing, and looks at everybody.
+    run(make.evaluation(make.finding(), at=3, profile="adaptive"), run_id="only")
+    assert store.last_profile(reader, db)[0] == "adaptive"
+    execute("delete from {ops}.refresh_runs")
+
+
+def test_a_switch_counts_what_all_runs_since_did_and_takes_over_what_it_could_not_evaluate(
+    db, run, query, make, reader
+):
+    found = [make.finding("T1"), make.finding("T2", severity="warning"), make.finding("T3")]
+    run(make.evaluation(*found))
+    _, since = store.last_profile(reader, db)
+    new = {"profile": "adaptive", "rules": ("no_show",)}
+    run(make.evaluation(at=1, evaluated={"no_show": {"T1"}}, **new), run_id="job/1")
+    run(make.evaluation(at=2, evaluated={"no_show": {"T2"}}, **new), run_id="full")
+    assert store.adopt(reader, db, "adaptive", since) == {
+        "closed": 2, "critical": 1, "tutors": 2, "retired": 0, "opened": 0,
+    }  # fmt: skip
+    # T3's could not be evaluated: it goes on, and closes later like any other.
+    (left,) = query("select tutor_id, rule_profile from {ops}.alerts where resolved_at is null")
+    assert left == {"tutor_id": "T3", "rule_profile": "adaptive"}
+    run(make.evaluation(at=3, evaluated={"no_show": {"T3"}}, **new), run_id="later")
+    (last,) = query("select resolution from {ops}.alerts where tutor_id = 'T3'")
+    assert last == {"resolution": "auto"}
+    # Told once, none of it counts again.
+    _, since = store.last_profile(reader, db)
+    assert set(store.adopt(reader, db, "adaptive", since).values()) == {0}
+
+
+def test_dealt_with_is_what_somebody_closed_last(db, run, make, reader, resolve_all):
+    run(make.evaluation(make.finding("T1"), make.finding("T2")))
+    with db.connect() as connection:
+        assert store.dealt_with(connection, db) == frozenset()
+    resolve_all(make.day(1))
+    with db.connect() as connection:
+        assert store.dealt_with(connection, db) == {("T1", "no_show"), ("T2", "no_show")}
+    run(make.evaluation(make.finding("T1", evidence=("S9",)), at=5))
+    with db.connect() as connection:
+        assert store.dealt_with(connection, db) == {("T2", "no_show")}

@@ -8,6 +8,7 @@ import pytest
 
 from tutor_pipeline.domain import Kind, Severity
 from tutor_pipeline.errors import TutorPipelineError, UsageError
+from tutor_pipeline.metrics.wide_rows import rule_inputs
 from tutor_pipeline.rules.catalogue import load_catalogue
 
 
@@ -351,6 +352,13 @@ def test_all_that_is_wrong_is_told_at_once(load, profile):
 def test_what_is_no_profile_is_an_error_that_names_the_file(load, text):
     with pytest.raises(TutorPipelineError, match=r"own\.yml"):
         load(text)
+
+
+def test_a_file_of_ones_own_is_not_taken_for_a_shipped_profile(profile, inputs, tmp_path):
+    for name, called in (("conservative.yml", "conservative.yml"), ("mine.yml", "mine")):
+        (tmp_path / name).write_text(profile, encoding="utf-8")
+        assert load_catalogue(tmp_path / name, inputs).profile == called
+    assert load_catalogue("conservative", rule_inputs()).profile == "conservative"
 
 
 def test_no_such_profile(inputs):
