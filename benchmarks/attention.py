@@ -29,22 +29,22 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from tutor_pipeline.core.findings import Kind, Step
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs.findings import make
 from tutor_pipeline.defs.scores import Scoring, score_tutors
 from tutor_pipeline.defs.usual import usual_here
-from tutor_pipeline.domain import Kind, Step
-from tutor_pipeline.lifecycle import store
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.rules.catalogue import load_catalogue
+from tutor_pipeline.judgement.rules.evaluate import evaluate
+from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.metrics import dbt, wide_rows
-from tutor_pipeline.rules.catalogue import load_catalogue
-from tutor_pipeline.rules.evaluate import evaluate
-from tutor_pipeline.rules.profiles import shipped
-from tutor_pipeline.synthetic import Parameters, generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.synthetic.worlds import WORLDS
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Schemas, Warehouse
-from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
+from tutor_pipeline.sources.synthetic import Parameters, generate
+from tutor_pipeline.sources.synthetic.load import load
+from tutor_pipeline.sources.synthetic.worlds import WORLDS
 
 DAYS = 120
 ENDS = {"seasonal": date(2026, 7, 20)}

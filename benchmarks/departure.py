@@ -28,19 +28,19 @@ from uuid import uuid4
 import psycopg
 from psycopg.rows import dict_row
 
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
+from tutor_pipeline.judgement.scores import signals
+from tutor_pipeline.judgement.scores.departure import history, learning, outcomes, reference, scorer
+from tutor_pipeline.judgement.scores.departure.challenger import departures_alone
+from tutor_pipeline.judgement.scores.departure.measures import columns_of
+from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+from tutor_pipeline.judgement.scores.departure.version import Version
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.scores import signals
-from tutor_pipeline.scores.departure import history, learning, outcomes, reference, scorer
-from tutor_pipeline.scores.departure.challenger import departures_alone
-from tutor_pipeline.scores.departure.measures import columns_of
-from tutor_pipeline.scores.departure.tutors import TUTORS
-from tutor_pipeline.scores.departure.version import Version
-from tutor_pipeline.synthetic import Parameters, generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Schemas, Warehouse
-from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
+from tutor_pipeline.sources.synthetic import Parameters, generate
+from tutor_pipeline.sources.synthetic.load import load
 
 END = date(2026, 6, 30)
 ROUNDS = 5

@@ -21,15 +21,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.synthetic.generator import generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.synthetic.parameters import Parameters
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.platform import ensure_platform
-from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
+from tutor_pipeline.sources.synthetic.generator import generate
+from tutor_pipeline.sources.synthetic.load import load
+from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 SESSIONS_PER_DAY = {150: 155, 3_000: 3_100}
 CURRENT = ("session_rows", "fct_sessions", "dim_tutors", "int_tutor_days", "tutor_aggregates")

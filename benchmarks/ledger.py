@@ -28,12 +28,12 @@ from datetime import UTC, date, datetime
 from metrics import database, timed
 from psycopg import sql
 
-from tutor_pipeline.changes import ledger, versions
-from tutor_pipeline.synthetic.generator import generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.synthetic.parameters import Parameters
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.sources.changes import ledger, versions
+from tutor_pipeline.sources.synthetic.generator import generate
+from tutor_pipeline.sources.synthetic.load import load
+from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 PER_DAY = 10_000
 NOW = datetime(2026, 4, 1, tzinfo=UTC)

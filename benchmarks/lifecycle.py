@@ -36,11 +36,11 @@ from itertools import product
 import psycopg
 from metrics import database, medians, timed
 
-from tutor_pipeline.domain import Evaluation, Finding, Kind, Reading, Severity
-from tutor_pipeline.lifecycle import store
-from tutor_pipeline.lifecycle.reconcile import row_id
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Reading, Severity
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.lifecycle.reconcile import row_id
 
 AS_OF = datetime(2026, 4, 1, tzinfo=UTC)
 RESOLVED = 200_000

@@ -57,7 +57,7 @@ def run(*arguments: str, **environment: str) -> None:
 
 def databases() -> tuple[str, str]:
     """URLs of the pipeline's database and of Dagster's."""
-    from tutor_pipeline.settings import load_settings
+    from tutor_pipeline.core.settings import load_settings
 
     located = load_settings().locate()
     return located.warehouse.url, located.dagster_url

@@ -36,12 +36,12 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.platform import ensure_platform
-from tutor_pipeline.warehouse.runs import RefreshRun, write_header
 
 HERE = Path(__file__).parent
 AS_OF = datetime(2026, 3, 18, 23, 59, 59, tzinfo=UTC)

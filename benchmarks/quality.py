@@ -41,8 +41,8 @@ ALL_FAIL = (
 
 def evaluate_suites() -> dict[str, float]:
     """In a process of its own: all suites, as a refresh does it."""
-    from tutor_pipeline.quality import run
-    from tutor_pipeline.quality.suites import load_suites
+    from tutor_pipeline.judgement.quality import run
+    from tutor_pipeline.judgement.quality.suites import load_suites
 
     began = time.perf_counter()
     run.great_expectations()
@@ -61,8 +61,8 @@ def evaluate_suites() -> dict[str, float]:
 
 def evaluate_in_sql() -> dict[str, float]:
     """In a process of its own: the same rules, one count each."""
-    from tutor_pipeline.quality.run import placeholders
-    from tutor_pipeline.quality.suites import QUERY, load_suites
+    from tutor_pipeline.judgement.quality.run import placeholders
+    from tutor_pipeline.judgement.quality.suites import QUERY, load_suites
 
     warehouse = _warehouse()
     fill = placeholders(warehouse, datetime.now(UTC))
@@ -95,8 +95,8 @@ def evaluate_in_pandas() -> dict[str, float]:
     import pandas
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    from tutor_pipeline.quality import run
-    from tutor_pipeline.quality.suites import load_suites
+    from tutor_pipeline.judgement.quality import run
+    from tutor_pipeline.judgement.quality.suites import load_suites
 
     (suite,) = (suite for suite in load_suites() if suite.name == "sessions")
     library = run.great_expectations()
@@ -127,7 +127,7 @@ def evaluate_in_pandas() -> dict[str, float]:
 
 
 def _warehouse() -> object:
-    from tutor_pipeline.settings import load_settings
+    from tutor_pipeline.core.settings import load_settings
 
     return load_settings().locate().warehouse
 
@@ -150,7 +150,7 @@ def run(home: Path, *command: str) -> str:
 
 def execute(home: Path, statements: str) -> None:
     code = (
-        "import sys; from tutor_pipeline.settings import load_settings\n"
+        "import sys; from tutor_pipeline.core.settings import load_settings\n"
         "with load_settings().locate().warehouse.connect(autocommit=True) as connection:\n"
         "    for statement in sys.argv[1].split(';'): connection.execute(statement)"
     )

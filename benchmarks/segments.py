@@ -25,20 +25,20 @@ from uuid import uuid4
 import numpy as np
 import psycopg
 
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs.past import Past, read_past
+from tutor_pipeline.judgement.scores import health, segments
+from tutor_pipeline.judgement.scores.departure import history, learning, outcomes, scorer
+from tutor_pipeline.judgement.scores.judge import auc
+from tutor_pipeline.judgement.scores.score import Level
+from tutor_pipeline.judgement.scores.segments import TutorSegment
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.scores import health, segments
-from tutor_pipeline.scores.departure import history, learning, outcomes, scorer
-from tutor_pipeline.scores.judge import auc
-from tutor_pipeline.scores.score import Level
-from tutor_pipeline.scores.segments import TutorSegment
-from tutor_pipeline.synthetic import Parameters, generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.synthetic.worlds import WORLDS
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Schemas, Warehouse
-from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
+from tutor_pipeline.sources.synthetic import Parameters, generate
+from tutor_pipeline.sources.synthetic.load import load
+from tutor_pipeline.sources.synthetic.worlds import WORLDS
 
 END, DAYS = date(2026, 6, 27), 400
 WEEKS = 52

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.scores import reliability, signals
-from tutor_pipeline.scores.score import Score
+from tutor_pipeline.judgement.scores import reliability, signals
+from tutor_pipeline.judgement.scores.score import Score
 
 SESSIONS = (8, 12, 30, 60, 150, 600)
 RATED, SCORED, FIRST = 0.6, 0.7, 0.15

@@ -22,20 +22,20 @@ from uuid import uuid4
 import numpy as np
 import psycopg
 
-from tutor_pipeline.cli.judge import END, SESSIONS_A_DAY
+from tutor_pipeline.cli.scores_judge import END, SESSIONS_A_DAY
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs import past_students
+from tutor_pipeline.judgement.scores.backtest import BOOSTING
+from tutor_pipeline.judgement.scores.departure.students import STUDENTS
+from tutor_pipeline.judgement.scores.judge import DAYS, auc
+from tutor_pipeline.judgement.scores.score import Level
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.scores.backtest import BOOSTING
-from tutor_pipeline.scores.departure.students import STUDENTS
-from tutor_pipeline.scores.judge import DAYS, auc
-from tutor_pipeline.scores.score import Level
-from tutor_pipeline.synthetic import Parameters, generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.synthetic.worlds import WORLDS
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Schemas, Warehouse
-from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
+from tutor_pipeline.sources.synthetic import Parameters, generate
+from tutor_pipeline.sources.synthetic.load import load
+from tutor_pipeline.sources.synthetic.worlds import WORLDS
 
 MODELS = ("+student_evidence_history", "student_aggregates_history")
 YEARLY_RATE = 0.5

@@ -22,10 +22,10 @@ from psycopg import sql
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Schemas, Warehouse
-from tutor_pipeline.warehouse.embedded import EmbeddedServer
-from tutor_pipeline.warehouse.platform import ensure_platform
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.platform import ensure_platform
 
 _HOME = "TUTOR_TEST_HOME"
 _TEMPLATE = "template_migrated"

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from tutor_pipeline.defs.automation import build_jobs
+from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.defs.checks import blocking_checks
 from tutor_pipeline.defs.dbt_manifest import load_manifest
 from tutor_pipeline.defs.delivery import (
@@ -26,6 +26,7 @@ from tutor_pipeline.defs.findings import (
 from tutor_pipeline.defs.history import build_history_checks, build_reconcile_job
 from tutor_pipeline.defs.housekeeping import build_housekeeping_job, retention
 from tutor_pipeline.defs.incidents import build_incident_sensors
+from tutor_pipeline.defs.jobs import build_jobs
 from tutor_pipeline.defs.learning import build_learning_assets, build_learning_job
 from tutor_pipeline.defs.metrics import build_metrics_assets
 from tutor_pipeline.defs.new_sessions import build_new_sessions_sensor
@@ -42,12 +43,11 @@ from tutor_pipeline.defs.scores import (
 )
 from tutor_pipeline.defs.session_ledger import session_ledger
 from tutor_pipeline.defs.source import build_source_assets
+from tutor_pipeline.judgement.quality.suites import load_suites
+from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.metrics.wide_rows import rule_inputs
-from tutor_pipeline.quality.suites import load_suites
-from tutor_pipeline.rules.catalogue import load_catalogue
-from tutor_pipeline.settings import load_settings
-from tutor_pipeline.source.contract import load_contract
+from tutor_pipeline.sources.contract import load_contract
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

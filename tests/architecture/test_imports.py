@@ -18,7 +18,7 @@ def test_the_import_contracts_hold():
 
 
 def test_only_the_settings_and_the_command_line_read_the_environment():
-    allowed = {"settings.py", "cli", "metrics/dbt.py", "warehouse/embedded.py"}
+    allowed = {"core/settings.py", "cli", "metrics/dbt.py", "core/warehouse/embedded.py"}
     readers = [
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -28,13 +28,13 @@ def test_only_the_settings_and_the_command_line_read_the_environment():
     assert [name for name in readers if not any(name.startswith(a) for a in allowed)] == []
 
 
-def test_rooms_take_the_moment_as_an_argument():
-    """No room asks for the time itself, but where a lease or a retry needs a clock."""
-    rooms = ("rules", "lifecycle", "metrics", "scores", "source", "synthetic", "reports")
+def test_packages_take_the_moment_as_an_argument():
+    """None asks for the time itself, but where a lease or a retry needs a clock."""
+    packages = ("judgement", "metrics", "sources", "people/reports")
     asking = [
         path.relative_to(PACKAGE).as_posix()
-        for room in rooms
-        for path in (PACKAGE / room).rglob("*.py")
+        for package in packages
+        for path in (PACKAGE / package).rglob("*.py")
         if re.search(
             r"datetime\.now|date\.today|utcnow|time\.time\(", path.read_text(encoding="utf-8")
         )

@@ -10,13 +10,13 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from tutor_pipeline.core.warehouse import erasure
+from tutor_pipeline.core.warehouse.personal_data import Role
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.synthetic.generator import generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.synthetic.parameters import Parameters
-from tutor_pipeline.warehouse import erasure
-from tutor_pipeline.warehouse.person import Role
-from tutor_pipeline.warehouse.runs import RefreshRun, write_header
+from tutor_pipeline.sources.synthetic.generator import generate
+from tutor_pipeline.sources.synthetic.load import load
+from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 PROJECT = Path(__file__).parents[2]
 AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
@@ -293,7 +293,7 @@ def test_big_models_name_the_column_they_are_distributed_by():
             assert "'distribute_by': 'tutor_id'" in text, name
     migrations = "".join(
         path.read_text()
-        for path in (PROJECT / "tutor_pipeline/warehouse/migrations/versions").glob("0*.py")
+        for path in (PROJECT / "tutor_pipeline/core/warehouse/migrations/versions").glob("0*.py")
     )
     for table in ("alerts", "alert_events"):
         assert re.search(rf'distribute\(.*|"{table}"', migrations)

@@ -19,7 +19,8 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from tutor_pipeline.changes import ledger
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.definitions import build_defs, defs
 from tutor_pipeline.defs import new_sessions
 from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
@@ -27,12 +28,11 @@ from tutor_pipeline.defs.new_sessions import DAILY, GONE_AFTER, build_new_sessio
 from tutor_pipeline.defs.post_session import JOB
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.schedules import build_schedules, days_due
-from tutor_pipeline.incidents import incidents
-from tutor_pipeline.quality.guard import Required
-from tutor_pipeline.quality.outcome import Outcome, Status
-from tutor_pipeline.quality.results import record
-from tutor_pipeline.warehouse.exclusive import one_writer
-from tutor_pipeline.warehouse.runs import RefreshRun, write_header
+from tutor_pipeline.judgement.quality.guard import Required
+from tutor_pipeline.judgement.quality.outcome import Outcome, Status
+from tutor_pipeline.judgement.quality.results import record
+from tutor_pipeline.people import incidents
+from tutor_pipeline.sources.changes import ledger
 
 PROJECT = Path(__file__).parents[2]
 REQUIRED = Required("marts/fct_sessions", "known")

@@ -6,14 +6,14 @@ import sys
 import dagster as dg
 import pytest
 
+from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.definitions import defs
 from tutor_pipeline.defs.dbt_manifest import load_manifest
 from tutor_pipeline.defs.findings import INPUTS
+from tutor_pipeline.judgement.quality.suites import load_suites
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import CONTRACT
-from tutor_pipeline.quality.suites import load_suites
-from tutor_pipeline.settings import load_settings
-from tutor_pipeline.source.contract import load_contract
+from tutor_pipeline.sources.contract import load_contract
 
 DELIVERED = {"ops/messages", "digest"}
 MATERIALIZABLE = {

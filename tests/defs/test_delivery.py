@@ -6,12 +6,12 @@ import dagster as dg
 import pytest
 
 from tests.servers import MailServer
+from tutor_pipeline.core.warehouse.connection import Warehouse
 from tutor_pipeline.definitions import defs
 from tutor_pipeline.defs import delivery
 from tutor_pipeline.defs.delivery import HELPED_AFTER, JOB, build_outbox_sensor
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.notify import outbox
-from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.people.notify import outbox
 
 NOW = datetime(2026, 3, 18, 9, tzinfo=UTC)
 DETAILS = {"title": "t", "kind": "drift", "subject": "s", "why": "w", "means": "m", "next": "n"}

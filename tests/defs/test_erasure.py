@@ -7,8 +7,8 @@ import json
 import psycopg
 import pytest
 
-from tutor_pipeline.defs.erasure import mask_history, runs_in_progress
-from tutor_pipeline.warehouse.person import ERASED, Person, Role
+from tutor_pipeline.core.warehouse.dagster_erasure import mask_history, runs_in_progress
+from tutor_pipeline.core.warehouse.personal_data import ERASED, Person, Role
 
 PERSON = Person(Role.TUTOR, "T1")
 EVENT = {"label": "what_changed", "md": "| what | tutor |\n| opened | T1 |\n| opened | T10 |"}

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from dagster import DagsterRunStatus
 
+from tutor_pipeline.core.settings import PROJECT_DIR
 from tutor_pipeline.defs.housekeeping import (
     RUN_RULES,
     build_housekeeping_job,
@@ -16,7 +17,6 @@ from tutor_pipeline.defs.housekeeping import (
     retention,
 )
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.settings import PROJECT_DIR
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-11-01", end_date="2026-11-08")
 FAILS = {"ops": {"alerts": {"config": {"fails": True}}}}

@@ -10,27 +10,27 @@ import numpy as np
 import pytest
 from psycopg import sql
 
-from tests.unit.scores.departure.student_frames import people as student_people
-from tests.unit.scores.frames import FIRST, made_up
-from tests.unit.scores.test_refinement import CURRENT, OTHERS, platform
+from tests.unit.judgement.scores.departure.student_frames import people as student_people
+from tests.unit.judgement.scores.frames import FIRST, made_up
+from tests.unit.judgement.scores.test_refinement import CURRENT, OTHERS, platform
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.defs.learning import build_learning_assets
 from tutor_pipeline.defs.past import dates_to_test, read_past
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.scores import Scoring
-from tutor_pipeline.incidents import incidents
+from tutor_pipeline.judgement.scores import health, store, tutor_scorers, weighted, weights
+from tutor_pipeline.judgement.scores.departure import learning, reference
+from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
+from tutor_pipeline.judgement.scores.departure.learning import monthly
+from tutor_pipeline.judgement.scores.departure.measures import columns_of
+from tutor_pipeline.judgement.scores.departure.students import STUDENTS
+from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+from tutor_pipeline.judgement.scores.departure.version import Version
+from tutor_pipeline.judgement.scores.score import Status
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores import health, panel, store, weighted, weights
-from tutor_pipeline.scores.departure import learning, reference
-from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS
-from tutor_pipeline.scores.departure.learning import monthly
-from tutor_pipeline.scores.departure.measures import columns_of
-from tutor_pipeline.scores.departure.students import STUDENTS
-from tutor_pipeline.scores.departure.tutors import TUTORS
-from tutor_pipeline.scores.departure.version import Version
-from tutor_pipeline.scores.score import Status
-from tutor_pipeline.warehouse.runs import RefreshRun, write_header
+from tutor_pipeline.people import incidents
 
-LEARN, REFINE = build_learning_assets([], Scoring(panel.AUTO, 0.25, 0.5))
+LEARN, REFINE = build_learning_assets([], Scoring(tutor_scorers.AUTO, 0.25, 0.5))
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def history(warehouse, frames, recorded_late=None):
     ten days later.
     """
     keys = {"tutor_id": "text", "as_of_date": "date"}
-    numbers = dict.fromkeys(panel.READS, "double precision")
+    numbers = dict.fromkeys(tutor_scorers.READS, "double precision")
     rows = [row for day in frames.history.values() for row in day]
     known = metric_columns()
     for table, of in (
@@ -180,16 +180,16 @@ def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
     }
     assert Version.from_json(TUTORS, version.to_json()) == version
 
-    rows = [dict.fromkeys(panel.READS) | row for row in frames.history[max(frames.history)]]
+    rows = [dict.fromkeys(tutor_scorers.READS) | row for row in frames.history[max(frames.history)]]
     usual = reference.fit(TUTORS, columns_of(rows, TUTORS.reads))
-    forecaster = panel.Forecaster("1.1", usual, version, {})
-    said = panel.score_tutors(rows, forecaster, panel.AUTO)
+    forecaster = tutor_scorers.Forecaster("1.1", usual, version, {})
+    said = tutor_scorers.score_tutors(rows, forecaster, tutor_scorers.AUTO)
     assert said.champion[0] == TUTORS.scorer
     assert {score.version for score in said.risk} == {"1.1"}
     assert all(score.is_probability for score in said.risk)
     assert {score.status for score in said.risk} == {Status.OK}
     # Who is named in the configuration stays it.
-    assert panel.score_tutors(rows, forecaster, "signals_v1").champion[0] == "signals_v1"
+    assert tutor_scorers.score_tutors(rows, forecaster, "signals_v1").champion[0] == "signals_v1"
     # Before the day on which it was learned, nobody could have used it.
     with warehouse.connect() as connection:
         earlier = as_of - timedelta(days=1)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 LOADED_BY_A_RUN = (
     "dbt.cli.main", "dbt.adapters.postgres", "google.protobuf.json_format", "alembic.command",
-    "sqlalchemy.dialects.postgresql", "great_expectations", "tutor_pipeline.quality.expectations",
+    "sqlalchemy.dialects.postgresql", "great_expectations",
+    "tutor_pipeline.judgement.quality.expectations",
 )  # fmt: skip
 
 

@@ -27,10 +27,10 @@ import pytest
 
 from tests.integration.conftest import COMMAND, Project
 from tests.integration.refreshes import differences, tables, until
-from tutor_pipeline.changes import ledger
 from tutor_pipeline.cli.services import members
-from tutor_pipeline.warehouse.embedded import DAGSTER_DATABASE, EmbeddedServer
-from tutor_pipeline.warehouse.exclusive import one_writer
+from tutor_pipeline.core.warehouse.embedded import DAGSTER_DATABASE, EmbeddedServer
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.sources.changes import ledger
 
 pytestmark = pytest.mark.long
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from tutor_pipeline.warehouse.exclusive import one_writer
+from tutor_pipeline.core.warehouse.locks import one_writer
 
 HISTORY = dg.AssetKey(["marts", "tutor_aggregates_history"])
 SNAPSHOTS = dg.AssetKey(["marts", "tutor_performance_snapshots"])

@@ -6,7 +6,7 @@ import json
 import psycopg
 import pytest
 
-from tutor_pipeline.warehouse.platform import is_ours
+from tutor_pipeline.core.warehouse.platform import is_ours
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from dagster._serdes import deserialize_value
 
-from tutor_pipeline.warehouse import erasure
-from tutor_pipeline.warehouse.exclusive import is_held
-from tutor_pipeline.warehouse.person import Person, Role
+from tutor_pipeline.core.warehouse import erasure
+from tutor_pipeline.core.warehouse.locks import is_held
+from tutor_pipeline.core.warehouse.personal_data import Person, Role
 
 pytestmark = pytest.mark.long
 

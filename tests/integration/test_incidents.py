@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tutor_pipeline.incidents import incidents
-from tutor_pipeline.incidents.incidents import Kind
+from tutor_pipeline.people import incidents
+from tutor_pipeline.people.incidents import Kind
 
 AT = datetime.now(UTC) - timedelta(hours=3)
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.integration.refreshes import Refreshes, differences, stopping_at, tables, until, written
-from tutor_pipeline.warehouse.exclusive import one_writer
+from tutor_pipeline.core.warehouse.locks import one_writer
 
 TUTORS = [f"P{number:02d}" for number in range(30)]
 EMPTY_AT_REST = {"ops.session_changes", "ops.set_aside_tutors"}

@@ -14,12 +14,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.metrics.catalogue import CONTRACT
-from tutor_pipeline.source.contract import load_contract
-from tutor_pipeline.synthetic.generator import generate
-from tutor_pipeline.synthetic.load import load
-from tutor_pipeline.synthetic.parameters import Parameters
-from tutor_pipeline.warehouse.platform import ensure_platform
+from tutor_pipeline.sources.contract import load_contract
+from tutor_pipeline.sources.synthetic.generator import generate
+from tutor_pipeline.sources.synthetic.load import load
+from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 pytestmark = pytest.mark.long
 

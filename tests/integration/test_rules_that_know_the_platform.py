@@ -6,13 +6,13 @@ from datetime import date, timedelta
 
 import pytest
 
+from tutor_pipeline.core.findings import Kind, Step
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs.findings import make
 from tutor_pipeline.defs.scores import Scoring, score_tutors
-from tutor_pipeline.domain import Kind, Step
-from tutor_pipeline.lifecycle import store
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.metrics import dbt, wide_rows
-from tutor_pipeline.rules.catalogue import load_catalogue
-from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
 
 ALERTS = (
     "select tutor_id, alert_type, description, metrics from ops.alerts where resolved_at is null"

@@ -9,10 +9,10 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.defs.past import read_past
 from tutor_pipeline.defs.scores import Scoring, score_students, score_tutors
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.runs import built_moment
 
 SCORES = (
     "select tutor_id, scorer, version, target, horizon_days, score, level, reasons::text, status,"

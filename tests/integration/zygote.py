@@ -16,10 +16,11 @@ SLOW_TO_IMPORT = (
     "dagster", "dagster_dbt", "dagster_postgres", "dbt.cli.main", "dbt.adapters.postgres",
     "alembic.command", "sqlalchemy.dialects.postgresql", "tutor_pipeline.cli.app",
     "tutor_pipeline.defs.metrics", "tutor_pipeline.defs.findings", "tutor_pipeline.metrics.dbt",
-    "tutor_pipeline.synthetic.generator", "great_expectations",
-    "tutor_pipeline.quality.expectations", "tutor_pipeline.defs.learning",
-    "tutor_pipeline.scores.panel", "tutor_pipeline.scores.weighted", "scipy.special",
-    "tutor_pipeline.scores.crossval", "tutor_pipeline.scores.refinement",
+    "tutor_pipeline.sources.synthetic.generator", "great_expectations",
+    "tutor_pipeline.judgement.quality.expectations", "tutor_pipeline.defs.learning",
+    "tutor_pipeline.judgement.scores.tutor_scorers", "tutor_pipeline.judgement.scores.weighted",
+    "scipy.special",
+    "tutor_pipeline.judgement.scores.crossval", "tutor_pipeline.judgement.scores.refinement",
 )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.reports.conftest import NOW
-from tutor_pipeline import words
-from tutor_pipeline.words import age, label, percent, visible
+from tests.unit.people.reports.conftest import NOW
+from tutor_pipeline.core import formatting
+from tutor_pipeline.core.formatting import age, label, percent, visible
 
 TEXTS = st.text(st.characters(exclude_categories=[])).filter(bool)
 
@@ -76,11 +76,11 @@ def test_label():
     ],
 )
 def test_a_likelihood_is_as_exact_as_anybody_reads_it(share, says):
-    assert words.likelihood(share) == says
+    assert formatting.likelihood(share) == says
 
 
 def test_a_chance_says_how_sure_it_is_and_what_is_usual():
-    said = words.chance(0.11, True, 0.05, 0.214, 0.009)
+    said = formatting.chance(0.11, True, 0.05, 0.214, 0.009)
     assert said == "11 % likely, between 5 % and 21 %; 0.9 % is usual"
-    assert words.chance(0.11, False, 0.05, 0.214) == "score 0.11; ranks only, no percentage"
-    assert words.chance(None, True) == "–"
+    assert formatting.chance(0.11, False, 0.05, 0.214) == "score 0.11; ranks only, no percentage"
+    assert formatting.chance(None, True) == "–"

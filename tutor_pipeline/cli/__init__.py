@@ -10,7 +10,7 @@ import sys
 
 import psycopg
 
-from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.core.errors import TutorPipelineError
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from tutor_pipeline.cli import acts
+from tutor_pipeline.cli import alert_actions
 from tutor_pipeline.cli.console import STYLES, done, emit_json, note, out
+from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.session import Session, open_session
-from tutor_pipeline.domain import Severity
-from tutor_pipeline.errors import TutorPipelineError, UsageError
-from tutor_pipeline.reports import queries
+from tutor_pipeline.core.errors import TutorPipelineError, UsageError
+from tutor_pipeline.core.findings import Severity
+from tutor_pipeline.people.reports import queries
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("list")(list_)
     group.command()(show)
-    acts.register(group)
+    alert_actions.register(group)
     group.command()(activity)
     group.command()(export)
     app.add_typer(group, name="alerts")
@@ -51,7 +51,7 @@ def list_(
     """
     session = open_session(note)
     with session.warehouse.connect() as connection:
-        acts.check_names(session, connection, tutor_id, alert_type)
+        alert_actions.check_names(session, connection, tutor_id, alert_type)
         rows = queries.alerts(
             connection,
             session.warehouse,

@@ -7,12 +7,12 @@ import typer
 from tutor_pipeline.cli import (
     alerts,
     attention,
-    compute,
-    data,
+    enrich,
     export,
     forget,
     incidents,
     notify,
+    platform_data,
     quarantine,
     rules,
     scores,
@@ -33,9 +33,9 @@ app = typer.Typer(
 
 for verbs in (
     server,
-    data,
+    platform_data,
     simulate,
-    compute,
+    enrich,
     quarantine,
     validate,
     incidents,

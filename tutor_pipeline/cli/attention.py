@@ -12,11 +12,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tutor_pipeline import words
 from tutor_pipeline.cli.console import STYLES, emit_json, note, out, warn
+from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.session import Session, open_session
-from tutor_pipeline.reports import queries
+from tutor_pipeline.core import formatting
+from tutor_pipeline.people.reports import queries
 
 
 def register(app: typer.Typer) -> None:
@@ -192,7 +192,7 @@ _UNKNOWN = {
 
 
 def _chance(row: Mapping[str, Any]) -> str:
-    return words.chance(
+    return formatting.chance(
         row["score"], row["is_probability"], row["lower"], row["upper"], row["base_rate"]
     )
 

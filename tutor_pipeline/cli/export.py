@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from tutor_pipeline.cli.console import done, emit_json, note
+from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.session import open_session
-from tutor_pipeline.errors import UsageError
-from tutor_pipeline.reports.export import export as write
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.people.reports.export import export as write
 
 
 def register(app: typer.Typer) -> None:

@@ -15,16 +15,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.installation import Session, embedded_server, open_session
 from tutor_pipeline.cli.options import AsJson, By, actor
-from tutor_pipeline.cli.session import Session, embedded_server, open_session
-from tutor_pipeline.domain import Kind
-from tutor_pipeline.errors import RefusedError, UsageError
-from tutor_pipeline.warehouse import erasure
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.exclusive import one_writer
-from tutor_pipeline.warehouse.person import Person, Role
-from tutor_pipeline.warehouse.platform import is_ours
-from tutor_pipeline.words import count, visible
+from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.findings import Kind
+from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.core.warehouse import erasure
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.personal_data import Person, Role
+from tutor_pipeline.core.warehouse.platform import is_ours
 
 _MAX_ID = 1_000
 
@@ -139,8 +139,8 @@ def _whom(tutor: str | None, student: str | None) -> tuple[Role, str]:
 
 def _look(session: Session, role: Role, id_: str) -> _Found:
     """What would go: the erasure itself, rolled back."""
-    from tutor_pipeline.defs.erasure import mask_history
-    from tutor_pipeline.reports.erasure import files_about
+    from tutor_pipeline.core.warehouse.dagster_erasure import mask_history
+    from tutor_pipeline.people.reports.file_erasure import files_about
 
     warehouse, found = session.warehouse, _Found(role, id_)
     with warehouse.connect() as connection:
@@ -158,10 +158,10 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
     """Erase: files first, since only the rows know the person's sessions and name; then the rows,
     all or none; then Dagster's history. Killed in between, the same command again does the rest.
     """
-    from tutor_pipeline.defs.erasure import mask_history, runs_in_progress
+    from tutor_pipeline.core.warehouse.dagster_erasure import mask_history, runs_in_progress
     from tutor_pipeline.defs.metrics import HISTORY, REFRESH
-    from tutor_pipeline.lifecycle import store
-    from tutor_pipeline.reports import erasure as files
+    from tutor_pipeline.judgement.lifecycle import store
+    from tutor_pipeline.people.reports import file_erasure as files
 
     warehouse, found = session.warehouse, _Found(role, id_)
     with ExitStack() as held:
@@ -201,7 +201,7 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
 
 def _ask_platform(connection: Any, warehouse: Warehouse, person: Person, found: _Found) -> None:
     """Whether the platform is ours to erase from, or still names the person."""
-    from tutor_pipeline.source.people import named_in
+    from tutor_pipeline.sources.personal_rows import named_in
 
     found.is_our_platform = is_ours(connection, warehouse)
     if not found.is_our_platform:
@@ -211,7 +211,7 @@ def _ask_platform(connection: Any, warehouse: Warehouse, person: Person, found: 
 def _erase_rows(
     connection: Any, warehouse: Warehouse, person: Person, found: _Found
 ) -> dict[str, int]:
-    from tutor_pipeline.source.people import erase_from_ours
+    from tutor_pipeline.sources.personal_rows import erase_from_ours
 
     rows = erasure.erase(connection, warehouse, person)
     if found.is_our_platform:
@@ -221,7 +221,7 @@ def _erase_rows(
 
 def _contract() -> Any:
     from tutor_pipeline.metrics.catalogue import CONTRACT
-    from tutor_pipeline.source.contract import load_contract
+    from tutor_pipeline.sources.contract import load_contract
 
     return load_contract(CONTRACT)
 

@@ -10,10 +10,10 @@ import typer
 from rich.markup import escape
 
 from tutor_pipeline.cli.console import emit_json, note, out
+from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.session import open_session
-from tutor_pipeline.incidents import incidents as reading
-from tutor_pipeline.words import age, count, moment, visible
+from tutor_pipeline.core.formatting import age, count, moment, visible
+from tutor_pipeline.people import incidents as reading
 
 
 def register(app: typer.Typer) -> None:

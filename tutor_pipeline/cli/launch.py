@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from tutor_pipeline.cli.console import done, note, warn
-from tutor_pipeline.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 
 FINDINGS = {
     "alerts": "ops/alerts",

@@ -12,14 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson, day
-from tutor_pipeline.cli.session import open_session
-from tutor_pipeline.errors import UsageError
-from tutor_pipeline.notify import deliver, state, targets
-from tutor_pipeline.notify.outbox import Audience
-from tutor_pipeline.notify.targets import FILE, DeliveryError, Outgoing
-from tutor_pipeline.settings import Settings, load_settings
-from tutor_pipeline.words import age, count, moment, visible
+from tutor_pipeline.core.audiences import Audience
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.formatting import age, count, moment, visible
+from tutor_pipeline.core.settings import Settings, load_settings
+from tutor_pipeline.people.notify import deliver, delivery_status, targets
+from tutor_pipeline.people.notify.targets import FILE, DeliveryError, Outgoing
 
 _COLOURS = {"sent": "green", "waiting": "yellow", "dead": "bold red", "dropped": "dim"}
 
@@ -87,7 +87,7 @@ def _try_addresses(
 
 def _test_message(settings: Settings, audience: Audience, now: datetime) -> Outgoing:
     from tutor_pipeline.defs.delivery import setting
-    from tutor_pipeline.notify import render
+    from tutor_pipeline.people.notify import render
 
     made = render.test(audience, setting(settings, now))
     test_id = f"test-{audience}-{now:%Y%m%dT%H%M%S%f}"
@@ -108,10 +108,10 @@ def status(
     session = open_session(note)
     now = datetime.now(UTC)
     with session.warehouse.connect() as connection:
-        counts = state.counts(connection, session.warehouse)
-        rows = state.by_target(connection, session.warehouse, now)
+        counts = delivery_status.counts(connection, session.warehouse)
+        rows = delivery_status.by_target(connection, session.warehouse, now)
         shown = None if everything else ("waiting", "dead")
-        listed = state.listed(connection, session.warehouse, states=shown, limit=limit)
+        listed = delivery_status.listed(connection, session.warehouse, states=shown, limit=limit)
     configured = _configured(session.settings)
     if as_json:
         emit_json(
@@ -149,7 +149,7 @@ def show(
     """
     session = open_session(note)
     with session.warehouse.connect() as connection:
-        row = state.message(connection, session.warehouse, message_id)
+        row = delivery_status.message(connection, session.warehouse, message_id)
     if as_json:
         emit_json(row)
     elif as_html:
@@ -226,10 +226,11 @@ def retry(
     session = open_session(note)
     warehouse = session.warehouse
     with warehouse.connect() as connection:
-        from tutor_pipeline.notify import compose  # with what it takes to make messages
+        from tutor_pipeline.people.notify import compose  # with what it takes to make messages
 
         ids = message_ids and [
-            state.message(connection, warehouse, each)["message_id"] for each in message_ids
+            delivery_status.message(connection, warehouse, each)["message_id"]
+            for each in message_ids
         ]
         revived = deliver.retry(connection, warehouse, ids or None, datetime.now(UTC))
         untold = 0 if ids else compose.retry(connection, warehouse)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from tutor_pipeline.errors import UsageError
+from tutor_pipeline.core.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
 

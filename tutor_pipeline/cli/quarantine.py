@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tutor_pipeline.cli.console import emit_json, note, out
+from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.session import open_session
-from tutor_pipeline.reports import quarantine
-from tutor_pipeline.words import visible
+from tutor_pipeline.core.formatting import visible
+from tutor_pipeline.people.reports import quarantined_rows
 
 _KEY_SHOWN = 12
 
@@ -46,7 +46,7 @@ def list_(
     """
     session = open_session(note)
     with session.warehouse.connect() as connection:
-        count, rows = quarantine.entries(
+        count, rows = quarantined_rows.entries(
             connection,
             session.warehouse,
             source=source,
@@ -92,7 +92,7 @@ def show(
     """
     session = open_session(note)
     with session.warehouse.connect() as connection:
-        row = quarantine.entry(connection, session.warehouse, row_key)
+        row = quarantined_rows.entry(connection, session.warehouse, row_key)
     if as_json:
         emit_json(row)
         return

@@ -15,20 +15,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson, By, actor, moment
-from tutor_pipeline.cli.session import Session, open_session
-from tutor_pipeline.domain import MAX_SKIPPED_SHARE, Change, Kind, Override, Step
-from tutor_pipeline.errors import UsageError
-from tutor_pipeline.lifecycle import overrides as exceptions
-from tutor_pipeline.lifecycle import store
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.findings import MAX_SKIPPED_SHARE, Change, Kind, Override, Step
+from tutor_pipeline.core.settings import load_settings
+from tutor_pipeline.judgement.lifecycle import overrides as exceptions
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.rules import describe
+from tutor_pipeline.judgement.rules.catalogue import Catalogue, Rule, load_catalogue
+from tutor_pipeline.judgement.rules.evaluate import evaluate
+from tutor_pipeline.judgement.rules.inputs import NUMERIC, Scale, nearest
+from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.metrics import wide_rows
-from tutor_pipeline.reports import queries
-from tutor_pipeline.rules import describe
-from tutor_pipeline.rules.catalogue import Catalogue, Rule, load_catalogue
-from tutor_pipeline.rules.evaluate import evaluate
-from tutor_pipeline.rules.inputs import NUMERIC, Scale, nearest
-from tutor_pipeline.rules.profiles import shipped
-from tutor_pipeline.settings import load_settings
+from tutor_pipeline.people.reports import queries
 
 Profile = Annotated[
     str | None,

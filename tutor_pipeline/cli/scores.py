@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from tutor_pipeline.cli.accept import accept
-from tutor_pipeline.cli.backtest import backtest
-from tutor_pipeline.cli.crossval import crossval
-from tutor_pipeline.cli.judge import judge
+from tutor_pipeline.cli.scores_accept import accept
+from tutor_pipeline.cli.scores_backtest import backtest
+from tutor_pipeline.cli.scores_crossval import crossval
+from tutor_pipeline.cli.scores_judge import judge
 
 
 def register(app: typer.Typer) -> None:

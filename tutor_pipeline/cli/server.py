@@ -22,12 +22,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.installation import (
+    Session,
+    embedded_server,
+    open_session,
+    program,
+    yesterday,
+)
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.services import end_group, keep_code_server, running_group
-from tutor_pipeline.cli.session import Session, embedded_server, open_session, program, yesterday
-from tutor_pipeline.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.settings import PROJECT_DIR, load_settings
-from tutor_pipeline.words import count, visible
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.core.paths import PROJECT_DIR
+from tutor_pipeline.core.settings import load_settings
 
 _ALIVE_SECONDS = 120
 """What Dagster's daemon did so long ago, it no longer does."""
@@ -47,25 +54,25 @@ def demo() -> None:
 
     Example: [bold]tutor-pipeline demo[/bold] (a second time changes nothing)
     """
-    from tutor_pipeline.cli import alerts, attention, compute, data
+    from tutor_pipeline.cli import alerts, attention, enrich, platform_data
     from tutor_pipeline.cli.launch import deliver_messages, refresh, snapshots
-    from tutor_pipeline.synthetic.parameters import Parameters
+    from tutor_pipeline.sources.synthetic.parameters import Parameters
 
     session = open_session(note)
     end = yesterday()
     parameters = Parameters(end=end)
-    data.refuse_to_replace_an_import(session)
-    if data.is_loaded(session, parameters):
+    platform_data.refuse_to_replace_an_import(session)
+    if platform_data.is_loaded(session, parameters):
         done(f"The synthetic platform of {end} is there already")
     else:
-        data.generate_into(session, parameters)
+        platform_data.generate_into(session, parameters)
     outcome = refresh()
     if not outcome.success:
-        compute.report(outcome, False)
+        enrich.report(outcome, False)
         raise typer.Exit(1)
     days = snapshots(end - timedelta(days=parameters.days - 1), end)
     if not days.success:
-        compute.report(days, False)
+        enrich.report(days, False)
         raise typer.Exit(1)
     exported = alerts.export_alerts(session, session.reports / "alerts.csv", include_resolved=True)
     told = deliver_messages()
@@ -249,10 +256,10 @@ def env() -> None:
 
 
 def _facts(session: Session) -> dict[str, dict[str, Any]]:
-    from tutor_pipeline.changes import ledger
-    from tutor_pipeline.incidents import incidents
-    from tutor_pipeline.notify import state
-    from tutor_pipeline.reports import queries
+    from tutor_pipeline.people import incidents
+    from tutor_pipeline.people.notify import delivery_status
+    from tutor_pipeline.people.reports import queries
+    from tutor_pipeline.sources.changes import ledger
 
     now = datetime.now(UTC)
     with session.warehouse.connect() as connection:
@@ -261,7 +268,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
         queue = ledger.waiting(connection, session.warehouse, now)
         last_pass = queries.last_pass(connection, session.warehouse)
         broken = incidents.listed(connection, session.warehouse)
-        messages = state.counts(connection, session.warehouse)
+        messages = delivery_status.counts(connection, session.warehouse)
     settings = session.settings
     return {
         "database": {
@@ -312,9 +319,10 @@ def _automation(instance: Any, now: datetime) -> dict[str, Any]:
 
     beat = instance.get_daemon_heartbeats().get("SENSOR")
     looks = [
-        state.instigator_data.last_tick_start_timestamp
-        for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-        if state.instigator_name == "new_sessions" and state.instigator_data is not None
+        delivery_status.instigator_data.last_tick_start_timestamp
+        for delivery_status in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        if delivery_status.instigator_name == "new_sessions"
+        and delivery_status.instigator_data is not None
     ]
     looked = max((look for look in looks if look is not None), default=None)
 
@@ -369,7 +377,7 @@ def _fail_runs_left_behind(*, daemon_ended: bool = False) -> None:
 
 def _serve_reports(session: Session, host: str, ui_port: int) -> str:
     """Serve the validation reports from a thread, on a port that is kept; where they are."""
-    from tutor_pipeline.reports.serve import serve
+    from tutor_pipeline.people.reports.serve import serve
 
     settings = session.settings
     port = _free_port(

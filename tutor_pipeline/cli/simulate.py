@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tutor_pipeline.cli.console import done, emit_json, err, note
-from tutor_pipeline.cli.data import SYNTHETIC
+from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.session import Session, open_session
-from tutor_pipeline.errors import RefusedError, UsageError
-from tutor_pipeline.synthetic.parameters import Parameters
+from tutor_pipeline.cli.platform_data import SYNTHETIC
+from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 if TYPE_CHECKING:
-    from tutor_pipeline.synthetic.simulate import Event, Kind
+    from tutor_pipeline.sources.synthetic.simulate import Event, Kind
 
 RATE_UNITS = {"day": 86_400, "h": 3_600, "min": 60, "s": 1}
 DURATION_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -65,8 +65,8 @@ def simulate(
 
     Example: [bold]tutor-pipeline simulate --rate 10000/day --burst 500 --for 10m[/bold]
     """
-    from tutor_pipeline.synthetic import live
-    from tutor_pipeline.synthetic import simulate as events
+    from tutor_pipeline.sources.synthetic import live
+    from tutor_pipeline.sources.synthetic import simulate as events
 
     plan = events.Plan(per_second(rate), burst, seed, poor_firsts)
     until = None if duration is None else seconds(duration)

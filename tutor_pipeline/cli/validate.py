@@ -13,12 +13,12 @@ from rich.padding import Padding
 from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.session import open_session
-from tutor_pipeline.errors import TutorPipelineError
-from tutor_pipeline.reports import validation as reading
-from tutor_pipeline.reports.validation import Check, Level, State, Validation
-from tutor_pipeline.words import age, count, label, moment, percent, value, visible
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import age, count, label, moment, percent, value, visible
+from tutor_pipeline.people.reports import validation as reading
+from tutor_pipeline.people.reports.validation import Check, Level, State, Validation
 
 _LEVELS = {Level.SOUND: "bold green", Level.WARNINGS: "bold yellow", Level.BLOCKED: "bold red"}
 _SAMPLE, _MAX_ROW = 3, 300
@@ -66,8 +66,8 @@ def validate(
 
 
 def _write(found: Validation, file: Path) -> None:
-    from tutor_pipeline.reports.publish import write_whole
-    from tutor_pipeline.reports.render import render
+    from tutor_pipeline.people.reports.publish import write_whole
+    from tutor_pipeline.people.reports.render import render
 
     try:
         write_whole(file, render(found))

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from tutor_pipeline.quality.guard import Required
-from tutor_pipeline.quality.outcome import Outcome
+from tutor_pipeline.judgement.quality.guard import Required
+from tutor_pipeline.judgement.quality.outcome import Outcome
 
 
 def asset_key(asset: str) -> dg.AssetKey:

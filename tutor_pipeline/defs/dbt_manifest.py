@@ -9,9 +9,10 @@ from typing import Any
 from dagster_dbt import DbtProject
 from filelock import FileLock
 
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR
+from tutor_pipeline.core.settings import Settings
+from tutor_pipeline.core.warehouse.connection import Schemas
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.settings import Settings
-from tutor_pipeline.warehouse.connection import Schemas
 
 
 def load_manifest(settings: Settings) -> tuple[Mapping[str, Any], DbtProject]:
@@ -27,7 +28,7 @@ def load_manifest(settings: Settings) -> tuple[Mapping[str, Any], DbtProject]:
             dbt.invoke(["parse"], dbt.parse_environment(settings.schemas, settings.home))
             stamp.write_text(current)
             content = json.loads(manifest.read_text(encoding="utf-8"))
-    return content, DbtProject(project_dir=dbt.PROJECT_DIR, target_path=target)
+    return content, DbtProject(project_dir=DBT_PROJECT_DIR, target_path=target)
 
 
 def _read(manifest: Path) -> Mapping[str, Any] | None:
@@ -42,7 +43,7 @@ def _read(manifest: Path) -> Mapping[str, Any] | None:
 def _stamp(schemas: Schemas, settings: Settings) -> str:
     """Changes whenever a file of the project or a name that it reads changes."""
     digest = hashlib.sha256(repr((schemas, settings.timezone)).encode())
-    for path in sorted(_files(dbt.PROJECT_DIR)):
+    for path in sorted(_files(DBT_PROJECT_DIR)):
         status = path.stat()
         digest.update(f"{path}:{status.st_mtime_ns}:{status.st_size}\n".encode())
     return digest.hexdigest()

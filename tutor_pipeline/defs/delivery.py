@@ -12,18 +12,18 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import psycopg
 
+from tutor_pipeline.core.audiences import Audience
+from tutor_pipeline.core.errors import TutorPipelineError, UsageError
+from tutor_pipeline.core.formatting import count, span
+from tutor_pipeline.core.settings import Settings
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.defs import run_records
 from tutor_pipeline.defs.guarded import cell
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.errors import TutorPipelineError, UsageError
-from tutor_pipeline.notify import compose, deliver, outbox, state, targets
-from tutor_pipeline.notify.outbox import Audience
-from tutor_pipeline.notify.render import Setting
-from tutor_pipeline.settings import Settings
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.runs import built_moment
-from tutor_pipeline.words import count, span
+from tutor_pipeline.people.notify import compose, deliver, delivery_status, outbox, targets
+from tutor_pipeline.people.notify.render import Setting
 
 JOB = "deliver_messages"
 DIGEST, DIGEST_JOB = "digest", "weekly_digest"
@@ -105,8 +105,8 @@ def messages(
     )
     targets.prune(settings.messages_dir)
     with target.connect() as connection:
-        left = state.counts(connection, target)
-        dead = state.dead(connection, target)
+        left = delivery_status.counts(connection, target)
+        dead = delivery_status.dead(connection, target)
     yield dg.MaterializeResult(
         metadata={
             "sent": tally.sent.total(),
@@ -252,7 +252,7 @@ def _look(
         told = compose.may_tell(connection, warehouse, urls, now)
         notes, noted_since = compose.anything_due(connection, warehouse, told, now)
         due, due_since = deliver.anything_due(connection, warehouse, now)
-        left = state.counts(connection, warehouse)
+        left = delivery_status.counts(connection, warehouse)
     since = min((each for each in (noted_since, due_since) if each is not None), default=None)
     if since is None:
         return dg.SkipReason(f"nothing to send; {_left(left)}")

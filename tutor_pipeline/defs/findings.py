@@ -12,13 +12,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from tutor_pipeline.defs.checks import asset_key, check_result
-from tutor_pipeline.defs.columns import column_schema
-from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
-from tutor_pipeline.defs.metrics import OWNER
-from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.usual import exceptions_of, usual_here
-from tutor_pipeline.domain import (
+from tutor_pipeline.core.findings import (
     MAX_SKIPPED_SHARE,
     Applied,
     Change,
@@ -26,17 +20,23 @@ from tutor_pipeline.domain import (
     Kind,
     Step,
 )
-from tutor_pipeline.lifecycle import store
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.refresh_runs import moment
+from tutor_pipeline.defs.checks import asset_key, check_result
+from tutor_pipeline.defs.columns import column_schema
+from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
+from tutor_pipeline.defs.metrics import OWNER
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.usual import exceptions_of, usual_here
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.quality import coverage, guard, results
+from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
+from tutor_pipeline.judgement.rules.catalogue import Catalogue
+from tutor_pipeline.judgement.rules.evaluate import evaluate
+from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.metrics import wide_rows
-from tutor_pipeline.notify import outbox
-from tutor_pipeline.quality import coverage, guard, results
-from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
-from tutor_pipeline.reports import queries
-from tutor_pipeline.rules.catalogue import Catalogue
-from tutor_pipeline.rules.evaluate import evaluate
-from tutor_pipeline.rules.profiles import shipped
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.runs import moment
+from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.reports import queries
 
 GROUP = "findings"
 EVERY_TUTOR = "every_tutor_was_evaluated"

@@ -12,12 +12,12 @@ from typing import Any
 
 import psycopg
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.scores import store
+from tutor_pipeline.judgement.scores.score import Level
+from tutor_pipeline.judgement.scores.store import Subject
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores import store
-from tutor_pipeline.scores.score import Level
-from tutor_pipeline.scores.store import Subject
-from tutor_pipeline.warehouse.connection import Warehouse
 
 HEALTH = "health"
 """In a stored reference, beside departure_v1's part: what is usual, as far as health needs it."""
@@ -38,10 +38,10 @@ def forecaster_of(
     What is usual on the platform is fitted by whoever covers everybody, and read by all others;
     by others too where it was stored before health read it.
     """
-    from tutor_pipeline.scores import health, panel
-    from tutor_pipeline.scores.departure import reference
-    from tutor_pipeline.scores.departure.measures import columns_of
-    from tutor_pipeline.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores import health, tutor_scorers
+    from tutor_pipeline.judgement.scores.departure import reference
+    from tutor_pipeline.judgement.scores.departure.measures import columns_of
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     stored = store.newest_reference(connection, warehouse, forecast.scorer, as_of)
     content = {} if stored is None else dict(stored.content)
@@ -61,7 +61,7 @@ def forecaster_of(
     levels = store.held_levels(
         connection, warehouse, Subject(forecast.who), forecast.scorer, as_of, scope
     )
-    return panel.Forecaster(
+    return tutor_scorers.Forecaster(
         f"{known.version}.{stored.version}",
         usual,
         _version_of(forecast, known),
@@ -88,7 +88,7 @@ def _everybodys_health(
     connection: psycopg.Connection[Any], warehouse: Warehouse
 ) -> list[Mapping[str, Any]]:
     """What health reads of all tutors: a first run that covers some."""
-    from tutor_pipeline.scores import health
+    from tutor_pipeline.judgement.scores import health
 
     metrics = metric_columns()[wide_rows.MAIN]
     columns = (
@@ -135,7 +135,7 @@ def _keep_reference(
 
 
 def _version_of(forecast: Any, stored: store.Stored) -> Any:
-    from tutor_pipeline.scores.departure.version import Version
+    from tutor_pipeline.judgement.scores.departure.version import Version
 
     return Version.from_json(forecast, stored.content)
 
@@ -151,10 +151,10 @@ def _version(
     alone, whose cut-offs are fixed on today's rows; a new one where the platform has more signs,
     or the yearly rate is another.
     """
-    from tutor_pipeline.scores.departure import learning
-    from tutor_pipeline.scores.departure.forecast import asked
-    from tutor_pipeline.scores.departure.measures import columns_of
-    from tutor_pipeline.scores.departure.reference import standardise
+    from tutor_pipeline.judgement.scores.departure import learning
+    from tutor_pipeline.judgement.scores.departure.forecast import asked
+    from tutor_pipeline.judgement.scores.departure.measures import columns_of
+    from tutor_pipeline.judgement.scores.departure.reference import standardise
 
     forecast = usual.forecast
     stored = store.newest_model(connection, warehouse, forecast.scorer, as_of)
@@ -200,7 +200,7 @@ def keep_version(
     """Store a version of a forecast (`scores.departure.version.Version`); one that is not promoted
     is kept with the reason, and not used unless somebody accepts it.
     """
-    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
+    from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
 
     version = store.next_version(connection, warehouse, "model_versions")
     content = json.loads(learned.to_json())

@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from tutor_pipeline.quality import guard
-from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.quality import guard
 
 METRICS = (
     "marts/tutor_aggregates",

@@ -12,15 +12,15 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs.checks import asset_key, check_result
 from tutor_pipeline.defs.metrics import HISTORY
 from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.judgement.quality import results
+from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.quality import results
-from tutor_pipeline.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.exclusive import one_writer
-from tutor_pipeline.warehouse.runs import RefreshRun, end_of_day, write_header
 
 EQUALS_A_REBUILD = "equals_a_rebuild"
 DAYS_REBUILT = 90

@@ -14,11 +14,11 @@ import dagster as dg
 import psycopg
 from dagster import DagsterRunStatus
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.retention import BATCH, Size, delete_old, sizes
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.exclusive import one_writer
-from tutor_pipeline.warehouse.retention import BATCH, Size, delete_old, sizes
 
 JOB = "housekeeping"
 GROUP = "operations"

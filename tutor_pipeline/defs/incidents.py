@@ -11,18 +11,18 @@ import dagster as dg
 import psycopg
 from psycopg.rows import dict_row
 
-from tutor_pipeline.changes import ledger
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count, span
+from tutor_pipeline.core.warehouse.connection import Warehouse
 from tutor_pipeline.defs import run_records
 from tutor_pipeline.defs.new_sessions import has_sessions
 from tutor_pipeline.defs.post_session import JOB
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.errors import TutorPipelineError
-from tutor_pipeline.incidents import incidents
-from tutor_pipeline.incidents.incidents import Kind
-from tutor_pipeline.notify import outbox, state
-from tutor_pipeline.quality import guard
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.words import count, span
+from tutor_pipeline.judgement.quality import guard
+from tutor_pipeline.people import incidents
+from tutor_pipeline.people.incidents import Kind
+from tutor_pipeline.people.notify import delivery_status, outbox
+from tutor_pipeline.sources.changes import ledger
 
 STUCK_AFTER = timedelta(minutes=10)
 NEW_SESSIONS = "new sessions"
@@ -332,7 +332,7 @@ class _Watch:
         return {row["asset"] for row in drifted}
 
     def undelivered(self, _: ledger.Queue) -> set[str]:
-        rows = state.dead(self.connection, self.warehouse)
+        rows = delivery_status.dead(self.connection, self.warehouse)
         for row in rows:
             self.report(
                 Kind.UNDELIVERED,
@@ -406,13 +406,13 @@ def _watch(
             closed += incidents.close(connection, warehouse, kind, sorted(over), now)
         found = incidents.listed(connection, warehouse)
     if not queue.changes:
-        state = "nothing waits"
+        delivery_status = "nothing waits"
     else:
         oldest = now - (queue.oldest_at or now)
-        state = (
+        delivery_status = (
             f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, oldest"
             f" {span(oldest.total_seconds())}"
         )
     named = ", ".join(f"{each['kind']} {each['subject']}" for each in found[:MOST_OF_ONE_CAUSE])
     open_ = f"{count(len(found), 'open incident')}" + (f" ({named})" if named else "")
-    return f"{state}; {open_}" + (f"; {closed} closed" if closed else "")
+    return f"{delivery_status}; {open_}" + (f"; {closed} closed" if closed else "")

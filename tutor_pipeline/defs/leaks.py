@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from tutor_pipeline.core.formatting import count
+from tutor_pipeline.core.warehouse.connection import Warehouse
 from tutor_pipeline.defs.forecaster import keep_version
 from tutor_pipeline.defs.incidents import tell
 from tutor_pipeline.defs.past import SETTLING_DAYS, Past, decision_of
-from tutor_pipeline.incidents import incidents
-from tutor_pipeline.incidents.incidents import Kind
+from tutor_pipeline.judgement.scores import feature_log, leakage, store
+from tutor_pipeline.judgement.scores.evaluation import NOTHING, Array, Figure, Sample, auc
+from tutor_pipeline.judgement.scores.store import Subject
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.scores import feature_log, leakage, store
-from tutor_pipeline.scores.evaluation import NOTHING, Array, Figure, Sample, auc
-from tutor_pipeline.scores.store import Subject
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.words import count
+from tutor_pipeline.people import incidents
+from tutor_pipeline.people.incidents import Kind
 
 Connection = psycopg.Connection[Any]
 
@@ -96,8 +96,8 @@ def log_evidence(connection: Connection, warehouse: Warehouse, as_of: datetime) 
     """Log the newest day of the evidence of tutors as history says it now. The day; None where it
     is logged already, or not worth it.
     """
-    from tutor_pipeline.scores.departure import history
-    from tutor_pipeline.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.departure import history
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     on = store.day_of(warehouse, as_of)
     found = history.days(connection, warehouse, TUTORS, on - timedelta(days=SETTLING_DAYS))
@@ -115,7 +115,7 @@ def log_evidence(connection: Connection, warehouse: Warehouse, as_of: datetime) 
 
 def _logged() -> tuple[tuple[str, ...], str]:
     """The columns that are logged, and of which definition."""
-    from tutor_pipeline.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     return TUTORS.reads, feature_log.definition_of(dbt.definition(*_DEFINED_BY), TUTORS.reads)
 
@@ -250,8 +250,8 @@ class _Rows:
 
 def _rows(past: Any, *, only_learned: bool) -> _Rows:
     """The watched rows of all weeks; `only_learned`: those that are learned from."""
-    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
-    from tutor_pipeline.scores.departure.outcomes import leaves
+    from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
+    from tutor_pipeline.judgement.scores.departure.outcomes import leaves
 
     until = past.known_until - timedelta(days=HORIZON_DAYS)
     used = [each for each in past.watched if not only_learned or each.week.day <= until]
@@ -288,7 +288,7 @@ def _telling(past: Any) -> dict[str, tuple[leakage.Telling, bool, frozenset[str]
     """Columns and signs that tell departures too well: how well, whether only those that are near,
     and which signs rest on them.
     """
-    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
+    from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
 
     until = past.known_until - timedelta(days=HORIZON_DAYS)
     if not any(each.week.day <= until for each in past.watched):
@@ -342,9 +342,9 @@ def tells(past: Any, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
     weeks, learned on those that had matured before; where these are too few, and where it is no
     suspect anyway, on the rows that it was learned from.
     """
-    from tutor_pipeline.scores.departure import learning, outcomes
-    from tutor_pipeline.scores.departure.forecast import HORIZON_DAYS
-    from tutor_pipeline.scores.departure.version import log_odds
+    from tutor_pipeline.judgement.scores.departure import learning, outcomes
+    from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
+    from tutor_pipeline.judgement.scores.departure.version import log_odds
 
     def figure(version: Any, rows: Any) -> tuple[Figure, int]:
         who = np.unique(rows.whose, return_inverse=True)[1]
@@ -446,7 +446,7 @@ def report(
     now: datetime,
 ) -> None:
     """Tell of what is left out or held back, of each scorer, and close what is over."""
-    from tutor_pipeline.scores.departure.students import STUDENTS
+    from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 
     broken: dict[Kind, set[str]] = {Kind.LEAKAGE: set(), Kind.HELD_BACK: set()}
     for scorer, found, kept in outcomes:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import dagster as dg
 import psycopg
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.defs import past_students
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
@@ -25,12 +27,10 @@ from tutor_pipeline.defs.past import (
 )
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.scores import GROUP, Scoring, require
-from tutor_pipeline.quality import guard
-from tutor_pipeline.reports.publish import write_whole
-from tutor_pipeline.scores import store, weights
-from tutor_pipeline.scores.store import Subject
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.runs import built_moment
+from tutor_pipeline.judgement.quality import guard
+from tutor_pipeline.judgement.scores import store, weights
+from tutor_pipeline.judgement.scores.store import Subject
+from tutor_pipeline.people.reports.publish import write_whole
 
 JOB = "weekly_learning"
 
@@ -111,8 +111,8 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
     ) -> Iterator[dg.MaterializeResult[None]]:
         # Numbers are read only where something is learned: loading the definitions needs none.
         from tutor_pipeline.defs import leaks
-        from tutor_pipeline.scores.departure.students import STUDENTS
-        from tutor_pipeline.scores.departure.tutors import TUTORS
+        from tutor_pipeline.judgement.scores.departure.students import STUDENTS
+        from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
         target = warehouse.warehouse
         with target.connect() as connection:
@@ -302,7 +302,7 @@ def _keep_backtest(
         return dg.MaterializeResult(
             asset_key=["ops", "backtest_metrics"], metadata={"decision": why}
         )
-    from tutor_pipeline.reports.backtest import render
+    from tutor_pipeline.people.reports.backtest import render
 
     target, now = warehouse.warehouse, datetime.now(UTC)
     page = render(result.content(), now.date())
@@ -342,7 +342,7 @@ def _numbers(learned: Any) -> dict[str, float]:
 
 def _headline(result: Any) -> dict[str, float]:
     """The figures that Dagster plots: AUC of each scorer, and what is found of those at risk."""
-    from tutor_pipeline.scores.evaluation import Metric
+    from tutor_pipeline.judgement.scores.evaluation import Metric
 
     names = {Metric.AUC: "auc", Metric.RECALL: "found"}  # short: the UI has little room
     return {
@@ -387,7 +387,7 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
         only where it predicts held-out weeks better; every attempt is kept, with why it was
         refused.
         """
-        from tutor_pipeline.scores import refinement
+        from tutor_pipeline.judgement.scores import refinement
 
         target, now = warehouse.warehouse, datetime.now(UTC)
         with target.connect() as connection:

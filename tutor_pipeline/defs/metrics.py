@@ -18,18 +18,10 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from psycopg import sql
 
-from tutor_pipeline.changes import ledger
-from tutor_pipeline.defs.checks import check_result
-from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.source import source_key
-from tutor_pipeline.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.lifecycle import store
-from tutor_pipeline.metrics import dbt
-from tutor_pipeline.quality import results
-from tutor_pipeline.quality.outcome import Outcome, Status, first_rows, plain
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.exclusive import one_writer
-from tutor_pipeline.warehouse.runs import (
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.refresh_runs import (
     RefreshRun,
     all_or,
     built_moment,
@@ -38,6 +30,14 @@ from tutor_pipeline.warehouse.runs import (
     newest_completed_session,
     write_header,
 )
+from tutor_pipeline.defs.checks import check_result
+from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.source import source_key
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.quality import results
+from tutor_pipeline.judgement.quality.outcome import Outcome, Status, first_rows, plain
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.sources.changes import ledger
 
 OWNER = "team:data-engineering"
 POOL = "dbt"

@@ -15,16 +15,16 @@ import dagster as dg
 import psycopg
 from psycopg import sql
 
-from tutor_pipeline.changes import ledger
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count, span
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.locks import is_held
+from tutor_pipeline.core.warehouse.refresh_runs import newest_completed_session
 from tutor_pipeline.defs import run_records
 from tutor_pipeline.defs.post_session import JOB, PostSessionConfig
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.errors import TutorPipelineError
-from tutor_pipeline.quality import guard
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.exclusive import is_held
-from tutor_pipeline.warehouse.runs import newest_completed_session
-from tutor_pipeline.words import count, span
+from tutor_pipeline.judgement.quality import guard
+from tutor_pipeline.sources.changes import ledger
 
 DAILY = "daily_refresh"
 

@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.scores import store
+from tutor_pipeline.judgement.scores.score import Score, Target
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores import store
-from tutor_pipeline.scores.score import Score, Target
-from tutor_pipeline.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
-    from tutor_pipeline.scores.departure.measures import Columns
-    from tutor_pipeline.scores.departure.outcomes import Standard
+    from tutor_pipeline.judgement.scores.departure.measures import Columns
+    from tutor_pipeline.judgement.scores.departure.outcomes import Standard
 
 WARM_UP_DAYS = 30
 """After the first session, before metrics of 30 days say what they will."""
@@ -101,9 +101,9 @@ def read_past(
     """Rows of the history by day, and what became of the tutors; None where no day can be
     tested, and there is no evidence to learn from either.
     """
-    from tutor_pipeline.scores import panel
-    from tutor_pipeline.scores.departure import history, outcomes
-    from tutor_pipeline.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores import tutor_scorers
+    from tutor_pipeline.judgement.scores.departure import history, outcomes
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     today = as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
     known_until = today - timedelta(days=1)
@@ -129,7 +129,7 @@ def read_past(
         metric_columns()[table] for table in ("tutor_aggregates", "tutor_features")
     )
     names = sorted(
-        {name for name in panel.READS if name in metrics or name in features}
+        {name for name in tutor_scorers.READS if name in metrics or name in features}
         | {"tutor_id", "as_of_date", "days_since_last_session"}
     )
     every = sorted({*dates, *evidence_days})
@@ -319,7 +319,7 @@ def nothing_to_test(past: Past | None) -> str | None:
 
 def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, int], None]) -> Any:
     """The back-test of every scorer: a `scores.backtest.Result`."""
-    from tutor_pipeline.scores import backtest
+    from tutor_pipeline.judgement.scores import backtest
 
     return backtest.run(
         past.history,
@@ -338,7 +338,7 @@ def learn_from(past: Learnable, yearly_rate: float) -> Any:
 
     A platform that cannot say who left has no departures, and nothing is learned from it.
     """
-    from tutor_pipeline.scores.departure import learning, outcomes
+    from tutor_pipeline.judgement.scores.departure import learning, outcomes
 
     found = outcomes.matured(past.weeks, past.departures, past.known_until)
     if not found:
@@ -369,8 +369,8 @@ def decision_of(learned: Any) -> str:
 
 def _scorers(past: Past, yearly_rate: float) -> list[Any]:
     """Everyone that can be asked about past days, and where the truth is known, the ceiling."""
-    from tutor_pipeline.scores import backtest, health, reliability, signals
-    from tutor_pipeline.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores import backtest, health, reliability, signals
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     scorers = [
         *backtest.forecasts(TUTORS, {week.day: week for week in past.weeks}, yearly_rate),
@@ -385,7 +385,7 @@ def _burnout(rows: Sequence[Mapping[str, Any]]) -> list[Score]:
     """Of what health_v1 says of a day, the risk of the next 30 days; what was usual that day comes
     from its rows.
     """
-    from tutor_pipeline.scores import health
+    from tutor_pipeline.judgement.scores import health
 
     return [
         score

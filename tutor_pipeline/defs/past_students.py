@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
 from tutor_pipeline.defs.past import HORIZON_DAYS, SETTLING_DAYS, WATCHED, Watched, watch
-from tutor_pipeline.scores import store, weights
-from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.scores import store, weights
 
 if TYPE_CHECKING:
-    from tutor_pipeline.scores.backtest import Outcome, Scorer
-    from tutor_pipeline.scores.departure.outcomes import Standard, Week
-    from tutor_pipeline.scores.weights import Weights
+    from tutor_pipeline.judgement.scores.backtest import Outcome, Scorer
+    from tutor_pipeline.judgement.scores.departure.outcomes import Standard, Week
+    from tutor_pipeline.judgement.scores.weights import Weights
 
 TESTED_STUDENTS = 5_000
 """The back-test asks about so many at most: the same ones each time, chosen by a hash."""
@@ -56,9 +56,9 @@ def read_past(
     connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, weeks: int
 ) -> PastOfStudents | None:
     """What became of students after the last weeks; None where there is no evidence of any."""
-    from tutor_pipeline.scores import health, weighted
-    from tutor_pipeline.scores.departure import history, outcomes
-    from tutor_pipeline.scores.departure.students import STUDENTS
+    from tutor_pipeline.judgement.scores import health, weighted
+    from tutor_pipeline.judgement.scores.departure import history, outcomes
+    from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 
     known_until = as_of.astimezone(ZoneInfo(warehouse.timezone)).date() - timedelta(days=1)
     days = history.days(connection, warehouse, STUDENTS, known_until)
@@ -111,7 +111,7 @@ def run_backtest(
     """The back-test of every scorer of students: a `scores.backtest.Result`; None where no day
     can be asked about. `replicates`: draws behind each interval, None = the usual number.
     """
-    from tutor_pipeline.scores import backtest, evaluation
+    from tutor_pipeline.judgement.scores import backtest, evaluation
 
     if not past.history:
         return None
@@ -132,9 +132,9 @@ def run_backtest(
 
 
 def _scorers(past: PastOfStudents, yearly_rate: float) -> "list[Scorer]":
-    from tutor_pipeline.scores import health, weighted
-    from tutor_pipeline.scores.backtest import Scorer, boosting, forecasts, plain
-    from tutor_pipeline.scores.departure.students import STUDENTS
+    from tutor_pipeline.judgement.scores import health, weighted
+    from tutor_pipeline.judgement.scores.backtest import Scorer, boosting, forecasts, plain
+    from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 
     def by_weights(name: str, of: "Weights") -> "Scorer":
         return plain(name, str(of.version), lambda rows: weighted.score(rows, of))
@@ -156,7 +156,7 @@ def _scorers(past: PastOfStudents, yearly_rate: float) -> "list[Scorer]":
 
 def _unhealthy(rows: Sequence[Mapping[str, Any]], of: "Weights") -> "list[Outcome]":
     """What is missing to full health: the risk that student_health_v1 tells."""
-    from tutor_pipeline.scores import health, weighted
+    from tutor_pipeline.judgement.scores import health, weighted
 
     churn = {each.subject_id: each.score for each in weighted.score(rows, of)}
     return [
@@ -167,7 +167,7 @@ def _unhealthy(rows: Sequence[Mapping[str, Any]], of: "Weights") -> "list[Outcom
 
 def silences(learned: Any, past: PastOfStudents) -> bool:
     """Whether under what was learned nobody would have been at Medium or High, in any week."""
-    from tutor_pipeline.scores.departure.version import log_odds, probability
+    from tutor_pipeline.judgement.scores.departure.version import log_odds, probability
 
     return learned.departures > 0 and not any(
         (probability(log_odds(learned, week.z)) > learned.medium_above).any() for week in past.weeks

@@ -20,23 +20,23 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.changes import ledger
+from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.findings import Applied, Kind
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
 from tutor_pipeline.defs.findings import FINDINGS, Made, make, what_changed
 from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.defs.scores import TABLES_OF_TUTORS, Scored, Scoring, score_tutors
-from tutor_pipeline.domain import Applied, Kind
-from tutor_pipeline.errors import RefusedError
-from tutor_pipeline.lifecycle import store
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.quality import guard
+from tutor_pipeline.judgement.quality.suites import Suite
+from tutor_pipeline.judgement.quality.touched import failing_tutors
+from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.notify import outbox
-from tutor_pipeline.quality import guard
-from tutor_pipeline.quality.suites import Suite
-from tutor_pipeline.quality.touched import failing_tutors
-from tutor_pipeline.rules.catalogue import Catalogue
-from tutor_pipeline.source.quarantine import sync_live_of
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.exclusive import one_writer
-from tutor_pipeline.warehouse.runs import RefreshRun, narrow, write_header
+from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.quarantine import sync_live_of
 
 JOB = "post_session_refresh"
 STEP = "refresh_tutors"

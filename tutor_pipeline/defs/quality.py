@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from tutor_pipeline.core.warehouse.refresh_runs import moment
 from tutor_pipeline.defs.checks import asset_key, check_result
 from tutor_pipeline.defs.columns import column_schema
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.quality import results
-from tutor_pipeline.quality.suites import Suite
-from tutor_pipeline.reports.publish import write_report
-from tutor_pipeline.source.quarantine import sync_live
-from tutor_pipeline.warehouse.runs import moment
+from tutor_pipeline.judgement.quality import results
+from tutor_pipeline.judgement.quality.suites import Suite
+from tutor_pipeline.people.reports.publish import write_report
+from tutor_pipeline.sources.quarantine import sync_live
 
 GROUP = "quality"
 
@@ -121,7 +121,7 @@ def _build_suite(suite: Suite) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.AssetCheckResult]:
         # Great Expectations takes seconds to import: only who runs a check pays.
-        from tutor_pipeline.quality.run import run_suite
+        from tutor_pipeline.judgement.quality.run import run_suite
 
         target = warehouse.warehouse
         run_id = context.run.run_id

@@ -4,9 +4,9 @@ from functools import cached_property
 
 import dagster as dg
 
-from tutor_pipeline.settings import Settings, load_settings
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.migrate import upgrade
+from tutor_pipeline.core.settings import Settings, load_settings
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.migrate import upgrade
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):

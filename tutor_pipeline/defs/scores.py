@@ -12,22 +12,22 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from tutor_pipeline import words
+from tutor_pipeline.core import formatting
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.refresh_runs import moment
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
 from tutor_pipeline.defs.forecaster import forecaster_of
 from tutor_pipeline.defs.guarded import METRICS, GuardedConfig, await_checks, cell, overridden
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.judgement.quality import guard
+from tutor_pipeline.judgement.scores import store, weights
+from tutor_pipeline.judgement.scores.score import Level, Score
+from tutor_pipeline.judgement.scores.store import Subject
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.quality import guard
-from tutor_pipeline.scores import store, weights
-from tutor_pipeline.scores.score import Level, Score
-from tutor_pipeline.scores.store import Subject
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.runs import moment
 
 GROUP = "scores"
 
@@ -140,17 +140,17 @@ def _no_collection() -> Iterator[None]:
 def _score_tutors(
     connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
 ) -> Scored:
-    from tutor_pipeline.scores import panel, recommendations
-    from tutor_pipeline.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores import recommendations, tutor_scorers
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     began = perf_counter()
     store.lock(connection, warehouse, Subject.TUTOR)
-    wide = wide_rows.read(connection, warehouse, run_id, _columns(panel.READS))
-    rows = [_plainly_named(row, panel.PROFILE_RATE) for row in wide.rows]
+    wide = wide_rows.read(connection, warehouse, run_id, _columns(tutor_scorers.READS))
+    rows = [_plainly_named(row, tutor_scorers.PROFILE_RATE) for row in wide.rows]
     forecaster = forecaster_of(
         connection, warehouse, TUTORS, rows, wide.as_of, wide.scope, scoring.yearly_departure_rate
     )
-    said = panel.score_tutors(rows, forecaster, scoring.champion)
+    said = tutor_scorers.score_tutors(rows, forecaster, scoring.champion)
     health = recommendations.tutor_rows(
         said.health,
         store.segments(connection, warehouse, Subject.TUTOR, wide.scope),
@@ -193,7 +193,7 @@ def score_students(
 def _score_students(
     connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
 ) -> Scored:
-    from tutor_pipeline.scores import health, recommendations, weighted
+    from tutor_pipeline.judgement.scores import health, recommendations, weighted
 
     began = perf_counter()
     store.lock(connection, warehouse, Subject.STUDENT)
@@ -243,8 +243,8 @@ def _student_departures(
     """What student_departure_v1 scores with, and what it says of each student that is asked about:
     the evidence of all of them, as students are only scored together.
     """
-    from tutor_pipeline.scores.departure import scorer
-    from tutor_pipeline.scores.departure.students import STUDENTS
+    from tutor_pipeline.judgement.scores.departure import scorer
+    from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 
     rows = store.rows_of(
         connection,
@@ -457,7 +457,7 @@ def _why(scores: Iterable[Score]) -> str:
 
 
 def _chance(score: Score) -> str:
-    return words.chance(
+    return formatting.chance(
         score.score, score.is_probability, score.lower, score.upper, score.base_rate
     )
 

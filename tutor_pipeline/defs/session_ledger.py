@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from tutor_pipeline.changes import ledger
 from tutor_pipeline.defs.findings import FINDINGS, GROUP
 from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.notify import outbox
+from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.sources.changes import ledger
 
 
 @dg.asset(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from tutor_pipeline.source.contract import Table
+from tutor_pipeline.sources.contract import Table
 
 GROUP = "source"
 OWNER = "team:platform"

@@ -16,13 +16,13 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.domain import Kind, Override
-from tutor_pipeline.lifecycle import overrides, store
+from tutor_pipeline.core.findings import Kind, Override
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.lifecycle import overrides, store
+from tutor_pipeline.judgement.rules.catalogue import Catalogue, at_threshold
+from tutor_pipeline.judgement.rules.evaluate import fit
+from tutor_pipeline.judgement.rules.usual import Usual
 from tutor_pipeline.metrics import wide_rows
-from tutor_pipeline.rules.catalogue import Catalogue, at_threshold
-from tutor_pipeline.rules.evaluate import fit
-from tutor_pipeline.rules.usual import Usual
-from tutor_pipeline.warehouse.connection import Warehouse
 
 _VERSION = "rule_version"
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 
-MODELS = Path(__file__).parents[2] / "dbt_project" / "models"
+MODELS = DBT_PROJECT_DIR / "models"
 MARTS = MODELS / "marts"
 CONTRACT = MODELS / "staging" / "_platform__sources.yml"
 """What is read of the platform: tables, columns, types, what is required."""

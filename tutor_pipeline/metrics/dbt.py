@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from psycopg.pq import Conninfo
 
-from tutor_pipeline.errors import TutorPipelineError
-from tutor_pipeline.warehouse.connection import APPLICATION_NAME, Schemas, Warehouse
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR
+from tutor_pipeline.core.warehouse.connection import APPLICATION_NAME, Schemas, Warehouse
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
-
-PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
 
 PROGRESS = "JinjaLogInfo"
 """The event of a macro that says how far it is, in data.msg."""
@@ -33,8 +32,10 @@ _TOLD = frozenset({"LogModelResult", "LogTestResult", PROGRESS})
 
 def definition(*files: str) -> str:
     """The text of files of the project, and the vars: what defines the tables made of them."""
-    project = yaml.safe_load(PROJECT_DIR.joinpath("dbt_project.yml").read_text(encoding="utf-8"))
-    texts = [PROJECT_DIR.joinpath(file).read_text(encoding="utf-8") for file in files]
+    project = yaml.safe_load(
+        DBT_PROJECT_DIR.joinpath("dbt_project.yml").read_text(encoding="utf-8")
+    )
+    texts = [DBT_PROJECT_DIR.joinpath(file).read_text(encoding="utf-8") for file in files]
     return "\n".join([*texts, json.dumps(project["vars"], sort_keys=True)])
 
 
@@ -141,7 +142,7 @@ def run(
     # A copy: what was compiled for one run is noted in it, and refused by the next.
     known = None if manifest is None else manifest.deepcopy()  # type: ignore[no-untyped-call]
     runner = dbtRunner(manifest=known, callbacks=[forward])
-    where = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+    where = ["--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)]
     result = runner.invoke(["--quiet", "--log-level", "none", *args, *where])
     if result.exception is not None and not isinstance(result.exception, Exception):
         raise result.exception  # somebody ends this process: no failure of dbt's

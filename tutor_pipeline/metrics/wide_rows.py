@@ -15,9 +15,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
-from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse.connection import Warehouse
 from tutor_pipeline.metrics.catalogue import Column, metric_columns
-from tutor_pipeline.warehouse.connection import Warehouse
 
 MAIN = "tutor_aggregates"
 OPEN_ALERTS = "open_alerts"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor_pipeline.cli.isolate import HOPELESS_AFTER, isolate
+from tutor_pipeline.cli.failing_tutors import HOPELESS_AFTER, isolate
 
 ITEMS = [f"T{number:02}" for number in range(20)]
 

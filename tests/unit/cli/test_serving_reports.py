@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from tutor_pipeline.cli.installation import Session
 from tutor_pipeline.cli.server import _serve_reports
-from tutor_pipeline.cli.session import Session
-from tutor_pipeline.errors import TutorPipelineError
-from tutor_pipeline.settings import load_settings
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.settings import load_settings
 
 HOST = "127.0.0.1"
 

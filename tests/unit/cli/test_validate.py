@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 
-from tutor_pipeline.reports.validation import Check, Validation
+from tutor_pipeline.people.reports.validation import Check, Validation
 
 COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()", "validate"]
 HEAVY = ("dagster", "great_expectations", "pandas", "jinja2")

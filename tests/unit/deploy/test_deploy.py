@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from tutor_pipeline.cli.app import app
-from tutor_pipeline.settings import Settings
+from tutor_pipeline.core.settings import Settings
 
 PROJECT = Path(__file__).parents[3]
 DEPLOY = PROJECT / "deploy"

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.warehouse.connection import Warehouse
-from tutor_pipeline.warehouse.runs import RefreshRun, write_header
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 STATUSES = ["completed"] * 14 + [

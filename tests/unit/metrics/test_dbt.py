@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tutor_pipeline.errors import TutorPipelineError
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse.connection import Schemas
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.warehouse.connection import Schemas
 
 BIG_TABLES = [
     ("intermediate", "int_tutor_days"),

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.warehouse.runs import end_of_day
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 LAST = AS_OF.date() - timedelta(days=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tutor_pipeline.warehouse.runs import end_of_day
+from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 DAY = AS_OF.date() - timedelta(days=21)

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from tutor_pipeline.errors import TutorPipelineError
-from tutor_pipeline.warehouse import migrate
-from tutor_pipeline.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 TUTOR, OTHER = UUID(int=1), UUID(int=2)

@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 from tests.unit.metrics.conftest import Bench
-from tests.unit.source.fuzz import INJECTIONS, write_export
-from tests.unit.source.fuzz import TUTORS as CSV_TUTORS
+from tests.unit.sources.fuzz import INJECTIONS, write_export
+from tests.unit.sources.fuzz import TUTORS as CSV_TUTORS
+from tutor_pipeline.core.warehouse.connection import Warehouse
 from tutor_pipeline.metrics.catalogue import CONTRACT
-from tutor_pipeline.source.contract import load_contract
-from tutor_pipeline.source.csv_import import import_folder
-from tutor_pipeline.source.quarantine import QuarantineSummary, sync_live
-from tutor_pipeline.warehouse.connection import Warehouse
+from tutor_pipeline.sources.contract import load_contract
+from tutor_pipeline.sources.csv.importing import import_folder
+from tutor_pipeline.sources.quarantine import QuarantineSummary, sync_live
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 TUTORS = [f"t{number}" for number in range(6)]

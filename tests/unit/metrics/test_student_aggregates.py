@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tutor_pipeline.judgement.scores import refinement, weighted
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores import refinement, weighted
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)  # a Wednesday
 MODELS = ("+student_aggregates", "+student_aggregates_history")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
+from tutor_pipeline.judgement.scores.departure.students.evidence import EVENTS, MARKS, READS
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS
-from tutor_pipeline.scores.departure.students.evidence import EVENTS, MARKS, READS
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)  # a Wednesday
 NEWEST = date(2026, 3, 15)  # the Sunday before

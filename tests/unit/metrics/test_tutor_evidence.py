@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
+from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
+from tutor_pipeline.judgement.scores.departure.tutors.evidence import READS
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.scores.departure.forecast import ASKED_SILENCE_DAYS
-from tutor_pipeline.scores.departure.tutors.evidence import READS
-from tutor_pipeline.warehouse.runs import end_of_day
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)  # a Wednesday
 NEWEST = AS_OF.date() - timedelta(days=1)

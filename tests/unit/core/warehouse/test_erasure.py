@@ -1,0 +1,377 @@
+"""All about a person goes from every table of `ops`, and nothing of those with similar ids."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+from psycopg.types.json import Jsonb
+
+from tutor_pipeline.core.warehouse import erasure
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.erasure import NOTHING_PERSONAL, RULES, Left, erase, left, record
+from tutor_pipeline.core.warehouse.migrate import upgrade
+from tutor_pipeline.core.warehouse.personal_data import ERASED, Role
+from tutor_pipeline.core.warehouse.retention import sizes
+from tutor_pipeline.people.notify.compose import compose
+from tutor_pipeline.people.notify.render import Setting
+from tutor_pipeline.sources.changes import ledger
+
+NOW = datetime(2026, 11, 20, 5, tzinfo=UTC)
+TODAY = NOW.date()
+IDS = ["T1", 'O\'Neil "x" 50%', "Zoë\\1", "5", "c6f0a9d2-0000-4000-8000-000000000001"]
+
+# What tables need beside what the rows below say.
+_SCORE = {
+    "as_of": NOW, "as_of_on": TODAY, "scorer": "departure_v1", "version": "1", "target": "churn",
+    "horizon_days": 30, "score": 1.0, "is_probability": False, "status": "ok", "input_hash": "0",
+}  # fmt: skip
+_FINDING = {
+    "occurrence": 1, "metrics": Jsonb({}), "rule_profile": "conservative", "rule_version": "1",
+    "last_confirmed_at": NOW,
+}  # fmt: skip
+_RUN = {
+    "run_id": "r", "as_of": NOW, "profile": "conservative", "tutors": 1, "evaluated": 1,
+    "opened": 0, "confirmed": 0, "escalated": 0, "resolved": 0, "suppressed": 0,
+}  # fmt: skip
+_CHECK = {
+    "run_id": "r", "asset": "marts/fct_sessions", "owner": "suite", "says": "…",
+    "severity": "error", "blocking": True, "status": "failed", "as_of": NOW,
+}  # fmt: skip
+_ENTRY = {"source": "platform.sessions", "reasons": ["x"], "first_seen": NOW, "last_seen": NOW}
+_TOLD = {"audience": "critical", "occurred_at": NOW, "due_at": NOW}
+_MESSAGE = {"audience": "critical", "kind": "alert", "items": 1, "made_at": NOW}
+
+
+def of_tutor(id_):
+    """A row or more of each table in which a tutor has rows of their own."""
+    session = f"S of {id_}"
+    return {
+        "alerts": [{
+            **_FINDING, "tutor_id": id_, "alert_id": f"a{id_}", "alert_type": "no_show_pattern",
+            "severity": "warning", "title": "t", "description": "d", "recommended_action": "r",
+            "session_id": session, "evidence_session_ids": [session], "excess": 0.0,
+            "triggered_date": NOW, "known_session_ids": [session],
+        }],
+        "alert_events": [{
+            "tutor_id": id_, "alert_id": f"a{id_}", "event_no": 1, "event": "opened", "at": NOW,
+            "actor": "pipeline", "details": Jsonb({"session_id": session}),
+        }],
+        "tutor_insights": [{
+            **_FINDING, "tutor_id": id_, "insight_id": "i", "category": "punctual",
+            "insight_type": "strength", "display_text": "d", "sample_sessions": [session],
+            "detected_at": NOW,
+        }],
+        "achievements": [{
+            **_FINDING, "tutor_id": id_, "achievement_id": "b", "achievement_type": "guru",
+            "title": "t", "description": "d", "icon": "i", "earned_date": NOW,
+            "last_earned_date": NOW,
+        }],
+        "rule_overrides": [{
+            "tutor_id": id_, "kind": "alert", "rule_id": "no_show_pattern", "disabled": True,
+            "reason": "on leave", "set_by": "ada", "set_at": NOW,
+        }],
+        "current_tutor_risk": [{
+            "tutor_id": id_, "as_of": NOW, "scorer": "s", "version": "1", "is_probability": False,
+            "status": "ok",
+        }],
+        "tutor_scores": [{**_SCORE, "tutor_id": id_}],
+        "tutor_health": [{"tutor_id": id_, "as_of": NOW}],
+        "tutor_student_churn": [{
+            "tutor_id": id_, "as_of": NOW, "students": 1, "students_at_high_risk": 1,
+            "student_ids": [f"St of {id_}"],
+        }],
+        "feature_log": [_logged("tutor", id_)],
+        "session_ledger": [{"tutor_id": id_, "session_id": session, "processed_at": NOW}],
+        "session_changes": [{
+            "run_id": "r", "tutor_id": id_, "session_id": session, "pending_since": NOW,
+        }],
+        "set_aside_tutors": [{
+            "tutor_id": id_, "reason": f"tutor {id_}: no", "attempts": 1, "set_aside_at": NOW,
+            "retry_at": NOW,
+        }],
+        "history_repairs": [{"tutor_id": id_, "changed_on": TODAY, "noted_at": NOW}],
+        "refresh_scope": [{"run_id": "r", "as_of": NOW, "tutor_id": id_}],
+        "quarantine": [
+            {**_ENTRY, "row_key": f"of {id_}", "business_key": session,
+             "payload": Jsonb({"session_id": session, "tutor_id": id_, "rating": "5"})},
+        ],
+        "incidents": [{
+            "kind": "tutor_set_aside", "subject": id_, "title": f"tutor {id_} is set aside",
+            "details": Jsonb({"why": f"tutor {id_}: no"}), "opened_at": NOW, "last_seen_at": NOW,
+        }],
+        "outbox": [{**_TOLD, "kind": "alert", "tutor_id": id_, "subject_id": f"a{id_}",
+                    "transition": "opened 1"}],
+        "messages": [{
+            **_MESSAGE, "message_id": f"m{id_}", "tutor_ids": [id_], "subject": f"tutor {id_}",
+            "text_body": f"Tutor {id_} needs a call", "html_body": f"<td>tutor {id_}</td>",
+        }],
+        "deliveries": [{"message_id": f"m{id_}", "target": "mail://x/ada", "due_at": NOW}],
+    }  # fmt: skip
+
+
+def _logged(subject, id_):
+    return {"subject": subject, "as_of_date": NOW.date(), f"{subject}_id": id_, "numbers": [1.0]}
+
+
+def of_student(id_):
+    """The same of a student."""
+    return {
+        "student_scores": [{**_SCORE, "student_id": id_}],
+        "student_health": [{"student_id": id_, "as_of": NOW}],
+        "feature_log": [_logged("student", id_)],
+        "quarantine": [
+            {**_ENTRY, "row_key": f"of {id_}",
+             "payload": Jsonb({"tutor_id": "T9", "student_id": id_})},
+        ],
+    }  # fmt: skip
+
+
+def insert(connection, rows):
+    for table, each in rows.items():
+        for values in each:
+            connection.execute(
+                sql.SQL("insert into {} ({}) values ({})").format(
+                    sql.Identifier("ops", table),
+                    sql.SQL(", ").join(map(sql.Identifier, values)),
+                    sql.SQL(", ").join(map(sql.Placeholder, values)),
+                ),
+                values,
+            )
+
+
+def state(connection):
+    """{table: rows} of `ops`."""
+    return {
+        table: sorted(
+            text
+            for (text,) in connection.execute(
+                sql.SQL("select t::text from {} as t").format(sql.Identifier("ops", table))
+            )
+        )
+        for table in sizes(connection, "ops")
+    }
+
+
+@pytest.fixture
+def connection(warehouse):
+    """A transaction that leaves nothing behind."""
+    with warehouse.connect() as connection, connection.transaction(force_rollback=True):
+        yield connection
+
+
+def forget(connection, warehouse, role, id_):
+    """Erase, and see that nothing is left, and that a second time there is nothing to erase."""
+    person = erasure.known(connection, warehouse, role, id_)
+    erased = erase(connection, warehouse, person)
+    assert left(connection, warehouse, person, warehouse.schemas.ours) == []
+    again = erasure.known(connection, warehouse, role, id_)
+    assert erase(connection, warehouse, again) == {}
+    return erased
+
+
+def alike(id_):
+    return [f"{id_}0", f"1{id_}", f"{id_}-2", f"{id_}.5"]
+
+
+@pytest.mark.parametrize("id_", IDS)
+@pytest.mark.parametrize(("role", "rows_of"), [(Role.TUTOR, of_tutor), (Role.STUDENT, of_student)])
+def test_all_of_a_persons_rows_go_and_nobody_elses(connection, warehouse, role, rows_of, id_):
+    for other in alike(id_):
+        insert(connection, rows_of(other))
+    before = state(connection)
+    theirs = rows_of(id_)
+    insert(connection, theirs)
+    erased = forget(connection, warehouse, role, id_)
+    assert erased == {f"ops.{table}": len(rows) for table, rows in theirs.items()}
+    assert state(connection) == before
+
+
+def test_there_are_rows_above_of_every_table_that_has_rows_of_a_person():
+    for role, rows_of in ((Role.TUTOR, of_tutor), (Role.STUDENT, of_student)):
+        ruled = {rule.table for rule in RULES if rule.of(role) and rule.table.startswith("ops.")}
+        of_their_own = ruled - {"ops.tutor_student_churn"} if role is Role.STUDENT else ruled
+        assert {f"ops.{table}" for table in rows_of("x")} - {"ops.messages", "ops.deliveries"} == (
+            of_their_own
+        )
+
+
+def test_every_table_of_ops_has_a_rule_or_a_reason(warehouse):
+    with warehouse.connect() as connection:
+        tables = {f"ops.{table}" for table in sizes(connection, "ops")}
+    ruled = [rule.table for rule in RULES]
+    assert len(ruled) == len(set(ruled))
+    assert not set(ruled) & set(NOTHING_PERSONAL)
+    assert {name for name in {*ruled, *NOTHING_PERSONAL} if name.startswith("ops.")} == tables
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_what_is_about_others_too_stays_without_the_id(connection, warehouse, id_):
+    near = f"{id_}0"
+    insert(
+        connection,
+        {
+            "reconcile_runs": [
+                {**_RUN, "kind": "alert", "skipped": Jsonb({id_: "a rating is NaN", near: "why"})}
+            ],
+            "dq_results": [
+                {**_CHECK, "check_name": "a", "message": f"tutor {id_} and tutor {near} break it",
+                 "sample": Jsonb([{"tutor_id": id_, "n": 3}, {"tutor_id": near, "n": 5}])},
+            ],
+            "incidents": [
+                {"kind": "tutor_set_aside", "subject": "the other tutors",
+                 "title": "5 tutors are set aside",
+                 "details": Jsonb({"why": f"tutor {id_}: no", "tutors": [near, id_]}),
+                 "opened_at": NOW, "last_seen_at": NOW},
+            ],
+            "alerts": [
+                {**of_tutor(near)["alerts"][0], "acknowledged_at": NOW, "acknowledged_by": "ada",
+                 "acknowledged_note": f"as tutor {id_}, 5 times"},
+            ],
+        },
+    )  # fmt: skip
+    assert forget(connection, warehouse, Role.TUTOR, id_) == {
+        "ops.reconcile_runs": 1, "ops.dq_results": 2, "ops.incidents": 1, "ops.alerts": 1,
+    }  # fmt: skip
+    rows = connection.execute(
+        "select skipped, sample, message, incidents.title, incidents.details, acknowledged_note"
+        " from ops.reconcile_runs, ops.dq_results, ops.incidents, ops.alerts"
+    ).fetchall()
+    assert rows == [
+        (
+            {ERASED: "a rating is NaN", near: "why"},
+            [{"tutor_id": ERASED, "n": 3}, {"tutor_id": near, "n": 5}],
+            f"tutor {ERASED} and tutor {near} break it",
+            "5 tutors are set aside",
+            {"why": f"tutor {ERASED}: no", "tutors": [near, ERASED]},
+            f"as tutor {ERASED}, 5 times",
+        )
+    ]
+
+
+def test_a_sample_that_shows_only_a_session_of_theirs(connection, warehouse):
+    insert(connection, {"session_ledger": [{"tutor_id": "T1", "session_id": "S1"}]})
+    sample = [{"session_id": "S1", "score": 12}, {"session_id": "S10", "score": 13}]
+    insert(connection, {"dq_results": [{**_CHECK, "check_name": "a", "sample": Jsonb(sample)}]})
+    forget(connection, warehouse, Role.TUTOR, "T1")
+    (kept,) = connection.execute("select sample from ops.dq_results").fetchone()
+    assert kept == [{"session_id": ERASED, "score": 12}, {"session_id": "S10", "score": 13}]
+
+
+def test_a_line_that_could_not_be_read_goes_when_any_field_is_the_id(connection, warehouse):
+    lines = ['S1,T1,"broken', "S2,T10,broken", 'S3,"T1",broken', "T1"]
+    insert(
+        connection,
+        {
+            "quarantine": [
+                {**_ENTRY, "source": "csv:sessions.csv", "row_key": line, "raw": line,
+                 "payload": Jsonb({"raw": line})}
+                for line in lines
+            ]
+        },
+    )  # fmt: skip
+    assert forget(connection, warehouse, Role.TUTOR, "T1") == {"ops.quarantine": 3}
+    assert connection.execute("select raw from ops.quarantine").fetchall() == [("S2,T10,broken",)]
+
+
+def test_a_student_leaves_their_tutors_rows(connection, warehouse):
+    insert(connection, of_tutor("T9"))
+    connection.execute(
+        "update ops.tutor_student_churn set student_ids = '{St1,St10,St2}', students = 3,"
+        " students_at_high_risk = 3"
+    )
+    connection.execute(
+        "update ops.alert_events set details = %s", (Jsonb({"note": "the mother of St1 called"}),)
+    )
+    assert forget(connection, warehouse, Role.STUDENT, "St1") == {
+        "ops.tutor_student_churn": 1, "ops.alert_events": 1,
+    }  # fmt: skip
+    assert connection.execute(
+        "select student_ids, details from ops.tutor_student_churn, ops.alert_events"
+    ).fetchall() == [(["St10", "St2"], {"note": f"the mother of {ERASED} called"})]
+
+
+def test_a_message_still_on_its_way_is_made_anew_for_the_others(connection, warehouse):
+    """Of two messages about two tutors the one is sent, the other waits."""
+    for message, state_ in (("sent", "sent"), ("waits", "waiting")):
+        insert(
+            connection,
+            {
+                "messages": [{**_MESSAGE, "message_id": message, "tutor_ids": ["T1", "T2"],
+                              "subject": "2 tutors", "text_body": "…", "html_body": "…"}],
+                "deliveries": [{"message_id": message, "target": "mail", "due_at": NOW,
+                                "state": state_, "ended_at": NOW if state_ == "sent" else None}],
+                "outbox": [
+                    {**_TOLD, "kind": "alert", "tutor_id": tutor, "subject_id": message,
+                     "transition": "opened 1", "message_id": message}
+                    for tutor in ("T1", "T2")
+                ],
+            },
+        )  # fmt: skip
+    assert forget(connection, warehouse, Role.TUTOR, "T1") == {
+        "ops.messages": 2, "ops.deliveries": 2, "ops.outbox": 2,
+    }  # fmt: skip
+    assert connection.execute(
+        "select tutor_id, subject_id, message_id from ops.outbox order by 2"
+    ).fetchall() == [("T2", "sent", "sent"), ("T2", "waits", None)]
+    assert connection.execute("select * from ops.deliveries").fetchall() == []
+
+
+def test_meanwhile_nobody_composes_or_compares(connection, warehouse):
+    """What they read before the erasure they could write after it."""
+    erase(connection, warehouse, erasure.known(connection, warehouse, Role.TUTOR, "T1"))
+    setting = Setting("http://ui", "http://reports", "UTC", NOW)
+    with warehouse.connect(autocommit=True) as other:
+        other.execute("set lock_timeout = '50ms'")
+        with pytest.raises(LockNotAvailable), other.transaction():
+            compose(other, warehouse, {}, setting)
+        with pytest.raises(LockNotAvailable):
+            ledger.set_aside(other, warehouse, "T1", "no", "r", NOW)
+        with pytest.raises(LockNotAvailable):
+            ledger.take(other, warehouse, "r", NOW)
+
+
+def test_what_is_left_is_told_with_its_place(connection, warehouse):
+    """A student of the same id is somebody else, as far as we know."""
+    insert(connection, of_student("X"))
+    insert(connection, of_tutor("T9"))
+    connection.execute("update ops.alerts set description = 'as X does'")
+    connection.execute("update ops.quarantine set row_key = md5(row_key)")
+    person = erasure.known(connection, warehouse, Role.TUTOR, "X")
+    erase(connection, warehouse, person)
+    found = left(connection, warehouse, person, warehouse.schemas.ours)
+    assert found == [
+        Left("ops.alerts", "description", 1, False),
+        Left("ops.feature_log", "student_id", 1, True),
+        Left("ops.quarantine", "payload", 1, True),
+        Left("ops.student_health", "student_id", 1, True),
+        Left("ops.student_scores", "student_id", 1, True),
+    ]
+
+
+def test_an_erasure_is_noted_without_whom_it_was_about(connection, warehouse):
+    at = NOW + timedelta(days=1)
+    record(connection, warehouse, Role.TUTOR, {"ops.alerts": 2}, by="ada", at=at)
+    assert connection.execute(
+        "select erased_at, erased_by, role, rows from ops.erasures"
+    ).fetchall() == [(at, "ada", "tutor", {"ops.alerts": 2})]
+
+
+def test_what_a_killed_build_left_is_dropped(connection, warehouse):
+    connection.execute("create table marts.fct_sessions__dbt_backup (tutor_id text)")
+    connection.execute("create table marts.mine (tutor_id text)")
+    erasure.drop_remains(connection, warehouse)
+    assert set(sizes(connection, "marts")) == {"mine"}
+
+
+def test_with_a_prefix_and_schemas_of_these_names_that_are_not_ours(databases):
+    warehouse = Warehouse(databases.create(migrated=False), Schemas(prefix="tutor_"))
+    upgrade(warehouse)
+    with warehouse.connect() as connection:
+        connection.execute("create schema ops; create table ops.alerts (tutor_id text)")
+        connection.execute("insert into ops.alerts values ('T1')")
+        connection.execute(
+            "insert into tutor_ops.history_repairs values ('T1', %s, %s)", (TODAY, NOW)
+        )
+        assert forget(connection, warehouse, Role.TUTOR, "T1") == {"ops.history_repairs": 1}
+        assert connection.execute("select * from ops.alerts").fetchall() == [("T1",)]

@@ -1,0 +1,241 @@
+"""Findings and evaluations made by hand, and a database to apply them to."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+
+from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Reading, Resolution, Severity
+from tutor_pipeline.judgement.lifecycle import alert_actions
+from tutor_pipeline.judgement.lifecycle.store import apply, clear
+
+ACTIVE = frozenset({"T1", "T2", "T3"})
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def day(number):
+    """The moment of the n-th run."""
+    return START + timedelta(days=number)
+
+
+def finding(tutor_id="T1", rule_id="no_show", severity="critical", evidence=("S1",), **changes):
+    values = {
+        "texts": {"title": rule_id, "description": f"{rule_id}!", "recommended_action": "Call"},
+        "readings": (Reading("no_shows", 3, 3, 20),),
+        "excess": 0.5,
+        "rule_version": "v1",
+    }
+    return Finding(
+        tutor_id, rule_id, Severity(severity), evidence=tuple(evidence), **values | changes
+    )
+
+
+def insight(tutor_id="T1", rule_id="high_engagement", evidence=("S1",), **changes):
+    values = {
+        "texts": {"insight_type": "strength", "display_text": f"{rule_id}!"},
+        "readings": (Reading("engagement", 9.2, 8.5, 12),),
+        "excess": 0.1,
+        "rule_version": "v1",
+        "metric_value": 9.2,
+    }
+    return Finding(tutor_id, rule_id, None, evidence=tuple(evidence), **values | changes)
+
+
+def badge(tutor_id="T1", rule_id="rising_star", **changes):
+    texts = {"title": "Rising Star", "description": f"{rule_id}!", "icon": "🚀"}
+    return insight(tutor_id, rule_id, **{"texts": texts, "evidence": (), **changes})
+
+
+def evaluation(
+    *findings, at=0, evaluated=None, rules=("no_show", "late"), kind=Kind.ALERT, **changes
+):
+    """By default every tutor found was evaluated for every rule."""
+    if evaluated is None:
+        evaluated = {rule: {each.tutor_id for each in findings} for rule in rules}
+    values = {"profile": "conservative", "auto_resolve": True, "tutors": len(findings)}
+    return Evaluation(
+        kind,
+        day(at),
+        findings=findings,
+        evaluated={rule: frozenset(tutors) for rule, tutors in evaluated.items()},
+        **values | changes,
+    )
+
+
+@pytest.fixture(scope="session")
+def make():
+    return SimpleNamespace(
+        day=day, finding=finding, insight=insight, badge=badge, evaluation=evaluation
+    )
+
+
+@pytest.fixture(scope="module")
+def db(warehouse):
+    """The module's database, with the one table of dbt's that the store reads."""
+    with warehouse.connect() as connection:
+        connection.execute(
+            warehouse.sql(
+                "create table {marts}.fct_sessions (tutor_id text, session_id text,"
+                " session_on date, scheduled_start timestamptz, status text,"
+                " primary key (tutor_id, session_id))"
+            )
+        )
+    return warehouse
+
+
+@pytest.fixture
+def empty(db, reader):
+    """Leave nothing to the next test. Modules with a database use it for all of theirs."""
+
+    def remove_all():
+        clear(reader, db)
+        for table in ("rule_overrides", "current_tutor_risk", "churn_algorithm_weights"):
+            reader.execute(db.sql(f"truncate {{ops}}.{table}"))
+        reader.execute(db.sql("truncate {marts}.fct_sessions"))
+
+    yield remove_all
+    remove_all()
+
+
+@pytest.fixture
+def run(db):
+    """Apply an evaluation in a connection of its own."""
+
+    def run_once(evaluation, run_id=None, active=ACTIVE, scope=None):
+        with db.connect() as connection:
+            return apply(
+                connection,
+                db,
+                evaluation,
+                run_id=run_id or f"run-{evaluation.as_of:%d}",
+                active_tutors=active,
+                scope=scope,
+            )
+
+    return run_once
+
+
+@pytest.fixture(scope="module")
+def reader(db):
+    """A connection on which every statement is a transaction of its own."""
+    with db.connect(autocommit=True, row_factory=psycopg.rows.dict_row) as connection:
+        yield connection
+
+
+@pytest.fixture
+def query(db, reader):
+    def fetch(text, *parameters):
+        return reader.execute(db.sql(text), parameters).fetchall()
+
+    return fetch
+
+
+@pytest.fixture
+def execute(db, reader):
+    def run_statement(text, *parameters):
+        reader.execute(db.sql(text), parameters)
+
+    return run_statement
+
+
+@pytest.fixture
+def sessions(execute, make):
+    """Put sessions into fct_sessions: id -> day on which they took place."""
+
+    def add(tutor_id="T1", status="no_show_tutor", **days):
+        for session_id, number in days.items():
+            execute(
+                "insert into {marts}.fct_sessions values (%s, %s, %s, %s, %s)",
+                tutor_id, session_id, make.day(number).date(), make.day(number), status,
+            )  # fmt: skip
+
+    return add
+
+
+_TABLES = {
+    "alerts": "*",
+    "alert_events": "tutor_id, alert_id, event_no, event, at, actor, run_id, details",
+    "tutor_insights": "*",
+    "achievements": "*",
+    "session_days": "session_on, completed, null as nothing",
+    "reconcile_runs": "kind, run_id, as_of, evaluated, opened, confirmed, escalated, resolved,"
+    " suppressed, skipped",
+}
+
+
+@pytest.fixture
+def everything(query):
+    """Every row of the findings' tables, but for the wall-clock moment of the run."""
+
+    def fetch():
+        return {
+            name: query(f"select {columns} from {{ops}}.{name} order by 1, 2, 3")
+            for name, columns in _TABLES.items()
+        }
+
+    return fetch
+
+
+@pytest.fixture
+def open_ids(query):
+    """The ids of the open alerts, by (tutor, type)."""
+
+    def fetch():
+        rows = query("select * from {ops}.alerts where resolved_at is null")
+        return {(row["tutor_id"], row["alert_type"]): row["alert_id"] for row in rows}
+
+    return fetch
+
+
+@pytest.fixture
+def act(db):
+    """Do an administrator's act in a connection of its own."""
+
+    def do(verb, alert_ids, at, by="ada", **arguments):
+        with db.connect() as connection:
+            return verb(connection, db, alert_ids, by=by, at=at, **arguments)
+
+    return do
+
+
+@pytest.fixture
+def resolve_all(act, open_ids):
+    """Resolve every open alert by hand."""
+
+    def do(at):
+        done = act(alert_actions.resolve, list(open_ids().values()), at, reason=Resolution.COACHED)
+        assert not done.unchanged
+
+    return do
+
+
+@pytest.fixture
+def kill(db):
+    """End the server's side of a connection, as a crash would."""
+
+    def end(connection):
+        with db.connect() as other:
+            other.execute("select pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+
+    return end
+
+
+@pytest.fixture
+def killing(kill):
+    """A function that makes a cursor class whose connection is cut before its n-th statement."""
+
+    def make_class(at_statement):
+        count = 0
+
+        class KillingCursor(psycopg.Cursor):
+            def execute(self, *args, **kwargs):
+                nonlocal count
+                count += 1
+                if count == at_statement:
+                    kill(self.connection)
+                return super().execute(*args, **kwargs)
+
+        return KillingCursor
+
+    return make_class

@@ -1,0 +1,178 @@
+"""Rows as the pipeline leaves them, for the report to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.people.reports.validation import Validation, gather
+
+NOW = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class Ops:
+    """Writes rows of `ops` on one connection."""
+
+    def __init__(self, connection: Any, warehouse: Warehouse) -> None:
+        self.connection = connection
+        self.warehouse = warehouse
+
+    def insert(self, table: str, **values: Any) -> None:
+        self.connection.execute(
+            self.warehouse.sql(
+                f"insert into {{ops}}.{table} ({', '.join(values)})"
+                f" values ({', '.join(['%s'] * len(values))})"
+            ),
+            list(values.values()),
+        )
+
+    def refresh(self, run_id: str, at: datetime, **values: Any) -> None:
+        row = {"as_of": at, "is_full": True, "started_at": at, **values}
+        self.insert("refresh_runs", run_id=run_id, **row)
+
+    def check(self, name: str, at: datetime, **values: Any) -> None:
+        row = {
+            "run_id": f"run at {at}",
+            "asset": "marts/fct_sessions",
+            "owner": "suite",
+            "says": f"{name} holds.",
+            "severity": "error",
+            "blocking": True,
+            "status": "passed",
+            "as_of": at,
+            **values,
+        }
+        row["sample"] = Jsonb(row.get("sample", []))
+        self.insert("dq_results", check_name=name, evaluated_at=at, **row)
+
+    def applied(self, at: datetime) -> None:
+        self.insert(
+            "reconcile_runs",
+            kind="alert",
+            run_id=f"run at {at}",
+            as_of=at,
+            profile="conservative",
+            skipped=Jsonb({}),
+            applied_at=at,
+            **dict.fromkeys(
+                ("tutors", "evaluated", "opened", "confirmed", "escalated", "resolved"), 0
+            ),
+            suppressed=0,
+        )
+
+    def quarantined(self, key: str, at: datetime, **values: Any) -> None:
+        row = {"source": "platform.sessions", "reasons": ["unknown_status"], **values}
+        row |= {"payload": Jsonb({}), "first_seen": at, "last_seen": at}
+        self.insert("quarantine", row_key=key, **row)
+
+    def alert(self, tutor: str, **values: Any) -> None:
+        row = {
+            "alert_type": "late",
+            "severity": "warning",
+            "title": "Late",
+            "triggered_date": NOW,
+            **values,
+        }
+        self.insert(
+            "alerts",
+            tutor_id=tutor,
+            alert_id=f"{tutor} {row['alert_type']}",
+            occurrence=1,
+            description="",
+            recommended_action="",
+            evidence_session_ids=[],
+            metrics=Jsonb({}),
+            excess=0,
+            rule_profile="conservative",
+            rule_version="1",
+            last_confirmed_at=NOW,
+            **row,
+        )
+
+    def insight(self, tutor: str, category: str, insight_type: str) -> None:
+        self.insert(
+            "tutor_insights",
+            tutor_id=tutor,
+            insight_id=f"{tutor} {category}",
+            category=category,
+            insight_type=insight_type,
+            occurrence=1,
+            display_text="",
+            sample_sessions=[],
+            metrics=Jsonb({}),
+            rule_profile="conservative",
+            rule_version="1",
+            detected_at=NOW,
+            last_confirmed_at=NOW,
+        )
+
+    def achievement(self, tutor: str, **values: Any) -> None:
+        row = {"achievement_type": "guru", "title": "Guru", "icon": "💡", **values}
+        self.insert(
+            "achievements",
+            tutor_id=tutor,
+            achievement_id=f"{tutor} {row['achievement_type']}",
+            occurrence=1,
+            description="",
+            metrics=Jsonb({}),
+            rule_profile="conservative",
+            rule_version="1",
+            earned_date=NOW,
+            last_earned_date=NOW,
+            last_confirmed_at=NOW,
+            **row,
+        )
+
+    def coverage(self, rule_id: str, evaluated: int, at: datetime, kind: str = "alert") -> None:
+        self.insert(
+            "rule_coverage",
+            run_id=f"run at {at}",
+            kind=kind,
+            rule_id=rule_id,
+            as_of=at,
+            tutors=10,
+            evaluated=evaluated,
+            evaluated_at=at,
+        )
+
+    def sessions(self, *starts: datetime, status: str = "completed") -> None:
+        """The two columns of dbt's table that the report reads."""
+        self.connection.execute(
+            self.warehouse.sql(
+                "create table {marts}.fct_sessions (status text, scheduled_start timestamptz)"
+            )
+        )
+        for start in starts:
+            self.connection.execute(
+                self.warehouse.sql("insert into {marts}.fct_sessions values (%s, %s)"),
+                (status, start),
+            )
+
+    def reported(self, validation: Validation, at: datetime) -> None:
+        self.insert(
+            "validation_reports",
+            run_id=f"run at {at}",
+            made_at=at,
+            as_of=at,
+            verdict=validation.verdict.level,
+            file="validation.html",
+            summary=Jsonb(validation.summary()),
+        )
+
+    def gather(self, now: datetime = NOW, run_id: str | None = None) -> Validation:
+        return gather(self.connection, self.warehouse, now, run_id)
+
+
+@pytest.fixture
+def ops(warehouse: Warehouse) -> Iterator[Ops]:
+    """What it writes is rolled back."""
+    with warehouse.connect() as connection:
+        yield Ops(connection, warehouse)
+        connection.rollback()

@@ -1,0 +1,147 @@
+"""A person in the platform's tables: seen in a platform of others, erased from one of ours."""
+
+import pytest
+
+from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.personal_data import Person, Role
+from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.metrics.catalogue import CONTRACT
+from tutor_pipeline.sources.contract import load_contract
+from tutor_pipeline.sources.personal_rows import erase_from_ours, named_in
+
+TUTOR = "c6f0a9d2-0000-4000-8000-000000000001"
+OTHER = "c6f0a9d2-0000-4000-8000-000000000002"
+
+# As somebody else made it: ids are uuids, most tables and columns are missing, one is a view.
+LIVE = f"""
+    create schema live;
+    create table live.sessions (
+        id uuid default gen_random_uuid(), tutor_id uuid, student_id integer,
+        scheduled_start timestamp, status text
+    );
+    create table live.people (uid uuid, kind text);
+    create view live.users as select uid as id, kind as role from live.people;
+    create table live.notes (tutor_id uuid);
+    insert into live.sessions (tutor_id, student_id) values
+        ('{TUTOR}', 1), ('{TUTOR}', 12), ('{OTHER}', 1);
+    insert into live.people values ('{TUTOR}', 'tutor'), ('{OTHER}', 'tutor');
+    insert into live.notes values ('{TUTOR}')
+"""
+
+
+@pytest.fixture(scope="module")
+def contract():
+    return load_contract(CONTRACT)
+
+
+@pytest.fixture
+def live(warehouse):
+    target = Warehouse(warehouse.url, Schemas(platform="live"))
+    with target.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute(LIVE)
+        yield connection, target
+
+
+@pytest.mark.parametrize(
+    ("role", "id_", "rows"),
+    [
+        (Role.TUTOR, TUTOR, {"live.sessions": 2, "live.users": 1}),
+        (Role.TUTOR, TUTOR[:-1], {}),
+        (Role.TUTOR, "1", {}),
+        (Role.STUDENT, "1", {"live.sessions": 2}),
+        (Role.STUDENT, "12", {"live.sessions": 1}),
+        (Role.STUDENT, "' or true --", {}),
+    ],
+)
+def test_what_the_contract_knows_is_counted_as_text(live, contract, role, id_, rows):
+    connection, warehouse = live
+    assert named_in(connection, warehouse, contract, Person(role, id_)) == rows
+
+
+def test_without_a_platform_nobody_is_named(warehouse, contract):
+    target = Warehouse(warehouse.url, Schemas(platform="nowhere"))
+    with target.connect() as connection:
+        assert named_in(connection, target, contract, Person(Role.TUTOR, "T1")) == {}
+
+
+def test_what_may_not_be_read_may_still_name_them(live, contract):
+    connection, warehouse = live
+    connection.execute("create role looks_on; grant usage on schema live to looks_on")
+    connection.execute("grant select on live.sessions to looks_on; set local role looks_on")
+    with pytest.raises(RefusedError, match=r"live\.users\.id may not be read"):
+        named_in(connection, warehouse, contract, Person(Role.TUTOR, TUTOR))
+
+
+@pytest.fixture
+def ours(warehouse):
+    with warehouse.connect() as connection, connection.transaction(force_rollback=True):
+        ensure_platform(connection, warehouse)
+        connection.execute(
+            """
+            insert into platform.users (id, name, role) values
+                ('T1', 'A', 'tutor'), ('T10', 'B', 'tutor'), ('S1', 'C', 'student');
+            insert into platform.tutors (user_id) values ('T1'), ('T10');
+            insert into platform.students (user_id) values ('S1'), ('S10');
+            insert into platform.sessions
+                (id, tutor_id, student_id, scheduled_start, status, reschedule_reason)
+            values
+                ('1', 'T1', 'S1', now(), 'completed', 'ill'),
+                ('2', 'T10', 'S1', now(), 'completed', 'ill'),
+                ('3', 'T10', 'S10', now(), 'completed', 'ill');
+            insert into platform.session_feedback
+                (session_id, student_satisfaction_rating, feedback_text)
+            values ('1', 4, 'good'), ('2', 5, 'very good'), ('3', 5, 'great');
+            insert into platform.session_audio_metrics (session_id) values ('1'), ('2');
+            insert into platform.session_transcript_highlights (id, session_id, text)
+            values ('a', '2', 'I am S1'), ('b', '3', 'hello');
+            insert into platform.student_progress values
+                ('S1', 'T1', now(), 1), ('S10', 'T10', now(), 1);
+            create schema truth;
+            comment on schema truth is 'Made by tutor-pipeline';
+            create table truth.moves (student_id text, from_tutor_id text);
+            insert into truth.moves values ('S1', 'T1'), ('S10', 'T10')
+            """
+        )
+        yield connection, warehouse
+
+
+def test_a_tutor_goes_with_their_sessions(ours, contract):
+    connection, warehouse = ours
+    person = Person(Role.TUTOR, "T1")
+    assert erase_from_ours(connection, warehouse, contract, person) == {
+        "platform.session_audio_metrics": 1, "platform.session_feedback": 1,
+        "platform.users": 1, "platform.tutors": 1, "platform.student_progress": 1,
+        "platform.sessions": 1, "truth.moves": 1,
+    }  # fmt: skip
+    assert named_in(connection, warehouse, contract, person) == {}
+    assert connection.execute("select id from platform.sessions order by 1").fetchall() == [
+        ("2",), ("3",),
+    ]  # fmt: skip
+    connection.execute("drop table platform.tutor_certifications")  # as of an earlier version
+    assert erase_from_ours(connection, warehouse, contract, person) == {}
+
+
+def test_a_student_goes_and_their_tutors_sessions_stay(ours, contract):
+    connection, warehouse = ours
+    person = Person(Role.STUDENT, "S1")
+    assert erase_from_ours(connection, warehouse, contract, person) == {
+        "platform.session_transcript_highlights": 1, "platform.session_feedback": 2,
+        "platform.sessions": 2, "platform.users": 1, "platform.students": 1,
+        "platform.student_progress": 1, "truth.moves": 1,
+    }  # fmt: skip
+    assert named_in(connection, warehouse, contract, person) == {}
+    assert connection.execute(
+        "select id, student_id, reschedule_reason, feedback_text, student_satisfaction_rating::int"
+        " from platform.sessions join platform.session_feedback on id = session_id order by 1"
+    ).fetchall() == [
+        ("1", None, None, None, 4), ("2", None, None, None, 5), ("3", "S10", "ill", "great", 5),
+    ]  # fmt: skip
+    assert erase_from_ours(connection, warehouse, contract, person) == {}
+
+
+def test_a_truth_that_is_not_ours_is_left_alone(ours, contract):
+    connection, warehouse = ours
+    connection.execute("comment on schema truth is 'of the church'")
+    erase_from_ours(connection, warehouse, contract, Person(Role.TUTOR, "T1"))
+    assert connection.execute("select count(*) from truth.moves").fetchone() == (2,)

@@ -1,0 +1,241 @@
+"""What administrators do to alerts: acknowledge, snooze, resolve, reopen; one, several, or all of
+a tutor or a type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from tutor_pipeline.cli.console import done, emit_json, note, out, warn
+from tutor_pipeline.cli.installation import Session, open_session
+from tutor_pipeline.cli.options import AsJson, By, Note, actor, moment
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.findings import Kind, Resolution
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.lifecycle import alert_actions
+from tutor_pipeline.judgement.rules.catalogue import load_catalogue
+from tutor_pipeline.judgement.rules.inputs import nearest
+from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.people.reports import queries
+
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Ids of alerts, or their beginnings."),
+]
+OfTutor = Annotated[
+    str | None, typer.Option("--tutor", metavar="ID", help="All alerts of this tutor.")
+]
+OfType = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="All alerts of this type.")
+]
+
+
+class Reason(StrEnum):
+    """Why a person resolves an alert."""
+
+    COACHED = "coached"
+    FIXED = "fixed"
+    NOT_ACTIONABLE = "not_actionable"
+    OTHER = "other"
+
+
+def register(group: typer.Typer) -> None:
+    """Add these verbs to the group `alerts`."""
+    group.command("ack")(acknowledge)
+    group.command()(snooze)
+    group.command()(resolve)
+    group.command()(reopen)
+
+
+def acknowledge(
+    ids: Ids = None,
+    tutor: OfTutor = None,
+    alert_type: OfType = None,
+    by: By = None,
+    note: Note = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that somebody is on it. The alert stays open.
+
+    Example: [bold]tutor-pipeline alerts ack 3fa2 --note "calling at 3 pm"[/bold]
+    """
+    who = actor(by)
+    _act(
+        "acknowledged",
+        ids,
+        tutor,
+        alert_type,
+        lambda connection, warehouse, chosen: alert_actions.acknowledge(
+            connection, warehouse, chosen, by=who, at=datetime.now(UTC), note=note
+        ),
+        as_json,
+    )
+
+
+def snooze(
+    ids: Ids = None,
+    tutor: OfTutor = None,
+    alert_type: OfType = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Until this day begins, or a moment (…T09:00)."),
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="For so many days.")] = None,
+    by: By = None,
+    note: Note = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hide alerts from attention and messages for a while. They are kept up to date meanwhile.
+
+    Example: [bold]tutor-pipeline alerts snooze --tutor T0064 --days 7 --note "on leave"[/bold]
+    """
+    who = actor(by)
+    if (until is None) == (days is None):
+        raise UsageError("until when? Say either --until 2026-01-31 or --days 7")
+
+    def act(connection: Any, warehouse: Warehouse, chosen: list[str]) -> alert_actions.Acted:
+        now = datetime.now(UTC)
+        end = (
+            now + timedelta(days=days)
+            if days is not None
+            else moment(until or "", "--until", warehouse.timezone)
+        )
+        return alert_actions.snooze(
+            connection, warehouse, chosen, by=who, at=now, until=end, note=note
+        )
+
+    _act("snoozed", ids, tutor, alert_type, act, as_json)
+
+
+def resolve(
+    reason: Annotated[Reason, typer.Option(help="Why it is closed.")],
+    ids: Ids = None,
+    tutor: OfTutor = None,
+    alert_type: OfType = None,
+    action: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What was done about it.")
+    ] = None,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Close alerts. They come back only with a session first processed after that.
+
+    Example: [bold]tutor-pipeline alerts resolve 3fa2 --reason coached --action "call"[/bold]
+    """
+    who = actor(by)
+    _act(
+        "resolved",
+        ids,
+        tutor,
+        alert_type,
+        lambda connection, warehouse, chosen: alert_actions.resolve(
+            connection,
+            warehouse,
+            chosen,
+            by=who,
+            at=datetime.now(UTC),
+            reason=Resolution(reason),
+            action_taken=action,
+        ),
+        as_json,
+    )
+
+
+def reopen(
+    ids: Ids = None,
+    tutor: OfTutor = None,
+    alert_type: OfType = None,
+    by: By = None,
+    note: Note = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open resolved alerts again: the same rows. With --tutor or --type: those people resolved.
+
+    The next refresh resolves it again where its rule no longer holds.
+
+    Example: [bold]tutor-pipeline alerts reopen 3fa2 --note "closed by mistake"[/bold]
+    """
+    who = actor(by)
+    _act(
+        "reopened",
+        ids,
+        tutor,
+        alert_type,
+        lambda connection, warehouse, chosen: alert_actions.reopen(
+            connection, warehouse, chosen, by=who, at=datetime.now(UTC), note=note
+        ),
+        as_json,
+        resolved_by_hand=True,
+    )
+
+
+def check_names(
+    session: Session, connection: Any, tutor: str | None, alert_type: str | None
+) -> None:
+    """Raises UsageError, with the nearest name, for a tutor or a type that there is not."""
+    if tutor is not None:
+        queries.profile_of(connection, session.warehouse, tutor)
+    if alert_type is None:
+        return
+    catalogue = load_catalogue(session.settings.rule_profile, wide_rows.rule_inputs())
+    known = {rule.id for rule in catalogue.rules if rule.kind is Kind.ALERT}
+    known |= queries.alert_types(connection, session.warehouse)
+    if alert_type not in known:
+        near = nearest(alert_type, dict.fromkeys(known))
+        raise UsageError(
+            f"there is no type of alert {alert_type}{near}.\n"
+            "See them with: tutor-pipeline rules list --kind alert"
+        )
+
+
+def _act(
+    done_word: str,
+    ids: list[str] | None,
+    tutor: str | None,
+    alert_type: str | None,
+    act: Callable[[Any, Warehouse, list[str]], alert_actions.Acted],
+    as_json: bool,
+    *,
+    resolved_by_hand: bool = False,
+) -> None:
+    """Choose the alerts, act on them in one transaction, tell what became of each."""
+    by_filter = tutor is not None or alert_type is not None
+    if bool(ids) == by_filter:
+        raise UsageError(
+            "which alerts? Name them by id, or all of a tutor (--tutor) or a type (--type);"
+            " `tutor-pipeline alerts list` shows them"
+        )
+    session = open_session(note)
+    warehouse = session.warehouse
+    with warehouse.connect() as connection:
+        if ids:
+            chosen = queries.alert_ids(connection, warehouse, ids)
+        else:
+            check_names(session, connection, tutor, alert_type)
+            chosen = queries.alert_ids_of(
+                connection,
+                warehouse,
+                tutor=tutor,
+                alert_type=alert_type,
+                resolved_by_hand=resolved_by_hand,
+            )
+        acted = act(connection, warehouse, chosen) if chosen else alert_actions.Acted((), {})
+        rows = queries.alerts_by_id(connection, warehouse, chosen)
+    if as_json:
+        emit_json({"changed": list(acted.changed), "unchanged": dict(acted.unchanged)})
+        return
+    for alert_id in acted.changed:
+        row = rows[alert_id]
+        until = row["snoozed_until"] if done_word == "snoozed" else None
+        when = f", until {until:%Y-%m-%d %H:%M UTC}" if until else ""
+        done(f"{done_word} {alert_id}: {row['tutor_id']} {row['title']}{when}")
+    for alert_id, why in acted.unchanged.items():
+        warn(f"{alert_id}: {why}")
+    if not chosen:
+        out.print(f"No alert of {escape(tutor or alert_type or '')} to be {done_word}.")

@@ -1,0 +1,325 @@
+"""Verbs that compute, by materializing assets: enrich, backfill, seed-weights; and clear."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
+from tutor_pipeline.cli.failing_tutors import isolate
+from tutor_pipeline.cli.installation import Session, open_session
+from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
+from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
+from tutor_pipeline.core.errors import RefusedError, UsageError
+
+LAST = "last"
+"""As of the moment of the alerts that are there."""
+
+STALE_DAYS = 7
+"""Newest session older than this: the windows of today are empty, so say so."""
+
+HIGH_VOLUME = 30
+"""Median sessions of a tutor in 30 days beyond which counts alone say little."""
+
+
+class Step(StrEnum):
+    """What `enrich --only` can name."""
+
+    SCORES = "scores"
+    ALERTS = "alerts"
+    INSIGHTS = "insights"
+    ACHIEVEMENTS = "achievements"
+
+
+_ASSETS = {Step.SCORES: list(SCORES)} | {Step(name): [key] for name, key in FINDINGS.items()}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command()(enrich)
+    app.command()(backfill)
+    app.command("seed-weights")(seed_weights)
+    app.command()(clear)
+
+
+def enrich(
+    only: Annotated[
+        Step | None, typer.Option(help="Only this step, from the tables as they are.")
+    ] = None,
+    as_of: AsOf = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Make scores, alerts, insights and achievements although data quality checks stop"
+            " them; it is recorded.",
+        ),
+    ] = False,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute everything: weights, metrics (dbt), checks, scores, alerts, insights, achievements.
+
+    What depends on a failed step is left out and named; the rest goes on.
+
+    Example: [bold]tutor-pipeline enrich --as-of latest[/bold]
+    """
+    check_as_of(as_of)
+    if by is not None and not force:
+        raise UsageError("--by says who forces it: say --force too, or leave --by out")
+    if only is not None and as_of is not None:
+        raise UsageError(
+            "--only computes from the metrics as they are, and so as of their moment: leave --as-of"
+            " out, or leave --only out"
+        )
+    session = open_session(note)
+    outcome = refresh(
+        as_of=as_of,
+        only=_ASSETS[only] if only else None,
+        forced_by=actor(by) if force else None,
+    )
+    report(outcome, as_json)
+    if not as_json and only is None:
+        if as_of is None:
+            hint_at_stale_data(session)
+        hint_at_adaptive(session)
+    raise typer.Exit(0 if outcome.success else 1)
+
+
+def backfill(
+    tutor: Annotated[
+        list[str] | None, typer.Option("--tutor", metavar="ID", help="This tutor; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="The tutors with a session since this day."),
+    ] = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute some tutors (all, when none is named) and show what each has now.
+
+    A tutor whose data can't be computed is reported, the others go on, and the exit status is 1.
+
+    Example: [bold]tutor-pipeline backfill --tutor T0007 --tutor T0012[/bold]
+    """
+    from tutor_pipeline.people.reports import queries
+
+    check_as_of(as_of)
+    first = day(since, "--since") if since else None
+    session = open_session(note)
+    with session.warehouse.connect() as connection:
+        chosen = queries.tutors_to_refresh(connection, session.warehouse, tutor or None, first)
+        age = queries.newest_session_age_days(connection, session.warehouse)
+    if not chosen:
+        done(f"No tutor has a session since {since}: nothing to do")
+        if as_json:
+            emit_json({"tutors": [], "broken": {}, "runs": []})
+        return
+    if as_of is None and age is not None and age > STALE_DAYS:
+        # Old data is looked at as of its own days: one tutor must not be moved to today.
+        as_of = LAST
+    everybody = not (tutor or since)
+    position = {tutor_id: number for number, tutor_id in enumerate(chosen, 1)}
+    rows: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
+    worked: list[bool] = []
+
+    def attempt(tutors: Sequence[str]) -> str | None:
+        whole = everybody and len(tutors) == len(chosen)
+        outcome = refresh(as_of=as_of, tutors=None if whole else tutors)
+        outcomes.append(outcome)
+        if outcome.blocking:
+            # It is about everybody's tables: no tutor could be set aside for it.
+            raise RefusedError(
+                "data quality checks stop what follows, for all tutors:\n"
+                + "\n".join(f"  {name}: {says}" for name, says in outcome.blocking.items())
+                + "\nSee tutor-pipeline validate; the alerts stay as they were"
+            )
+        if not set(FINDINGS.values()).isdisjoint(outcome.skipped):
+            return "; ".join(outcome.failed.values()) or "not computed"
+        worked.append(outcome.success)
+        with session.warehouse.connect() as connection:
+            found = queries.findings_by_tutor(connection, session.warehouse, tutors)
+        rows.extend(found)
+        if not as_json:
+            for row in found:
+                number = f"Tutor {position[row['tutor_id']]}/{len(chosen)}"
+                out.print(f"{number}: {escape(_findings_of(row))}", soft_wrap=True)
+        return None
+
+    broken = isolate(chosen, attempt, warn)
+    _report_backfill(rows, broken, outcomes, len(chosen), as_json)
+    skipped = any(outcome.unreadable for outcome in outcomes)
+    raise typer.Exit(0 if all(worked) and not broken and not skipped else 1)
+
+
+def _findings_of(row: dict[str, Any]) -> str:
+    name = f"{row['name']} ({row['tutor_id']})" if row["name"] else row["tutor_id"]
+    counts = ", ".join(
+        f"{row[what]} {what if row[what] != 1 else what[:-1]}" for what in ("alerts", "insights")
+    )
+    return f"{name}: {counts}"
+
+
+def _report_backfill(
+    rows: Sequence[dict[str, Any]],
+    broken: dict[str, str],
+    outcomes: Sequence[Outcome],
+    chosen: int,
+    as_json: bool,
+) -> None:
+    totals = {
+        "alerts": sum(row["alerts"] for row in rows),
+        "insights": sum(row["insights"] for row in rows),
+        "achievements": sum(row["achievements"] for row in rows),
+        "tutors_with_critical_alerts": sum(1 for row in rows if row["critical"]),
+        "tutors_with_warnings": sum(1 for row in rows if row["warning"]),
+    }
+    if as_json:
+        emit_json(
+            {
+                "tutors": rows,
+                "totals": totals,
+                "broken": broken
+                | {tutor: why for each in outcomes for tutor, why in each.unreadable.items()},
+                "runs": [outcome.as_dict() for outcome in outcomes],
+            }
+        )
+        return
+    for tutor_id, message in broken.items():
+        err.print(f"[bold red]broken:[/bold red] {escape(f'{tutor_id}: {message}')}")
+    out.print(
+        f"{len(rows)} of {chosen} tutors: {totals['alerts']} alerts, {totals['insights']} insights,"
+        f" {totals['achievements']} achievements; tutors with critical alerts:"
+        f" {totals['tutors_with_critical_alerts']}, with warnings: {totals['tutors_with_warnings']}"
+    )
+    for outcome in outcomes:
+        report(outcome, False)
+
+
+def seed_weights(as_json: AsJson = False) -> None:
+    """Write the first weights of the student churn score, where there are none.
+
+    Example: [bold]tutor-pipeline seed-weights[/bold] (a second time changes nothing)
+    """
+    session = open_session(note)
+    outcome = refresh(only=["ops/churn_algorithm_weights"], report=lambda _: None)
+    if not outcome.success:
+        report(outcome, as_json)
+        raise typer.Exit(1)
+    from tutor_pipeline.judgement.scores.weights import current
+
+    with session.warehouse.connect() as connection:
+        newest = current(connection, session.warehouse)
+    assert newest is not None
+    seeded = bool(outcome.metadata["ops/churn_algorithm_weights"]["seeded"])
+    if as_json:
+        emit_json({"seeded": seeded, "version": newest.version, "weights": newest.weights})
+        return
+    done(f"{'Wrote' if seeded else 'There already:'} version {newest.version}")
+    for factor, weight in newest.weights.items():
+        out.print(f"  {weight:.2f}  {factor}")
+
+
+def clear(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what the pipeline found (alerts with their history, insights, achievements, scores).
+
+    The platform's rows, what people set (overrides) and what scorers learned (weights) stay.
+    `enrich` finds the same again, but not what administrators did: export the alerts first to
+    keep that.
+
+    Example: [bold]tutor-pipeline clear --yes[/bold]
+    """
+    from tutor_pipeline.judgement.lifecycle import store
+    from tutor_pipeline.judgement.scores import store as scores
+
+    session = open_session(note)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("clear asks first, and nobody can answer here: say --yes")
+        typer.confirm(
+            "Remove all alerts (with their history), insights, achievements and scores"
+            f" from {session.warehouse.masked_url}?",
+            abort=True,
+        )
+    with session.warehouse.connect() as connection, connection.transaction():
+        removed = store.clear(connection, session.warehouse)
+        removed += scores.clear(connection, session.warehouse)
+    if as_json:
+        emit_json({"removed": removed})
+    else:
+        done(f"Removed {removed:,} rows; `tutor-pipeline enrich` finds what is true today again")
+
+
+def report(outcome: Outcome, as_json: bool) -> None:
+    """Print how a run ended: its times, what failed, what was left out because of it."""
+    if as_json:
+        emit_json(outcome.as_dict())
+        return
+    for step, message in outcome.failed.items():
+        err.print(f"[bold red]failed:[/bold red] {escape(f'{step}: {message}')}", soft_wrap=True)
+    for tutor_id, reason in outcome.unreadable.items():
+        warn(f"tutor {tutor_id} skipped: {reason}")
+    if outcome.skipped:
+        warn(f"not made, because of that: {', '.join(outcome.skipped)}")
+    if outcome.blocking:
+        hint = "" if outcome.success else "; to go on all the same: tutor-pipeline enrich --force"
+        warn(f"data quality checks stop what follows: see tutor-pipeline validate{hint}")
+    profile = outcome.metadata.get(FINDINGS["alerts"], {}).get("rule_profile")
+    rules = f", rules {profile}" if profile else ""
+    times = ", ".join(
+        f"{name} {outcome.seconds[name]:.1f} s"
+        for name in ("start", "dbt", "checks", "rules", "write")
+        if name in outcome.seconds
+    )
+    if outcome.report is not None:
+        note(f"Validation report {outcome.report}")
+    if outcome.success:
+        done(f"Run {outcome.run_id[:8]} finished ({times}{rules})")
+    else:
+        warn(f"Run {outcome.run_id[:8]} failed ({times}); `tutor-pipeline up` shows its log")
+
+
+def hint_at_stale_data(session: Session) -> None:
+    """Say it when windows are empty because the data is old, not because all is well."""
+    from tutor_pipeline.judgement.lifecycle import store
+    from tutor_pipeline.people.reports import queries
+
+    with session.warehouse.connect() as connection:
+        age = queries.newest_session_age_days(connection, session.warehouse)
+        applied = store.last_applied(connection, session.warehouse)
+    if age is not None and age > STALE_DAYS:
+        # What was found as of today bars the way back.
+        before = "tutor-pipeline clear --yes && " if applied is not None else ""
+        warn(
+            f"the newest session is {age} days old, so windows of 7 to 30 days hold little or"
+            f" nothing. To compute as of that day: {before}tutor-pipeline enrich --as-of latest"
+        )
+
+
+def hint_at_adaptive(session: Session) -> None:
+    """Say it when tutors give so many sessions that counts alone raise alerts."""
+    from tutor_pipeline.people.reports import queries
+
+    if session.settings.rule_profile not in ("conservative", "standard"):
+        return
+    with session.warehouse.connect() as connection:
+        if not queries.exists(connection, session.warehouse.schemas.marts, "tutor_aggregates"):
+            return
+        load = queries.monthly_load(connection, session.warehouse)
+    if load is not None and load > HIGH_VOLUME:
+        warn(
+            f"half of the tutors gave {load:.0f} sessions or more in 30 days: at that load a count"
+            " alone says little. The profile adaptive asks for what is unusual here as well; see"
+            " what it would change with: tutor-pipeline rules check --profile adaptive"
+            " --against-data"
+        )

@@ -1,0 +1,115 @@
+"""What every command starts with: settings, the warehouse, and the environment of its children."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.paths import PROJECT_DIR
+from tutor_pipeline.core.settings import Settings, load_settings
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.locate import Located
+from tutor_pipeline.core.warehouse.migrate import upgrade
+
+# Nothing phones home: Dagster, dbt and whatever honours the common switch.
+QUIET = {
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The settings and the databases that they name."""
+
+    settings: Settings
+    located: Located
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The pipeline's database."""
+        return self.located.warehouse
+
+    @property
+    def reports(self) -> Path:
+        """The folder of what people read."""
+        return self.settings.home / "reports"
+
+    def environment(self) -> dict[str, str]:
+        """Variables under which `dagster dev`, `dg`, `dbt` and `psql` find what we use."""
+        from tutor_pipeline.metrics.dbt import dbt_environment
+
+        settings = self.settings
+        return {
+            "TUTOR_HOME": str(settings.home),
+            "TUTOR_RULE_PROFILE": settings.rule_profile,
+            "TUTOR_DATABASE_URL": self.warehouse.url,
+            "TUTOR_DAGSTER_DATABASE_URL": self.located.dagster_url,
+            "DAGSTER_HOME": str(dagster_home(settings)),
+            **dbt_environment(self.warehouse, None, settings.home),
+            **QUIET,
+            # dbt types the rows of a unit test by the tables that are there: they belong to the
+            # test run, which has a database for them.
+            "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test",
+            # `dg` asks for an activated environment.
+            **({"VIRTUAL_ENV": sys.prefix} if sys.prefix != sys.base_prefix else {}),
+        }
+
+
+def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
+    """Find the database (starting the embedded one), migrate it, prepare Dagster's home.
+
+    Raises TutorPipelineError with what is wrong and what to do.
+    """
+    settings = load_settings()
+    located = settings.locate(progress)
+    if upgrade(located.warehouse):
+        progress("Brought the database's schemas up to date")
+    home = dagster_home(settings)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _copy_when_different(PROJECT_DIR / "dagster.yaml", home / "dagster.yaml")
+    except OSError as error:
+        raise TutorPipelineError(
+            f"cannot write to {home}: {error.strerror}\nSet TUTOR_HOME to a folder of your own."
+        ) from error
+    session = Session(settings, located)
+    os.environ.update(session.environment())
+    return session
+
+
+def embedded_server(settings: Settings) -> EmbeddedServer:
+    """The embedded server of these settings, running or not."""
+    return EmbeddedServer(settings.home)
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Dagster's home: its configuration and the logs of runs."""
+    return settings.home / "dagster"
+
+
+def program(name: str) -> str:
+    """A program installed beside this Python (the environment need not be activated)."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+def yesterday() -> date:
+    """The last whole day, in UTC."""
+    return datetime.now(UTC).date() - timedelta(days=1)
+
+
+def _copy_when_different(source: Path, target: Path) -> None:
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        partial = target.with_suffix(f".{os.getpid()}.part")
+        shutil.copyfile(source, partial)
+        partial.replace(target)

@@ -1,0 +1,344 @@
+"""Verbs about what comes in: generate, import, check-source."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from psycopg.types.json import Jsonb
+from rich.markup import escape
+from rich.table import Table
+
+from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress_bar
+from tutor_pipeline.cli.installation import Session, open_session, yesterday
+from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.warehouse.migrate import MARK, schema_mark
+from tutor_pipeline.people import incidents
+from tutor_pipeline.people.incidents import Kind
+from tutor_pipeline.sources.synthetic.parameters import Parameters
+from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS
+
+if TYPE_CHECKING:
+    from tutor_pipeline.sources.platform_check import SourceReport
+
+SYNTHETIC, CSV = "synthetic", "csv"
+REFUSED = 3
+
+
+class Mode(StrEnum):
+    """Presets of `generate`."""
+
+    DEV = "dev"
+    PRODUCTION = "production"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command()(generate)
+    app.command("import")(import_)
+    app.command("check-source")(check_source)
+
+
+def generate(
+    mode: Annotated[
+        Mode | None,
+        typer.Option(help="dev: 25 tutors, 14 days. production: 22,500 sessions in 30 days."),
+    ] = None,
+    tutors: Annotated[int | None, typer.Option(help="Default 150.")] = None,
+    days: Annotated[int | None, typer.Option(help="Default 90.")] = None,
+    sessions_per_day: Annotated[
+        int | None, typer.Option(help="Of all tutors; default 60, or what the world has.")
+    ] = None,
+    world: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="; ".join(f"{it.name}: {it.says}" for it in WORLDS.values()) + "."
+        ),
+    ] = ORDINARY.name,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same rows; default 7.")] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Last day; default yesterday.")
+    ] = None,
+    export_csv: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a CSV export instead of loading the platform."),
+    ] = None,
+    no_engagement_events: Annotated[bool, typer.Option("--no-engagement-events")] = False,
+    no_interventions: Annotated[bool, typer.Option("--no-interventions")] = False,
+    no_experiments: Annotated[bool, typer.Option("--no-experiments")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace imported data in the platform schema.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a synthetic platform, truth first, and load it in place of the last one.
+
+    Example: [bold]tutor-pipeline generate --tutors 150 --days 90 --seed 7[/bold]
+    """
+    given = {
+        "tutors": tutors,
+        "days": days,
+        "sessions_per_day": sessions_per_day,
+        "seed": seed,
+        "world": world,
+    }
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes |= {
+        "engagement_events": not no_engagement_events,
+        "interventions": not no_interventions,
+        "experiments": not no_experiments,
+    }
+    last = _day(end) if end else yesterday()
+    parameters = (
+        Parameters.preset(mode, last, **changes) if mode else Parameters(end=last, **changes)
+    )
+    if export_csv is not None:
+        rows = _export(parameters, export_csv)
+    else:
+        session = open_session(note)
+        if not replace:
+            refuse_to_replace_an_import(session)
+        rows = generate_into(session, parameters)
+    if as_json:
+        emit_json({"parameters": asdict(parameters), "rows": rows})
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a CSV export.")],
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove the platform's rows first.")
+    ] = False,
+    max_bad: Annotated[
+        float,
+        typer.Option(min=0, max=100, metavar="PERCENT", help="Refuse a file with more bad rows."),
+    ] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Load a CSV export: good rows into the platform schema, bad ones into quarantine.
+
+    Example: [bold]tutor-pipeline import exports/2026-01 --max-bad 5[/bold]
+    """
+    from tutor_pipeline.sources.csv.importing import import_folder
+
+    session = open_session(note)
+    if not clear and last_load(session) == SYNTHETIC:
+        raise RefusedError(
+            "the platform schema holds the synthetic platform; an import beside it would mix the"
+            " two.\nReplace it with: tutor-pipeline import --clear DIR"
+        )
+    with progress_bar(f"Importing {folder}") as update:
+        summary = import_folder(
+            session.warehouse,
+            folder,
+            as_of=datetime.now(UTC),
+            clear=clear,
+            max_bad=max_bad / 100,
+            progress=update,
+        )
+    if not all(file.refused for file in summary.files):
+        if clear:
+            _forget_truth(session)
+        _forget_findings_of_another(session, CSV, {})
+        _remember_load(session, CSV, {"folder": str(folder.resolve())})
+    if as_json:
+        emit_json(
+            {"folder": str(summary.folder), "files": summary.files, "notes": summary.notes}
+            | {"files": [asdict(file) for file in summary.files]}
+        )
+    else:
+        table = Table("file", "rows", "loaded", "changed", "quarantined", "reasons", box=None)
+        for file in summary.files:
+            reasons = ", ".join(f"{name} {count:,}" for name, count in file.reasons.items())
+            counts = (file.rows, file.loaded, file.changed, file.quarantined)
+            table.add_row(file.name, *(f"{count:,}" for count in counts), escape(reasons))
+        out.print(table)
+        for text in summary.notes:
+            note(text)
+        for file in summary.refused:
+            why = str(file.refused).removeprefix(f"{file.name} ")
+            err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {why}')}")
+        if any(file.quarantined for file in summary.files):
+            note("The bad rows, with line and reason: tutor-pipeline quarantine list")
+        if not summary.refused:
+            done("Imported. Compute with: tutor-pipeline enrich --as-of latest")
+    raise typer.Exit(REFUSED if summary.refused else 0)
+
+
+def check_source(as_json: AsJson = False) -> None:
+    """What of the platform's tables was found, what is missing, and what that costs. Read only.
+
+    Example: [bold]TUTOR_PLATFORM_SCHEMA=public tutor-pipeline check-source[/bold]
+    """
+    from tutor_pipeline.metrics.catalogue import CONTRACT
+    from tutor_pipeline.sources.contract import load_contract
+    from tutor_pipeline.sources.platform_check import check_source as check
+
+    session = open_session(note)
+    with session.warehouse.connect() as connection:
+        report = check(connection, session.warehouse, load_contract(CONTRACT))
+    if as_json:
+        emit_json(report.as_dict())
+    else:
+        _print_source(report)
+    raise typer.Exit(REFUSED if report.problems else 0)
+
+
+def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
+    """Generate and load, with progress; returns rows per table."""
+    from tutor_pipeline.sources.synthetic.generator import generate as make
+    from tutor_pipeline.sources.synthetic.load import load
+    from tutor_pipeline.sources.synthetic.population import row_count
+
+    note(f"Generating {parameters.tutors:,} tutors over {parameters.days} days")
+    population = make(parameters)
+    with (
+        progress_bar("Loading the platform") as update,
+        session.warehouse.connect() as connection,
+    ):
+        load(connection, session.warehouse, population, progress=update)
+    _forget_findings_of_another(session, SYNTHETIC, _plain(parameters))
+    rows = {table: row_count(columns) for table, columns in population.platform.items()}
+    _remember_load(session, SYNTHETIC, _plain(parameters))
+    done(f"Loaded {sum(rows.values()):,} rows, {rows['sessions']:,} sessions among them")
+    return rows
+
+
+def refuse_to_replace_an_import(session: Session) -> None:
+    """Raises RefusedError when the platform schema holds imported data."""
+    if last_load(session) == CSV:
+        raise RefusedError(
+            "the platform schema holds imported data, which generating would replace.\n"
+            "To replace it: tutor-pipeline generate --replace. To keep it, use another"
+            " TUTOR_HOME (or TUTOR_PLATFORM_SCHEMA) for the synthetic platform."
+        )
+
+
+def is_loaded(session: Session, parameters: Parameters) -> bool:
+    """Whether the platform schema holds just this synthetic platform."""
+    with session.warehouse.connect() as connection:
+        row = connection.execute(
+            session.warehouse.sql(
+                "select kind = %s and parameters = %s from {ops}.platform_loads"
+                " order by load_no desc limit 1"
+            ),
+            (SYNTHETIC, Jsonb(_plain(parameters))),
+        ).fetchone()
+    return row == (True,)
+
+
+def last_load(session: Session) -> str | None:
+    """What filled the platform schema last: synthetic, csv, or None when we never did."""
+    with session.warehouse.connect() as connection:
+        row = connection.execute(
+            session.warehouse.sql(
+                "select kind from {ops}.platform_loads order by load_no desc limit 1"
+            )
+        ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _remember_load(session: Session, kind: str, parameters: dict[str, Any]) -> None:
+    with session.warehouse.connect() as connection:
+        connection.execute(
+            session.warehouse.sql(
+                "insert into {ops}.platform_loads (kind, parameters, loaded_at) values (%s, %s, %s)"
+            ),
+            (kind, Jsonb(parameters), datetime.now(UTC)),
+        )
+
+
+def _forget_findings_of_another(session: Session, kind: str, parameters: dict[str, Any]) -> None:
+    """Alerts about the people of one platform mean nothing on another that has replaced it, and
+    neither does what was learned of who left.
+
+    Another export of the same platform, or a later end of the same synthetic one, keeps them.
+    """
+    from tutor_pipeline.judgement.lifecycle import store
+    from tutor_pipeline.judgement.scores import feature_log
+    from tutor_pipeline.judgement.scores import store as scores
+    from tutor_pipeline.judgement.scores.departure.students import STUDENTS
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+
+    with session.warehouse.connect() as connection:
+        last = connection.execute(
+            session.warehouse.sql(
+                "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
+            )
+        ).fetchone()
+        if last is None:
+            return
+        same = last[0] == kind and (
+            # Before there were worlds, all were the ordinary one.
+            kind == CSV
+            or {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
+        )
+        if same:
+            return
+        if removed := store.clear(connection, session.warehouse):
+            note(f"Removed {removed:,} alerts of the platform that this one replaces")
+        scores.clear(connection, session.warehouse)
+        for forecast in (TUTORS, STUDENTS):
+            scores.forget_learned(
+                connection,
+                session.warehouse,
+                forecast.scorer,
+                "Forgotten: another platform has replaced the one that it was learned on",
+                datetime.now(UTC),
+            )
+        feature_log.forget(connection, session.warehouse)
+        for of in (Kind.LEAKAGE, Kind.HELD_BACK):
+            of_it = [
+                each["subject"] for each in incidents.listed(connection, session.warehouse, kind=of)
+            ]
+            incidents.close(connection, session.warehouse, of, of_it, datetime.now(UTC))
+
+
+def _forget_truth(session: Session) -> None:
+    """The truth behind a synthetic platform that an import has replaced is nobody's truth."""
+    with session.warehouse.connect() as connection:
+        if (schema_mark(connection, session.warehouse.schemas.truth) or "").startswith(MARK):
+            connection.execute(session.warehouse.sql("drop schema {truth} cascade"))
+
+
+def _export(parameters: Parameters, folder: Path) -> dict[str, int]:
+    from tutor_pipeline.sources.synthetic.export import export_csv
+    from tutor_pipeline.sources.synthetic.generator import generate as make
+
+    note(f"Generating {parameters.tutors:,} tutors over {parameters.days} days")
+    rows = export_csv(make(parameters), folder)
+    done(f"Wrote {', '.join(f'{name} ({count:,})' for name, count in rows.items())} to {folder}")
+    return rows
+
+
+def _plain(parameters: Parameters) -> dict[str, Any]:
+    return {**asdict(parameters), "end": parameters.end.isoformat()}
+
+
+def _print_source(report: SourceReport) -> None:
+    table = Table("table", "is a", "rows", "columns found", box=None)
+    for found in report.tables:
+        rows = "–" if found.rows is None else f"{found.rows:,}{'+' if found.more else ''}"
+        table.add_row(found.name, found.kind, rows, str(len(found.columns)))
+    out.print(table)
+    for gap in report.gaps:
+        name = gap.table if gap.column is None else f"{gap.table}.{gap.column}"
+        out.print(f"[dim]missing[/dim] {escape(name)}: {escape(gap.costs)}")
+    for remark in report.remarks:
+        note(remark)
+    for problem in report.problems:
+        err.print(f"[bold red]problem:[/bold red] {escape(problem)}")
+    if not report.problems:
+        newest = report.newest_session
+        done(f"Usable; newest session: {f'{newest:%Y-%m-%d %H:%M %Z}' if newest else 'none yet'}")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--end {text}: write a day as 2026-01-31") from error

@@ -1,0 +1,102 @@
+"""The verb `scores accept`: somebody says that what looked like leakage is none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from tutor_pipeline.cli.console import done, emit_json, note
+from tutor_pipeline.cli.installation import Session, open_session
+from tutor_pipeline.cli.options import AsJson, By, actor
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.people import incidents
+from tutor_pipeline.people.incidents import Kind
+
+
+def accept(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="VERSION|COLUMN", help="A version that is held back, or a column left out."
+        ),
+    ],
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why it is right; it is recorded.")
+    ] = None,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let what looked like leakage pass: a version that is held back, or a column.
+
+    A version is in force from the next refresh on. A column is learned from again the next time;
+    it is held against its log only as that is from now on. `tutor-pipeline incidents` names both.
+
+    Example: [bold]tutor-pipeline scores accept 12 --reason "checked the tables"[/bold]
+    """
+    who = actor(by)
+    why = (reason or "").strip() or "no reason given"
+    session = open_session(note)
+    at = datetime.now(UTC)
+    number = what.strip().removeprefix("v")
+    said = (
+        _version(session, int(number), who, why, at)
+        if number.isdecimal() and len(number) < 10
+        else _column(session, what.strip(), who, why, at)
+    )
+    if as_json:
+        emit_json(said)
+    else:
+        done(said["said"])
+
+
+def _version(session: Session, version: int, by: str, why: str, at: datetime) -> dict[str, Any]:
+    from tutor_pipeline.judgement.scores import store
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+
+    with session.warehouse.connect() as connection:
+        scorer = store.scorer_of(connection, session.warehouse, version) or TUTORS.scorer
+        accepted = store.accept(
+            connection, session.warehouse, scorer, version, by=by, why=why, at=at
+        )
+        if accepted.why_not is not None:
+            raise UsageError(accepted.why_not)
+        incidents.close(connection, session.warehouse, Kind.HELD_BACK, [scorer], at)
+    said = (
+        f"accepted version {version}: it is version {accepted.now}, in force from the next refresh"
+        " on (tutor-pipeline enrich --only scores)"
+        if accepted.is_new
+        else f"version {version} is accepted already: it is version {accepted.now}"
+    )
+    return {"version": version, "now": accepted.now, "is_new": accepted.is_new, "said": said}
+
+
+def _column(session: Session, column: str, by: str, why: str, at: datetime) -> dict[str, Any]:
+    from tutor_pipeline.defs.leaks import OF_STUDENTS
+    from tutor_pipeline.judgement.scores import feature_log, store
+    from tutor_pipeline.judgement.scores.departure.students import STUDENTS
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.store import Subject
+
+    forecast = STUDENTS if column.endswith(OF_STUDENTS) else TUTORS
+    subject, name = Subject(forecast.who), column.removesuffix(OF_STUDENTS)
+    with session.warehouse.connect() as connection:
+        left_out = {
+            each["subject"]
+            for each in incidents.listed(connection, session.warehouse, kind=Kind.LEAKAGE)
+        }
+        if column not in left_out:
+            before = feature_log.accepted(connection, session.warehouse, subject)
+            if name in before:
+                said = f"{column} is accepted already"
+                return {"column": column, "is_new": False, "said": said}
+        # Of a column that holds only its present value there is no incident.
+        left_out |= store.present_only(connection, session.warehouse, forecast.scorer)
+        if column not in left_out:
+            names = f"; left out are {', '.join(sorted(left_out))}" if left_out else ""
+            raise UsageError(f"no version and no column that is left out is called {column}{names}")
+        feature_log.accept(connection, session.warehouse, subject, name, by=by, why=why, at=at)
+        incidents.close(connection, session.warehouse, Kind.LEAKAGE, [column], at)
+    said = f"accepted {column}: it is learned from again the next time"
+    return {"column": column, "is_new": True, "said": said}

@@ -1,0 +1,255 @@
+"""The only reader of the environment. Rooms receive values; they never import this.
+
+Every setting is an environment variable `TUTOR_<NAME>`; an empty one counts as not set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tutor_pipeline.core.audiences import Audience, split_addresses
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.paths import PROJECT_DIR
+from tutor_pipeline.core.warehouse.connection import Schemas
+from tutor_pipeline.core.warehouse.locate import Located, locate
+
+DEFAULT_REPORTS_PORT = 3030
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone; write it as Europe/Berlin or UTC") from error
+    return name
+
+
+def _postgres_url(url: str) -> str:
+    # SQLAlchemy, which Dagster's storage uses, knows only the long name of the scheme.
+    url = url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
+    how = "write it as postgresql://user:password@host:5432/database (@, /, % in a password: %40, "
+    how += "%2F, %25)"
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise ValueError(how) from error  # its own message may repeat the password
+    ports = str(parts.get("port") or 5432).split(",")
+    sound = all(port.isdigit() and 0 < int(port) < 65_536 for port in ports)
+    if not url.startswith("postgresql://") or not parts.get("dbname") or not sound:
+        raise ValueError(how)
+    if "@" in str(parts.get("host", "")) or "@" in str(parts["dbname"]):
+        raise ValueError(how)
+    return url
+
+
+def _http_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+        raise ValueError("write it as https://reports.example.com or https://example.com/reports")
+    try:
+        urlsplit(url).port  # noqa: B018 (it raises on a wrong one)
+    except ValueError as error:
+        raise ValueError(f"its port is wrong: {error}") from error
+    return url
+
+
+def _schema_prefix(prefix: str) -> str:
+    if not re.fullmatch(r"([a-z_][a-z0-9_]*)?", prefix) or prefix.startswith("pg_"):
+        raise ValueError("write it in lower case letters, digits and _, for instance tutor_")
+    return prefix
+
+
+_RETIRED_CHAMPIONS = {"signals_v2": "departure_v1", "model_departure": "departure_v1"}
+
+
+def _champion(name: str) -> str:
+    if name in _RETIRED_CHAMPIONS:
+        raise ValueError(
+            f"{name} is no scorer any more: {_RETIRED_CHAMPIONS[name]} does its work;"
+            " set that, or auto"
+        )
+    known = ("auto", "departure_v1", "health_v1", "signals_v1")
+    if name not in known:
+        raise ValueError(f"it is '{name}', but it must be one of {', '.join(known)}")
+    return name
+
+
+Champion = Annotated[str, AfterValidator(_champion)]
+SchemaPrefix = Annotated[str, AfterValidator(_schema_prefix)]
+TimezoneName = Annotated[str, AfterValidator(_timezone)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+
+
+class Settings(BaseSettings):
+    """What can be configured, with defaults that work on a laptop."""
+
+    model_config = SettingsConfigDict(env_prefix="TUTOR_", env_ignore_empty=True, extra="ignore")
+
+    home: Path = Field(PROJECT_DIR / ".tutor", description="data, logs and reports of this project")
+    database_url: PostgresUrl | None = Field(
+        None, description="your PostgreSQL (14 or newer); none = the embedded server"
+    )
+    dagster_database_url: PostgresUrl | None = Field(
+        None, description="Dagster's own database; none = <database>_dagster beside ours"
+    )
+    platform_schema: str = Field(
+        "platform", min_length=1, max_length=63, description="schema of the platform's tables"
+    )
+    schema_prefix: SchemaPrefix = Field(
+        "",
+        max_length=40,
+        description="put before the names of our schemas where those are taken",
+    )
+    timezone: TimezoneName = Field("UTC", description="the zone in which a day is a day")
+    platform_timezone: TimezoneName = Field(
+        "UTC", description="the zone of the platform's timestamps without zone"
+    )
+    rule_profile: str = Field("adaptive", description="rule profile: a name or a file")
+    history_start: date = Field(
+        date(2025, 1, 1), description="first day that snapshots can be made for"
+    )
+    automation: Literal["on", "off"] = Field(
+        "off", description="whether schedules and sensors run by default; `up` says on"
+    )
+    linger_seconds: float = Field(
+        30, ge=0, le=60, description="how long a refresh after sessions waits for the next one"
+    )
+    champion: Champion = Field(
+        "auto",
+        description="the scorer whose level raises alerts: departure_v1 (auto), health_v1,"
+        " signals_v1",
+    )
+    yearly_departure_rate: float = Field(
+        0.25,
+        ge=0.01,
+        le=0.9,
+        description="share of tutors who leave within a year, while no departures are recorded",
+    )
+    yearly_student_departure_rate: float = Field(
+        0.5,
+        ge=0.01,
+        le=0.95,
+        description="share of students who leave within a year, while no departures are recorded",
+    )
+    ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
+    reports_port: int | None = Field(
+        None, ge=1, le=65535, description="port of the validation reports; none = 3030 or next free"
+    )
+    reports_url: HttpUrl | None = Field(
+        None, description="where people reach the reports; none = that port on this machine"
+    )
+
+    ui_url: HttpUrl | None = Field(
+        None, description="where people reach the UI; none = TUTOR_UI_PORT on this machine"
+    )
+    notify_critical: SecretStr = Field(
+        SecretStr(""), description="addresses that are told of critical alerts at once"
+    )
+    notify_warning: SecretStr = Field(
+        SecretStr(""), description="addresses that are told of the warnings of a day"
+    )
+    notify_sessions: SecretStr = Field(
+        SecretStr(""), description="addresses that get a report of each completed session"
+    )
+    notify_digest: SecretStr = Field(
+        SecretStr(""), description="addresses that get the digest of a week"
+    )
+    notify_ops: SecretStr = Field(
+        SecretStr(""), description="addresses that are told what breaks in the pipeline"
+    )
+
+    @property
+    def addresses(self) -> dict[Audience, tuple[str, ...]]:
+        """The addresses of each audience, which hold secrets: URLs of Apprise."""
+        return {
+            audience: split_addresses(getattr(self, f"notify_{audience}").get_secret_value())
+            for audience in Audience
+        }
+
+    @property
+    def messages_dir(self) -> Path:
+        """The folder of the messages that were made."""
+        return self.home / "reports" / "messages"
+
+    @property
+    def ui_address(self) -> str:
+        """URL of the UI, without a slash at its end."""
+        return (self.ui_url or f"http://127.0.0.1:{self.ui_port}").rstrip("/")
+
+    @property
+    def schemas(self) -> Schemas:
+        """The schema names that follow from the settings."""
+        return Schemas(prefix=self.schema_prefix, platform=self.platform_schema)
+
+    @property
+    def reports_dir(self) -> Path:
+        """The folder of the validation reports."""
+        return self.home / "reports" / "validation"
+
+    @property
+    def backtest_report(self) -> Path:
+        """The report of the newest back-test."""
+        return self.home / "reports" / "backtest.html"
+
+    @property
+    def reports_port_file(self) -> Path:
+        """Keeps the port on which the reports were served last: links to them stay right."""
+        return self.home / "reports.port"
+
+    @property
+    def reports_port_in_use(self) -> int:
+        """The port that is set, else the one used last, else 3030."""
+        try:
+            return self.reports_port or int(self.reports_port_file.read_text())
+        except (OSError, ValueError):
+            return DEFAULT_REPORTS_PORT
+
+    def report_address(self, file_name: str) -> str:
+        """URL of a validation report; it ends with `up`."""
+        base = self.reports_url or f"http://127.0.0.1:{self.reports_port_in_use}"
+        return f"{base.rstrip('/')}/{quote(file_name)}"
+
+    def locate(self, progress: Callable[[str], None] = lambda _: None) -> Located:
+        """The databases that these settings name (see `warehouse.locate`)."""
+        return locate(
+            self.home,
+            self.database_url,
+            self.dagster_database_url,
+            self.schemas,
+            self.timezone,
+            self.platform_timezone,
+            progress,
+        )
+
+
+def load_settings() -> Settings:
+    """Settings from the environment. Raises UsageError naming each variable that is wrong."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        lines = [
+            f"TUTOR_{'_'.join(map(str, item['loc'])).upper()}: {_sentence(item['msg'])}"
+            for item in error.errors()
+        ]
+        raise UsageError("wrong setting in the environment:\n  " + "\n  ".join(lines)) from error
+    absolute: dict[str, object] = {"home": settings.home.expanduser().resolve()}
+    profile = Path(settings.rule_profile)
+    if profile.suffix or len(profile.parts) > 1:
+        # A file: Dagster's processes run in a folder of their own.
+        absolute["rule_profile"] = str(profile.expanduser().resolve())
+    return settings.model_copy(update=absolute)
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ")

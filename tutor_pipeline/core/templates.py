@@ -1,0 +1,33 @@
+"""Templates of pages and messages: everything escaped in HTML, a missing value is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+
+from tutor_pipeline.core import formatting
+
+
+def template(folder: Path, file: str, **filters: Callable[..., Any]) -> Template:
+    """A template of a folder, with our words as filters, and `filters` besides. What is not
+    named *.txt.j2 is HTML.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=select_autoescape(disabled_extensions=("txt.j2",), default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": formatting.count,
+        "label": formatting.label,
+        "moment": formatting.moment,
+        "percent": formatting.percent,
+        "text": formatting.visible,
+        **filters,
+    }
+    return environment.get_template(file)

@@ -1,0 +1,481 @@
+"""Erasing a person from our schemas: what goes, what is masked, and whether anything is left.
+
+Belongs here: one rule for each table of ours (`RULES`), or why it needs none (`NOTHING_PERSONAL`).
+Does not belong here: the platform's tables (`source.people`), Dagster's (`defs.erasure`), files
+(`reports.erasure`), and the locks of who else writes, which the caller holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.personal_data import Person, Role
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows about the person, and what becomes of them: deleted, unless `put` says what they get.
+
+    %(id)s is the person's id, %(ids)s are the forms of it that a column may hold.
+    """
+
+    where: str
+    put: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What becomes of a table (schema.name, without prefix) when a tutor or a student is erased.
+
+    `masked`: columns of rows that are about others too, and may name the person in a text or in
+    JSON. `sampled`: those that may hold rows with nothing but a session of the person.
+    """
+
+    table: str
+    tutor: tuple[Rows, ...] = ()
+    student: tuple[Rows, ...] = ()
+    masked: tuple[str, ...] = ()
+    sampled: tuple[str, ...] = ()
+
+    def of(self, role: Role) -> tuple[Rows, ...]:
+        """The rows about a person of that role."""
+        return self.tutor if role is Role.TUTOR else self.student
+
+
+_TUTOR = (Rows("tutor_id = any(%(ids)s)"),)
+_STUDENT = (Rows("student_id = any(%(ids)s)"),)
+# A session is the tutor's too, and what was measured in it: it stays, without who the student was
+# and what they wrote. The platform decides whether it goes, and the next refresh follows.
+_NO_LONGER_OF = "student_id = null"
+_AND_WITHOUT_TEXTS = f"{_NO_LONGER_OF}, feedback_text = null, reschedule_reason = null"
+# A malformed line of a file has no named fields: any field of it counts.
+_IN_A_MALFORMED_LINE = (
+    "payload ? 'raw' and regexp_split_to_array(payload ->> 'raw', '[,\"]') && %(ids)s::text[]"
+)
+
+RULES = (
+    Rule(
+        "staging.session_rows",
+        _TUTOR,
+        (
+            # With what the platform gave, and no metric is made of it.
+            Rows("student_id = any(%(ids)s) and payload is not null"),
+            Rows("student_id = any(%(ids)s)", _AND_WITHOUT_TEXTS),
+        ),
+    ),
+    Rule("intermediate.int_tutor_days", _TUTOR),
+    Rule("intermediate.int_tutor_logins", _TUTOR),
+    Rule("marts.dim_tutors", _TUTOR),
+    Rule("marts.dim_students", student=_STUDENT),
+    Rule("marts.fct_sessions", _TUTOR, (Rows("student_id = any(%(ids)s)", _AND_WITHOUT_TEXTS),)),
+    Rule("marts.recent_sessions", _TUTOR, (Rows("student_id = any(%(ids)s)", _NO_LONGER_OF),)),
+    *(
+        Rule(
+            f"marts.{table}",
+            (
+                Rows(
+                    "%(id)s = any(tutor_ids) or last_tutor_id = %(id)s",
+                    "tutor_ids = array_remove(tutor_ids, %(id)s),"
+                    " last_tutor_id = nullif(last_tutor_id, %(id)s)",
+                ),
+            ),
+            _STUDENT,
+        )
+        for table in ("student_aggregates", "student_aggregates_history")
+    ),
+    *(
+        Rule(f"marts.{table}", _TUTOR)
+        for table in (
+            "tutor_aggregates",
+            "tutor_aggregates_history",
+            "tutor_departures",
+            "tutor_evidence",
+            "tutor_evidence_history",
+            "tutor_features",
+            "tutor_features_history",
+            "tutor_performance_snapshots",
+            "tutor_scoreboard",
+        )
+    ),
+    *(
+        Rule(f"marts.{table}", student=_STUDENT)
+        for table in ("student_evidence", "student_evidence_history")
+    ),
+    # What people wrote about a tutor may name a student.
+    Rule("ops.alerts", _TUTOR, masked=("acknowledged_note", "action_taken")),
+    Rule("ops.alert_events", _TUTOR, masked=("details",)),
+    Rule("ops.rule_overrides", _TUTOR, masked=("reason",)),
+    *(
+        Rule(f"ops.{table}", _TUTOR)
+        for table in (
+            "tutor_insights",
+            "achievements",
+            "current_tutor_risk",
+            "tutor_scores",
+            "tutor_health",
+            "session_ledger",
+            "session_changes",
+            "history_repairs",
+            "refresh_scope",
+        )
+    ),
+    *(Rule(f"ops.{table}", student=_STUDENT) for table in ("student_scores", "student_health")),
+    Rule(
+        "ops.tutor_student_churn",
+        _TUTOR,
+        (Rows("%(id)s = any(student_ids)", "student_ids = array_remove(student_ids, %(id)s)"),),
+    ),
+    Rule("ops.feature_log", _TUTOR, _STUDENT),
+    Rule("ops.set_aside_tutors", _TUTOR, masked=("reason",)),
+    Rule(
+        "ops.quarantine",
+        (Rows(f"payload ->> 'tutor_id' = any(%(ids)s) or ({_IN_A_MALFORMED_LINE})"),),
+        (Rows(f"payload ->> 'student_id' = any(%(ids)s) or ({_IN_A_MALFORMED_LINE})"),),
+        masked=("payload", "raw"),
+    ),
+    Rule("ops.dq_results", masked=("sample", "observed", "query", "message"), sampled=("sample",)),
+    Rule("ops.reconcile_runs", masked=("skipped",)),
+    Rule(
+        "ops.incidents",
+        (Rows("kind = 'tutor_set_aside' and subject = any(%(ids)s)"),),
+        masked=("title", "details"),
+    ),
+    Rule("ops.outbox", _TUTOR, masked=("details",)),
+    # Messages about the person are deleted, and their deliveries (`_erase_messages`).
+    Rule("ops.messages", masked=("subject",)),
+    Rule("ops.deliveries", masked=("last_error",)),
+)
+
+NOTHING_PERSONAL: Mapping[str, str] = {
+    "intermediate.int_import_days": "days of imports, and how much was imported",
+    "marts.platform_metrics": "sums over everybody; the next refresh makes them anew",
+    "ops.session_days": "sessions a day, of everybody",
+    "ops.refresh_runs": "as of when, and which days",
+    "ops.refresh_passes": "counts and seconds",
+    "ops.rule_coverage": "counts of tutors",
+    "ops.validation_reports": "counts, names of checks, the name of a file",
+    "ops.dq_overrides": "names of checks, and who went past them",
+    "ops.churn_algorithm_weights": "what a score weighs",
+    "ops.churn_weight_history": "what a score weighed, and why",
+    "ops.churn_weight_levels": "from which score on somebody is at risk",
+    "ops.score_references": "what is usual among all",
+    "ops.rule_references": "what is usual among all, for each rule",
+    "ops.model_versions": "coefficients, and who accepted them",
+    "ops.feature_log_days": "days, and names of columns",
+    "ops.accepted_columns": "names of columns, and who accepted them",
+    "ops.backtest_runs": "counts, and a report of them",
+    "ops.backtest_metrics": "how well scorers do",
+    "ops.platform_loads": "which folder or parameters filled the platform",
+    "ops.erasures": "that somebody was erased, never who",
+    "ops.alembic_version": "one revision",
+}
+"""The other tables of ours, and why nothing in them is about one person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A column in which rows still hold the id. `of_other_role`: as a student's, where a tutor was
+    erased, or the other way round: somebody else, or the same person in another role.
+    """
+
+    table: str
+    column: str
+    rows: int
+    of_other_role: bool
+
+
+def known(connection: Connection, warehouse: Warehouse, role: Role, id_: str) -> Person:
+    """The person, with what our tables still know: a tutor's sessions, name and e-mail address."""
+    there = _tables(connection, warehouse)
+    sessions: set[str] = set()
+    if role is Role.TUTOR:
+        for table in ("staging.session_rows", "marts.fct_sessions", "ops.session_ledger"):
+            if table in there:
+                rows = connection.execute(
+                    sql.SQL(
+                        "select distinct session_id from {} where tutor_id = %s"
+                        " and session_id is not null"
+                    ).format(_name(warehouse, table)),
+                    (id_,),
+                )
+                sessions.update(session for (session,) in rows)
+    contact: tuple[str, ...] = ()
+    people = f"marts.dim_{role}s"
+    if people in there:
+        row = connection.execute(
+            sql.SQL("select name, email from {} where {} = %s").format(
+                _name(warehouse, people), sql.Identifier(f"{role}_id")
+            ),
+            (id_,),
+        ).fetchone()
+        contact = tuple(each for each in row or () if each and each.strip())
+    return Person(role, id_, frozenset(sessions), contact)
+
+
+def erase(connection: Connection, warehouse: Warehouse, person: Person) -> dict[str, int]:
+    """Erase the person, in the connection's transaction; {table: rows deleted or changed}.
+
+    Tables that are not there yet are left out. A second time there is nothing to do.
+    """
+    _lock_queues(connection, warehouse)
+    erased: dict[str, int] = {}
+    there = _tables(connection, warehouse)
+    rules = [rule for rule in RULES if rule.table in there]
+    for rule in rules:
+        for rows in rule.of(person.role):
+            _count(erased, rule.table, _apply(connection, warehouse, rule.table, rows, person))
+    for table, deleted in _erase_messages(connection, warehouse, person).items():
+        _count(erased, table, deleted)
+    # Last: what has gone need not be read.
+    for rule in rules:
+        for column in rule.masked:
+            masked = _mask(connection, warehouse, rule, column, person)
+            _count(erased, rule.table, masked)
+    return erased
+
+
+def drop_remains(connection: Connection, warehouse: Warehouse) -> None:
+    """Drop what a killed dbt has left of tables that it replaced, in the connection's transaction.
+    The caller holds the locks of all refreshes: no dbt is running.
+    """
+    for name in _tables(connection, warehouse):
+        if name.endswith(("__dbt_backup", "__dbt_tmp")):
+            connection.execute(sql.SQL("drop table {}").format(_name(warehouse, name)))
+
+
+def record(
+    connection: Connection,
+    warehouse: Warehouse,
+    role: Role,
+    rows: Mapping[str, int],
+    *,
+    by: str,
+    at: datetime,
+) -> None:
+    """Note that an erasure took place, in the connection's transaction."""
+    connection.execute(
+        warehouse.sql(
+            "insert into {ops}.erasures (erased_at, erased_by, role, rows) values (%s, %s, %s, %s)"
+        ),
+        (at, by, role, Jsonb(dict(rows))),
+    )
+
+
+def left(
+    connection: Connection, warehouse: Warehouse, person: Person, schemas: Iterable[str]
+) -> list[Left]:
+    """Search every column of texts, JSON and arrays of these schemas for the id."""
+    found = []
+    for schema in schemas:
+        for table, columns in _searchable(connection, schema).items():
+            found += _left_in(connection, schema, table, columns, person)
+    return found
+
+
+def _count(erased: dict[str, int], table: str, rows: int) -> None:
+    if rows:
+        erased[table] = erased.get(table, 0) + rows
+
+
+# Who writes without the lock of refreshes: whoever composes messages (`notify.compose`), and the
+# sensor that compares the ledger (`changes.ledger`), in the order in which that takes its two.
+_QUEUES = ("{ops}.outbox", "session ledger compare {ops}", "session ledger write {ops}")
+
+
+def _lock_queues(connection: Connection, warehouse: Warehouse) -> None:
+    """Keep these out until the transaction ends: what they have read before must not be written
+    after.
+    """
+    for queue in _QUEUES:
+        connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            (queue.format(ops=warehouse.schemas.ops),),
+        )
+
+
+def _apply(
+    connection: Connection, warehouse: Warehouse, table: str, rows: Rows, person: Person
+) -> int:
+    act = "delete from {}" if rows.put is None else f"update {{}} set {rows.put}"
+    return connection.execute(
+        sql.SQL(act).format(_name(warehouse, table)) + sql.SQL(f" where {rows.where}"),
+        {"id": person.id, "ids": list(person.ids)},
+    ).rowcount
+
+
+_TEXTS_OF_MESSAGE = ("subject", "text_body", "html_body")
+
+# A message that is still on its way tells of others too: it is made anew of what remains.
+_TELL_AGAIN = """
+    update {ops}.outbox set message_id = null
+    where message_id in (
+        select message_id from {ops}.deliveries
+        where message_id = any(%s) and state = 'waiting'
+    )
+"""
+
+
+def _erase_messages(connection: Connection, warehouse: Warehouse, person: Person) -> dict[str, int]:
+    looked_at = sql.SQL(" or ").join(_holds(sql.Identifier(column)) for column in _TEXTS_OF_MESSAGE)
+    # A cursor of the server's: the messages of three months are not for the memory.
+    with connection.cursor(name="messages") as rows:
+        rows.execute(
+            warehouse.sql("select message_id, tutor_ids, subject, text_body, html_body")
+            + warehouse.sql(" from {ops}.messages where tutor_ids && %(ids)s::text[] or ")
+            + looked_at,
+            {"ids": list(person.ids), "forms": list(person.words), "may_name": ""},
+        )
+        about = [
+            message_id
+            for message_id, tutors, *texts in rows
+            if (person.role is Role.TUTOR and person.is_named_in(tutors, "tutor_ids"))
+            or any(person.is_meant_in(text) for text in texts)
+        ]
+    connection.execute(warehouse.sql(_TELL_AGAIN), (about,))
+    return {
+        f"ops.{table}": connection.execute(
+            sql.SQL("delete from {} where message_id = any(%s)").format(
+                sql.Identifier(warehouse.schemas.ops, table)
+            ),
+            (about,),
+        ).rowcount
+        for table in ("deliveries", "messages")
+    }
+
+
+def _mask(
+    connection: Connection, warehouse: Warehouse, rule: Rule, column: str, person: Person
+) -> int:
+    """Mask the person in a column. Values are found by what they were: no table needs a key."""
+    table, name = _name(warehouse, rule.table), sql.Identifier(column)
+    row = connection.execute(
+        "select format_type(atttypid, null) from pg_attribute"
+        " where attrelid = %s::regclass and attname = %s",
+        (table.as_string(connection), column),
+    ).fetchone()
+    assert row is not None
+    is_json = row[0] == "jsonb"
+    holds = _holds(name)
+    if column in rule.sampled and person.sessions:
+        holds = sql.SQL("({} or {})").format(holds, _HAS_SESSION.format(column=name))
+    values = connection.execute(
+        sql.SQL("select distinct {column}::text from {table} where {holds}").format(
+            column=name, table=table, holds=holds
+        ),
+        {
+            "forms": list(person.forms),
+            "may_name": person.may_name,
+            "sessions": list(person.sessions),
+        },
+    ).fetchall()
+    changed = 0
+    for (text,) in values:
+        value = json.loads(text) if is_json else text
+        masked = person.masked(value, column)
+        if masked != value:
+            changed += connection.execute(
+                sql.SQL("update {table} set {column} = {new} where {column} = {old}").format(
+                    table=table,
+                    column=name,
+                    new=sql.SQL("%s::jsonb" if is_json else "%s"),
+                    old=sql.SQL("%s::jsonb" if is_json else "%s"),
+                ),
+                (json.dumps(masked) if is_json else masked, text),
+            ).rowcount
+    return changed
+
+
+_HAS_SESSION = sql.SQL(
+    "exists (select from jsonb_path_query({column}, '$.** ? (@.type() == \"string\")') as leaf (v)"
+    " where leaf.v #>> '{{}}' = any(%(sessions)s::text[]))"
+)
+
+
+def _holds(column: sql.Composable) -> sql.Composed:
+    """Whether what the column holds may name the person: it is looked at exactly, elsewhere."""
+    return sql.SQL(
+        "(exists (select from unnest(%(forms)s::text[]) as form"
+        " where position(form in {column}::text) > 0) and {column}::text ~* %(may_name)s)"
+    ).format(column=column)
+
+
+# Texts, JSON, and arrays of those, of tables and whatever else holds rows.
+_SEARCHABLE = """
+    select c.relname, a.attname
+    from pg_class as c
+    join pg_attribute as a on a.attrelid = c.oid
+    join pg_type as t on t.oid = a.atttypid
+    left join pg_type as element on element.oid = t.typelem and t.typcategory = 'A'
+    where c.relnamespace = to_regnamespace(quote_ident(%s)) and c.relkind in ('r', 'p', 'm')
+        and a.attnum > 0 and not a.attisdropped
+        and (
+            coalesce(element.typcategory, t.typcategory) = 'S'
+            or coalesce(element.typname, t.typname) in ('json', 'jsonb', 'uuid')
+        )
+    order by c.relname, a.attnum
+"""
+
+
+def _searchable(connection: Connection, schema: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for table, column in connection.execute(_SEARCHABLE, (schema,)):
+        found.setdefault(table, []).append(column)
+    return found
+
+
+def _left_in(
+    connection: Connection, schema: str, table: str, columns: Sequence[str], person: Person
+) -> list[Left]:
+    """One pass over the table; what might name the person is looked at exactly, row by row."""
+    names = [sql.Identifier(column) for column in columns]
+    query = sql.SQL("select {values} from {table} where {holds}").format(
+        values=sql.SQL(", ").join(sql.SQL("to_jsonb({})::text").format(name) for name in names),
+        table=sql.Identifier(schema, table),
+        holds=sql.SQL(" or ").join(map(_holds, names)),
+    )
+    # By id alone: whose a session was can no longer be known.
+    alone, other = Person(person.role, person.id), Person(person.role.other, person.id)
+    counts = Counter[tuple[str, bool]]()
+    with connection.transaction(), connection.cursor("left") as cursor:
+        cursor.itersize = 1_000
+        cursor.execute(query, {"forms": list(alone.forms), "may_name": alone.may_name})
+        for row in cursor:
+            for column, text in zip(columns, row, strict=True):
+                value = None if text is None else json.loads(text)
+                if alone.is_named_in(value, column):
+                    counts[column, False] += 1
+                elif other.is_named_in(value, column):
+                    counts[column, True] += 1
+    return [
+        Left(f"{schema}.{table}", column, rows, of_other_role)
+        for (column, of_other_role), rows in counts.items()
+    ]
+
+
+def _tables(connection: Connection, warehouse: Warehouse) -> set[str]:
+    """The tables that are in our schemas, as schema.name without the prefix."""
+    rows = connection.execute(
+        "select n.nspname, c.relname from pg_class as c"
+        " join pg_namespace as n on n.oid = c.relnamespace"
+        " where n.nspname = any(%s) and c.relkind in ('r', 'p')",
+        (list(warehouse.schemas.ours),),
+    )
+    prefix = warehouse.schemas.prefix
+    return {f"{schema.removeprefix(prefix)}.{table}" for schema, table in rows}
+
+
+def _name(warehouse: Warehouse, table: str) -> sql.Identifier:
+    schema, name = table.split(".", 1)
+    return sql.Identifier(f"{warehouse.schemas.prefix}{schema}", name)

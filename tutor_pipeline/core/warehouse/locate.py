@@ -1,0 +1,90 @@
+"""Where PostgreSQL is: the user's server, or the embedded one, started when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.embedded import DAGSTER_DATABASE, EmbeddedServer
+
+MINIMUM_VERSION = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The pipeline's database and the URL of Dagster's own."""
+
+    warehouse: Warehouse
+    dagster_url: str = field(repr=False)
+    is_embedded: bool
+
+
+def locate(
+    home: Path,
+    database_url: str | None,
+    dagster_url: str | None,
+    schemas: Schemas,
+    timezone: str,
+    platform_timezone: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Located:
+    """Find the databases, starting the embedded server when none is configured.
+
+    Raises TutorPipelineError: no server there, too old, or Dagster's database can't be made.
+    """
+    embedded = EmbeddedServer(home, progress)
+    url = database_url or embedded.ensure_running()
+    warehouse = Warehouse(url, schemas, timezone, platform_timezone)
+    if database_url is None:
+        return Located(warehouse, dagster_url or embedded.url(DAGSTER_DATABASE), True)
+    _check_version(warehouse)
+    if dagster_url is None:
+        dagster_url = _beside(url)
+        _ensure_database(warehouse, dagster_url)
+    return Located(warehouse, dagster_url, _is_embedded(embedded, url))
+
+
+def _is_embedded(embedded: EmbeddedServer, url: str) -> bool:
+    # After `eval "$(tutor-pipeline env)"` the embedded server stands in TUTOR_DATABASE_URL too.
+    status = embedded.status()
+    return status.running and conninfo_to_dict(url).get("port") == str(status.port)
+
+
+def _check_version(warehouse: Warehouse) -> None:
+    with warehouse.connect() as connection:
+        version = connection.info.server_version // 10_000
+    if version < MINIMUM_VERSION:
+        raise TutorPipelineError(
+            f"{warehouse.masked_url} is PostgreSQL {version}; {MINIMUM_VERSION} or newer is needed."
+        )
+
+
+def _beside(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path}_dagster"))
+
+
+def _ensure_database(warehouse: Warehouse, url: str) -> None:
+    """Make Dagster's database when it is not there yet; two processes may want it at once."""
+    name = str(conninfo_to_dict(url)["dbname"])
+    with warehouse.connect(autocommit=True) as connection:
+        if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
+            return
+        try:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            return
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise TutorPipelineError(
+                f'Dagster keeps its runs in a database of its own, "{name}", which this user may'
+                f" not create.\nHave it created (create database {name}) or set"
+                " TUTOR_DAGSTER_DATABASE_URL to one that is there."
+            ) from error

@@ -1,0 +1,56 @@
+"""One writer at a time, across processes: an advisory lock that dies with its holder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from tutor_pipeline.core.warehouse.connection import Warehouse
+
+_POLL_SECONDS = 0.25
+
+
+@contextmanager
+def one_writer(
+    warehouse: Warehouse, what: str, on_wait: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
+    """Hold the lock `what` of this warehouse's schemas; wait while another process holds it.
+
+    The lock belongs to a connection, so a killed process gives it back at once. `on_wait` is told
+    once, with a sentence, that there is something to wait for.
+    """
+    with warehouse.connect(autocommit=True) as connection:
+        key = _key(warehouse, what)
+        told = False
+        while not _try(connection, key):
+            if not told:
+                on_wait(f"another process is writing ({what}); waiting for it to finish")
+                told = True
+            time.sleep(_POLL_SECONDS)
+        yield
+
+
+def is_held(connection: psycopg.Connection[Any], warehouse: Warehouse, what: str) -> bool:
+    """Whether some process holds the lock `what` of this warehouse's schemas."""
+    row = connection.execute(
+        "select exists (select from pg_locks where locktype = 'advisory' and granted"
+        " and objsubid = 1 and classid::bigint << 32 | objid::bigint = hashtextextended(%s, 0)"
+        " and database = (select oid from pg_database where datname = current_database()))",
+        (_key(warehouse, what),),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _key(warehouse: Warehouse, what: str) -> str:
+    return f"{what} {warehouse.schemas.ops}"
+
+
+def _try(connection: psycopg.Connection[Any], key: str) -> bool:
+    row = connection.execute(
+        "select pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)
+    ).fetchone()
+    return row is not None and bool(row[0])

@@ -1,0 +1,123 @@
+"""Bring our schemas up to date: make and mark them, then run the migrations.
+
+A schema that we made carries a mark in its comment. A schema of the same name without the mark
+belongs to somebody else: it is refused, never used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+from psycopg import sql
+
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.warehouse.connection import Warehouse
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MARK = "Made by tutor-pipeline"
+_LOCK = 7_455_370_001
+"""Advisory lock: two processes never migrate the same database at once."""
+
+
+def head() -> str:
+    """The newest migration's revision, from the file names (Alembic need not be imported)."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
+
+
+def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> str | None:
+    """The revision of this database, None before the first migration."""
+    name = f"{sql.Identifier(warehouse.schemas.ops, 'alembic_version').as_string(None)}"
+    if connection.execute("select to_regclass(%s)", (name,)).fetchone() == (None,):
+        return None
+    row = connection.execute(
+        warehouse.sql("select version_num from {ops}.alembic_version")
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def upgrade(warehouse: Warehouse) -> bool:
+    """Migrate to the newest revision. True when something changed; cheap when nothing has to.
+
+    Raises RefusedError: a schema of ours is taken, or the database is newer than this program.
+    Raises TutorPipelineError where this role may not migrate.
+    """
+    with warehouse.connect() as connection:
+        before = current(connection, warehouse)
+        # dbt would make one that is missing, without our mark.
+        missing = [
+            schema for schema in warehouse.schemas.ours if schema_mark(connection, schema) is None
+        ]
+    if before == head() and not missing:
+        return False
+    if before is not None and before > head():
+        raise RefusedError(
+            f"the database {warehouse.masked_url} is at migration {before}, this program knows"
+            f" only up to {head()}.\nUpdate the program; an older one must not write there."
+        )
+    try:
+        _migrate(warehouse)
+    except Exception as error:
+        # From our own connection as it is, from Alembic's wrapped by SQLAlchemy.
+        cause = getattr(error, "orig", error)
+        if not isinstance(cause, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise TutorPipelineError(
+            f"the schemas in {warehouse.masked_url} are not up to date, and this role may not"
+            f" change them: {str(cause).strip()}\n"
+            "Run `tutor-pipeline status` once as the pipeline's own role."
+        ) from None
+    return True
+
+
+def _migrate(warehouse: Warehouse) -> None:
+    # Alembic costs half a second to import and is rarely needed.
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine("postgresql+psycopg://", creator=warehouse.connect, poolclass=NullPool)
+    configuration = Config()
+    configuration.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
+        raw = cast("psycopg.Connection[Any]", connection.connection.dbapi_connection)
+        for schema in warehouse.schemas.ours:
+            ensure_marked_schema(raw, schema)
+        configuration.attributes.update(connection=connection, schemas=warehouse.schemas)
+        command.upgrade(configuration, "head")
+
+
+def ensure_marked_schema(
+    connection: psycopg.Connection[Any], schema: str, *, what: str = MARK
+) -> bool:
+    """Make the schema and mark it ours. True when it was made now.
+
+    Raises RefusedError when a schema of that name is there without our mark.
+    """
+    owner = schema_mark(connection, schema)
+    if owner is None:
+        connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+        connection.execute(
+            sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(what))
+        )
+        return True
+    if not owner.startswith(MARK):
+        raise RefusedError(
+            f'the schema "{schema}" in this database was not made by tutor-pipeline, so nothing is'
+            " written to it.\nSet TUTOR_SCHEMA_PREFIX (for instance TUTOR_SCHEMA_PREFIX=tutor_) to"
+            " give ours other names, or use another database."
+        )
+    return False
+
+
+def schema_mark(connection: psycopg.Connection[Any], schema: str) -> str | None:
+    """The schema's comment ('' without one), None when there is no such schema."""
+    row = connection.execute(
+        "select coalesce(obj_description(oid, 'pg_namespace'), '')"
+        " from pg_namespace where nspname = %s",
+        (schema,),
+    ).fetchone()
+    return None if row is None else str(row[0])

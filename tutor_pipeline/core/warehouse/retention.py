@@ -1,0 +1,298 @@
+"""What is kept how long in `ops`, and how large tables are.
+
+Belongs here: rules about age, and deleting by them. What readers need of what is old (the newest
+evaluation of a check, the newest refresh) is part of each rule. Does not belong here: Dagster's
+own runs (`defs.housekeeping`), nor files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tutor_pipeline.core.warehouse.connection import Warehouse
+
+BATCH = 10_000
+"""Rows per statement, each committed: nobody waits for a lock of ours for long."""
+
+# A run of `post_session_refresh` numbers its passes, <run id>/<n>: thousands a day.
+_IS_PART = "stored.run_id like '%%/%%'"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Rows of `ops.<table>` (here `stored`) are deleted where `old` holds; %(before)s lies `days`
+    before now. `key` is the table's primary key.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    days: int
+    old: str
+
+
+RULES = (
+    # The guard and the report need the newest evaluation of each check, however old.
+    *(
+        Rule(
+            "dq_results",
+            ("run_id", "asset", "check_name"),
+            days,
+            f"""{which} and stored.evaluated_at < %(before)s
+            and (stored.asset, stored.check_name, stored.evaluated_at) not in (
+                select asset, check_name, max(evaluated_at) from {{ops}}.dq_results
+                group by asset, check_name
+            )""",
+        )
+        for days, which in ((7, _IS_PART), (90, "true"))
+    ),
+    # The report shows the newest run of each kind.
+    Rule(
+        "rule_coverage",
+        ("run_id", "kind", "rule_id"),
+        90,
+        """stored.evaluated_at < %(before)s
+        and (stored.kind, stored.evaluated_at) not in (
+            select kind, max(evaluated_at) from {ops}.rule_coverage group by kind
+        )""",
+    ),
+    # A report says what changed since the one before.
+    Rule(
+        "validation_reports",
+        ("run_id",),
+        90,
+        """stored.made_at < %(before)s
+        and stored.made_at < (select max(made_at) from {ops}.validation_reports)""",
+    ),
+    # The live tables move forward only from the newest moment; the profile in force and who was
+    # skipped are the newest run's.
+    *(
+        Rule(
+            "reconcile_runs",
+            ("kind", "run_id"),
+            days,
+            f"""{which} and stored.applied_at < %(before)s
+            and (stored.kind, stored.applied_at) not in (
+                select kind, max(applied_at) from {{ops}}.reconcile_runs group by kind
+            )
+            and (stored.kind, stored.as_of) not in (
+                select kind, max(as_of) from {{ops}}.reconcile_runs where evaluated > 0
+                group by kind
+            )""",
+        )
+        for days, which in ((7, _IS_PART), (365, "true"))
+    ),
+    # The newest header says as of when all is. Those with days say which days were asked for,
+    # which repairs of late sessions read for ever.
+    Rule(
+        "refresh_runs",
+        ("run_id",),
+        7,
+        f"""{_IS_PART} and stored.snapshot_from is null and stored.started_at < %(before)s
+        and stored.started_at < (
+            select max(started_at) from {{ops}}.refresh_runs where snapshot_from is null
+        )""",
+    ),
+    # Which checks there should be is seen from the full refresh before the newest.
+    Rule(
+        "refresh_runs",
+        ("run_id",),
+        365,
+        """stored.snapshot_from is null and stored.started_at < %(before)s
+        and stored.started_at < (
+            select started_at from {ops}.refresh_runs where is_full and snapshot_from is null
+            order by started_at desc, run_id limit 1 offset 1
+        )""",
+    ),
+    # As long as its header.
+    Rule(
+        "refresh_scope",
+        ("run_id", "tutor_id"),
+        0,
+        """not exists (
+            select from {ops}.refresh_runs as header where header.run_id = stored.run_id
+        )""",
+    ),
+    Rule("refresh_passes", ("run_id",), 30, "stored.settled_at < %(before)s"),
+    # A day more than a full refresh looks back: what is in its window stays known. The newest
+    # stays, because an empty ledger means that no full refresh has filled it yet.
+    Rule(
+        "session_ledger",
+        ("tutor_id", "session_id"),
+        91,
+        """stored.pending_since is null
+        and coalesce(stored.scheduled_start, stored.processed_at) < %(before)s
+        and coalesce(stored.scheduled_start, stored.processed_at) < (
+            select max(coalesce(scheduled_start, processed_at)) from {ops}.session_ledger
+            where version is not null
+        )""",
+    ),
+    # A year of days of every scorer would be the largest table of all; the newest day of each
+    # subject is what is shown.
+    *(
+        Rule(
+            f"{subject}_scores",
+            (f"{subject}_id", "scorer", "target", "horizon_days", "version", "as_of"),
+            90,
+            f"""stored.as_of < %(before)s and stored.as_of_on < (
+                select max(newest.as_of_on) from {{ops}}.{subject}_scores as newest
+                where newest.{subject}_id = stored.{subject}_id
+            )""",
+        )
+        for subject in ("tutor", "student")
+    ),
+    # As long as scores may name it: as old as they become after the next one took over.
+    Rule(
+        "score_references",
+        ("version",),
+        90,
+        """stored.version < (
+            select max(version) from {ops}.score_references as newer
+            where newer.scorer = stored.scorer and newer.fitted_at < %(before)s
+        )""",
+    ),
+    Rule(
+        "rule_references",
+        ("version",),
+        90,
+        """stored.version < (select max(version) from {ops}.rule_references)
+        and stored.fitted_at < %(before)s""",
+    ),
+    # Half a year of history is held against what it said when it was new.
+    Rule(
+        "feature_log",
+        ("row_no",),
+        183,
+        "stored.as_of_date < (%(before)s)::date",
+    ),
+    # The newest one is shown.
+    Rule(
+        "backtest_runs",
+        ("run_id",),
+        365,
+        "stored.at < %(before)s and stored.at < (select max(at) from {ops}.backtest_runs)",
+    ),
+    # As long as its run.
+    Rule(
+        "backtest_metrics",
+        ("run_id", "scorer", "version", "target", "horizon_days", "metric"),
+        0,
+        """not exists (
+            select from {ops}.backtest_runs as tested where tested.run_id = stored.run_id
+        )""",
+    ),
+    Rule("incidents", ("incident_id",), 365, "stored.closed_at < %(before)s"),
+    # What was told is not told again: sessions are found for 14 days, so a row stays longer.
+    Rule(
+        "outbox",
+        ("outbox_id",),
+        90,
+        """(stored.message_id is not null or stored.dropped is not null)
+        and stored.occurred_at < %(before)s""",
+    ),
+    # Once none of its deliveries is on its way.
+    Rule(
+        "messages",
+        ("message_id",),
+        90,
+        """stored.made_at < %(before)s and not exists (
+            select from {ops}.deliveries as waiting
+            where waiting.message_id = stored.message_id and waiting.state = 'waiting'
+        )""",
+    ),
+    # As long as its message.
+    Rule(
+        "deliveries",
+        ("message_id", "target"),
+        0,
+        """not exists (
+            select from {ops}.messages as sent where sent.message_id = stored.message_id
+        )""",
+    ),
+)
+
+KEPT: Mapping[str, str] = {
+    "alerts": "history",
+    "alert_events": "history",
+    "tutor_insights": "history",
+    "achievements": "history",
+    "session_days": "history, a row a day",
+    "quarantine": "history: what was wrong with which row",
+    "dq_overrides": "an audit of who went past checks",
+    "rule_overrides": "set by people",
+    "churn_algorithm_weights": "scores name their version",
+    "churn_weight_levels": "as long as the weights that they belong to",
+    "current_tutor_risk": "a row per tutor",
+    "tutor_student_churn": "a row per tutor",
+    "tutor_health": "a row per tutor",
+    "student_health": "a row per student",
+    "model_versions": "scores name their version, a row a week",
+    "churn_weight_history": "an audit, a row a week",
+    "feature_log_days": "since when a column is logged, a row a week",
+    "accepted_columns": "an audit: who let what be learned from",
+    "session_changes": "of the refresh that runs: the next one takes back what it left",
+    "set_aside_tutors": "a row per tutor, gone with its next success",
+    "history_repairs": "gone when the history is repaired",
+    "erasures": "what shows that somebody was erased; it names nobody",
+    "platform_loads": "a row for each time that somebody loads data",
+    "alembic_version": "one row",
+}
+"""The other tables of `ops`, and why nothing is deleted from them for its age."""
+
+
+def delete_old(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
+) -> dict[str, int]:
+    """Delete what the rules no longer keep; {table: rows deleted} of every table with a rule.
+
+    `connection` is in autocommit mode. Killed in the middle, the rest goes next time.
+    """
+    deleted = dict.fromkeys((rule.table for rule in RULES), 0)
+    for rule in RULES:
+        names = {
+            "table": sql.Identifier(warehouse.schemas.ops, rule.table),
+            "key": sql.SQL(", ").join(sql.Identifier("stored", name) for name in rule.key),
+            "old": warehouse.sql(rule.old),
+        }
+        # The condition stands outside too: a row that changed meanwhile is looked at again.
+        statement = sql.SQL(
+            "delete from {table} as stored where {old} and ({key}) in ("
+            "select {key} from {table} as stored where {old} order by {key} limit %(batch)s)"
+        ).format(**names)
+        parameters = {"before": now - timedelta(days=rule.days), "batch": BATCH}
+        while rows := connection.execute(statement, parameters).rowcount:
+            deleted[rule.table] += rows
+            if rows < BATCH:
+                break
+    return deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a table: its rows, and its bytes on disk with indexes and long values."""
+
+    rows: int
+    bytes: int
+
+
+def sizes(connection: psycopg.Connection[Any], schema: str) -> dict[str, Size]:
+    """The tables of a schema by name, counted."""
+    tables = connection.execute(
+        "select relname, pg_total_relation_size(pg_class.oid) from pg_class"
+        " where relnamespace = to_regnamespace(quote_ident(%s)) and relkind in ('r', 'p')"
+        " order by relname",
+        (schema,),
+    ).fetchall()
+    found = {}
+    for name, size in tables:
+        row = connection.execute(
+            sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))
+        ).fetchone()
+        assert row is not None
+        found[name] = Size(row[0], size)
+    return found

@@ -1,0 +1,111 @@
+"""Exceptions of single tutors to rules: rows of `ops.rule_overrides`.
+
+Belongs here: making, ending and reading them.
+Does not belong here: what a rule makes of one (`rules.evaluate`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row, tuple_row
+
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.findings import Kind, Override
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.judgement.lifecycle.store import check_person
+
+
+def read(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind, as_of: datetime
+) -> tuple[Override, ...]:
+    """The exceptions to rules of one kind that are in force as of a moment."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(
+            warehouse.sql(
+                "select tutor_id, rule_id, threshold, disabled from {ops}.rule_overrides"
+                " where kind = %s and (expires_at is null or expires_at > %s)"
+                " order by tutor_id, rule_id"
+            ),
+            (kind, as_of),
+        ).fetchall()
+    return tuple(Override(*row) for row in rows)
+
+
+def list_all(connection: psycopg.Connection[Any], warehouse: Warehouse) -> list[dict[str, Any]]:
+    """All exceptions, also those that have expired, with reason, set_by, set_at, expires_at."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            warehouse.sql(
+                "select tutor_id, kind, rule_id, threshold, disabled, reason, set_by, set_at,"
+                " expires_at from {ops}.rule_overrides order by tutor_id, kind, rule_id"
+            )
+        ).fetchall()
+
+
+def put(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    kind: Kind,
+    override: Override,
+    *,
+    reason: str,
+    by: str,
+    at: datetime,
+    expires_at: datetime | None = None,
+) -> None:
+    """Make an exception, or replace the one that is there; it counts from the next run on.
+
+    Raises UsageError unless it is either another, finite threshold or none at all, says why
+    and who, and expires after `at`.
+    """
+    if override.disabled is (override.threshold is not None):
+        raise UsageError("an exception is either another threshold or the rule switched off")
+    if override.threshold is not None and not isfinite(override.threshold):
+        raise UsageError(f"a threshold is a finite number, not {override.threshold}")
+    if not reason.strip():
+        raise UsageError("an exception needs a reason")
+    check_person(by)
+    if expires_at is not None and expires_at <= at:
+        raise UsageError(f"{expires_at.isoformat()} is past: the exception would never count")
+    connection.execute(
+        warehouse.sql(
+            "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
+            " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " on conflict (tutor_id, kind, rule_id) do update set"
+            " threshold = excluded.threshold, disabled = excluded.disabled,"
+            " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at,"
+            " expires_at = excluded.expires_at"
+        ),
+        (
+            override.tutor_id,
+            kind,
+            override.rule_id,
+            override.threshold,
+            override.disabled,
+            reason,
+            by,
+            at,
+            expires_at,
+        ),
+    )
+
+
+def remove(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    kind: Kind,
+    tutor_id: str,
+    rule_id: str,
+) -> bool:
+    """Let the rule count for the tutor again. False when there was no exception."""
+    removed = connection.execute(
+        warehouse.sql(
+            "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s"
+        ),
+        (tutor_id, kind, rule_id),
+    )
+    return removed.rowcount > 0

@@ -1,0 +1,37 @@
+"""For how many tutors each rule could be evaluated: a rule that is silent may just lack data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from tutor_pipeline.core.findings import Evaluation
+from tutor_pipeline.core.warehouse.connection import Warehouse
+
+
+def record(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, evaluation: Evaluation
+) -> None:
+    """Write one row per rule to `ops.rule_coverage`; `evaluation` is of all tutors."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            warehouse.sql(
+                "insert into {ops}.rule_coverage (run_id, kind, rule_id, as_of, tutors, evaluated)"
+                " values (%s, %s, %s, %s, %s, %s)"
+                " on conflict (run_id, kind, rule_id) do update set as_of = excluded.as_of,"
+                " tutors = excluded.tutors, evaluated = excluded.evaluated,"
+                " evaluated_at = excluded.evaluated_at"
+            ),
+            [
+                (
+                    run_id,
+                    str(evaluation.kind),
+                    rule_id,
+                    evaluation.as_of,
+                    evaluation.tutors,
+                    len(tutors),
+                )
+                for rule_id, tutors in sorted(evaluation.evaluated.items())
+            ],
+        )

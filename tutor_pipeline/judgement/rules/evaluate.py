@@ -1,0 +1,351 @@
+"""The engine: rows of metrics in, findings out. Pure, and it knows no rule.
+
+Missing data is not health: a rule whose metric is NULL, not a number or under its minimum
+exposure is *not evaluated* for that tutor, so it neither opens nor resolves anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Override, Reading
+from tutor_pipeline.core.formatting import label
+from tutor_pipeline.judgement.rules import usual
+from tutor_pipeline.judgement.rules.catalogue import OPERATORS, Catalogue, Condition, Rule
+from tutor_pipeline.judgement.rules.inputs import NUMERIC, TUTOR_ID, BadValueError, Scale, read
+from tutor_pipeline.judgement.rules.usual import Seen, Unusual, Usual
+
+EVIDENCE_LIMIT = 5
+# A mean over this many sessions counts half towards `excess`.
+_HALF_TRUSTED_AT = 5
+SLACK = 0.25
+"""By so much of its threshold a number may fall short before an open alert closes, of a rule that
+asks for the unusual.
+"""
+_COUNT = Scale.COUNT  # looking up a member costs more than comparing it
+_NO_EXCEPTIONS: Mapping[str, float | None] = {}
+
+
+def evaluate(
+    catalogue: Catalogue,
+    kind: Kind,
+    rows: Iterable[Mapping[str, object]],
+    as_of: datetime,
+    overrides: Iterable[Override] = (),
+    usual_here: Mapping[str, Usual] | None = None,
+) -> Evaluation:
+    """Evaluate the rules of one kind on one row per tutor.
+
+    `usual_here` is what `fit` found, by alert; a rule that asks for the unusual and has none there
+    is not evaluated.
+
+    A row maps the names that rules use (`Catalogue.columns`) to values, `tutor_id` included.
+    A tutor with a missing column, a value of the wrong type or a second row is skipped with
+    the reason; the others go on. A rule with an override that does not fit it is not evaluated
+    for that tutor, who is reported among the skipped. Findings come in the order of the rows,
+    then of the rules.
+    """
+    rules = catalogue.of(kind)
+    exceptions, unusable, disabled = _exceptions(rules, overrides)
+    evaluated: dict[str, set[str]] = {rule.id: set() for rule in rules}
+    findings: list[Finding] = []
+    skipped: dict[str, str] = {}
+    seen: set[str] = set()
+    number = 0
+    for number, row in enumerate(rows, start=1):
+        tutor_id = row.get(TUTOR_ID)
+        if not isinstance(tutor_id, str):
+            skipped[f"row {number}"] = f"{TUTOR_ID} is not text: {tutor_id!r}"
+            continue
+        if tutor_id in seen:
+            skipped[tutor_id] = "there is more than one row; the first was used"
+            continue
+        seen.add(tutor_id)
+        thresholds = exceptions.get(tutor_id, _NO_EXCEPTIONS)
+        try:
+            verdicts = [
+                (
+                    rule.id,
+                    _judge(
+                        rule,
+                        tutor_id,
+                        row,
+                        thresholds.get(rule.id, rule.when[0].value),
+                        (usual_here or {}).get(rule.alert),
+                    ),
+                )
+                for rule in rules
+            ]
+        except BadValueError as error:
+            skipped[tutor_id] = str(error)
+            continue
+        if tutor_id in unusable:
+            skipped[tutor_id] = unusable[tutor_id]
+        for rule_id, verdict in verdicts:
+            if verdict is None:
+                continue
+            evaluated[rule_id].add(tutor_id)
+            if verdict is not False:
+                findings.append(verdict)
+    return Evaluation(
+        kind=kind,
+        as_of=as_of,
+        profile=catalogue.profile,
+        # What a profile decides is about alerts, which an administrator may want to close. An
+        # insight or a badge that is no longer true says so by itself.
+        auto_resolve=catalogue.auto_resolve or kind is not Kind.ALERT,
+        tutors=number,
+        findings=tuple(findings),
+        evaluated={rule_id: frozenset(tutors) for rule_id, tutors in evaluated.items()},
+        skipped=skipped,
+        disabled=disabled,
+    )
+
+
+def fit(
+    catalogue: Catalogue,
+    rows: Iterable[Mapping[str, object]],
+    overrides: Iterable[Override] = (),
+    done: Collection[tuple[str, str]] = (),
+) -> dict[str, Usual]:
+    """What is usual among all tutors, for each alert that asks for the unusual.
+
+    Rows and exceptions as of `evaluate`; a row that can't be read is left out. `done`: pairs
+    (tutor, alert) that somebody has dealt with. They take no place among the few that are listed.
+    """
+    asking = catalogue.asking
+    exceptions, _, _ = _exceptions(asking, overrides)
+    values: dict[str, list[usual.Value]] = {rule.id: [] for rule in asking}
+    for row in rows:
+        for rule in asking:
+            tutor_id = str(row.get(TUTOR_ID))
+            threshold = exceptions.get(tutor_id, _NO_EXCEPTIONS).get(rule.id, rule.when[0].value)
+            if (tutor_id, rule.id) in done:
+                threshold = None
+            try:
+                found = _value(rule, row, threshold)
+            except BadValueError:
+                continue
+            if found is not None:
+                values[rule.id].append(found)
+    return {
+        rule.id: usual.fit(rule.unusual, values[rule.id])
+        for rule in asking
+        if rule.unusual is not None
+    }
+
+
+def _value(rule: Rule, row: Mapping[str, object], threshold: Any) -> usual.Value | None:
+    """What a rule that asks for the unusual reads of one tutor; None where it is not known.
+    `threshold` as in `_judge`.
+    """
+    asked = rule.unusual
+    assert asked is not None
+    value, sessions = _figure(asked, row)
+    if value is None or not sessions:
+        return None
+    scatter: Any = asked.scatter and read(row, asked.scatter, Scale.NUMBER)
+    is_open = read(row, rule.is_open, Scale.FLAG) is True
+    return usual.Value(
+        value,
+        sessions,
+        scatter,
+        is_candidate=bool(
+            _readings(rule, row, threshold, _may_fall_short(rule, threshold, is_open))
+        ),
+        is_open=is_open,
+    )
+
+
+def _may_fall_short(rule: Rule, threshold: Any, is_open: bool) -> bool:
+    """Whether the tutor's figure may be a little short of the threshold: what somebody asked for
+    this tutor counts as it was said.
+    """
+    return is_open and rule.unusual is not None and threshold == rule.when[0].value
+
+
+def _figure(asked: Unusual, row: Mapping[str, object]) -> tuple[Any, Any]:
+    """The figure that is compared, and the sessions behind it."""
+    scale = _COUNT if asked.is_count else Scale.NUMBER
+    return read(row, asked.metric, scale), read(row, asked.exposure, _COUNT)
+
+
+def _exceptions(
+    rules: Iterable[Rule], overrides: Iterable[Override]
+) -> tuple[dict[str, dict[str, float | None]], dict[str, str], frozenset[tuple[str, str]]]:
+    """What applies instead of a rule's threshold: tutor -> rule -> threshold, None = no rule.
+
+    With it, the tutors that have an override which can't be used (and why), and the pairs
+    (tutor, rule) that are disabled.
+    """
+    principal = {rule.id: rule.when[0] for rule in rules}
+    exceptions: dict[str, dict[str, float | None]] = {}
+    unusable: dict[str, str] = {}
+    disabled: set[tuple[str, str]] = set()
+    for override in overrides:
+        threshold = None
+        if override.disabled:
+            disabled.add((override.tutor_id, override.rule_id))
+        elif override.threshold is None or override.rule_id not in principal:
+            continue
+        elif problem := _problem(principal[override.rule_id], override.threshold):
+            unusable[override.tutor_id] = (
+                f"{override.rule_id} was not evaluated: an override sets {problem}; to switch a"
+                " rule off for a tutor, set disabled"
+            )
+        else:
+            threshold = override.threshold
+            threshold = int(threshold) if threshold == int(threshold) else threshold
+        exceptions.setdefault(override.tutor_id, {})[override.rule_id] = threshold
+    return exceptions, unusable, frozenset(disabled)
+
+
+def _problem(condition: Condition, threshold: float) -> str | None:
+    if condition.scale not in NUMERIC:
+        return f"a number as threshold of {condition.metric}, which is no number"
+    if not math.isfinite(threshold):
+        return f"{threshold} as threshold of {condition.metric}"
+    return None
+
+
+def _judge(
+    rule: Rule,
+    tutor_id: str,
+    row: Mapping[str, object],
+    principal_threshold: Any,
+    usual_here: Usual | None,
+) -> Finding | Literal[False] | None:
+    """The finding; False when the rule does not hold; None when it can't be evaluated.
+
+    `principal_threshold` is that of the first condition, None when the rule is switched off.
+    """
+    is_held = rule.unusual is not None and read(row, rule.is_open, Scale.FLAG) is True
+    may_fall_short = _may_fall_short(rule, principal_threshold, is_held)
+    readings = _readings(rule, row, principal_threshold, may_fall_short)
+    if readings is None:
+        return None
+    seen: Seen | None = None
+    if rule.unusual is not None:
+        value, sessions = _figure(rule.unusual, row)
+        if usual_here is None or value is None or not sessions:
+            return None
+        if readings:
+            seen = usual.look(rule.unusual, usual_here, value, sessions)
+            is_alert = (
+                seen.opens(rule.unusual, usual_here)
+                or (is_held and seen.stays(rule.unusual, usual_here))
+                or _is_asked_for(rule.when[0], principal_threshold)
+            )
+            if is_alert == (rule.beside is not None):
+                return False
+    if not readings:
+        return False
+    evidence: Any = rule.evidence and read(row, rule.evidence, Scale.SESSIONS)
+    shown: Any = rule.metric_value and read(row, rule.metric_value, Scale.NUMBER)
+    texts = {name: text.render(row) for name, text in rule.texts.items()}
+    return Finding(
+        tutor_id=tutor_id,
+        rule_id=rule.id,
+        severity=rule.severity,
+        texts=texts if seen is None else _with_usual(rule, texts, seen),
+        readings=readings,
+        evidence=tuple(evidence or ())[:EVIDENCE_LIMIT],
+        excess=_excess(rule.when[0], readings[0]),
+        rule_version=rule.version,
+        metric_value=shown,
+        usual=None if seen is None else seen.usual,
+        unusual=None if seen is None else seen.probability,
+    )
+
+
+def _readings(
+    rule: Rule, row: Mapping[str, object], principal_threshold: Any, is_held: bool = False
+) -> tuple[Reading, ...] | None:
+    """What each condition read where all hold, nothing where one does not; None where the rule
+    can't be evaluated. Where an open alert is held, a number may fall short by a little: sessions
+    that leave a window must not close it and open it again.
+    """
+    if principal_threshold is None:
+        return None
+    for metric, minimum in rule.requires.items():
+        count: Any = read(row, metric, _COUNT)
+        if count is None or count < minimum:
+            return None
+    readings: list[Reading] = []
+    holds = True
+    # A condition that does not hold ends nothing: the others must be known all the same.
+    for condition in rule.when:
+        value: Any = read(row, condition.metric, condition.scale)
+        if value is None:
+            return None
+        exposure: Any = None
+        if condition.exposure is not None:
+            exposure = read(row, condition.exposure, _COUNT)
+            if exposure is None or exposure < condition.minimum_exposure:
+                return None
+        if holds:
+            threshold: Any = condition.value if readings else principal_threshold
+            least = _less(condition, threshold) if is_held else threshold
+            holds = OPERATORS[condition.op](value, least) and (
+                not condition.minimum_share or value >= condition.minimum_share * exposure
+            )
+            if holds:
+                readings.append(Reading(condition.metric, value, threshold, exposure))
+    return tuple(readings) if holds else ()
+
+
+def _less(condition: Condition, threshold: Any) -> Any:
+    """A threshold that is easier to meet, for an alert that is open."""
+    if condition.scale not in NUMERIC or condition.op == "=":
+        return threshold
+    direction = 1 if condition.op in (">=", ">") else -1
+    return threshold - direction * abs(threshold) * SLACK
+
+
+def _is_asked_for(principal: Condition, threshold: Any) -> bool:
+    """Whether somebody asked for an alert of this tutor sooner than of others: then the threshold
+    counts alone.
+    """
+    return threshold != principal.value and OPERATORS[principal.op](principal.value, threshold)
+
+
+def _with_usual(rule: Rule, texts: Mapping[str, str], seen: Seen) -> dict[str, str]:
+    """The words of a finding, with what is usual here: of the metric that is compared, by its name
+    where the rule is about another one.
+    """
+    assert rule.unusual is not None
+    is_another = rule.unusual.metric != rule.when[0].metric
+    name = label(rule.unusual.metric)
+    if "display_text" in texts:
+        now = f"{name.lower()} {seen.now}" if is_another else seen.now
+        told = f"{texts['display_text']}: {now}; usual here is {seen.others}"
+        return {**texts, "display_text": f"At the threshold of an alert. {told}"}
+    told = f"{name}: {seen.now}; others: {seen.others}" if is_another else f"Others: {seen.others}"
+    return {**texts, "description": f"{texts['description']} {told}."}
+
+
+def _excess(condition: Condition, reading: Reading) -> float:
+    """How far beyond its threshold the principal condition is, given the exposure.
+
+    The distance as a share of the threshold; for a count that should be low, plus its share of
+    the exposure (3 of 6 sessions is worse than 3 of 60); for anything else, shrunk by
+    n / (n + 5), because a mean over few sessions says little. 0 for flags and text, and for an
+    open alert whose figure has come back from the threshold.
+    """
+    if condition.scale not in NUMERIC:
+        return 0.0
+    value: Any = reading.value
+    threshold: Any = reading.threshold
+    beyond = value - threshold if condition.op in (">=", ">", "=") else threshold - value
+    if beyond < 0:
+        return 0.0
+    excess = beyond / (abs(threshold) or 1)
+    if reading.exposure:
+        if condition.scale is _COUNT and condition.op in (">=", ">"):
+            excess += value / reading.exposure
+        else:
+            excess *= reading.exposure / (reading.exposure + _HALF_TRUSTED_AT)
+    return round(float(excess), 6)

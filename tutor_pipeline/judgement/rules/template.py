@@ -1,0 +1,88 @@
+"""Sentences with metric values in them: `{metric}`, `{metric:.1f}`, `{metric:one|many}`.
+
+Deliberately less than `str.format`: a placeholder is a declared metric and a way to write it,
+so a catalogue from outside can reach no attribute and run no code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tutor_pipeline.judgement.rules.inputs import Inputs, Scale, read
+
+_PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?)(?::([^{}]*))?\}")
+_NUMBER_FORMAT = re.compile(r"[+-]?(\.[0-9]{1,2})?[f%]")
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A sentence and the placeholders in it: (the text before, metric, scale, how to write it)."""
+
+    text: str
+    placeholders: tuple[tuple[str, str, Scale, str], ...]
+    tail: str
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The metrics that the sentence names."""
+        return frozenset(metric for _, metric, _, _ in self.placeholders)
+
+    def render(self, row: Mapping[str, object]) -> str:
+        """The sentence for one row; a NULL is written `unknown`. Raises BadValueError."""
+        if not self.placeholders:
+            return self.tail
+        written = (
+            before + _write(read(row, metric, scale), form)
+            for before, metric, scale, form in self.placeholders
+        )
+        return "".join(written) + self.tail
+
+
+def parse(text: str, inputs: Inputs) -> Template:
+    """Check a sentence against the declared inputs. Raises ValueError saying what is wrong.
+
+    Ways to write a number: `.1f`, `+.1f`, `.0%` (as "12 %"), and `session|sessions` for a count
+    with its noun.
+    """
+    placeholders = []
+    end = 0
+    for match in _PLACEHOLDER.finditer(text):
+        metric, form = match[1], match[2] or ""
+        if metric not in inputs:
+            raise ValueError(f"unknown metric {metric}{inputs.nearest(metric)}")
+        scale = inputs.scale(metric)
+        _check_form(metric, scale, form)
+        form = form or (".1f" if scale is Scale.NUMBER else "")
+        placeholders.append((text[end : match.start()], metric, scale, form))
+        end = match.end()
+    outside = _PLACEHOLDER.sub("", text)
+    if "{" in outside or "}" in outside:
+        raise ValueError("a brace that is no placeholder: write {metric} or {metric:.1f}")
+    return Template(text, tuple(placeholders), text[end:])
+
+
+def _check_form(metric: str, scale: Scale, form: str) -> None:
+    if scale in (Scale.SESSIONS, Scale.FLAG, Scale.OTHER):
+        raise ValueError(f"{metric} can't be written in a sentence")
+    if not form:
+        return
+    if "|" in form:
+        fits = scale is Scale.COUNT and form.count("|") == 1
+    else:
+        fits = scale in (Scale.COUNT, Scale.NUMBER) and bool(_NUMBER_FORMAT.fullmatch(form))
+    if not fits:
+        raise ValueError(f"{metric} is a {scale}, which can't be written as {form!r}")
+
+
+def _write(value: object, form: str) -> str:
+    if value is None:
+        return _UNKNOWN
+    if "|" in form:
+        one, many = form.split("|")
+        return f"{value} {one if value == 1 else many}"
+    if form.endswith("%"):
+        return f"{format(value, form)[:-1]} %"
+    return format(value, form)

@@ -1,0 +1,256 @@
+"""How likely each tutor or student is to leave within 30 days, how sure that is, and why.
+
+Belongs here: scores with level, interval, what is not known, and reasons in words, from a version
+and a reference. Does not belong here: how those come about. Nobody's score depends on anybody
+else's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+
+import numpy as np
+
+from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS, Forecast
+from tutor_pipeline.judgement.scores.departure.measures import Array, Columns, columns_of
+from tutor_pipeline.judgement.scores.departure.reference import Reference, Standardised, standardise
+from tutor_pipeline.judgement.scores.departure.signals import Kind, Signals
+from tutor_pipeline.judgement.scores.departure.version import (
+    Version,
+    contributions,
+    interval,
+    log_odds,
+    probability,
+)
+from tutor_pipeline.judgement.scores.score import (
+    Level,
+    Reason,
+    Row,
+    Score,
+    Status,
+    input_hash,
+)
+
+KEEPS = 0.8
+"""A level is kept until the forecast is under so much of its cut-off: nobody flaps."""
+
+_REASONS = 3
+_OF_A_GROUP = 2
+_WORTH_IT = 0.25  # of what the first reason adds
+_PLAINLY_BAD = 1.0  # standard deviations from which a level is worth a reason
+_PLAINLY_CHANGED = 0.3
+
+
+def score(
+    rows: Sequence[Row],
+    reference: Reference,
+    version: Version,
+    named: str,
+    held: Mapping[str, Level] | None = None,
+) -> list[Score]:
+    """Score rows (the columns that the forecast reads, and the id), in their order. `named` is the
+    version's name; `held` the levels that people have, where they have one.
+
+    Too little is known of somebody to say Low: the status is `little_known`, and there is no level
+    unless it is Medium or High. Of whom nothing is known there is no score.
+    """
+    if not rows:
+        return []
+    return score_columns(
+        [str(row[version.forecast.key]) for row in rows],
+        columns_of(rows, version.forecast.reads),
+        reference,
+        version,
+        named,
+        held,
+    )
+
+
+def score_columns(
+    ids: Sequence[str],
+    columns: Columns,
+    reference: Reference,
+    version: Version,
+    named: str,
+    held: Mapping[str, Level] | None = None,
+) -> list[Score]:
+    """What `score` does, of columns."""
+    held = held or {}
+    forecast, signals = version.forecast, version.forecast.signals
+    seen = standardise(columns, reference)
+    odds = log_odds(version, seen.z)
+    chances = probability(odds)
+    lower, upper = interval(version, seen.z, odds)
+    shares = _known_share(signals, seen)
+    added = np.round(contributions(version, seen.z), 6)
+    unknown = _not_known(signals, seen)
+    raw = np.column_stack([columns[name] for name in forecast.reads]).round(9) + 0.0
+    scores = []
+    for place, subject in enumerate(ids):
+        inputs = [None if isnan(value) else value for value in raw[place].tolist()]
+        chance = float(chances[place])
+        level: Level | None = level_of(chance, version, held.get(subject))
+        # Where the held level decides nothing, it is no input: the next run holds this one's.
+        kept = level if level is not level_of(chance, version, None) else None
+        made_from = input_hash(
+            forecast.scorer,
+            named,
+            {**dict(zip(forecast.reads, inputs, strict=True)), "held": kept},
+        )
+        if not seen.known[place].any():
+            scores.append(_nothing_known(forecast, subject, named, made_from, unknown[place]))
+            continue
+        is_little = shares[place] < signals.little_known_under
+        if is_little and level is Level.LOW:
+            level = None
+        scores.append(
+            Score(
+                subject_id=subject,
+                scorer=forecast.scorer,
+                version=named,
+                target=forecast.target,
+                horizon_days=HORIZON_DAYS,
+                score=chance,
+                is_probability=version.is_probability,
+                level=level,
+                reasons=_reasons(place, added[place], seen, reference),
+                status=Status.LITTLE_KNOWN if is_little else Status.OK,
+                input_hash=made_from,
+                lower=float(lower[place]),
+                upper=float(upper[place]),
+                base_rate=version.base_rate,
+                known_share=float(shares[place]),
+                not_known=unknown[place],
+            )
+        )
+    return scores
+
+
+def level_of(chance: float, version: Version, held: Level | None) -> Level:
+    """The level of a forecast, for somebody who has had the level `held`."""
+    if chance > version.high_above or (held is Level.HIGH and chance >= KEEPS * version.high_above):
+        return Level.HIGH
+    kept = held in (Level.HIGH, Level.MEDIUM) and chance >= KEEPS * version.medium_above
+    return Level.MEDIUM if chance > version.medium_above or kept else Level.LOW
+
+
+def _known_share(signals: Signals, seen: Standardised) -> Array:
+    """The share of all documented weight that is known of each row."""
+    weights = signals.default_weights()
+    known = np.zeros(len(seen.z))
+    for place, code in enumerate(signals.codes):
+        known = known + weights[code] * seen.known[:, place]
+    return np.asarray(np.round(known / sum(weights.values()), 4))
+
+
+def _not_known(signals: Signals, seen: Standardised) -> list[tuple[str, ...]]:
+    """What is not known of each row, in words: a group where none of its signs is, else the
+    signs.
+    """
+    places: dict[str, list[int]] = {}
+    for place, code in enumerate(signals.codes):
+        places.setdefault(signals.by_code[code].group, []).append(place)
+    cache: dict[bytes, tuple[str, ...]] = {}
+    found = []
+    for known in seen.known:
+        key = known.tobytes()
+        if key not in cache:
+            words: list[str] = []
+            for group, members in places.items():
+                missing = [place for place in members if not known[place]]
+                if len(missing) == len(members):
+                    words.append(signals.groups[group].name)
+                else:
+                    words += [signals.by_code[signals.codes[place]].short for place in missing]
+            cache[key] = tuple(words)
+        found.append(cache[key])
+    return found
+
+
+def _reasons(
+    row: int, added: Array, seen: Standardised, reference: Reference
+) -> tuple[Reason, ...]:
+    """What raises the forecast: changes before levels, the largest first; of a group two at most,
+    of a family one, a level only where it is plainly bad.
+    """
+    signals = reference.forecast.signals.by_code
+    candidates = sorted(
+        (
+            (signal.kind is Kind.LEVEL, -float(added[place]), code)
+            for place, (code, signal) in enumerate(signals.items())
+            if added[place] > 0
+            and seen.z[row, place]
+            >= (_PLAINLY_BAD if signal.kind is Kind.LEVEL else _PLAINLY_CHANGED)
+        ),
+    )
+    groups: dict[str, int] = {}
+    families: set[str] = set()
+    found: list[Reason] = []
+    for _, less, code in candidates:
+        signal = signals[code]
+        if groups.get(signal.group, 0) >= _OF_A_GROUP or signal.family in families:
+            continue
+        reason = _reason(row, code, -less, seen, reference)
+        if reason is None:
+            continue
+        if found and -less < _WORTH_IT * found[0].contribution:
+            continue
+        groups[signal.group] = groups.get(signal.group, 0) + 1
+        families.add(signal.family)
+        found.append(reason)
+        if len(found) == _REASONS:
+            break
+    if found:
+        return tuple(found)
+    # Nothing stands out, and a level above Low still says what it comes of: the strongest there is.
+    strongest = int(np.argmax(added))
+    if added[strongest] > 0:
+        reason = _reason(
+            row, reference.forecast.codes[strongest], float(added[strongest]), seen, reference
+        )
+        return () if reason is None else (reason,)
+    return ()
+
+
+def _reason(
+    row: int, code: str, contribution: float, seen: Standardised, reference: Reference
+) -> Reason | None:
+    found = seen.measured[code]
+    now, usual, n, n_usual = (
+        float(each[row]) for each in (found.now, found.usual, found.n, found.n_usual)
+    )
+    if isnan(usual):
+        usual = reference.yardsticks[code].typical
+    if isnan(now):
+        return None
+    return Reason(
+        code=code,
+        label=reference.forecast.signals.by_code[code].words(
+            now=now, usual=usual, n=n, n_usual=n_usual, k=now * n, k_usual=usual * n_usual
+        ),
+        value=round(now, 6),
+        reference=round(usual, 6),
+        n=None if isnan(n) else int(n),
+        contribution=round(contribution, 6),
+    )
+
+
+def _nothing_known(
+    forecast: Forecast, subject: str, named: str, made_from: str, unknown: tuple[str, ...]
+) -> Score:
+    return Score(
+        subject_id=subject,
+        scorer=forecast.scorer,
+        version=named,
+        target=forecast.target,
+        horizon_days=HORIZON_DAYS,
+        score=None,
+        is_probability=False,
+        level=None,
+        reasons=(),
+        status=Status.INSUFFICIENT_DATA,
+        input_hash=made_from,
+        known_share=0.0,
+        not_known=unknown,
+    )

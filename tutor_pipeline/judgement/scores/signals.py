@@ -1,0 +1,170 @@
+"""signals_v1: the literal rule, as it is usually written down.
+
+Belongs here: when a signal fires, what it says, and what the signals add up to.
+Does not belong here: metrics (dbt).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from tutor_pipeline.judgement.scores.score import (
+    Level,
+    Reason,
+    Row,
+    Score,
+    Status,
+    Target,
+    input_hash,
+    most_telling_first,
+    number,
+)
+
+SCORER = "signals_v1"
+VERSION = "1"
+HORIZON_DAYS = 30
+READS = (
+    "tutor_id",
+    "sessions_7d",
+    "sessions_30d",
+    "sessions_90d",
+    "avg_rating_7d",
+    "avg_rating_7d_n",
+    "avg_rating_30d",
+    "avg_engagement_30d",
+    "avg_engagement_30d_n",
+    "reschedule_rate_30d",
+    "tutor_reschedules_30d",
+    "first_session_avg_rating_90d",
+    "first_session_avg_rating_90d_n",
+    "no_show_tutor_30d",
+)
+PROFILE_RATE = "profile_reschedule_rate"
+"""Not of the metrics: the profile's own rate. It is read where a row has it and no reschedules."""
+
+POINTS = {
+    "poor_first_sessions": 2,
+    "rating_trend_down": 1,
+    "low_engagement": 1,
+    "high_reschedule_rate": 1,
+    "no_shows": 1,
+    "declining_activity": 1,
+}
+POINT = 0.12
+CAP = 0.85
+"""Above what all points together give: it is the rule's, and no contribution needs cutting."""
+LEVELS = ((0.5, Level.HIGH), (0.3, Level.MEDIUM), (0.0, Level.LOW))
+
+RATING_FALL = 0.3
+LOW_ENGAGEMENT = 5.5
+HIGH_RESCHEDULE_RATE = 0.15
+POOR_FIRST_RATING = 3.5
+NO_SHOWS = 2
+"""More no-shows than this in 30 days."""
+
+Inputs = Mapping[str, float | None]
+
+
+def score(rows: Iterable[Row]) -> list[Score]:
+    """The literal rule, a score per row (columns as in `READS`) in the order of the rows.
+
+    A NULL compares as not met. The score (0 to 0.84) only ranks; it is no probability. A tutor
+    without a session in 90 days of whom nothing else is known has `insufficient_data`.
+    """
+    scores = []
+    for row in rows:
+        inputs = _inputs(row)
+        known = bool(inputs["sessions_90d"]) or any(inputs[name] is not None for name in _AVERAGES)
+        scores.append(_score(row, list(_fired(inputs)), known, inputs))
+    return scores
+
+
+_NUMBERS = READS[1:]
+_AVERAGES = (
+    "avg_rating_7d",
+    "avg_rating_30d",
+    "avg_engagement_30d",
+    "reschedule_rate_30d",
+    "first_session_avg_rating_90d",
+    PROFILE_RATE,
+)
+
+
+def _inputs(row: Row) -> Inputs:
+    inputs = {name: number(row, name) for name in _NUMBERS}
+    inputs[PROFILE_RATE] = number(row, PROFILE_RATE) if PROFILE_RATE in row else None
+    return inputs
+
+
+def _score(row: Row, reasons: list[Reason], known: bool, inputs: Inputs) -> Score:
+    points = sum(POINTS[reason.code] for reason in reasons if reason.contribution)
+    score = round(min(POINT * points, CAP), 6)
+    return Score(
+        subject_id=str(row["tutor_id"]),
+        scorer=SCORER,
+        version=VERSION,
+        target=Target.TUTOR_RISK,
+        horizon_days=HORIZON_DAYS,
+        score=score if known else None,
+        is_probability=False,
+        level=next(level for least, level in LEVELS if score >= least) if known else None,
+        reasons=most_telling_first(reasons),
+        status=Status.OK if known else Status.INSUFFICIENT_DATA,
+        input_hash=input_hash(SCORER, VERSION, inputs),
+    )
+
+
+def _reason(
+    code: str, label: str, value: float, reference: float, n: float | None = None
+) -> Reason:
+    return Reason(code, label, value, reference, _count(n), round(POINT * POINTS[code], 6))
+
+
+def _share(of_one: float) -> str:
+    return f"{100 * of_one:.0f} %"
+
+
+def _count(n: float | None) -> int | None:
+    return None if n is None or math.isnan(n) else int(n)
+
+
+def _fired(seen: Inputs) -> Iterator[Reason]:
+    week, month = seen["avg_rating_7d"], seen["avg_rating_30d"]
+    if week is not None and month is not None and week < round(month - RATING_FALL, 9):
+        label = f"Ratings fell from {month:.1f} to {week:.1f}"
+        yield _reason("rating_trend_down", label, week, month, seen["avg_rating_7d_n"])
+
+    engagement = seen["avg_engagement_30d"]
+    if engagement is not None and engagement < LOW_ENGAGEMENT:
+        label = f"Engagement is {engagement:.1f} on average, under {LOW_ENGAGEMENT}"
+        n = seen["avg_engagement_30d_n"]
+        yield _reason("low_engagement", label, engagement, LOW_ENGAGEMENT, n)
+
+    rate, n = seen["reschedule_rate_30d"], seen["sessions_30d"]
+    words = "of the sessions of 30 days were rescheduled by the tutor"
+    # With a source of reschedules a tutor without sessions has a count of 0, and no rate either.
+    if rate is None and seen["tutor_reschedules_30d"] is None:
+        rate, n = seen[PROFILE_RATE], None
+        words = "of the sessions rescheduled according to the profile (the platform records none)"
+    if rate is not None and rate > HIGH_RESCHEDULE_RATE:
+        label = f"{_share(rate)} {words}, over {_share(HIGH_RESCHEDULE_RATE)}"
+        yield _reason("high_reschedule_rate", label, rate, HIGH_RESCHEDULE_RATE, n)
+
+    first = seen["first_session_avg_rating_90d"]
+    if first is not None and first < POOR_FIRST_RATING:
+        label = f"First sessions are rated {first:.1f} on average, under {POOR_FIRST_RATING}"
+        n = seen["first_session_avg_rating_90d_n"]
+        yield _reason("poor_first_sessions", label, first, POOR_FIRST_RATING, n)
+
+    no_shows = seen["no_show_tutor_30d"]
+    if no_shows is not None and no_shows > NO_SHOWS:
+        label = f"{no_shows:.0f} no-shows in 30 days, more than {NO_SHOWS}"
+        yield _reason("no_shows", label, no_shows, NO_SHOWS, seen["sessions_30d"])
+
+    sessions, of_month = seen["sessions_7d"], seen["sessions_30d"]
+    if sessions is not None and of_month is not None and sessions < of_month / 4:
+        label = (
+            f"{sessions:.0f} sessions in 7 days, under a quarter of the {of_month:.0f} of 30 days"
+        )
+        yield _reason("declining_activity", label, sessions, of_month / 4, of_month)

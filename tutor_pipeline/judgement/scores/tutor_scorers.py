@@ -1,0 +1,88 @@
+"""All scorers of tutors over the same rows, and which of them is believed.
+
+Belongs here: who scores, the champion. Does not belong here: any scorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tutor_pipeline.judgement.scores import health, reliability, signals
+from tutor_pipeline.judgement.scores.departure import scorer
+from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
+from tutor_pipeline.judgement.scores.departure.reference import Reference
+from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+from tutor_pipeline.judgement.scores.departure.version import Version
+from tutor_pipeline.judgement.scores.health import TutorHealth, Usual
+from tutor_pipeline.judgement.scores.score import Level, Row, Score, Target
+
+READS: tuple[str, ...] = tuple(
+    sorted({*signals.READS, *reliability.READS, *health.READS, *TUTORS.reads})
+)
+"""Columns of tutor_aggregates, tutor_features and tutor_evidence that the scorers read, beside
+`PROFILE_RATE`.
+"""
+
+PROFILE_RATE = signals.PROFILE_RATE
+AUTO = "auto"
+_RISKS: Mapping[str, tuple[Target, int]] = {
+    TUTORS.scorer: (TUTORS.target, HORIZON_DAYS),
+    signals.SCORER: (Target.TUTOR_RISK, signals.HORIZON_DAYS),
+    health.TUTOR_SCORER: (Target.TUTOR_BURNOUT, 30),
+}
+"""Who may be the champion, and which of its scores is the risk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecaster:
+    """What a forecast of departures scores with: a version and a reference, their common name, and
+    the levels that tutors or students have; of tutors, what is usual as far as health_v1 needs it.
+    """
+
+    named: str
+    reference: Reference
+    version: Version
+    held: Mapping[str, Level]
+    usual: Usual = health.NOTHING_USUAL
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What all scorers said: every score, the champion (scorer, target, horizon) and its scores,
+    the health of each tutor, and the level that departure_v1 gives each.
+    """
+
+    scores: tuple[Score, ...]
+    champion: tuple[str, Target, int]
+    risk: tuple[Score, ...]
+    health: tuple[TutorHealth, ...]
+    departure: Mapping[str, Level | None]
+
+
+def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> Panel:
+    """Score rows (`READS`, tutor_id) with every scorer. `champion` is a scorer's name, or `AUTO`:
+    departure_v1.
+    """
+    forecasts = scorer.score(
+        rows, forecaster.reference, forecaster.version, forecaster.named, forecaster.held
+    )
+    assessed = health.assess(rows, forecaster.usual)
+    scores = (
+        *forecasts,
+        *signals.score(rows),
+        *reliability.score(rows),
+        *(score for tutor in assessed for score in tutor.scores),
+    )
+    if champion == AUTO:
+        champion = TUTORS.scorer
+    chosen = (champion, *_RISKS[champion])
+    return Panel(
+        scores=scores,
+        champion=chosen,
+        risk=tuple(
+            each for each in scores if (each.scorer, each.target, each.horizon_days) == chosen
+        ),
+        health=tuple(assessed),
+        departure={each.subject_id: each.level for each in forecasts},
+    )

@@ -1,0 +1,127 @@
+"""What is on its way, what arrived, and what is dead: for people who look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.warehouse.connection import Warehouse
+
+Row = dict[str, Any]
+
+_BY_TARGET = """
+    select
+        deliveries.target,
+        array_agg(distinct messages.audience) as audiences,
+        count(*) filter (where state = 'waiting') as waiting,
+        count(*) filter (where state = 'sent' and ended_at > %(since)s) as sent,
+        count(*) filter (where state = 'dead') as dead,
+        min(messages.made_at) filter (where state = 'waiting') as waits_since,
+        max(ended_at) filter (where state = 'sent') as last_sent_at,
+        (array_agg(last_error order by coalesce(ended_at, due_at) desc)
+            filter (where last_error is not null and state <> 'sent'))[1] as last_error
+    from {ops}.deliveries
+    inner join {ops}.messages on deliveries.message_id = messages.message_id
+    group by deliveries.target
+    order by deliveries.target
+"""
+
+_LISTED = """
+    select
+        messages.message_id, messages.audience, messages.kind, messages.subject, messages.items,
+        messages.made_at, deliveries.target, deliveries.state, deliveries.attempts,
+        deliveries.due_at, deliveries.ended_at, deliveries.last_error
+    from {ops}.deliveries
+    inner join {ops}.messages on deliveries.message_id = messages.message_id
+    where %(states)s::text[] is null or deliveries.state = any(%(states)s)
+    order by messages.made_at desc, messages.message_id, deliveries.target
+    limit %(limit)s
+"""
+
+_COUNTS = """
+    select
+        (select count(*) from {ops}.outbox
+            where message_id is null and dropped is null) as noted,
+        (select count(*) from {ops}.deliveries where state = 'waiting') as waiting,
+        (select count(*) from {ops}.deliveries where state = 'waiting' and attempts > 0)
+            as failing,
+        (select count(*) from {ops}.deliveries where state = 'dead') as dead,
+        (select min(messages.made_at) from {ops}.deliveries
+            inner join {ops}.messages on deliveries.message_id = messages.message_id
+            where state = 'waiting') as oldest
+"""
+
+_DEAD = """
+    select target, count(*) as messages, max(ended_at) as last_at,
+        (array_agg(last_error order by ended_at desc))[1] as last_error
+    from {ops}.deliveries
+    where state = 'dead'
+    group by target
+    order by target
+"""
+
+
+def by_target(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
+) -> list[Row]:
+    """Per address: what waits, what was sent in the last 7 days, what is dead, and why."""
+    return _rows(connection, warehouse, _BY_TARGET, {"since": now - timedelta(days=7)})
+
+
+def listed(
+    connection: psycopg.Connection[Any],
+    warehouse: Warehouse,
+    *,
+    states: Sequence[str] | None = None,
+    limit: int = 50,
+) -> list[Row]:
+    """Deliveries, the newest messages first."""
+    states = None if states is None else list(states)
+    return _rows(connection, warehouse, _LISTED, {"states": states, "limit": limit})
+
+
+def counts(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Row:
+    """noted (in the outbox, no message yet), waiting, failing (tried in vain), dead, oldest."""
+    (row,) = _rows(connection, warehouse, _COUNTS, None)
+    return row
+
+
+def dead(connection: psycopg.Connection[Any], warehouse: Warehouse) -> list[Row]:
+    """The addresses with dead deliveries: how many messages, since when, why."""
+    return _rows(connection, warehouse, _DEAD, None)
+
+
+def message(connection: psycopg.Connection[Any], warehouse: Warehouse, beginning: str) -> Row:
+    """A message by its id or the id's beginning, with its deliveries. Raises UsageError."""
+    rows = _rows(
+        connection,
+        warehouse,
+        "select * from {ops}.messages where starts_with(message_id, %s) limit 2",
+        (beginning,),
+    )
+    if len(rows) != 1:
+        raise UsageError(
+            f"{'more than one' if rows else 'no'} message has an id that begins with"
+            f" {beginning!r}.\nSee the ids with: tutor-pipeline notify status --all"
+        )
+    (found,) = rows
+    found["deliveries"] = _rows(
+        connection,
+        warehouse,
+        "select target, state, attempts, due_at, ended_at, last_error from {ops}.deliveries"
+        " where message_id = %s order by target",
+        (found["message_id"],),
+    )
+    return found
+
+
+def _rows(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, query: str, values: Any
+) -> list[Row]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(warehouse.sql(query), values).fetchall()

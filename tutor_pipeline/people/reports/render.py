@@ -1,0 +1,85 @@
+"""The validation report as one HTML file: no script, nothing from outside, everything escaped.
+
+Belongs here: how it looks. Does not belong here: what it says (`validation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template
+
+from tutor_pipeline.core import formatting, templates
+from tutor_pipeline.people.reports.validation import Day, Validation
+
+CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Whatever a browser might make of the report, it loads and runs nothing."""
+
+MAX_CELL = 120
+MAX_QUERY = 20_000
+
+_STEP, _HEIGHT = 10, 100
+
+
+def render(validation: Validation) -> str:
+    """The report as HTML."""
+    return _template().render(
+        report=validation,
+        policy=CONTENT_SECURITY_POLICY,
+        trend=_trend(validation.quarantine.days),
+        age=lambda since: formatting.age(since, validation.made_at),
+        max_query=MAX_QUERY,
+    )
+
+
+@cache
+def _template() -> Template:
+    return template(
+        "validation.html.j2",
+        number=lambda value: "–" if value is None else f"{value:,}",
+        table=_table,
+    )
+
+
+def template(file: str, **filters: Callable[..., Any]) -> Template:
+    """A page of this room."""
+    return templates.template(Path(__file__).with_name("templates"), file, **filters)
+
+
+def _table(sample: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Failing rows as column names and cells, whatever JSON they are."""
+    names = list(dict.fromkeys(name for row in sample for name in row))
+    cells = [
+        [formatting.value(row[name], MAX_CELL) if name in row else "" for name in names]
+        for row in sample
+    ]
+    return [formatting.visible(name, MAX_CELL) for name in names], cells
+
+
+def _trend(days: Sequence[Day]) -> dict[str, Any]:
+    """Shapes of two charts that are stretched to the page: what is open, and what came and went."""
+    top = max(1, *(day.open for day in days))
+    most = max(1, *(max(day.opened, day.resolved) for day in days))
+
+    def bar(number: int, share: float, *, down: bool) -> dict[str, float]:
+        height = round(share * _HEIGHT / 2, 2)
+        y = _HEIGHT / 2 if down else _HEIGHT / 2 - height
+        return {"x": number * _STEP + 1, "y": y, "width": _STEP - 2, "height": height}
+
+    steps = "".join(
+        f"V{round(_HEIGHT * (1 - day.open / top), 2)}H{(number + 1) * _STEP}"
+        for number, day in enumerate(days)
+    )
+    return {
+        "width": len(days) * _STEP,
+        "height": _HEIGHT,
+        "top": top,
+        "most": most,
+        "area": f"M0 {_HEIGHT}{steps}V{_HEIGHT}Z",
+        "opened": [bar(n, day.opened / most, down=False) for n, day in enumerate(days)],
+        "resolved": [bar(n, day.resolved / most, down=True) for n, day in enumerate(days)],
+        "is_empty": not any(day.open or day.opened or day.resolved for day in days),
+    }

@@ -1,1 +1,0 @@
-"""What comes in: the platform's contract, the CSV import, the quarantine."""

@@ -1,0 +1,299 @@
+"""SQL for the versions of the platform's sessions: hashes of what staging reads of them.
+
+What is hashed are the columns of the contract, so what nobody reads may change unnoticed. A column
+or table that the platform lacks counts as NULL, as in staging: one that appears without values
+changes no version.
+
+A row that names no session or no tutor, whose id is too long for an index, or whose start is no
+moment is no session here: it never leaves the quarantine, and the daily refresh puts it there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import psycopg
+import yaml
+from psycopg import sql
+
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR
+from tutor_pipeline.core.warehouse.connection import Warehouse
+
+CONTRACT = DBT_PROJECT_DIR / "models" / "staging" / "_platform__sources.yml"
+PARTS = (
+    "session_audio_metrics",
+    "session_video_metrics",
+    "session_screen_metrics",
+    "session_transcript_metrics",
+    "session_feedback",
+    "session_billing",
+)
+"""The tables that staging joins to sessions (macro session_parts)."""
+
+MAX_ID_BYTES = 1020
+"""Two longer ones fit no index. Staging takes 255 characters, which are 1,020 bytes at most."""
+
+BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
+"""No session starts before; a moment far out of range could not even be shifted between zones."""
+
+_MOMENT = "timestamp with time zone"
+_MOMENTS = (_MOMENT, "timestamp without time zone", "date")
+_TEXTS = ("text", "character varying", "character")
+_INTEGERS = ("smallint", "integer", "bigint")
+_HASHED = {"boolean", "real", "double precision", "numeric", "uuid", "jsonb", *_MOMENTS, *_INTEGERS}
+"""Types that are hashed as they are; any other as text, byte by byte."""
+
+_COLUMNS = """
+    select
+        c.relname,
+        a.attname,
+        format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null),
+        exists (
+            select from pg_index as i
+            where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indimmediate
+                and i.indpred is null and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
+        )
+    from pg_attribute as a
+    join pg_type as t on t.oid = a.atttypid
+    join pg_class as c on c.oid = a.attrelid
+    join pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = %s and c.relname = any(%s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and a.attnum > 0 and not a.attisdropped
+"""
+
+_ROWS = """
+    select
+        {tutor_id} as tutor_id,
+        {session_id} as session_id,
+        s.id,
+        {start} as scheduled_start,
+        {version} as session_version
+    from {sessions} as s
+    where {is_named} and {is_near} and {start} > %(since)s and {start} <= %(until)s and {is_asked}
+"""
+
+# Several rows of one tutor and session count together: those of the window of changes, so that the
+# version is the same however far back somebody looks, or all where none lies in it.
+_TOGETHER = """
+    select
+        tutor_id,
+        session_id,
+        session_id as id,
+        max(scheduled_start) as scheduled_start,
+        {version} as session_version
+    from (
+        select
+            *,
+            scheduled_start > %(recent)s
+            or max(scheduled_start) over (partition by tutor_id, session_id) <= %(recent)s
+                as is_counted
+        from ({rows}) as each_row
+    ) as marked_row
+    where is_counted
+    group by tutor_id, session_id
+"""
+
+_SUM = "case when count(*) = 1 then min({each}) else hash_numeric_extended(sum({each}), 0) end"
+
+# OFFSET 0 keeps the planner from hashing a session wherever its version is named.
+_WHOLE = """
+    with chosen as (
+        {rows}
+        offset 0
+    )
+    select
+        chosen.tutor_id,
+        chosen.session_id,
+        chosen.scheduled_start,
+        chosen.session_version,
+        hash_record_extended(row(chosen.session_version, {versions}), 0) as version
+    from chosen
+    {joins}
+"""
+
+_ONE_PART = "left join {part} as {alias} on {key} = chosen.{id}"
+
+_PART_ROWS = """
+    left join (
+        select
+            {key} as id,
+            {together} as version
+        from {part} as {alias}
+        where {key} in (select chosen.{id} from chosen)
+        group by {key}
+    ) as {alias} on {alias}.id = chosen.{id}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the platform; of a domain, `type` is the one below it."""
+
+    type: str
+    is_unique: bool
+
+
+Columns = Mapping[str, Mapping[str, Column]]
+"""Table → column → what the platform has of the contract's tables."""
+
+
+@cache
+def contract() -> Mapping[str, tuple[str, ...]]:
+    """The contract's columns of `sessions` and of its parts, by table."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document = yaml.load(CONTRACT.read_text(encoding="utf-8"), loader)  # noqa: S506
+    (platform,) = document["sources"]
+    columns = {
+        table["name"]: tuple(column["name"] for column in table["columns"])
+        for table in platform["tables"]
+    }
+    return {table: columns[table] for table in ("sessions", *PARTS)}
+
+
+def read_columns(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Columns:
+    """What the platform has now. Raises TutorPipelineError: no sessions that staging could read."""
+    found: dict[str, dict[str, Column]] = {}
+    rows = connection.execute(_COLUMNS, (warehouse.schemas.platform, list(contract())))
+    for table, name, kind, is_unique in rows:
+        found.setdefault(table, {})[name] = Column(kind, is_unique)
+    sessions = found.get("sessions", {})
+    missing = [name for name in ("id", "tutor_id", "scheduled_start") if name not in sessions]
+    if missing or sessions["scheduled_start"].type not in _MOMENTS:
+        what = f"{', '.join(missing)} missing" if missing else "scheduled_start is no moment"
+        raise TutorPipelineError(
+            f"{warehouse.schemas.platform}.sessions cannot be read ({what})."
+            " See: tutor-pipeline check-source"
+        )
+    return found
+
+
+def session_versions(
+    warehouse: Warehouse, columns: Columns, *, whole: bool = False, by_id: bool = False
+) -> sql.Composed:
+    """A query of the sessions that started in (since, until]: tutor_id, session_id,
+    scheduled_start, session_version (bigint, of the session's own columns) and, if `whole`,
+    version (bigint, of its parts too). One row per tutor and session, in no order.
+
+    Parameters of the query: since, until, recent (where the window of changes begins), session_ids
+    (if `by_id`: only these, see `ids_of_their_type`).
+    """
+    sessions = columns["sessions"]
+    is_unique = sessions["id"].is_unique
+    rows = sql.SQL(_ROWS).format(
+        tutor_id=_as_text("tutor_id"),
+        session_id=_as_text("id"),
+        version=_hash(columns, "sessions", "s"),
+        sessions=sql.Identifier(warehouse.schemas.platform, "sessions"),
+        is_named=sql.SQL(" and ").join(
+            _is_usable(name, sessions[name]) for name in ("tutor_id", "id")
+        ),
+        is_asked=_is_asked(sessions["id"]) if by_id else sql.SQL("true"),
+        **_start(sessions["scheduled_start"].type, warehouse.platform_timezone),
+    )
+    if not is_unique:
+        together = sql.SQL(_SUM).format(each=sql.SQL("session_version"))
+        rows = sql.SQL(_TOGETHER).format(rows=rows, version=together)
+    return _with_parts(warehouse, columns, rows) if whole else rows
+
+
+def _with_parts(warehouse: Warehouse, columns: Columns, rows: sql.Composed) -> sql.Composed:
+    joins: list[sql.Composable] = []
+    versions: list[sql.Composable] = []
+    identity = columns["sessions"]["id"]
+    for number, table in enumerate(PARTS):
+        key = columns.get(table, {}).get("session_id")
+        if key is None:
+            versions.append(sql.SQL("null::bigint"))
+            continue
+        alias = f"p{number}"
+        # Of one type they are compared as they are, so that an index on them can be used.
+        is_native = identity.is_unique and _family(identity) == _family(key) is not None
+        version = _hash(columns, table, alias)
+        names = {
+            "part": sql.Identifier(warehouse.schemas.platform, table),
+            "alias": sql.Identifier(alias),
+            "key": sql.SQL(f"{alias}.session_id") if is_native else _as_text("session_id", alias),
+            "id": sql.SQL("id" if is_native else "session_id"),
+            "version": version,
+            "together": sql.SQL(_SUM).format(each=version),
+        }
+        joins.append(sql.SQL(_ONE_PART if key.is_unique else _PART_ROWS).format(**names))
+        versions.append(
+            sql.SQL("case when {alias}.session_id is not null then {version} end").format(**names)
+            if key.is_unique
+            else sql.SQL("{alias}.version").format(**names)
+        )
+    return sql.SQL(_WHOLE).format(
+        rows=rows, joins=sql.SQL("\n").join(joins), versions=sql.SQL(", ").join(versions)
+    )
+
+
+def ids_of_their_type(columns: Columns, session_ids: Iterable[str]) -> list[str]:
+    """Those of the ids that the platform's column can hold: its type may have changed."""
+    patterns = {"uuid": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "integer": r"-?\d{1,18}"}
+    family = _family(columns["sessions"]["id"])
+    matches = re.compile(patterns[family] if family else r"(?s).*").fullmatch
+    return [each for each in session_ids if matches(each)]
+
+
+def _family(column: Column) -> str | None:
+    """Types whose values are compared as they are; None: as texts."""
+    return "integer" if column.type in _INTEGERS else "uuid" if column.type == "uuid" else None
+
+
+def _is_asked(identity: Column) -> sql.Composable:
+    family = _family(identity)
+    if family is None:
+        return sql.SQL("{} = any(%(session_ids)s::text[])").format(_as_text("id"))
+    kind = {"integer": "bigint", "uuid": "uuid"}[family]
+    return sql.SQL("s.id = any(%(session_ids)s::text[]::{}[])").format(sql.SQL(kind))
+
+
+def _is_usable(name: str, column: Column) -> sql.Composable:
+    if _family(column):
+        return sql.SQL("s.{} is not null").format(sql.Identifier(name))
+    # The planner takes <> to hold nearly always, but <= for every third row.
+    return sql.SQL("least(octet_length({}), {longest}) <> {longest}").format(
+        _as_text(name), longest=sql.Literal(MAX_ID_BYTES + 1)
+    )
+
+
+def _as_text(name: str, alias: str = "s") -> sql.Composable:
+    # Columns of different collations can't be compared; on the usual one this changes nothing.
+    return sql.SQL('{}::text collate "default"').format(sql.Identifier(alias, name))
+
+
+def _start(kind: str, timezone: str) -> dict[str, sql.Composable]:
+    """The start as timestamptz, and a condition that an index on the column can serve."""
+    if kind == _MOMENT:
+        return {"start": sql.SQL("s.scheduled_start"), "is_near": sql.SQL("true")}
+    zone = sql.Literal(timezone)
+    is_near = sql.SQL(
+        "s.scheduled_start > (%(since)s::timestamptz at time zone {zone}) - interval '2 days'"
+        " and s.scheduled_start < (%(until)s::timestamptz at time zone {zone}) + interval '2 days'"
+    ).format(zone=zone)
+    start = sql.SQL(
+        "case when {is_near} then s.scheduled_start::timestamp at time zone {zone} end"
+    ).format(is_near=is_near, zone=zone)
+    return {"start": start, "is_near": is_near}
+
+
+def _hash(columns: Columns, table: str, alias: str) -> sql.Composable:
+    found = columns[table]
+    values = sql.SQL(", ").join(_value(alias, name, found.get(name)) for name in contract()[table])
+    return sql.SQL("hash_record_extended(row({}), 0)").format(values)
+
+
+def _value(alias: str, name: str, column: Column | None) -> sql.Composable:
+    if column is None:
+        return sql.SQL("null::text")
+    value = sql.Identifier(alias, name)
+    if column.type in _HASHED:
+        return value
+    return sql.SQL('{}::text collate "C"').format(value)

@@ -1,0 +1,142 @@
+"""A person in the platform's tables: how many rows name them, and erasing them where the platform
+is one that we made.
+
+Which columns hold ids of persons follows from the contract: `tutor_id` and `student_id` wherever
+they are, and the keys of users, tutors and students. What the contract does not know is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.migrate import MARK, schema_mark
+from tutor_pipeline.core.warehouse.personal_data import Person, Role
+from tutor_pipeline.sources.contract import Contract
+
+Connection = psycopg.Connection[Any]
+
+_COLUMNS = """
+    select c.relname, a.attname, has_column_privilege(a.attrelid, a.attnum, 'select')
+    from pg_class as c
+    join pg_attribute as a on a.attrelid = c.oid
+    join pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and a.attnum > 0 and not a.attisdropped
+"""
+
+
+def named_in(
+    connection: Connection, warehouse: Warehouse, contract: Contract, person: Person
+) -> dict[str, int]:
+    """{table: rows} of the platform that name the person. Reads only.
+
+    Raises RefusedError where a table that may name them can't be read.
+    """
+    schema = warehouse.schemas.platform
+    there = {
+        (table, column): readable
+        for table, column, readable in connection.execute(_COLUMNS, (schema,))
+    }
+    found = {}
+    for table, column in _columns_of(contract, person.role):
+        if (table, column) not in there:
+            continue
+        if not there[table, column]:
+            raise RefusedError(
+                f"{schema}.{table}.{column} may not be read, so nobody knows whether the platform"
+                f" still names that {person.role}: ask its owner to grant select on it"
+            )
+        # As text, as staging reads it: an id may be a uuid or a number there.
+        row = connection.execute(
+            sql.SQL("select count(*) from {} where {}::text = %s").format(
+                sql.Identifier(schema, table), sql.Identifier(column)
+            ),
+            (person.id,),
+        ).fetchone()
+        if row is not None and row[0]:
+            found[f"{schema}.{table}"] = int(row[0])
+    return found
+
+
+def _columns_of(contract: Contract, role: Role) -> Iterator[tuple[str, str]]:
+    keys = {("users", "id"), (f"{role}s", "user_id")}
+    for table in contract.tables:
+        for column in table.columns:
+            if column.name == f"{role}_id" or (table.name, column.name) in keys:
+                yield table.name, column.name
+
+
+def erase_from_ours(
+    connection: Connection, warehouse: Warehouse, contract: Contract, person: Person
+) -> dict[str, int]:
+    """Erase the person from a platform schema that we made, and from the truth behind a synthetic
+    one, in the connection's transaction; {table: rows deleted or changed}.
+
+    A tutor's sessions go with all that was measured in them. A student's sessions are their tutors'
+    too: they stay, without the student and what they said and wrote.
+    """
+    schema = warehouse.schemas.platform
+    # One that was made by an earlier version may lack tables.
+    there = {table for table, *_ in connection.execute(_COLUMNS, (schema,))}
+    erased: dict[str, int] = {}
+
+    def run(table: str, statement: str) -> None:
+        if table not in there:
+            return
+        rows = connection.execute(
+            sql.SQL(statement).format(
+                table=sql.Identifier(schema, table),
+                sessions=sql.Identifier(schema, "sessions"),
+                whose=sql.Identifier(f"{person.role}_id"),
+            ),
+            (person.id,),
+        ).rowcount
+        if rows:
+            erased[f"{schema}.{table}"] = erased.get(f"{schema}.{table}", 0) + rows
+
+    theirs = "session_id in (select id from {sessions} where {whose} = %s)"
+    # Before the sessions: which they are is asked of them.
+    if person.role is Role.TUTOR:
+        for table in contract.tables:
+            if any(column.name == "session_id" for column in table.columns):
+                run(table.name, f"delete from {{table}} where {theirs}")
+    else:
+        run("session_transcript_highlights", f"delete from {{table}} where {theirs}")
+        run(
+            "session_feedback",
+            "update {table} set feedback_text = null"
+            f" where feedback_text is not null and {theirs}",
+        )
+        run(
+            "sessions",
+            "update {table} set student_id = null, reschedule_reason = null where {whose} = %s",
+        )
+    for name, column in _columns_of(contract, person.role):
+        run(name, f"delete from {{table}} where {column} = %s")
+    return erased | _erase_from_truth(connection, warehouse, person)
+
+
+def _erase_from_truth(
+    connection: Connection, warehouse: Warehouse, person: Person
+) -> dict[str, int]:
+    schema = warehouse.schemas.truth
+    if not (schema_mark(connection, schema) or "").startswith(MARK):
+        return {}
+    erased: dict[str, int] = {}
+    for table, column, _ in connection.execute(_COLUMNS, (schema,)).fetchall():
+        if column.endswith(f"{person.role}_id"):  # from_tutor_id, too
+            rows = connection.execute(
+                sql.SQL("delete from {} where {} = %s").format(
+                    sql.Identifier(schema, table), sql.Identifier(column)
+                ),
+                (person.id,),
+            ).rowcount
+            if rows:
+                erased[f"{schema}.{table}"] = erased.get(f"{schema}.{table}", 0) + rows
+    return erased

@@ -1,0 +1,299 @@
+"""What a platform's schema has, compared with the contract. Reads only, changes nothing.
+
+Belongs here: finding out and naming it. Does not belong here: how it is printed, and the values in
+the rows (staging labels those).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.sources.contract import Column, Contract, Table
+
+MAX_COUNTED = 1_000_000
+"""Rows counted per table; a larger table is "at least" so large."""
+PATIENCE_MS = 10_000
+"""For a count, and for the newest session: a live database is not kept busy for this."""
+
+_TEXT = {"text", "character varying", "character", "citext"}
+_NUMBERS = {"smallint", "integer", "bigint", "real", "double precision", "numeric"}
+_MOMENTS = {"date", "timestamp without time zone", "timestamp with time zone"}
+READABLE: dict[str, set[str]] = {
+    "integer": _NUMBERS,
+    "double precision": _NUMBERS,
+    "numeric": _NUMBERS,
+    "boolean": {"boolean", "smallint", "integer", "bigint"} | _TEXT,
+    "timestamptz": _MOMENTS,
+    "date": _MOMENTS,
+    "jsonb": {"json", "jsonb"} | _TEXT,
+}
+"""Contract type → types that staging (macro platform_value) reads as it. Text reads everything."""
+_TEXT_AS_NUMBER_SINCE = 160000
+"""PostgreSQL 16 can say whether a text is a number without failing."""
+
+_RELATIONS = """
+    select c.oid, c.relname,
+        case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
+            when 'm' then 'materialized view' when 'f' then 'foreign table' end,
+        has_any_column_privilege(c.oid, 'select')
+    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
+"""
+_COLUMNS = """
+    select a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null),
+        has_column_privilege(a.attrelid, a.attnum, 'select'),
+        array(
+            select e.enumlabel::text from pg_enum as e
+            where e.enumtypid = coalesce(nullif(t.typbasetype, 0), t.oid) order by e.enumsortorder
+        )
+    from pg_attribute as a join pg_type as t on t.oid = a.atttypid
+    where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFound:
+    """A contract column that the platform has. `readable`: its type can become the contract's."""
+
+    name: str
+    type: str
+    wanted: str
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableFound:
+    """A contract table that the platform has.
+
+    `rows` is exact up to MAX_COUNTED (`more` = there are more), None when it could not be counted.
+    """
+
+    name: str
+    kind: str
+    rows: int | None
+    more: bool
+    columns: tuple[ColumnFound, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something optional that is missing, and what that costs. `column` None = the whole table."""
+
+    table: str
+    column: str | None
+    costs: str
+
+
+@dataclass(slots=True)
+class SourceReport:
+    """What was found in the platform's schema.
+
+    `problems` are sentences, each of which keeps the pipeline from running; `gaps` are what it
+    does without; `remarks` are sentences worth knowing. `newest_session` is the newest completed
+    session's scheduled start, future-dated ones included.
+    """
+
+    schema: str
+    tables: list[TableFound] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    newest_session: datetime | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the pipeline can run on it."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values."""
+        newest = self.newest_session
+        return {
+            **asdict(self),
+            "usable": self.usable,
+            "newest_session": None if newest is None else newest.isoformat(),
+        }
+
+
+def check_source(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, contract: Contract
+) -> SourceReport:
+    """Compare the platform's schema with the contract. Runs in one transaction, reads only."""
+    schema = warehouse.schemas.platform
+    report = SourceReport(schema)
+    with connection.transaction():
+        connection.execute(
+            "select set_config('statement_timeout', %s, true)", (f"{PATIENCE_MS}ms",)
+        )
+        if _schema_is_there(connection, report):
+            _Check(connection, warehouse, report).run(contract)
+    return report
+
+
+def _schema_is_there(connection: psycopg.Connection[Any], report: SourceReport) -> bool:
+    row = connection.execute(
+        "select has_schema_privilege(oid, 'usage'), current_user from pg_namespace"
+        " where nspname = %s",
+        (report.schema,),
+    ).fetchone()
+    if row is None:
+        report.problems.append(
+            f'there is no schema "{report.schema}" in this database: set TUTOR_PLATFORM_SCHEMA to'
+            " the schema of the platform's tables, or fill it with tutor-pipeline generate or"
+            " import"
+        )
+        return False
+    allowed, user = row
+    if not allowed:
+        report.problems.append(
+            f'the user {user} may not look into the schema "{report.schema}": ask its owner to'
+            f' grant usage on schema "{report.schema}" to "{user}"'
+        )
+    return bool(allowed)
+
+
+class _Check:
+    def __init__(
+        self, connection: psycopg.Connection[Any], warehouse: Warehouse, report: SourceReport
+    ) -> None:
+        self.connection = connection
+        self.warehouse = warehouse
+        self.report = report
+        text_is_readable = connection.info.server_version >= _TEXT_AS_NUMBER_SINCE
+        self.text_as_number = _TEXT if text_is_readable else set[str]()
+
+    def run(self, contract: Contract) -> None:
+        relations = {
+            name: (oid, kind, allowed)
+            for oid, name, kind, allowed in self.connection.execute(
+                _RELATIONS, (self.report.schema,)
+            )
+        }
+        if not relations:
+            self.report.remarks.append(f'the schema "{self.report.schema}" has no tables at all')
+        for table in contract.tables:
+            if table.name in relations:
+                self._table(table, *relations[table.name])
+            elif table.required:
+                self.report.problems.append(
+                    f"the table {self._name(table)} is missing: {table.costs}"
+                )
+            else:
+                self.report.gaps.append(Gap(table.name, None, table.costs))
+
+    def _name(self, table: Table, column: Column | None = None) -> str:
+        parts = (self.report.schema, table.name, *((column.name,) if column else ()))
+        return ".".join(parts)
+
+    def _table(self, table: Table, oid: int, kind: str, allowed: bool) -> None:
+        if not allowed:
+            self._refused(self._name(table))
+            return
+        actual = {
+            name: (type_, readable, labels)
+            for name, type_, readable, labels in self.connection.execute(_COLUMNS, (oid,))
+        }
+        columns = []
+        for column in table.columns:
+            if column.name in actual:
+                found = self._column(table, column, *actual[column.name])
+                columns.append(found)
+            elif column.required:
+                self.report.problems.append(
+                    f"the column {self._name(table, column)} is missing: {column.costs}"
+                )
+            else:
+                self.report.gaps.append(Gap(table.name, column.name, column.costs))
+        rows = self._count(table)
+        self.report.tables.append(
+            TableFound(
+                name=table.name,
+                kind=kind,
+                rows=rows if rows is None else min(rows, MAX_COUNTED),
+                more=rows is not None and rows > MAX_COUNTED,
+                columns=tuple(columns),
+            )
+        )
+        if table.required and rows == 0:
+            self.report.remarks.append(f"the table {self._name(table)} is empty")
+        types = {column.name: column for column in columns}
+        if table.name == "sessions" and {"scheduled_start", "status"} <= types.keys():
+            self._newest_session(types["scheduled_start"])
+
+    def _column(
+        self, table: Table, column: Column, type_: str, allowed: bool, labels: list[str]
+    ) -> ColumnFound:
+        readable = column.type == "text" or type_ in self._readable(column.type)
+        if not allowed:
+            self._refused(self._name(table, column))
+        elif not readable:
+            self.report.problems.append(
+                f"the column {self._name(table, column)} is {type_}, which cannot be read as"
+                f" {column.type}: change its type, or offer it through a view in another schema"
+            )
+        unknown = [label for label in labels if column.accepted and label not in column.accepted]
+        if unknown:
+            self.report.remarks.append(
+                f"the type of {self._name(table, column)} also has the values"
+                f" {', '.join(unknown)}: the contract does not know them, and a session with one"
+                " of them goes into quarantine"
+            )
+        return ColumnFound(column.name, type_, column.type, readable)
+
+    def _readable(self, wanted: str) -> set[str]:
+        types = READABLE[wanted]
+        return types | self.text_as_number if types is _NUMBERS else types
+
+    def _refused(self, name: str) -> None:
+        user = self.connection.info.user
+        self.report.problems.append(
+            f"the user {user} may not read {name}: ask its owner to grant select on it"
+        )
+
+    def _count(self, table: Table) -> int | None:
+        row = self._try(
+            f"the rows of {self._name(table)} were not counted",
+            sql.SQL("select count(*) from (select from {} limit {}) as counted").format(
+                sql.Identifier(self.report.schema, table.name), sql.Literal(MAX_COUNTED + 1)
+            ),
+        )
+        return None if row is None else int(row[0])
+
+    def _newest_session(self, start: ColumnFound) -> None:
+        if not start.readable:
+            return
+        start_at: sql.Composable = sql.SQL("scheduled_start")
+        if start.type != "timestamp with time zone":
+            start_at = sql.SQL("scheduled_start::timestamp at time zone {}").format(
+                sql.Literal(self.warehouse.platform_timezone)
+            )
+        row = self._try(
+            "the newest session was not looked up",
+            # Out of range, a moment can't be shifted between zones, nor be shown.
+            sql.SQL(
+                "select max(case when scheduled_start between '1900-01-01' and '2200-01-01'"
+                " then {} end) from {} where status::text = 'completed'"
+            ).format(start_at, sql.Identifier(self.report.schema, "sessions")),
+        )
+        self.report.newest_session = row[0] if row else None
+
+    def _try(self, otherwise: str, query: sql.Composed) -> tuple[Any, ...] | None:
+        """The query's row; a remark when it takes too long, a problem when it fails."""
+        try:
+            with self.connection.transaction():
+                return self.connection.execute(query).fetchone()
+        except psycopg.errors.QueryCanceled:
+            self.report.remarks.append(f"{otherwise}: it took over {PATIENCE_MS // 1000} s")
+        except psycopg.errors.InsufficientPrivilege as error:
+            self.report.problems.append(f"{otherwise}: {error.diag.message_primary}")
+        except psycopg.DatabaseError as error:
+            if self.connection.closed:
+                raise
+            self.report.problems.append(f"{otherwise}: {str(error).strip()}")
+        return None

@@ -1,0 +1,12 @@
+"""A platform that never was: truth first, observations from it.
+
+Belongs here: hidden traits and burnout, the sessions and records that follow from them, writing
+them to the platform and truth schemas or to CSV.
+Does not belong here: any rule, threshold or scorer. The population is what they are judged by.
+"""
+
+from tutor_pipeline.sources.synthetic.generator import generate
+from tutor_pipeline.sources.synthetic.parameters import Parameters
+from tutor_pipeline.sources.synthetic.population import Population
+
+__all__ = ["Parameters", "Population", "generate"]

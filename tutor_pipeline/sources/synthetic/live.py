@@ -1,0 +1,339 @@
+"""Commits simulated transactions to the platform while time goes by, and reads whom it has.
+
+Belongs here: connections, waiting, transactions that stay open, a database that is away.
+Does not belong here: which transactions there are (simulate.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.migrate import schema_mark
+from tutor_pipeline.core.warehouse.platform import is_ours
+from tutor_pipeline.sources.synthetic.burnout import live_through
+from tutor_pipeline.sources.synthetic.parameters import Parameters
+from tutor_pipeline.sources.synthetic.personas import draw_traits
+from tutor_pipeline.sources.synthetic.population import make_ids
+from tutor_pipeline.sources.synthetic.simulate import (
+    MOST_PAIRS,
+    Cast,
+    Event,
+    Pair,
+    Verb,
+    Write,
+    only,
+)
+
+_MOST_HELD = 8  # transactions open at a time; the first of more is committed early
+_RETRY_SECONDS = 1.0
+_KNOWN_FOR = timedelta(days=30)  # students seen within it are the tutor's own
+
+_TUTORS = """
+    select
+        tutors.user_id,
+        coalesce(tutors.hourly_rate, 30)::float8,
+        array(
+            select array[subjects.id, subjects.name]
+            from {platform}.tutor_subjects
+            join {platform}.subjects on subjects.id = tutor_subjects.subject_id
+            where tutor_subjects.tutor_id = tutors.user_id
+            order by subjects.name = tutors.primary_subject desc, subjects.id
+        )
+    from {platform}.tutors
+    where tutors.active_status is not false
+    order by tutors.user_id
+"""
+_PAIRS = """
+    with pairs as (
+        select
+            sessions.tutor_id,
+            sessions.student_id,
+            max(sessions.scheduled_start) as last_start,
+            max(sessions.session_number - (sessions.status <> 'completed')::integer) as held,
+            max(sessions.subject_id) as subject_id,
+            max(sessions.subject) as subject,
+            max(sessions.grade_level) as grade_level
+        from {platform}.sessions
+        join {platform}.students on students.user_id = sessions.student_id
+        where sessions.scheduled_start > %(since)s
+            and sessions.session_number is not null
+            and students.status is distinct from 'churned'
+        group by sessions.tutor_id, sessions.student_id
+    ),
+
+    ranked as (
+        select
+            pairs.*,
+            row_number() over (
+                partition by tutor_id order by last_start desc, student_id
+            ) as place
+        from pairs
+    )
+
+    select tutor_id, student_id, held, coalesce(subject_id, ''), coalesce(subject, ''),
+        coalesce(grade_level, ''), %(bargain)s::float8
+    from ranked
+    where place <= %(most)s
+    order by tutor_id, place desc
+"""
+_BARGAIN = 1 / 7  # the mean of what the generator draws
+
+
+def refuse_others(connection: psycopg.Connection[Any], warehouse: Warehouse) -> None:
+    """Raises RefusedError unless the platform's schema is one that we made."""
+    if schema_mark(connection, warehouse.schemas.platform) is None:
+        raise RefusedError("there is no platform yet. Run first: tutor-pipeline generate")
+    if not is_ours(connection, warehouse):
+        raise RefusedError(
+            f'the schema "{warehouse.schemas.platform}" of {warehouse.masked_url} is a platform\'s'
+            " own: nothing is ever written to it.\nUnset TUTOR_PLATFORM_SCHEMA, and run first:"
+            " tutor-pipeline generate"
+        )
+
+
+def read_cast(
+    connection: psycopg.Connection[Any], warehouse: Warehouse, parameters: Parameters, now: datetime
+) -> Cast:
+    """The active tutors of the synthetic platform made with `parameters`, and their students.
+
+    Raises RefusedError for a platform that is not ours or that has none of these tutors.
+    """
+    refuse_others(connection, warehouse)
+    everybody = make_ids("T", np.arange(1, parameters.tutors + 1), 4, parameters.tutors)
+    place = {value.decode(): i for i, value in enumerate(everybody.tolist())}
+    found = [row for row in connection.execute(warehouse.sql(_TUTORS)) if row[0] in place]
+    if not found:
+        raise RefusedError(
+            "the platform has no tutors to simulate. Run first: tutor-pipeline generate"
+        )
+    pairs: dict[str, list[Pair]] = {tutor_id: [] for tutor_id, _, _ in found}
+    known = {"since": now - _KNOWN_FOR, "most": MOST_PAIRS, "bargain": _BARGAIN}
+    for tutor_id, *pair in connection.execute(warehouse.sql(_PAIRS), known):
+        if tutor_id in pairs:
+            pairs[tutor_id].append(Pair(*pair))
+    # Traits are hidden: they are drawn again, not read.
+    rows = np.array([place[tutor_id] for tutor_id, _, _ in found])
+    traits = draw_traits(parameters.seed, parameters.tutors, parameters.knobs)
+    hidden = live_through(parameters.seed, traits, parameters.days, parameters.knobs)
+    return Cast(
+        tutor_ids=tuple(pairs),
+        traits=only(traits, rows),
+        burnout=hidden.burnout[rows, -1],
+        spirits=hidden.spirits[rows, -1],
+        hourly_rate=np.array([rate for _, rate, _ in found]),
+        subjects=tuple(tuple((key, name) for key, name in taught) for _, _, taught in found),
+        pairs=tuple(map(tuple, pairs.values())),
+    )
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was committed. `away_seconds` is for how long the database could not be reached,
+    `most_behind` by how many seconds a transaction missed its time at worst, `given_up` how many
+    had begun and were not committed when it was told to stop.
+    """
+
+    transactions: int = 0
+    given_up: int = 0
+    outages: int = 0
+    away_seconds: float = 0.0
+    most_behind: float = 0.0
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def play(
+    warehouse: Warehouse,
+    events: Iterator[Event],
+    *,
+    until: float | None = None,
+    committed: Callable[[Event], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
+    wait: Callable[[float], bool] = _sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Commit each event in a transaction of its own when its time has come; time starts now.
+
+    Ends with the events, before the first one that begins `until` seconds or more after the start,
+    or when `wait` says so: it is called with seconds to wait (0 and more) and answers True to
+    stop. Transactions that are open then are committed. `committed` is told of each right after
+    its COMMIT has returned. While the database is away it waits and tries again: what it does can
+    be repeated without another effect, so nothing is lost and nothing is there twice.
+    """
+    with _Player(warehouse, committed, tell, wait, clock) as player:
+        return player.play(events, until)
+
+
+@dataclass(slots=True)
+class _Player:
+    warehouse: Warehouse
+    committed: Callable[[Event], None]
+    tell: Callable[[str], None]
+    wait: Callable[[float], bool]
+    clock: Callable[[], float]
+    summary: Summary = field(default_factory=Summary)
+    stopped: bool = False
+    began: float = 0.0
+    # When to commit (seconds after the start), a tie-breaker, and what is open where.
+    held: list[tuple[float, int, Event, psycopg.Connection[Any]]] = field(default_factory=list)
+    connection: psycopg.Connection[Any] | None = None
+    number: Iterator[int] = field(default_factory=count)
+
+    def __enter__(self) -> _Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for *_ignored, connection in self.held:
+            connection.close()
+        self._close()
+
+    def play(self, events: Iterator[Event], until: float | None) -> Summary:
+        self.began = self.clock()
+        upcoming = next(events, None)
+        while True:
+            if upcoming is not None and until is not None and upcoming.at >= until:
+                upcoming = None
+            due = [entry[0] for entry in self.held[:1]] + ([upcoming.at] if upcoming else [])
+            if not due or self._wait(min(due) - self._now()):
+                break
+            if self.held and self.held[0][0] <= min(due):
+                self._release()
+            elif upcoming is not None:
+                if upcoming.held_for:
+                    self._hold(upcoming)
+                else:
+                    self._write(upcoming)
+                upcoming = next(events, None)
+        while self.held:
+            self._release()
+        return self.summary
+
+    def _now(self) -> float:
+        return self.clock() - self.began
+
+    def _wait(self, seconds: float) -> bool:
+        self.stopped = self.wait(max(seconds, 0.0)) or self.stopped
+        return self.stopped
+
+    def _hold(self, event: Event) -> None:
+        """Begin a transaction of its own connection and leave it open."""
+        if len(self.held) >= _MOST_HELD:
+            self._release()
+        try:
+            connection = self.warehouse.connect()
+        except TutorPipelineError as error:
+            if not _is_away(error):
+                raise
+            self._write(event)
+            return
+        entry = (event.at + event.held_for, next(self.number), event, connection)
+        heappush(self.held, entry)
+        try:
+            self._execute(connection, event)
+        except psycopg.Error as error:
+            self.held.remove(entry)
+            connection.close()
+            if not _is_away(error):
+                raise
+            self._write(event)
+
+    def _release(self) -> None:
+        """Commit the open transaction whose time comes first."""
+        due, _, event, connection = heappop(self.held)
+        try:
+            connection.commit()
+        except psycopg.Error as error:
+            connection.close()
+            if not _is_away(error):
+                raise
+            self._write(event)
+        else:
+            self._note(event, due)
+            connection.close()
+
+    def _write(self, event: Event) -> None:
+        """Commit one event, whatever time it takes; given up only when told to stop."""
+        away_since: float | None = None
+        while True:
+            try:
+                if self.connection is None:
+                    self.connection = self.warehouse.connect(autocommit=True)
+                with self.connection.transaction():
+                    self._execute(self.connection, event)
+            except (psycopg.Error, TutorPipelineError) as error:
+                self._close()
+                if not _is_away(error):
+                    raise
+                if away_since is None:
+                    away_since = self.clock()
+                    self.summary.outages += 1
+                    reason = str(error.__cause__ or error).strip().splitlines()[:1]
+                    self.tell(f"the database is away ({''.join(reason)}); waiting for it")
+                if self._wait(_RETRY_SECONDS):
+                    self.summary.given_up += 1
+                    return
+            else:
+                self._note(event, event.at)
+                break
+        if away_since is not None:
+            away = self.clock() - away_since
+            self.summary.away_seconds += away
+            self.tell(f"the database is back after {away:.0f} s; going on")
+
+    def _execute(self, connection: psycopg.Connection[Any], event: Event) -> None:
+        for write in event.writes:
+            connection.execute(self._statement(write), {**write.values, "key": event.session_id})
+
+    def _statement(self, write: Write) -> sql.Composed:
+        table = sql.Identifier(self.warehouse.schemas.platform, write.table)
+        columns = list(map(sql.Identifier, write.values))
+        places = [sql.Placeholder(name) for name in write.values]
+        if write.verb is Verb.INSERT:
+            return sql.SQL("insert into {} ({}) values ({}) on conflict do nothing").format(
+                table, sql.SQL(", ").join(columns), sql.SQL(", ").join(places)
+            )
+        key = sql.Identifier("id" if write.table == "sessions" else "session_id")
+        if write.verb is Verb.DELETE:
+            return sql.SQL("delete from {} where {} = {}").format(
+                table, key, sql.Placeholder("key")
+            )
+        changes = [
+            sql.SQL("{} = {}").format(column, place)
+            for column, place in zip(columns, places, strict=True)
+        ]
+        return sql.SQL("update {} set {} where {} = {}").format(
+            table, sql.SQL(", ").join(changes), key, sql.Placeholder("key")
+        )
+
+    def _note(self, event: Event, due: float) -> None:
+        self.committed(event)
+        summary = self.summary
+        summary.transactions += 1
+        summary.most_behind = max(summary.most_behind, self._now() - due)
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether trying again later may help: the server went, or refused a connection."""
+    return isinstance(error, psycopg.OperationalError) or isinstance(
+        error.__cause__, psycopg.OperationalError
+    )
