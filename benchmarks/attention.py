@@ -31,7 +31,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.findings import Kind, Step
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs.findings import make
@@ -95,7 +95,7 @@ def platform(
         )
     )
     with warehouse.connect() as connection:
-        load(connection, warehouse, population)
+        load(connection, population)
     yield warehouse
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
@@ -107,7 +107,7 @@ def refresh(warehouse: Warehouse, home: Path, day: date) -> str:
     write_header(warehouse, run)
     dbt.invoke(["run", "--select", *MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
     with warehouse.connect() as connection:
-        score_tutors(connection, warehouse, run.run_id, Scoring("auto", 0.25, 0.5))
+        score_tutors(connection, run.run_id, Scoring("auto", 0.25, 0.5))
     return run.run_id
 
 
@@ -117,14 +117,14 @@ def look(warehouse: Warehouse, home: Path, end: date, found: Found) -> None:
         right = {
             tutor
             for (tutor,) in connection.execute(
-                warehouse.sql(RIGHT),
+                RIGHT,
                 {"day": end, "kinds": list(KINDS), "patterns": list(PATTERNS)},
             ).fetchall()
         }
         for number, profile in enumerate(shipped()):
             catalogue = load_catalogue(profile, wide_rows.rule_inputs())
-            wide = wide_rows.read(connection, warehouse, run_id, catalogue.columns(Kind.ALERT))
-            usual = usual_here(connection, warehouse, catalogue, Kind.ALERT, wide, keep=False)
+            wide = wide_rows.read(connection, run_id, catalogue.columns(Kind.ALERT))
+            usual = usual_here(connection, catalogue, Kind.ALERT, wide, keep=False)
             evaluation = evaluate(catalogue, Kind.ALERT, wide.rows, wide.as_of, (), usual)
             listed = {each.tutor_id for each in evaluation.findings}
             found.by_profile[profile].append(len(listed))
@@ -148,16 +148,14 @@ def follow(
     for back in reversed(range(refreshes)):
         run_id = refresh(warehouse, home, end - timedelta(days=back))
         with warehouse.connect() as connection:
-            store.lock(connection, warehouse, Kind.ALERT)
-            changes = make(connection, warehouse, catalogue, Kind.ALERT, run_id).applied.changes
+            store.lock(connection, Kind.ALERT)
+            changes = make(connection, catalogue, Kind.ALERT, run_id).applied.changes
             for change in changes:
                 pair = change.tutor_id, change.rule_id
                 opened[pair] += change.step is Step.OPENED
                 closed[pair] += change.step is Step.RESOLVED
             row = connection.execute(
-                warehouse.sql(
-                    "select count(distinct tutor_id) from {ops}.alerts where resolved_at is null"
-                )
+                "select count(distinct tutor_id) from {ops}.alerts where resolved_at is null"
             ).fetchone()
             listed.append(row[0] if row else 0)
     alerts = sum(number > 0 for number in opened.values())

@@ -29,7 +29,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.judgement.scores import signals
@@ -67,7 +67,7 @@ def make(server: EmbeddedServer, home: Path, tutors: int, days: int) -> Warehous
         )
     )
     with warehouse.connect() as connection:
-        load(connection, warehouse, population)
+        load(connection, population)
     build(warehouse, home, "+tutor_aggregates", "+tutor_evidence", "+tutor_departures")
     return warehouse
 
@@ -85,18 +85,18 @@ def measure(warehouse: Warehouse, home: Path) -> None:
     with warehouse.connect(row_factory=dict_row) as connection:
         began = time.perf_counter()
         some = connection.execute(
-            warehouse.sql("select * from {marts}.tutor_evidence_history where as_of_date = %s"),
+            "select * from {marts}.tutor_evidence_history where as_of_date = %s",
             (END - timedelta(days=1),),
         ).fetchall()
         as_rows = time.perf_counter() - began
     with warehouse.connect() as connection:
         began = time.perf_counter()
-        days = history.days(connection, warehouse, TUTORS, END)
-        weeks = list(history.weeks(connection, warehouse, TUTORS, days, {}))
+        days = history.days(connection, TUTORS, END)
+        weeks = list(history.weeks(connection, TUTORS, days, {}))
         reading = time.perf_counter() - began
         departures = dict(
             connection.execute(
-                warehouse.sql("select tutor_id, departed_on from {marts}.tutor_departures")
+                "select tutor_id, departed_on from {marts}.tutor_departures"
             ).fetchall()
         )
     rows = sum(len(week.ids) for week in weeks)
@@ -119,11 +119,9 @@ def measure(warehouse: Warehouse, home: Path) -> None:
 
     with warehouse.connect(row_factory=dict_row) as connection:
         tutors = connection.execute(
-            warehouse.sql("select * from {marts}.tutor_evidence order by tutor_id")
+            "select * from {marts}.tutor_evidence order by tutor_id"
         ).fetchall()
-        wide = connection.execute(
-            warehouse.sql("select * from {marts}.tutor_aggregates")
-        ).fetchall()
+        wide = connection.execute("select * from {marts}.tutor_aggregates").fetchall()
     usual = reference.fit(TUTORS, columns_of(tutors, TUTORS.reads))
     began = time.perf_counter()
     scorer.score(tutors, usual, version, "1.1")

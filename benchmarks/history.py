@@ -22,7 +22,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
@@ -56,9 +56,9 @@ class Bench:
             sessions_per_day=sessions_per_day or SESSIONS_PER_DAY.get(tutors, tutors),
             end=last,
         )
-        with self.warehouse.connect() as connection:
-            ensure_platform(connection, self.warehouse)
-            load(connection, self.warehouse, generate(parameters))
+        with self.warehouse.connect() as database:
+            ensure_platform(database)
+            load(database, generate(parameters))
 
     def dbt(self, command: str, as_of: date, *models: str, first: date | None = None) -> float:
         """Seconds that dbt takes for these models, as of the end of a day or for days."""
@@ -78,15 +78,15 @@ class Bench:
         """Seconds of the wide row of all tutors as of the end of the day."""
         self.dbt("compile", day, "tutor_aggregates")
         (path,) = (dbt.target_dir(self.home) / "compiled").rglob("tutor_aggregates.sql")
-        with self.warehouse.connect(options="-c jit=off -c work_mem=128MB") as connection:
+        with self.warehouse.connect(options="-c jit=off -c work_mem=128MB") as database:
             began = time.perf_counter()
-            connection.execute(f"create table pg_temp.wide as {path.read_text(encoding='utf-8')}")
+            database.execute(f"create table pg_temp.wide as {path.read_text(encoding='utf-8')}")
             return time.perf_counter() - began
 
     def rows(self, table: str) -> int:
-        with self.warehouse.connect() as connection:
+        with self.warehouse.connect() as database:
             query = self.warehouse.sql(f"select count(*) from {{marts}}.{table}")
-            ((found,),) = connection.execute(query).fetchall()
+            ((found,),) = database.execute(query).fetchall()
         return int(found)
 
 

@@ -29,7 +29,7 @@ from metrics import database, timed
 from psycopg import sql
 
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.changes import ledger, versions
 from tutor_pipeline.sources.synthetic.generator import generate
 from tutor_pipeline.sources.synthetic.load import load
@@ -66,24 +66,24 @@ class Bench:
                 experiments=False,
             )
         )
-        with self.warehouse.connect() as connection:
-            load(connection, self.warehouse, population)
-        self.connection = self.warehouse.connect(autocommit=True)
-        self.connection.execute("vacuum analyze")
+        with self.warehouse.connect() as database:
+            load(database, population)
+        self.database = self.warehouse.connect(autocommit=True)
+        self.database.execute("vacuum analyze")
         self.time("first full", lambda: ledger.take_all(*self.place, "full", NOW))
         self.time("settle first", lambda: self.settle("full"))
-        self.connection.execute("vacuum analyze")
+        self.database.execute("vacuum analyze")
 
     @property
     def place(self) -> tuple[object, Warehouse]:
         """Where everything is."""
-        return self.connection, self.warehouse
+        return self.database, self.warehouse
 
     def time(self, name: str, work: Callable[[], object]) -> None:
         self.seconds.setdefault(name, []).append(timed(work))
 
     def settle(self, run_id: str) -> None:
-        with self.connection.transaction():
+        with self.database.transaction():
             ledger.settle(*self.place, run_id)
 
     def compare(self, changes: int, *, whole: bool = False) -> None:
@@ -92,10 +92,10 @@ class Bench:
 
     def hashes(self) -> None:
         columns = versions.read_columns(*self.place)
-        with self.connection.transaction():
-            self.connection.execute("set local jit = off; set local work_mem = '64MB'")
+        with self.database.transaction():
+            self.database.execute("set local jit = off; set local work_mem = '64MB'")
             since = NOW - ledger.WINDOW
-            self.connection.execute(
+            self.database.execute(
                 sql.SQL(HASHES).format(found=versions.session_versions(self.warehouse, columns)),
                 {"since": since, "until": NOW, "recent": since},
             ).fetchone()
@@ -105,9 +105,7 @@ class Bench:
         self.time("hashes", self.hashes)
         self.time("whole", lambda: self.compare(0, whole=True))
         for which, order in (("newest", "scheduled_start desc"), ("any", "md5(id)")):
-            self.connection.execute(
-                self.warehouse.sql(TOUCH.replace("{order}", order)), (NOW - ledger.WINDOW, NOW)
-            )
+            self.database.execute(TOUCH.replace("{order}", order), (NOW - ledger.WINDOW, NOW))
             self.time(f"peek, 500 {which} new", lambda: self.compare(500))
             self.time(f"peek, 500 {which} wait", lambda: self.compare(500))
             self.time(f"take 500 {which}", lambda: ledger.take(*self.place, "run", NOW))

@@ -38,7 +38,7 @@ from metrics import database, medians, timed
 
 from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Reading, Severity
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.lifecycle.reconcile import row_id
 
@@ -143,19 +143,19 @@ class Bench:
             "as_of": AS_OF, "tutors": tutors, "sessions": sessions,
             "resolved": RESOLVED, "rules": list(RULES),
         }  # fmt: skip
-        self.connection = self.warehouse.connect(autocommit=True)
+        self.database = self.warehouse.connect(autocommit=True)
         # The client fills in the values: a table is not made with parameters.
-        filling = psycopg.ClientCursor(self.connection)
+        filling = psycopg.ClientCursor(self.database)
         filling.execute("select setseed(0.5)")
         for statement in (FILL_SESSIONS, FILL_RESOLVED):
             filling.execute(self.warehouse.sql(statement), values)
         self.open: set[Pair] = set(self._first())
         self.apply(*self.next_day())
         for table in ("{ops}.alerts", "{ops}.alert_events", "{marts}.fct_sessions"):
-            self.connection.execute(self.warehouse.sql(f"vacuum analyze {table}"))
+            self.database.execute(f"vacuum analyze {table}")
 
     def close(self) -> None:
-        self.connection.close()
+        self.database.close()
 
     def _first(self) -> list[Pair]:
         pairs = list(product(self.tutors, RULES))
@@ -211,11 +211,10 @@ class Bench:
         active = frozenset(self.tutors)
 
         def work() -> None:
-            with self.connection.transaction():
+            with self.database.transaction():
                 store.apply(
-                    self.connection, self.warehouse, evaluation, run_id=run_id,
-                    active_tutors=active,
-                )  # fmt: skip
+                    self.database, evaluation, run_id=run_id,
+                    active_tutors=active)  # fmt: skip
 
         return timed(work)
 
@@ -240,16 +239,16 @@ class Bench:
         def work() -> None:
             for each in sample:
                 pair = each.tutor_id, each.rule_id
-                found = self.connection.execute(look, pair, prepare=True).fetchone()
+                found = self.database.execute(look, pair, prepare=True).fetchone()
                 text, evidence = each.texts["description"], list(each.evidence)
                 if found:
                     values = (
                         text, each.excess, evidence, evaluation.as_of, each.tutor_id, found[0],
                     )  # fmt: skip
-                    self.connection.execute(update, values, prepare=True)
+                    self.database.execute(update, values, prepare=True)
                 else:
                     new = row_id(*pair, evaluation.as_of, 99)
-                    self.connection.execute(
+                    self.database.execute(
                         insert,
                         (
                             each.tutor_id, new, each.rule_id, each.severity, text, evidence,
@@ -258,7 +257,7 @@ class Bench:
                         prepare=True,
                     )  # fmt: skip
 
-        with self.connection.transaction(force_rollback=True):
+        with self.database.transaction(force_rollback=True):
             return timed(work) * len(evaluation.findings) / len(sample)
 
     def measure(self, rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
@@ -269,7 +268,7 @@ class Bench:
         }
         for number, (name, query) in enumerate(views.items()):
             ready = f"create temporary table ready_{number} as {query}"
-            self.connection.execute(self.warehouse.sql(ready))
+            self.database.execute(ready)
             for suffix, first in (("", "whole"), (" limit 8", "first 8")):
                 contenders = {
                     "ours": self._asking(query + suffix),
@@ -291,7 +290,7 @@ class Bench:
 
     def _asking(self, query: str) -> Callable[[], float]:
         statement = self.warehouse.sql(query)
-        return lambda: timed(lambda: self.connection.execute(statement).fetchall())
+        return lambda: timed(lambda: self.database.execute(statement).fetchall())
 
 
 def report(what: str, found: dict[str, float]) -> None:

@@ -37,7 +37,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
@@ -137,7 +137,7 @@ class Bench:
         self.warehouse, self.home, self.tutors = Warehouse(url), home, tutors
         migrate.upgrade(self.warehouse)
         with self.warehouse.connect() as connection:
-            ensure_platform(connection, self.warehouse)
+            ensure_platform(connection)
         self._dbt("run", None)
         self._execute("select setseed(0.5)", FILL, sessions=sessions, tutors=tutors)
         self._execute("drop table {marts}.dim_tutors")
@@ -157,7 +157,7 @@ class Bench:
                 text = statement.replace("%(as_of)s", f"'{AS_OF.isoformat()}'")
                 for name, value in values.items():
                     text = text.replace(f"%({name})s", str(value))
-                connection.execute(self.warehouse.sql(text))
+                connection.execute(text)
 
     def _dbt(self, command: str, tutors: list[str] | None, *models: str) -> None:
         run = RefreshRun(uuid4().hex, AS_OF, None if tutors is None else tuple(tutors))

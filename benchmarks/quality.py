@@ -67,7 +67,7 @@ def evaluate_in_sql() -> dict[str, float]:
     warehouse = _warehouse()
     fill = placeholders(warehouse, datetime.now(UTC))
     began = time.perf_counter()
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for suite in load_suites():
             table = "{" + suite.asset.replace("/", "}.")
             for check in suite.checks:
@@ -86,7 +86,7 @@ def evaluate_in_sql() -> dict[str, float]:
                     )
                 else:
                     query = f"select from {table} where {kwargs['column']} is null"
-                connection.execute(f"select count(*) from ({fill(query)}) as failing")
+                database.execute(f"select count(*) from ({fill(query)}) as failing")
     return {"seconds": time.perf_counter() - began}
 
 
@@ -101,8 +101,8 @@ def evaluate_in_pandas() -> dict[str, float]:
     (suite,) = (suite for suite in load_suites() if suite.name == "sessions")
     library = run.great_expectations()
     began = time.perf_counter()
-    with _warehouse().connect() as connection:
-        cursor = connection.execute("select * from marts.fct_sessions")
+    with _warehouse().connect() as database:
+        cursor = database.execute("select * from marts.fct_sessions")
         assert cursor.description is not None
         frame = pandas.DataFrame(
             cursor.fetchall(), columns=[each[0] for each in cursor.description]

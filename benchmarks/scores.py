@@ -65,8 +65,8 @@ def measure_scoring(tutors: int, rounds: int) -> None:
         warehouse = bench.warehouse
         for _ in range(rounds):
             began = time.perf_counter()
-            with warehouse.connect() as connection:
-                scored = score_tutors(connection, warehouse, "", SCORING)
+            with warehouse.connect() as database:
+                scored = score_tutors(database, "", SCORING)
             whole = time.perf_counter() - began
             report(
                 f"{scored.subjects:,} tutors, {len(scored.scores):,} scores: {whole:.2f} s"
@@ -77,8 +77,8 @@ def measure_scoring(tutors: int, rounds: int) -> None:
         for tutor in some:
             run = RefreshRun(uuid4().hex, scored.as_of, (tutor,))
             write_header(warehouse, run)
-            with warehouse.connect() as connection:
-                score_tutors(connection, warehouse, run.run_id, SCORING)
+            with warehouse.connect() as database:
+                score_tutors(database, run.run_id, SCORING)
         each = (time.perf_counter() - began) / len(some)
         report(
             f"one at a time: {1000 * each:.0f} ms each, so {each * scored.subjects:.0f} s,"
@@ -101,8 +101,8 @@ def measure_backtest(tutors: int, weeks: int) -> None:
 
         began = time.perf_counter()
         now = end_of_day(last, warehouse.timezone) + timedelta(hours=3)
-        with warehouse.connect() as connection:
-            past = read_past(connection, warehouse, now, weeks)
+        with warehouse.connect() as database:
+            past = read_past(database, now, weeks)
         assert past is not None
         read = time.perf_counter()
         rate = SCORING.yearly_departure_rate

@@ -26,7 +26,7 @@ import numpy as np
 import psycopg
 
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs.past import Past, read_past
@@ -75,7 +75,7 @@ def make(server: EmbeddedServer, home: Path, world: str, tutors: int, seed: int)
         )
     )
     with warehouse.connect() as connection:
-        load(connection, warehouse, population)
+        load(connection, population)
     first = END - timedelta(days=DAYS - 91)
     for models, days in (
         (BUILT, (None, None)),
@@ -93,8 +93,8 @@ def levels(warehouse: Warehouse) -> Levels:
     """What departure_v1 would have called each tutor, each week, with nothing learned."""
     found: Levels = {}
     with warehouse.connect() as connection:
-        days = history.days(connection, warehouse, END)
-        for week in history.weeks(connection, warehouse, days, {}):
+        days = history.days(connection, END)
+        for week in history.weeks(connection, days, {}):
             standard = outcomes.standard(week)
             version = learning.learn(
                 standard.z[standard.is_there],
@@ -124,7 +124,7 @@ def judged(past: Past, risks: Levels) -> Iterator[tuple[date, TutorSegment | Non
 
 def line(warehouse: Warehouse, world: str, seed: int) -> str:
     with warehouse.connect() as connection:
-        past = read_past(connection, warehouse, end_of_day(END, "UTC"), WEEKS)
+        past = read_past(connection, end_of_day(END, "UTC"), WEEKS)
     assert past is not None
     found = list(judged(past, levels(warehouse)))
     truth = np.array([at_risk for *_, at_risk in found])

@@ -24,7 +24,7 @@ import psycopg
 
 from tutor_pipeline.cli.scores_judge import END, SESSIONS_A_DAY
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs import past_students
@@ -65,11 +65,11 @@ def backtest(server: EmbeddedServer, home: Path, world: str, tutors: int, seed: 
     )
     run = RefreshRun(uuid4().hex, end_of_day(END, "UTC"), None)
     with warehouse.connect() as connection:
-        load(connection, warehouse, population)
+        load(connection, population)
     write_header(warehouse, run)
     dbt.invoke(["run", "--select", *MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
     with warehouse.connect() as connection:
-        past = past_students.read_past(connection, warehouse, run.as_of, 52)
+        past = past_students.read_past(connection, run.as_of, 52)
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")
     result = past_students.run_backtest(past, YEARLY_RATE, lambda *_: None, replicates=1)

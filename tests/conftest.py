@@ -23,7 +23,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 
@@ -120,7 +120,7 @@ def warehouse(databases: Databases) -> Warehouse:
 def platform_warehouse(warehouse: Warehouse) -> Warehouse:
     """The module's database with an empty platform schema in it."""
     with warehouse.connect() as connection:
-        ensure_platform(connection, warehouse)
+        ensure_platform(connection)
     return warehouse
 
 

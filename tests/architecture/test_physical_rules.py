@@ -95,8 +95,8 @@ BY_TUTOR = {"marts.dim_tutors", "ops.rule_overrides", "ops.set_aside_tutors"}
 def built(platform_warehouse):
     warehouse = platform_warehouse
     day = AS_OF.date() - timedelta(days=1)
-    with warehouse.connect() as connection:
-        load(connection, warehouse, generate(Parameters.preset("dev", day)))
+    with warehouse.connect() as database:
+        load(database, generate(Parameters.preset("dev", day)))
     home = Path(tempfile.mkdtemp())
     run = RefreshRun("physical", AS_OF, snapshot_from=day, snapshot_until=day)
     write_header(warehouse, run)
@@ -109,8 +109,8 @@ def built(platform_warehouse):
 
 
 def query(built, sql):
-    with built[0].connect() as connection:
-        return connection.execute(sql).fetchall()
+    with built[0].connect() as database:
+        return database.execute(sql).fetchall()
 
 
 def test_every_table_of_ours_is_either_big_or_local(built):
@@ -153,20 +153,20 @@ def test_a_person_is_erased_from_every_table(built, role):
     of_a_few = {"marts.recent_sessions", "marts.tutor_scoreboard"}
     chosen = f"select {role}_id from marts.fct_sessions where {role}_id is not null"
     ((id_,),) = query(built, f"{chosen} group by 1 order by count(*) desc, 1 limit 1")
-    with warehouse.connect() as connection, connection.transaction(force_rollback=True):
+    with warehouse.connect() as database, database.transaction(force_rollback=True):
         # These days are too few for a past week, and for anybody to have left.
         for table in ("student_aggregates", "student_evidence"):
-            connection.execute(
+            database.execute(
                 f"insert into marts.{table}_history select * from marts.{table} as now"
                 f" where not exists (select from marts.{table}_history)"
             )
         if role is Role.TUTOR:
             departed = "insert into marts.tutor_departures values (%s, current_date)"
-            connection.execute(departed, (id_,))
-        person = erasure.known(connection, warehouse, role, id_)
-        erased = erasure.erase(connection, warehouse, person)
+            database.execute(departed, (id_,))
+        person = erasure.known(database, role, id_)
+        erased = erasure.erase(database, person)
         assert {each for each in named - of_a_few if not each.startswith("ops.")} <= erased.keys()
-        assert erasure.left(connection, warehouse, person, warehouse.schemas.ours) == []
+        assert erasure.left(database, person, warehouse.schemas.ours) == []
 
 
 def test_tutor_id_is_text_not_null_and_first_in_every_unique_index(built):

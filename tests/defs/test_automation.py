@@ -80,8 +80,8 @@ class Place:
         self.cursors = {}
 
     def execute(self, text, *parameters):
-        with self.warehouse.connect() as connection:
-            cursor = connection.execute(self.warehouse.sql(text), parameters)
+        with self.warehouse.connect() as database:
+            cursor = database.execute(text, parameters)
             return cursor.fetchall() if cursor.description else []
 
     def session(self, tutor="T1", days=1.0):
@@ -93,16 +93,16 @@ class Place:
         )  # fmt: skip
 
     def fill(self):
-        with self.warehouse.connect(autocommit=True) as connection:
-            ledger.take_all(connection, self.warehouse, "full", datetime.now(UTC))
-            with connection.transaction():
-                ledger.settle(connection, self.warehouse, "full")
+        with self.warehouse.connect(autocommit=True) as database:
+            ledger.take_all(database, "full", datetime.now(UTC))
+            with database.transaction():
+                ledger.settle(database, "full")
 
     def check(self, status=Status.PASSED, run_id="full", **of):
         outcome = Outcome(REQUIRED.asset, REQUIRED.check, "suite", "All are known.", "error", True,
                           status, **of)  # fmt: skip
-        with self.warehouse.connect() as connection:
-            record(connection, self.warehouse, run_id, datetime.now(UTC), [outcome])
+        with self.warehouse.connect() as database:
+            record(database, run_id, datetime.now(UTC), [outcome])
 
     def ready(self):
         """As after a full refresh of one old session."""
@@ -152,8 +152,8 @@ class Place:
         return self.create(name, status=status).run_id
 
     def incidents(self, **of):
-        with self.warehouse.connect() as connection:
-            return incidents.listed(connection, self.warehouse, **of)
+        with self.warehouse.connect() as database:
+            return incidents.listed(database, **of)
 
 
 @pytest.fixture(scope="module")
@@ -279,10 +279,10 @@ def test_a_run_whose_process_is_gone_is_ended(place):
     run_id = place.in_state(dg.DagsterRunStatus.STARTED)
     long_ago = (datetime.now(UTC) - 2 * GONE_AFTER).timestamp()
     storage = place.instance.run_storage
-    with storage.connect() as connection:
+    with storage.connect() as database:
         from sqlalchemy import text
 
-        connection.execute(
+        database.execute(
             text("update runs set start_time = :at where run_id = :run"),
             {"at": long_ago, "run": run_id},
         )
@@ -418,12 +418,10 @@ def test_tutors_set_aside_are_incidents_but_never_a_storm(place):
     place.ready()
     place.session("T9")
     place.look()
-    with place.warehouse.connect(autocommit=True) as connection:
+    with place.warehouse.connect(autocommit=True) as database:
         for number in range(9):
             now = datetime.now(UTC) + timedelta(seconds=number)
-            ledger.set_aside(
-                connection, place.warehouse, f"T{number + 1}", "it divides by zero", "r", now
-            )
+            ledger.set_aside(database, f"T{number + 1}", "it divides by zero", "r", now)
     for _ in range(2):
         place.look("watch")
     found = place.incidents()
@@ -436,8 +434,8 @@ def test_tutors_set_aside_are_incidents_but_never_a_storm(place):
 def test_a_drift_is_an_incident_until_a_comparison_finds_none(place):
     outcome = Outcome("marts/history", "equals_a_rebuild", "pipeline", "Equal.", "warn", False,
                       Status.FAILED, rows_failing=3)  # fmt: skip
-    with place.warehouse.connect() as connection:
-        record(connection, place.warehouse, "sunday", datetime.now(UTC), [outcome])
+    with place.warehouse.connect() as database:
+        record(database, "sunday", datetime.now(UTC), [outcome])
     for _ in range(2):
         place.look("watch")
     (row,) = place.incidents()

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from tests.servers import MailServer
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.definitions import defs
 from tutor_pipeline.defs import delivery
 from tutor_pipeline.defs.delivery import HELPED_AFTER, JOB, build_outbox_sensor
@@ -54,8 +54,8 @@ def look(place):
 
 def note(warehouse, number=1, at=None):
     at = at or datetime.now(UTC)
-    with warehouse.connect() as connection:
-        outbox.note_incident(connection, warehouse, number, DETAILS, at=at, run_id=None)
+    with warehouse.connect() as database:
+        outbox.note_incident(database, number, DETAILS, at=at, run_id=None)
 
 
 def execute(instance, **config):
@@ -112,8 +112,8 @@ def test_a_failing_address_fails_no_run_and_a_dead_letter_fails_the_check(place,
     (check,) = result.get_asset_check_evaluations()
     assert check.passed  # it is still tried
     assert "1 to be tried again" in str(look())
-    with warehouse.connect() as connection:
-        connection.execute(
+    with warehouse.connect() as database:
+        database.execute(
             "update ops.deliveries set attempts = 7, due_at = now() where state = 'waiting'"
         )
     assert isinstance(look(), dg.RunRequest)
@@ -132,8 +132,8 @@ def test_one_run_at_a_time_and_help_when_what_is_due_waits(place, look):
     assert "is running since" in str(look())
     assert "1 thing to tell, 0 deliveries due" in str(look())
     # The run has been at work for long, and what is due waits for as long.
-    with warehouse.connect() as connection:
-        connection.execute("update ops.outbox set due_at = now() - interval '1 hour'")
+    with warehouse.connect() as database:
+        database.execute("update ops.outbox set due_at = now() - interval '1 hour'")
     assert isinstance(look(), dg.SkipReason)  # it has only just started
 
 

@@ -41,23 +41,23 @@ def after(day, days=1):
 
 def log(warehouse, *days, late=1):
     """Log these days, each so many days later; which were."""
-    with warehouse.connect() as connection:
-        return [leaks.log_evidence(connection, warehouse, after(day, late)) for day in days]
+    with warehouse.connect() as database:
+        return [leaks.log_evidence(database, after(day, late)) for day in days]
 
 
 def execute(warehouse, statement, parameters=None):
-    with warehouse.connect() as connection:
-        return connection.execute(warehouse.sql(statement), parameters)
+    with warehouse.connect() as database:
+        return database.execute(statement, parameters)
 
 
 def rows(warehouse, statement, parameters=None):
-    with warehouse.connect() as connection:
-        return connection.execute(warehouse.sql(statement), parameters).fetchall()
+    with warehouse.connect() as database:
+        return database.execute(statement, parameters).fetchall()
 
 
 def told(warehouse, *, closed=False):
-    with warehouse.connect() as connection:
-        found = incidents.listed(connection, warehouse, include_closed=closed)
+    with warehouse.connect() as database:
+        found = incidents.listed(database, include_closed=closed)
     return {(each["kind"], each["subject"]): each for each in found}
 
 
@@ -81,8 +81,8 @@ def test_a_settled_day_is_logged_once_and_never_again(warehouse, frames):
     assert log(warehouse, days[-3]) == [None]
     assert rows(warehouse, "select f::text from {ops}.feature_log as f order by 1") == before
     assert log(warehouse, days[-1], late=7) == [days[-1]]
-    with warehouse.connect() as connection:
-        first = feature_log.first_days(connection, warehouse, Subject.TUTOR)
+    with warehouse.connect() as database:
+        first = feature_log.first_days(database, Subject.TUTOR)
     assert first == dict.fromkeys(TUTORS.reads, days[-2])
     with pytest.raises(Exception, match="never changed in place"):
         execute(warehouse, "update {ops}.feature_log set numbers = '{{}}'")
@@ -295,9 +295,9 @@ def test_present_values_are_no_evidence_before_they_were_logged(warehouse, frame
         f"no evidence before {days[-8]}: hours, as usual_hours holds only its present value"
         in found["decision"]
     )
-    with warehouse.connect() as connection:
-        past = read_past(connection, warehouse, as_of, 52)
-        past = leaks.without_leaks(past, leaks.look(connection, warehouse, past))
+    with warehouse.connect() as database:
+        past = read_past(database, as_of, 52)
+        past = leaks.without_leaks(past, leaks.look(database, past))
     known = {week.day: "hours" in week.reference.known for week in past.weeks}
     assert known == {day: day >= days[-8] for day in days}
     assert "hours" in newest(warehouse, as_of)[0].signals
@@ -328,8 +328,8 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
     usual = reference.fit(TUTORS, columns_of(rows_now, TUTORS.reads))
 
     def in_force():
-        with warehouse.connect() as connection:
-            return forecaster._version(connection, warehouse, as_of, usual, 0.25)
+        with warehouse.connect() as database:
+            return forecaster._version(database, as_of, usual, 0.25)
 
     execute(
         warehouse,
@@ -345,8 +345,8 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
         assert "tutor-pipeline scores accept 1. Learned from" in found["decision"]
         incident = told(warehouse)["held_back", TUTORS.scorer]
         assert incident["details"]["version"] == 1
-        with warehouse.connect() as connection:
-            assert store.newest_model(connection, warehouse, TUTORS.scorer, as_of) is None
+        with warehouse.connect() as database:
+            assert store.newest_model(database, TUTORS.scorer, as_of) is None
         # Documented weights are in force, and say why; made once.
         assert in_force().version == in_force().version == 2
         ((decision, leavers),) = rows(
@@ -386,9 +386,9 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
         assert in_force().version == 4
         assert "no longer of use: version 4 was learned after it" in refused("accept", "1")
         # Where all is forgotten, so is that.
-        with warehouse.connect() as connection:
-            store.forget_learned(connection, warehouse, TUTORS.scorer, "another platform", as_of)
-            feature_log.forget(connection, warehouse)
+        with warehouse.connect() as database:
+            store.forget_learned(database, TUTORS.scorer, "another platform", as_of)
+            feature_log.forget(database)
         assert materialize(LEARN)["model_versions"]["held_back"]
         assert ("held_back", TUTORS.scorer) in told(warehouse)
     finally:

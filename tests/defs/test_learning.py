@@ -41,23 +41,21 @@ def _environment(warehouse, tmp_path, monkeypatch):
     tables = "tutor_aggregates_history tutor_features_history tutor_evidence_history fct_sessions"
     tables += " tutor_departures student_aggregates_history student_evidence_history"
     tables += " dim_students dim_tutors"
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for table in tables.split():
-            connection.execute(warehouse.sql("drop table if exists {marts}." + table))
-        connection.execute(warehouse.sql("drop table if exists {intermediate}.int_import_days"))
-        connection.execute(
-            warehouse.sql(
-                "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
-                " {ops}.churn_weight_history, {ops}.churn_algorithm_weights,"
-                " {ops}.churn_weight_levels, {ops}.refresh_runs, {ops}.feature_log,"
-                " {ops}.feature_log_days, {ops}.accepted_columns, {ops}.incidents, {ops}.outbox"
-            )
+            database.execute("drop table if exists {marts}." + table)
+        database.execute("drop table if exists {intermediate}.int_import_days")
+        database.execute(
+            "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
+            " {ops}.churn_weight_history, {ops}.churn_algorithm_weights,"
+            " {ops}.churn_weight_levels, {ops}.refresh_runs, {ops}.feature_log,"
+            " {ops}.feature_log_days, {ops}.accepted_columns, {ops}.incidents, {ops}.outbox"
         )
 
 
 def make(warehouse, table, rows, columns, schema="marts"):
     """A table with some columns: {name: type}; what a row lacks is NULL."""
-    with warehouse.connect() as connection, connection.cursor() as cursor:
+    with warehouse.connect() as database, database.connection.cursor() as cursor:
         name = sql.Identifier(getattr(warehouse.schemas, schema), table)
         typed = [sql.SQL("{} " + kind).format(sql.Identifier(n)) for n, kind in columns.items()]
         cursor.execute(sql.SQL("create table {} ({})").format(name, sql.SQL(", ").join(typed)))
@@ -125,8 +123,8 @@ def history(warehouse, frames, recorded_late=None):
 def refreshed(warehouse, as_of):
     """A full refresh that stands, and after it one of a tutor and one that failed."""
     write_header(warehouse, RefreshRun("refresh", as_of))
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("update {ops}.refresh_runs set built_at = started_at"))
+    with warehouse.connect() as database:
+        database.execute("update {ops}.refresh_runs set built_at = started_at")
     write_header(warehouse, RefreshRun("pass", as_of + timedelta(days=40), ("T00001",)))
     write_header(warehouse, RefreshRun("failed", as_of + timedelta(days=40)))
 
@@ -143,12 +141,11 @@ def materialize(asset):
 
 def newest(warehouse, as_of):
     """The newest version of departure_v1, and its row without it."""
-    with warehouse.connect() as connection:
-        stored = store.newest_model(connection, warehouse, TUTORS.scorer, as_of)
+    with warehouse.connect() as database:
+        stored = store.newest_model(database, TUTORS.scorer, as_of)
         assert stored is not None
-        (row,) = store.rows_of(
-            connection,
-            warehouse.sql("select * from {ops}.model_versions where version = %(version)s"),
+        (row,) = database.rows(
+            "select * from {ops}.model_versions where version = %(version)s",
             {"version": stored.version},
         )
     return Version.from_json(TUTORS, stored.content), row
@@ -191,9 +188,9 @@ def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
     # Who is named in the configuration stays it.
     assert tutor_scorers.score_tutors(rows, forecaster, "signals_v1").champion[0] == "signals_v1"
     # Before the day on which it was learned, nobody could have used it.
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         earlier = as_of - timedelta(days=1)
-        assert store.newest_model(connection, warehouse, TUTORS.scorer, earlier) is None
+        assert store.newest_model(database, TUTORS.scorer, earlier) is None
 
 
 def test_few_departures_teach_and_give_no_percentages(warehouse):
@@ -228,15 +225,15 @@ def test_before_any_week_has_matured_there_is_nothing_to_learn_from(warehouse):
     history(warehouse, replace(frames, known_until=FIRST + timedelta(days=29)))
     told = materialize(LEARN)
     assert told["model_versions"]["decision"] == "Nothing to learn from: no past week has matured"
-    with warehouse.connect() as connection:
-        assert store.rows_of(connection, warehouse.sql("select * from {ops}.model_versions")) == []
+    with warehouse.connect() as database:
+        assert database.rows("select * from {ops}.model_versions") == []
 
 
 def test_without_history_it_says_so_and_learns_all_the_same(warehouse):
     frames = made_up(10, 1, seed=1)
     history(warehouse, frames)
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("truncate {marts}.tutor_aggregates_history"))
+    with warehouse.connect() as database:
+        database.execute("truncate {marts}.tutor_aggregates_history")
     told = materialize(LEARN)
     assert told["backtest_metrics"]["decision"].startswith("nothing to test: no day of the history")
     assert told["model_versions"]["version"] == 1
@@ -244,9 +241,9 @@ def test_without_history_it_says_so_and_learns_all_the_same(warehouse):
 
 def test_without_anything_of_the_past_it_says_so_and_does_not_fail(warehouse):
     history(warehouse, made_up(10, 1, seed=1))
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for table in ("tutor_aggregates_history", "tutor_evidence_history"):
-            connection.execute(warehouse.sql(f"truncate {{marts}}.{table}"))
+            database.execute(f"truncate {{marts}}.{table}")
     told = materialize(LEARN)
     assert told["model_versions"]["decision"].startswith("nothing to test yet")
 
@@ -256,8 +253,8 @@ def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
     days = sorted(frames.history)
     late = ("T00007", days[3])
     as_of = history(warehouse, frames, late)
-    with warehouse.connect() as connection:
-        past = read_past(connection, warehouse, as_of, 52)
+    with warehouse.connect() as database:
+        past = read_past(database, as_of, 52)
     assert past is not None
     # Known ten days later: of the weeks that hold the session, those up to then.
     without = {
@@ -272,15 +269,13 @@ def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
 def test_who_left_at_an_unknown_time_is_left_out(warehouse):
     frames = made_up(20, 6, seed=2)
     as_of = history(warehouse, frames)
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql("update {marts}.dim_tutors set is_active = false where tutor_id = %s"),
+    with warehouse.connect() as database:
+        database.execute(
+            "update {marts}.dim_tutors set is_active = false where tutor_id = %s",
             ("T00003",),
         )
-        connection.execute(
-            warehouse.sql("delete from {marts}.tutor_departures where tutor_id = %s"), ("T00003",)
-        )
-        past = read_past(connection, warehouse, as_of, 52)
+        database.execute("delete from {marts}.tutor_departures where tutor_id = %s", ("T00003",))
+        past = read_past(database, as_of, 52)
     assert past is not None
     assert past.left_out["left_at_an_unknown_time"] == len(past.history) > 0
     assert past.weeks
@@ -291,12 +286,12 @@ def test_where_all_was_recorded_later_it_says_that(warehouse):
     frames = made_up(1, 1, seed=1)
     (day,) = frames.history
     history(warehouse, frames, ("T00000", day))
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for statement in (
             "delete from {marts}.tutor_departures",
             "update {marts}.dim_tutors set is_active = true",
         ):
-            connection.execute(warehouse.sql(statement))
+            database.execute(statement)
     told = materialize(LEARN)
     assert "1 rows recorded later" in told["model_versions"]["decision"]
 
@@ -307,10 +302,8 @@ def test_each_learning_adds_a_version_and_the_newest_is_in_use(warehouse):
     second = materialize(LEARN)["model_versions"]
     assert (first["version"], second["version"]) == (1, 2)
     assert newest(warehouse, as_of)[1]["version"] == 2
-    with warehouse.connect() as connection:
-        stored = store.rows_of(
-            connection, warehouse.sql("select model from {ops}.model_versions order by version")
-        )
+    with warehouse.connect() as database:
+        stored = database.rows("select model from {ops}.model_versions order by version")
     # Of the same outcomes, the same.
     assert stored[0] == stored[1]
 
@@ -320,20 +313,18 @@ def test_a_session_of_an_import_was_there_before_it(warehouse):
     frames = made_up(20, 6, seed=2)
     as_of = history(warehouse, frames, ("T00007", sorted(frames.history)[3]))
     imported = as_of - timedelta(days=3)
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "update {marts}.fct_sessions set created_at = %s, feedback_submitted_at = null"
-                " where tutor_id = 'T00007'"
-            ),
+    with warehouse.connect() as database:
+        database.execute(
+            "update {marts}.fct_sessions set created_at = %s, feedback_submitted_at = null"
+            " where tutor_id = 'T00007'",
             (imported,),
         )
-        late = read_past(connection, warehouse, as_of, 52)
-        connection.execute(
-            warehouse.sql("insert into {intermediate}.int_import_days values ('sessions', %s)"),
+        late = read_past(database, as_of, 52)
+        database.execute(
+            "insert into {intermediate}.int_import_days values ('sessions', %s)",
             (imported.date(),),
         )
-        past = read_past(connection, warehouse, as_of, 52)
+        past = read_past(database, as_of, 52)
     assert late is not None
     assert late.left_out["recorded_later"] > 0
     assert past is not None
@@ -369,12 +360,10 @@ def students(warehouse, rows):
 
 
 def decisions(warehouse):
-    with warehouse.connect() as connection:
-        return connection.execute(
-            warehouse.sql(
-                "select decision, old_version, new_version from {ops}.churn_weight_history"
-                " order by decision_id"
-            )
+    with warehouse.connect() as database:
+        return database.execute(
+            "select decision, old_version, new_version from {ops}.churn_weight_history"
+            " order by decision_id"
         ).fetchall()
 
 
@@ -382,8 +371,8 @@ def test_better_weights_become_a_version_and_are_then_kept(warehouse):
     students(warehouse, platform(1, OTHERS))
     told = materialize(REFINE)["churn_weight_history"]
     assert told["decision"] == "accepted", told["reason"]
-    with warehouse.connect() as connection:
-        newest = weights.current(connection, warehouse)
+    with warehouse.connect() as database:
+        newest = weights.current(database)
     assert newest is not None
     assert newest.version == 2
     assert sum(newest.weights.values()) == pytest.approx(1, abs=1e-6)
@@ -429,8 +418,8 @@ def of_students(warehouse, leaves, dated=True, shown=0.6):
                 }
             )
     keys = {"student_id": "text", "as_of_date": "date"}
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("drop table {marts}.student_evidence_history"))
+    with warehouse.connect() as database:
+        database.execute("drop table {marts}.student_evidence_history")
     make(
         warehouse,
         "student_evidence_history",
@@ -469,13 +458,10 @@ def of_students(warehouse, leaves, dated=True, shown=0.6):
 
 
 def versions_of_students(warehouse):
-    with warehouse.connect() as connection:
-        return store.rows_of(
-            connection,
-            warehouse.sql(
-                "select * from {ops}.model_versions where scorer = 'student_departure_v1'"
-                " order by version"
-            ),
+    with warehouse.connect() as database:
+        return database.rows(
+            "select * from {ops}.model_versions where scorer = 'student_departure_v1'"
+            " order by version"
         )
 
 
@@ -492,15 +478,12 @@ def test_what_students_who_left_teach_is_a_version_of_their_own(warehouse):
         *("student_departure_v1", "student_departure_v1_priors"),
         *("departures_alone", "gradient_boosting"),
     }
-    with warehouse.connect() as connection:
-        metrics = store.rows_of(
-            connection,
-            warehouse.sql(
-                "select scorer, value, leavers from {ops}.backtest_metrics"
-                " where target = 'student_departure' and metric = 'auc'"
-            ),
+    with warehouse.connect() as database:
+        metrics = database.rows(
+            "select scorer, value, leavers from {ops}.backtest_metrics"
+            " where target = 'student_departure' and metric = 'auc'"
         )
-        newest = store.newest_model(connection, warehouse, STUDENTS.scorer, as_of)
+        newest = store.newest_model(database, STUDENTS.scorer, as_of)
     figures = {row["scorer"]: row["value"] for row in metrics}
     assert figures.keys() == {
         *row["metrics"]["auc"],
@@ -520,13 +503,12 @@ def test_a_forecast_of_students_that_is_too_good_waits_too(warehouse):
     assert not row["is_promoted"]
     assert told["students_held_back"]
     assert row["decision"].startswith("Held back: it tells departures with an AUC of")
-    with warehouse.connect() as connection:
-        open_ = {(i["kind"], i["subject"]) for i in incidents.listed(connection, warehouse)}
-        assert store.newest_model(connection, warehouse, STUDENTS.scorer, as_of) is None
+    with warehouse.connect() as database:
+        open_ = {(i["kind"], i["subject"]) for i in incidents.listed(database)}
+        assert store.newest_model(database, STUDENTS.scorer, as_of) is None
         accepted = store.accept(
-            connection, warehouse, STUDENTS.scorer, row["version"], by="ada", why="it is",
-            at=datetime.now(UTC),
-        )  # fmt: skip
+            database, STUDENTS.scorer, row["version"], by="ada", why="it is",
+            at=datetime.now(UTC))  # fmt: skip
     assert ("held_back", STUDENTS.scorer) in open_
     assert accepted.is_new
 
@@ -534,21 +516,17 @@ def test_a_forecast_of_students_that_is_too_good_waits_too(warehouse):
 def test_a_column_of_students_that_knows_who_leaves_is_left_out(warehouse):
     history(warehouse, made_up(20, 22, seed=2))
     of_students(warehouse, lambda number: number % 2 == 0)
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "update {marts}.student_evidence_history as evidence"
-                " set booked_ahead = case when churned_date <= as_of_date + 31 then 0 else 4 end"
-                " from {marts}.dim_students as students"
-                " where students.student_id = evidence.student_id"
-            )
+    with warehouse.connect() as database:
+        database.execute(
+            "update {marts}.student_evidence_history as evidence"
+            " set booked_ahead = case when churned_date <= as_of_date + 31 then 0 else 4 end"
+            " from {marts}.dim_students as students"
+            " where students.student_id = evidence.student_id"
         )
     told = materialize(LEARN)["model_versions"]
     assert told["students_left_out"] == "booked_ahead"
-    with warehouse.connect() as connection:
-        (incident,) = [
-            each for each in incidents.listed(connection, warehouse) if each["kind"] == "leakage"
-        ]
+    with warehouse.connect() as database:
+        (incident,) = [each for each in incidents.listed(database) if each["kind"] == "leakage"]
     assert incident["subject"] == "booked_ahead of students"
 
 
@@ -574,7 +552,7 @@ def test_a_version_that_silences_everybody_is_kept_and_not_used(warehouse, monke
     first, second = versions_of_students(warehouse)
     assert (first["is_promoted"], second["is_promoted"]) == (True, False)
     assert second["decision"] == told
-    with warehouse.connect() as connection:
-        newest = store.newest_model(connection, warehouse, STUDENTS.scorer, as_of)
+    with warehouse.connect() as database:
+        newest = store.newest_model(database, STUDENTS.scorer, as_of)
     assert newest is not None
     assert newest.version == first["version"]

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from filelock import FileLock
 
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 
 COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]
 ZYGOTE = Path(__file__).with_name("zygote.py")

@@ -149,7 +149,7 @@ class Life:
         """Whether nothing differs from what was processed, feedback and metrics included."""
         warehouse = self.project.warehouse
         with warehouse.connect(autocommit=True) as connection:
-            queue = ledger.compare(connection, warehouse, datetime.now(UTC), whole=True)
+            queue = ledger.compare(connection, datetime.now(UTC), whole=True)
         return queue == ledger.Queue(0, 0, None, 0)
 
     def ask(self, query: str):

@@ -232,5 +232,5 @@ def test_check_source_of_our_own_platform_finds_nothing_missing(enriched):
     report = enriched.json("check-source")
     assert report["problems"] == []
     assert report["gaps"] == []
-    with enriched.warehouse.connect() as connection:
-        assert is_ours(connection, enriched.warehouse)
+    with enriched.warehouse.connect() as database:
+        assert is_ours(database)

@@ -191,7 +191,7 @@ def test_of_an_id_that_is_a_number_nothing_is_found_among_counts(enriched, numbe
     assert (found["rows"], found["dagster"]) == ({}, {})
     person = Person(Role.TUTOR, number)
     with enriched.warehouse.connect() as connection:
-        assert erasure.left(connection, enriched.warehouse, person, OURS + THEIRS) == []
+        assert erasure.left(connection, person, OURS + THEIRS) == []
 
 
 def test_it_asks_first(enriched):
@@ -317,8 +317,8 @@ def test_killed_in_the_middle_the_rows_are_as_they_were(theirs):
             time.sleep(0.1)
         with theirs.warehouse.connect() as connection:
             # No refresh can run meanwhile, whatever it covers.
-            assert is_held(connection, theirs.warehouse, "refresh")
-            assert is_held(connection, theirs.warehouse, "history")
+            assert is_held(connection, "refresh")
+            assert is_held(connection, "history")
         process.send_signal(signal.SIGKILL)
         process.wait()
     while theirs.query(waiting) != [(0,)]:

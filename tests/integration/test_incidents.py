@@ -14,11 +14,10 @@ AT = datetime.now(UTC) - timedelta(hours=3)
 def project(new_project):
     project = new_project()
     project.run("status")  # makes the schemas
-    with project.warehouse.connect() as connection:
+    with project.warehouse.connect() as database:
         for hours, why in ((0, "first"), (1, "boom \x1b[31m[bold]x[/bold]")):
             incidents.report(
-                connection,
-                project.warehouse,
+                database,
                 Kind.RUN_FAILURE,
                 "daily_refresh",
                 "daily_refresh fails",
@@ -27,16 +26,9 @@ def project(new_project):
                 now=AT + timedelta(hours=hours),
             )
         incidents.report(
-            connection,
-            project.warehouse,
-            Kind.STUCK_QUEUE,
-            "new_sessions",
-            "Sessions wait",
-            {},
-            run_id=None,
-            now=AT,
+            database, Kind.STUCK_QUEUE, "new_sessions", "Sessions wait", {}, run_id=None, now=AT
         )
-        incidents.close(connection, project.warehouse, Kind.STUCK_QUEUE, ["new_sessions"], AT)
+        incidents.close(database, Kind.STUCK_QUEUE, ["new_sessions"], AT)
     return project
 
 

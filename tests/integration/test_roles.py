@@ -116,8 +116,8 @@ def site(roles, new_project, tmp_path_factory):
     site = Site(project, roles)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     with project.warehouse.connect() as connection:
-        ensure_platform(connection, project.warehouse)
-        load(connection, project.warehouse, generate(Parameters.preset("dev", yesterday)))
+        ensure_platform(connection)
+        load(connection, generate(Parameters.preset("dev", yesterday)))
         app, admin = sql.Identifier(roles.app), sql.Identifier(roles.admin)
         # From here on it is another product's: not marked as ours, owned by a role of its own.
         connection.execute("comment on schema school is null")

@@ -153,11 +153,11 @@ def test_nothing_flaps_in_a_month_of_daily_refreshes(new_project):
              "dim_tutors"],
             dbt.dbt_environment(warehouse, run.run_id, month.home),
         )  # fmt: skip
-        with warehouse.connect() as connection:
-            score_tutors(connection, warehouse, run.run_id, Scoring("auto", 0.25, 0.5))
-        with warehouse.connect() as connection:
-            store.lock(connection, warehouse, Kind.ALERT)
-            made = make(connection, warehouse, catalogue, Kind.ALERT, run.run_id)
+        with warehouse.connect() as database:
+            score_tutors(database, run.run_id, Scoring("auto", 0.25, 0.5))
+        with warehouse.connect() as database:
+            store.lock(database, Kind.ALERT)
+            made = make(database, catalogue, Kind.ALERT, run.run_id)
         for change in made.applied.changes:
             pair = change.tutor_id, change.rule_id
             opened[pair] += change.step is Step.OPENED

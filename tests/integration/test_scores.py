@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.defs.past import read_past
 from tutor_pipeline.defs.scores import Scoring, score_students, score_tutors
@@ -302,9 +302,9 @@ def test_no_scorer_needs_or_reads_the_truth(project):
                 connection.transaction(),
             ):
                 connection.execute("select count(*) from truth.tutor_days")
-            assert score_tutors(connection, warehouse, "", Scoring("auto", 0.25, 0.5)).subjects
-            assert score_students(connection, warehouse, "", Scoring("auto", 0.25, 0.5)).subjects
-            past = read_past(connection, warehouse, built_moment(connection, warehouse), 4)
+            assert score_tutors(connection, "", Scoring("auto", 0.25, 0.5)).subjects
+            assert score_students(connection, "", Scoring("auto", 0.25, 0.5)).subjects
+            past = read_past(connection, built_moment(connection), 4)
             assert past is not None
             assert past.history
             assert not past.at_risk
@@ -344,11 +344,11 @@ def test_a_tutor_scored_alone_is_scored_as_among_all(project):
             " sessions_taught_14d = 0 where tutor_id not in ('T0001', 'T0002')"
         )
         before = connection.execute(scores).fetchall(), connection.execute(HEALTH).fetchall()
-        score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25, 0.5))
+        score_tutors(connection, run, Scoring("signals_v1", 0.25, 0.5))
         after = connection.execute(scores).fetchall(), connection.execute(HEALTH).fetchall()
         assert after == before
         # A full one does see it.
-        score_tutors(connection, project.warehouse, "", Scoring("signals_v1", 0.25, 0.5))
+        score_tutors(connection, "", Scoring("signals_v1", 0.25, 0.5))
         assert connection.execute(scores).fetchall() != before[0]
         connection.rollback()
 
@@ -371,7 +371,7 @@ def test_a_reference_from_before_health_read_it_is_read_and_completed(project):
         )
         run = cover(connection, ["T0001"])
         for _ in range(2):  # the second time there is nothing new
-            score_tutors(connection, project.warehouse, run, Scoring("signals_v1", 0.25, 0.5))
+            score_tutors(connection, run, Scoring("signals_v1", 0.25, 0.5))
             assert connection.execute(newest).fetchone() == (last + 2, content)
         connection.rollback()
 

@@ -17,7 +17,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson, By, Note, actor, moment
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import Kind, Resolution
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.lifecycle import alert_actions
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.inputs import nearest
@@ -71,8 +71,8 @@ def acknowledge(
         ids,
         tutor,
         alert_type,
-        lambda connection, warehouse, chosen: alert_actions.acknowledge(
-            connection, warehouse, chosen, by=who, at=datetime.now(UTC), note=note
+        lambda database, chosen: alert_actions.acknowledge(
+            database, chosen, by=who, at=datetime.now(UTC), note=note
         ),
         as_json,
     )
@@ -99,16 +99,14 @@ def snooze(
     if (until is None) == (days is None):
         raise UsageError("until when? Say either --until 2026-01-31 or --days 7")
 
-    def act(connection: Any, warehouse: Warehouse, chosen: list[str]) -> alert_actions.Acted:
+    def act(database: Database, chosen: list[str]) -> alert_actions.Acted:
         now = datetime.now(UTC)
         end = (
             now + timedelta(days=days)
             if days is not None
-            else moment(until or "", "--until", warehouse.timezone)
+            else moment(until or "", "--until", database.timezone)
         )
-        return alert_actions.snooze(
-            connection, warehouse, chosen, by=who, at=now, until=end, note=note
-        )
+        return alert_actions.snooze(database, chosen, by=who, at=now, until=end, note=note)
 
     _act("snoozed", ids, tutor, alert_type, act, as_json)
 
@@ -134,9 +132,8 @@ def resolve(
         ids,
         tutor,
         alert_type,
-        lambda connection, warehouse, chosen: alert_actions.resolve(
-            connection,
-            warehouse,
+        lambda database, chosen: alert_actions.resolve(
+            database,
             chosen,
             by=who,
             at=datetime.now(UTC),
@@ -167,25 +164,23 @@ def reopen(
         ids,
         tutor,
         alert_type,
-        lambda connection, warehouse, chosen: alert_actions.reopen(
-            connection, warehouse, chosen, by=who, at=datetime.now(UTC), note=note
+        lambda database, chosen: alert_actions.reopen(
+            database, chosen, by=who, at=datetime.now(UTC), note=note
         ),
         as_json,
         resolved_by_hand=True,
     )
 
 
-def check_names(
-    session: Session, connection: Any, tutor: str | None, alert_type: str | None
-) -> None:
+def check_names(session: Session, database: Any, tutor: str | None, alert_type: str | None) -> None:
     """Raises UsageError, with the nearest name, for a tutor or a type that there is not."""
     if tutor is not None:
-        queries.profile_of(connection, session.warehouse, tutor)
+        queries.profile_of(database, tutor)
     if alert_type is None:
         return
     catalogue = load_catalogue(session.settings.rule_profile, wide_rows.rule_inputs())
     known = {rule.id for rule in catalogue.rules if rule.kind is Kind.ALERT}
-    known |= queries.alert_types(connection, session.warehouse)
+    known |= queries.alert_types(database)
     if alert_type not in known:
         near = nearest(alert_type, dict.fromkeys(known))
         raise UsageError(
@@ -199,7 +194,7 @@ def _act(
     ids: list[str] | None,
     tutor: str | None,
     alert_type: str | None,
-    act: Callable[[Any, Warehouse, list[str]], alert_actions.Acted],
+    act: Callable[[Database, list[str]], alert_actions.Acted],
     as_json: bool,
     *,
     resolved_by_hand: bool = False,
@@ -212,21 +207,16 @@ def _act(
             " `tutor-pipeline alerts list` shows them"
         )
     session = open_session(note)
-    warehouse = session.warehouse
-    with warehouse.connect() as connection:
+    with session.warehouse.connect() as database:
         if ids:
-            chosen = queries.alert_ids(connection, warehouse, ids)
+            chosen = queries.alert_ids(database, ids)
         else:
-            check_names(session, connection, tutor, alert_type)
+            check_names(session, database, tutor, alert_type)
             chosen = queries.alert_ids_of(
-                connection,
-                warehouse,
-                tutor=tutor,
-                alert_type=alert_type,
-                resolved_by_hand=resolved_by_hand,
+                database, tutor=tutor, alert_type=alert_type, resolved_by_hand=resolved_by_hand
             )
-        acted = act(connection, warehouse, chosen) if chosen else alert_actions.Acted((), {})
-        rows = queries.alerts_by_id(connection, warehouse, chosen)
+        acted = act(database, chosen) if chosen else alert_actions.Acted((), {})
+        rows = queries.alerts_by_id(database, chosen)
     if as_json:
         emit_json({"changed": list(acted.changed), "unchanged": dict(acted.unchanged)})
         return

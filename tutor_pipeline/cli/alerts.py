@@ -50,11 +50,10 @@ def list_(
     Example: [bold]tutor-pipeline alerts list --severity critical[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        alert_actions.check_names(session, connection, tutor_id, alert_type)
+    with session.warehouse.connect() as database:
+        alert_actions.check_names(session, database, tutor_id, alert_type)
         rows = queries.alerts(
-            connection,
-            session.warehouse,
+            database,
             tutor=tutor_id,
             alert_type=alert_type,
             severity=severity,
@@ -93,8 +92,8 @@ def show(
     Example: [bold]tutor-pipeline alerts show 3fa2[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        row = queries.alert(connection, session.warehouse, alert_id)
+    with session.warehouse.connect() as database:
+        row = queries.alert(database, alert_id)
     if as_json:
         emit_json(row)
         return
@@ -142,8 +141,8 @@ def activity(
     """
     session = open_session(note)
     since = datetime.now(UTC).date() - timedelta(days=days - 1)
-    with session.warehouse.connect() as connection:
-        rows = queries.activity(connection, session.warehouse, since, by_day=by_day)
+    with session.warehouse.connect() as database:
+        rows = queries.activity(database, since, by_day=by_day)
     if as_json:
         emit_json(rows)
         return
@@ -206,8 +205,8 @@ def export_alerts(session: Session, target: Path, *, include_resolved: bool) -> 
     """Write alerts as CSV or JSON, by the file's ending; an existing file is replaced whole."""
     if target.suffix not in (".csv", ".json"):
         raise UsageError(f"{target}: name a file ending in .csv or .json")
-    with session.warehouse.connect() as connection:
-        rows = queries.alerts(connection, session.warehouse, include_resolved=include_resolved)
+    with session.warehouse.connect() as database:
+        rows = queries.alerts(database, include_resolved=include_resolved)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

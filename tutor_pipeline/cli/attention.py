@@ -35,20 +35,20 @@ def attention(
     """
     session = open_session(note)
     if as_json:
-        with session.warehouse.connect() as connection:
-            emit_json(queries.attention(connection, session.warehouse, limit))
+        with session.warehouse.connect() as database:
+            emit_json(queries.attention(database, limit))
     else:
         show_attention(session, limit)
 
 
 def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
     """Print the tutors in need of attention, each with reasons, evidence and what to do."""
-    with session.warehouse.connect() as connection:
-        rows = queries.attention(connection, session.warehouse, limit)
-        in_need = queries.tutors_in_need(connection, session.warehouse)
-        counts = queries.status(connection, session.warehouse)
-        stale = queries.is_stale(connection, session.warehouse)
-        rules = queries.profile_in_force(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        rows = queries.attention(database, limit)
+        in_need = queries.tutors_in_need(database)
+        counts = queries.status(database)
+        stale = queries.is_stale(database)
+        rules = queries.profile_in_force(database)
     tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
     as_of = counts["data"]["computed_as_of"]
     if tutors is None:
@@ -86,8 +86,8 @@ def tutor(
     Example: [bold]tutor-pipeline tutor T0007[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        facts = queries.tutor(connection, session.warehouse, tutor_id)
+    with session.warehouse.connect() as database:
+        facts = queries.tutor(database, tutor_id)
     if as_json:
         emit_json(facts)
         return

@@ -113,9 +113,9 @@ def backfill(
     check_as_of(as_of)
     first = day(since, "--since") if since else None
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        chosen = queries.tutors_to_refresh(connection, session.warehouse, tutor or None, first)
-        age = queries.newest_session_age_days(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        chosen = queries.tutors_to_refresh(database, tutor or None, first)
+        age = queries.newest_session_age_days(database)
     if not chosen:
         done(f"No tutor has a session since {since}: nothing to do")
         if as_json:
@@ -144,8 +144,8 @@ def backfill(
         if not set(FINDINGS.values()).isdisjoint(outcome.skipped):
             return "; ".join(outcome.failed.values()) or "not computed"
         worked.append(outcome.success)
-        with session.warehouse.connect() as connection:
-            found = queries.findings_by_tutor(connection, session.warehouse, tutors)
+        with session.warehouse.connect() as database:
+            found = queries.findings_by_tutor(database, tutors)
         rows.extend(found)
         if not as_json:
             for row in found:
@@ -215,8 +215,8 @@ def seed_weights(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
     from tutor_pipeline.judgement.scores.weights import current
 
-    with session.warehouse.connect() as connection:
-        newest = current(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        newest = current(database)
     assert newest is not None
     seeded = bool(outcome.metadata["ops/churn_algorithm_weights"]["seeded"])
     if as_json:
@@ -251,9 +251,9 @@ def clear(
             f" from {session.warehouse.masked_url}?",
             abort=True,
         )
-    with session.warehouse.connect() as connection, connection.transaction():
-        removed = store.clear(connection, session.warehouse)
-        removed += scores.clear(connection, session.warehouse)
+    with session.warehouse.connect() as database, database.transaction():
+        removed = store.clear(database)
+        removed += scores.clear(database)
     if as_json:
         emit_json({"removed": removed})
     else:
@@ -294,9 +294,9 @@ def hint_at_stale_data(session: Session) -> None:
     from tutor_pipeline.judgement.lifecycle import store
     from tutor_pipeline.people.reports import queries
 
-    with session.warehouse.connect() as connection:
-        age = queries.newest_session_age_days(connection, session.warehouse)
-        applied = store.last_applied(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        age = queries.newest_session_age_days(database)
+        applied = store.last_applied(database)
     if age is not None and age > STALE_DAYS:
         # What was found as of today bars the way back.
         before = "tutor-pipeline clear --yes && " if applied is not None else ""
@@ -312,10 +312,10 @@ def hint_at_adaptive(session: Session) -> None:
 
     if session.settings.rule_profile not in ("conservative", "standard"):
         return
-    with session.warehouse.connect() as connection:
-        if not queries.exists(connection, session.warehouse.schemas.marts, "tutor_aggregates"):
+    with session.warehouse.connect() as database:
+        if not queries.exists(database, session.warehouse.schemas.marts, "tutor_aggregates"):
             return
-        load = queries.monthly_load(connection, session.warehouse)
+        load = queries.monthly_load(database)
     if load is not None and load > HIGH_VOLUME:
         warn(
             f"half of the tutors gave {load:.0f} sessions or more in 30 days: at that load a count"

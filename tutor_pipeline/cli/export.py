@@ -32,8 +32,8 @@ def export(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder")
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        written = write(connection, session.warehouse, folder)
+    with session.warehouse.connect() as database:
+        written = write(database, folder)
     if as_json:
         emit_json(written)
         return

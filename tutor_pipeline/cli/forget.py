@@ -21,7 +21,7 @@ from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.core.warehouse import erasure
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.core.warehouse.platform import is_ours
@@ -143,13 +143,13 @@ def _look(session: Session, role: Role, id_: str) -> _Found:
     from tutor_pipeline.people.reports.file_erasure import files_about
 
     warehouse, found = session.warehouse, _Found(role, id_)
-    with warehouse.connect() as connection:
-        person = erasure.known(connection, warehouse, role, id_)
-        _ask_platform(connection, warehouse, person, found)
-        with connection.transaction(force_rollback=True):
-            found.rows = _erase_rows(connection, warehouse, person, found)
-    with _dagster(session).connect() as connection:
-        found.dagster = mask_history(connection, person, write=False)
+    with warehouse.connect() as database:
+        person = erasure.known(database, role, id_)
+        _ask_platform(database, person, found)
+        with database.transaction(force_rollback=True):
+            found.rows = _erase_rows(database, person, found)
+    with _dagster(session).connect() as database:
+        found.dagster = mask_history(database.connection, person, write=False)
     found.files = files_about(session.settings.home, person)
     return found
 
@@ -168,54 +168,48 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
         # As a full refresh: nothing is built meanwhile from what was read before.
         for what in (HISTORY, REFRESH):
             held.enter_context(one_writer(warehouse, what, warn))
-        with warehouse.connect() as connection:
-            person = erasure.known(connection, warehouse, role, id_)
-            _ask_platform(connection, warehouse, person, found)
+        with warehouse.connect() as database:
+            person = erasure.known(database, role, id_)
+            _ask_platform(database, person, found)
             _refuse_while_named(found)
         found.files = files.files_about(session.settings.home, person)
         files.delete(found.files)
-        with warehouse.connect() as connection:
+        with warehouse.connect() as database:
             for kind in Kind:
-                store.lock(connection, warehouse, kind)
-            erasure.drop_remains(connection, warehouse)
-            found.rows = _erase_rows(connection, warehouse, person, found)
+                store.lock(database, kind)
+            erasure.drop_remains(database)
+            found.rows = _erase_rows(database, person, found)
             if found.rows:
-                erasure.record(
-                    connection, warehouse, role, found.rows, by=who, at=datetime.now(UTC)
-                )
-        with warehouse.connect() as connection:
-            found.left = erasure.left(
-                connection, warehouse, person, _searched(warehouse, found.is_our_platform)
-            )
+                erasure.record(database, role, found.rows, by=who, at=datetime.now(UTC))
+        with warehouse.connect() as database:
+            found.left = erasure.left(database, person, _searched(warehouse, found.is_our_platform))
         # What was just being written while the rows still stood.
         late = files.files_about(session.settings.home, person)
         files.delete(late)
         found.files += late
-        with _dagster(session).connect() as connection:
-            found.dagster = mask_history(connection, person)
-            found.runs_in_progress = runs_in_progress(connection)
+        with _dagster(session).connect() as database:
+            found.dagster = mask_history(database.connection, person)
+            found.runs_in_progress = runs_in_progress(database.connection)
         log = embedded_server(session.settings).status().log
         found.elsewhere = files.others_about(session.settings.home, log, person)
     return found
 
 
-def _ask_platform(connection: Any, warehouse: Warehouse, person: Person, found: _Found) -> None:
+def _ask_platform(database: Database, person: Person, found: _Found) -> None:
     """Whether the platform is ours to erase from, or still names the person."""
     from tutor_pipeline.sources.personal_rows import named_in
 
-    found.is_our_platform = is_ours(connection, warehouse)
+    found.is_our_platform = is_ours(database)
     if not found.is_our_platform:
-        found.platform = named_in(connection, warehouse, _contract(), person)
+        found.platform = named_in(database, _contract(), person)
 
 
-def _erase_rows(
-    connection: Any, warehouse: Warehouse, person: Person, found: _Found
-) -> dict[str, int]:
+def _erase_rows(database: Database, person: Person, found: _Found) -> dict[str, int]:
     from tutor_pipeline.sources.personal_rows import erase_from_ours
 
-    rows = erasure.erase(connection, warehouse, person)
+    rows = erasure.erase(database, person)
     if found.is_our_platform:
-        rows |= erase_from_ours(connection, warehouse, _contract(), person)
+        rows |= erase_from_ours(database, _contract(), person)
     return rows
 
 

@@ -31,8 +31,8 @@ def incidents(
     Example: [bold]tutor-pipeline incidents --all[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        rows = reading.listed(connection, session.warehouse, include_closed=everything, limit=limit)
+    with session.warehouse.connect() as database:
+        rows = reading.listed(database, include_closed=everything, limit=limit)
     if as_json:
         emit_json([row | dict(zip(("means", "next"), _meaning(row), strict=True)) for row in rows])
         return

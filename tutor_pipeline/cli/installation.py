@@ -13,7 +13,7 @@ from pathlib import Path
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import PROJECT_DIR
 from tutor_pipeline.core.settings import Settings, load_settings
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.locate import Located
 from tutor_pipeline.core.warehouse.migrate import upgrade

@@ -107,11 +107,11 @@ def status(
     """
     session = open_session(note)
     now = datetime.now(UTC)
-    with session.warehouse.connect() as connection:
-        counts = delivery_status.counts(connection, session.warehouse)
-        rows = delivery_status.by_target(connection, session.warehouse, now)
+    with session.warehouse.connect() as database:
+        counts = delivery_status.counts(database)
+        rows = delivery_status.by_target(database, now)
         shown = None if everything else ("waiting", "dead")
-        listed = delivery_status.listed(connection, session.warehouse, states=shown, limit=limit)
+        listed = delivery_status.listed(database, states=shown, limit=limit)
     configured = _configured(session.settings)
     if as_json:
         emit_json(
@@ -148,8 +148,8 @@ def show(
     Example: [bold]tutor-pipeline notify show 3fa2[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        row = delivery_status.message(connection, session.warehouse, message_id)
+    with session.warehouse.connect() as database:
+        row = delivery_status.message(database, message_id)
     if as_json:
         emit_json(row)
     elif as_html:
@@ -225,15 +225,14 @@ def retry(
     """
     session = open_session(note)
     warehouse = session.warehouse
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         from tutor_pipeline.people.notify import compose  # with what it takes to make messages
 
         ids = message_ids and [
-            delivery_status.message(connection, warehouse, each)["message_id"]
-            for each in message_ids
+            delivery_status.message(database, each)["message_id"] for each in message_ids
         ]
-        revived = deliver.retry(connection, warehouse, ids or None, datetime.now(UTC))
-        untold = 0 if ids else compose.retry(connection, warehouse)
+        revived = deliver.retry(database, ids or None, datetime.now(UTC))
+        untold = 0 if ids else compose.retry(database)
     if untold:
         done(f"Of {count(untold, 'thing')} a message will be made again")
     if not revived and not untold:

@@ -179,8 +179,8 @@ def check_source(as_json: AsJson = False) -> None:
     from tutor_pipeline.sources.platform_check import check_source as check
 
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        report = check(connection, session.warehouse, load_contract(CONTRACT))
+    with session.warehouse.connect() as database:
+        report = check(database, load_contract(CONTRACT))
     if as_json:
         emit_json(report.as_dict())
     else:
@@ -198,9 +198,9 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
     population = make(parameters)
     with (
         progress_bar("Loading the platform") as update,
-        session.warehouse.connect() as connection,
+        session.warehouse.connect() as database,
     ):
-        load(connection, session.warehouse, population, progress=update)
+        load(database, population, progress=update)
     _forget_findings_of_another(session, SYNTHETIC, _plain(parameters))
     rows = {table: row_count(columns) for table, columns in population.platform.items()}
     _remember_load(session, SYNTHETIC, _plain(parameters))
@@ -220,12 +220,10 @@ def refuse_to_replace_an_import(session: Session) -> None:
 
 def is_loaded(session: Session, parameters: Parameters) -> bool:
     """Whether the platform schema holds just this synthetic platform."""
-    with session.warehouse.connect() as connection:
-        row = connection.execute(
-            session.warehouse.sql(
-                "select kind = %s and parameters = %s from {ops}.platform_loads"
-                " order by load_no desc limit 1"
-            ),
+    with session.warehouse.connect() as database:
+        row = database.execute(
+            "select kind = %s and parameters = %s from {ops}.platform_loads"
+            " order by load_no desc limit 1",
             (SYNTHETIC, Jsonb(_plain(parameters))),
         ).fetchone()
     return row == (True,)
@@ -233,21 +231,17 @@ def is_loaded(session: Session, parameters: Parameters) -> bool:
 
 def last_load(session: Session) -> str | None:
     """What filled the platform schema last: synthetic, csv, or None when we never did."""
-    with session.warehouse.connect() as connection:
-        row = connection.execute(
-            session.warehouse.sql(
-                "select kind from {ops}.platform_loads order by load_no desc limit 1"
-            )
+    with session.warehouse.connect() as database:
+        row = database.execute(
+            "select kind from {ops}.platform_loads order by load_no desc limit 1"
         ).fetchone()
     return None if row is None else str(row[0])
 
 
 def _remember_load(session: Session, kind: str, parameters: dict[str, Any]) -> None:
-    with session.warehouse.connect() as connection:
-        connection.execute(
-            session.warehouse.sql(
-                "insert into {ops}.platform_loads (kind, parameters, loaded_at) values (%s, %s, %s)"
-            ),
+    with session.warehouse.connect() as database:
+        database.execute(
+            "insert into {ops}.platform_loads (kind, parameters, loaded_at) values (%s, %s, %s)",
             (kind, Jsonb(parameters), datetime.now(UTC)),
         )
 
@@ -264,11 +258,9 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
-    with session.warehouse.connect() as connection:
-        last = connection.execute(
-            session.warehouse.sql(
-                "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
-            )
+    with session.warehouse.connect() as database:
+        last = database.execute(
+            "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
         ).fetchone()
         if last is None:
             return
@@ -279,30 +271,29 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
         )
         if same:
             return
-        if removed := store.clear(connection, session.warehouse):
+        if removed := store.clear(database):
             note(f"Removed {removed:,} alerts of the platform that this one replaces")
-        scores.clear(connection, session.warehouse)
+        scores.clear(database)
         for forecast in (TUTORS, STUDENTS):
             scores.forget_learned(
-                connection,
-                session.warehouse,
+                database,
                 forecast.scorer,
                 "Forgotten: another platform has replaced the one that it was learned on",
                 datetime.now(UTC),
             )
-        feature_log.forget(connection, session.warehouse)
+        feature_log.forget(database)
         for of in (Kind.LEAKAGE, Kind.HELD_BACK):
-            of_it = [
-                each["subject"] for each in incidents.listed(connection, session.warehouse, kind=of)
-            ]
-            incidents.close(connection, session.warehouse, of, of_it, datetime.now(UTC))
+            of_it = [each["subject"] for each in incidents.listed(database, kind=of)]
+            incidents.close(database, of, of_it, datetime.now(UTC))
 
 
 def _forget_truth(session: Session) -> None:
     """The truth behind a synthetic platform that an import has replaced is nobody's truth."""
-    with session.warehouse.connect() as connection:
-        if (schema_mark(connection, session.warehouse.schemas.truth) or "").startswith(MARK):
-            connection.execute(session.warehouse.sql("drop schema {truth} cascade"))
+    with session.warehouse.connect() as database:
+        if (schema_mark(database.connection, session.warehouse.schemas.truth) or "").startswith(
+            MARK
+        ):
+            database.execute("drop schema {truth} cascade")
 
 
 def _export(parameters: Parameters, folder: Path) -> dict[str, int]:

@@ -45,14 +45,9 @@ def list_(
     Example: [bold]tutor-pipeline quarantine list --source csv:sessions.csv[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
+    with session.warehouse.connect() as database:
         count, rows = quarantined_rows.entries(
-            connection,
-            session.warehouse,
-            source=source,
-            reason=reason,
-            include_resolved=everything,
-            limit=limit,
+            database, source=source, reason=reason, include_resolved=everything, limit=limit
         )
     if as_json:
         emit_json(rows)
@@ -91,8 +86,8 @@ def show(
     Example: [bold]tutor-pipeline quarantine show 3fa2[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        row = quarantined_rows.entry(connection, session.warehouse, row_key)
+    with session.warehouse.connect() as database:
+        row = quarantined_rows.entry(database, row_key)
     if as_json:
         emit_json(row)
         return

@@ -184,14 +184,13 @@ def override(
             _check_threshold(rule, threshold)
     session = open_session(note)
     warehouse = session.warehouse
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         if remove:
-            changed = exceptions.remove(connection, warehouse, kind, tutor_id, rule_id)
+            changed = exceptions.remove(database, kind, tutor_id, rule_id)
         else:
-            queries.profile_of(connection, warehouse, tutor_id)  # or an error that names near ids
+            queries.profile_of(database, tutor_id)  # or an error that names near ids
             exceptions.put(
-                connection,
-                warehouse,
+                database,
                 kind,
                 Override(tutor_id, rule_id, threshold, disable),
                 reason=str(reason),
@@ -238,8 +237,8 @@ def overrides(
     Example: [bold]tutor-pipeline rules overrides --tutor T0064[/bold]
     """
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        rows = exceptions.list_all(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        rows = exceptions.list_all(database)
     rows = [row for row in rows if tutor is None or row["tutor_id"] == tutor]
     if as_json:
         emit_json(rows)
@@ -321,10 +320,12 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
     alerts: dict[str, set[str]] = {}
     unreadable: dict[str, str] = {}
     would_fail = False
-    with warehouse.connect() as connection:
-        connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one moment for all kinds
+    with warehouse.connect() as database:
+        database.connection.isolation_level = (
+            IsolationLevel.REPEATABLE_READ
+        )  # one moment for all kinds
         for kind in Kind:
-            wide = wide_rows.read(connection, warehouse, "", catalogue.columns(kind))
+            wide = wide_rows.read(database, "", catalogue.columns(kind))
             if kind is not Kind.ALERT:
                 _assume(wide.rows, alerts)
             found = evaluate(
@@ -332,18 +333,16 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
                 kind,
                 wide.rows,
                 wide.as_of,
-                exceptions_of(connection, warehouse, kind, wide.as_of),
-                usual_here(connection, warehouse, catalogue, kind, wide, keep=False),
+                exceptions_of(database, kind, wide.as_of),
+                usual_here(database, catalogue, kind, wide, keep=False),
             )
-            changes = store.preview(
-                connection, warehouse, found, active_tutors=wide.active_tutors
-            ).changes
+            changes = store.preview(database, found, active_tutors=wide.active_tutors).changes
             unreadable |= found.skipped
             would_fail |= found.skipped_share > MAX_SKIPPED_SHARE
             rows += _by_rule(kind, changes, found.evaluated)
             if kind is Kind.ALERT:
-                before = queries.open_findings(connection, warehouse, "alerts")
-                alerts = _open_after(changes, queries.open_alert_types(connection, warehouse))
+                before = queries.open_findings(database, "alerts")
+                alerts = _open_after(changes, queries.open_alert_types(database))
     then = sum(1 for types in alerts.values() if types)
     return {
         "as_of": wide.as_of,

@@ -55,14 +55,12 @@ def _version(session: Session, version: int, by: str, why: str, at: datetime) ->
     from tutor_pipeline.judgement.scores import store
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
-    with session.warehouse.connect() as connection:
-        scorer = store.scorer_of(connection, session.warehouse, version) or TUTORS.scorer
-        accepted = store.accept(
-            connection, session.warehouse, scorer, version, by=by, why=why, at=at
-        )
+    with session.warehouse.connect() as database:
+        scorer = store.scorer_of(database, version) or TUTORS.scorer
+        accepted = store.accept(database, scorer, version, by=by, why=why, at=at)
         if accepted.why_not is not None:
             raise UsageError(accepted.why_not)
-        incidents.close(connection, session.warehouse, Kind.HELD_BACK, [scorer], at)
+        incidents.close(database, Kind.HELD_BACK, [scorer], at)
     said = (
         f"accepted version {version}: it is version {accepted.now}, in force from the next refresh"
         " on (tutor-pipeline enrich --only scores)"
@@ -81,22 +79,19 @@ def _column(session: Session, column: str, by: str, why: str, at: datetime) -> d
 
     forecast = STUDENTS if column.endswith(OF_STUDENTS) else TUTORS
     subject, name = Subject(forecast.who), column.removesuffix(OF_STUDENTS)
-    with session.warehouse.connect() as connection:
-        left_out = {
-            each["subject"]
-            for each in incidents.listed(connection, session.warehouse, kind=Kind.LEAKAGE)
-        }
+    with session.warehouse.connect() as database:
+        left_out = {each["subject"] for each in incidents.listed(database, kind=Kind.LEAKAGE)}
         if column not in left_out:
-            before = feature_log.accepted(connection, session.warehouse, subject)
+            before = feature_log.accepted(database, subject)
             if name in before:
                 said = f"{column} is accepted already"
                 return {"column": column, "is_new": False, "said": said}
         # Of a column that holds only its present value there is no incident.
-        left_out |= store.present_only(connection, session.warehouse, forecast.scorer)
+        left_out |= store.present_only(database, forecast.scorer)
         if column not in left_out:
             names = f"; left out are {', '.join(sorted(left_out))}" if left_out else ""
             raise UsageError(f"no version and no column that is left out is called {column}{names}")
-        feature_log.accept(connection, session.warehouse, subject, name, by=by, why=why, at=at)
-        incidents.close(connection, session.warehouse, Kind.LEAKAGE, [column], at)
+        feature_log.accept(database, subject, name, by=by, why=why, at=at)
+        incidents.close(database, Kind.LEAKAGE, [column], at)
     said = f"accepted {column}: it is learned from again the next time"
     return {"column": column, "is_new": True, "said": said}

@@ -47,8 +47,8 @@ def backtest(
     if not outcome.success:
         report_run(outcome, as_json)
         raise typer.Exit(1)
-    with session.warehouse.connect() as connection:
-        metrics = queries.backtest(connection, session.warehouse, outcome.run_id)
+    with session.warehouse.connect() as database:
+        metrics = queries.backtest(database, outcome.run_id)
     decisions = {
         "model": outcome.metadata["ops/model_versions"]["decision"],
         "students": outcome.metadata["ops/model_versions"].get("students_decision"),
@@ -72,9 +72,9 @@ def _days(session: Session, weeks: int) -> list[date]:
     from tutor_pipeline.defs.past import WARM_UP_DAYS, dates_to_test
 
     start = session.settings.history_start
-    with session.warehouse.connect() as connection:
-        as_of = built_moment(connection, session.warehouse)
-        began = queries.first_session_on(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        as_of = built_moment(database)
+        began = queries.first_session_on(database)
     last = as_of.astimezone(ZoneInfo(session.warehouse.timezone)).date() - timedelta(days=1)
     possible = [start + timedelta(days=n) for n in range((last - start).days + 1)]
     days = dates_to_test(possible, began, weeks)
@@ -89,8 +89,8 @@ def _days(session: Session, weeks: int) -> list[date]:
 
 def _make_history(session: Session, days: list[date]) -> None:
     """Make the days that will be looked at, where the history lacks any."""
-    with session.warehouse.connect() as connection:
-        recorded = queries.days_of_history(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        recorded = queries.days_of_history(database)
     missing = [day for day in days if day not in recorded]
     if not missing:
         return

@@ -21,7 +21,7 @@ from tutor_pipeline.cli.console import done, emit_json, note, out
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.settings import load_settings
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 
 END = date(2026, 6, 27)
 """The last day of every judged platform: the same platforms whenever they are judged. A Saturday:
@@ -137,11 +137,11 @@ class _server:  # noqa: N801 (a context manager)
 
     def _drop_what_was_left(self) -> None:
         """Platforms of a run that was killed."""
-        with psycopg.connect(self._server.url("postgres"), autocommit=True) as connection:
-            for (name,) in connection.execute(
+        with psycopg.connect(self._server.url("postgres"), autocommit=True) as database:
+            for (name,) in database.execute(
                 "select datname from pg_database where datname like 'judge\\_%'"
             ).fetchall():
-                connection.execute(
+                database.execute(
                     sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
                 )
 
@@ -165,8 +165,8 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
 
     name = f"judge_{uuid4().hex}"
     maintenance = server.url("postgres")
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    with psycopg.connect(maintenance, autocommit=True) as database:
+        database.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     warehouse = Warehouse(server.url(name), Schemas(), "UTC", "UTC")
     try:
         migrate.upgrade(warehouse)
@@ -187,20 +187,20 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
             )
         )
         run = RefreshRun(uuid4().hex, end_of_day(END, "UTC"), None)
-        with warehouse.connect() as connection:
-            load(connection, warehouse, population)
+        with warehouse.connect() as database:
+            load(database, population)
         write_header(warehouse, run)
         dbt.invoke(["run", "--select", *_MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
-        with warehouse.connect() as connection:
-            days = history.days(connection, warehouse, TUTORS, END)
+        with warehouse.connect() as database:
+            days = history.days(database, TUTORS, END)
             weeks = [
                 outcomes.standard(TUTORS, week)
-                for week in history.weeks(connection, warehouse, TUTORS, days, {})
+                for week in history.weeks(database, TUTORS, days, {})
             ]
-            truth = read_truth(connection, warehouse, days)
+            truth = read_truth(database, days)
             departures = dict(
-                connection.execute(
-                    warehouse.sql("select tutor_id, departed_on from {marts}.tutor_departures")
+                database.execute(
+                    "select tutor_id, departed_on from {marts}.tutor_departures"
                 ).fetchall()
             )
         platform = scores.Platform(
@@ -211,8 +211,8 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
         )
         return scores.judge(platform, _YEARLY_RATE)
     finally:
-        with psycopg.connect(maintenance, autocommit=True) as connection:
-            connection.execute(
+        with psycopg.connect(maintenance, autocommit=True) as database:
+            database.execute(
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
             )
 

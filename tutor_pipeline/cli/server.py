@@ -94,8 +94,8 @@ def _held_against_the_truth(session: Session) -> str:
     """How right the levels are: this platform is made up, so its truth is known."""
     from tutor_pipeline.defs.past import levels_and_truth
 
-    with session.warehouse.connect() as connection:
-        counts = levels_and_truth(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        counts = levels_and_truth(database)
     at_risk = sum(of_them for _, of_them in counts.values())
     high, right = counts.get("High", (0, 0))
     medium = counts.get("Medium", (0, 0))[1]
@@ -262,13 +262,13 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
     from tutor_pipeline.sources.changes import ledger
 
     now = datetime.now(UTC)
-    with session.warehouse.connect() as connection:
-        counts = queries.status(connection, session.warehouse)
-        server = connection.info.server_version
-        queue = ledger.waiting(connection, session.warehouse, now)
-        last_pass = queries.last_pass(connection, session.warehouse)
-        broken = incidents.listed(connection, session.warehouse)
-        messages = delivery_status.counts(connection, session.warehouse)
+    with session.warehouse.connect() as database:
+        counts = queries.status(database)
+        server = database.info.server_version
+        queue = ledger.waiting(database, now)
+        last_pass = queries.last_pass(database)
+        broken = incidents.listed(database)
+        messages = delivery_status.counts(database)
     settings = session.settings
     return {
         "database": {

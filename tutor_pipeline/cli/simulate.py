@@ -71,11 +71,9 @@ def simulate(
     plan = events.Plan(per_second(rate), burst, seed, poor_firsts)
     until = None if duration is None else seconds(duration)
     session = open_session(note)
-    with session.warehouse.connect() as connection:
-        live.refuse_others(connection, session.warehouse)
-        cast = live.read_cast(
-            connection, session.warehouse, _parameters(session), datetime.now(UTC)
-        )
+    with session.warehouse.connect() as database:
+        live.refuse_others(database)
+        cast = live.read_cast(database, _parameters(session), datetime.now(UTC))
     with ExitStack() as stack:
         write_line = stack.enter_context(_log(log))
         stopped = stack.enter_context(_signals())
@@ -147,11 +145,9 @@ def log_line(event: Event, committed_at: datetime) -> str:
 
 def _parameters(session: Session) -> Parameters:
     """What the platform was generated with. Raises RefusedError where it holds something else."""
-    with session.warehouse.connect() as connection:
-        row = connection.execute(
-            session.warehouse.sql(
-                "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
-            )
+    with session.warehouse.connect() as database:
+        row = database.execute(
+            "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
         ).fetchone()
     if row is None:
         raise RefusedError("the platform is empty. Run first: tutor-pipeline generate")

@@ -54,8 +54,8 @@ def validate(
             if message != launch.STOPPED_BY_A_CHECK:
                 warn(f"{step} failed: {message}")
                 incomplete = True
-    with session.warehouse.connect() as connection:
-        found = reading.gather(connection, session.warehouse, datetime.now(UTC))
+    with session.warehouse.connect() as database:
+        found = reading.gather(database, datetime.now(UTC))
     if html is not None:
         _write(found, html)
     if as_json:

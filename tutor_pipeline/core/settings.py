@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tutor_pipeline.core.audiences import Audience, split_addresses
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.paths import PROJECT_DIR
-from tutor_pipeline.core.warehouse.connection import Schemas
+from tutor_pipeline.core.warehouse.database import Schemas
 from tutor_pipeline.core.warehouse.locate import Located, locate
 
 DEFAULT_REPORTS_PORT = 3030

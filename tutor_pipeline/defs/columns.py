@@ -1,14 +1,13 @@
 """The columns of our own tables, as the catalog has them, for the asset's page."""
 
-from typing import Any
-
 import dagster as dg
-import psycopg
+
+from tutor_pipeline.core.warehouse.database import Database
 
 
-def column_schema(connection: psycopg.Connection[Any], schema: str, table: str) -> dg.TableSchema:
+def column_schema(database: Database, schema: str, table: str) -> dg.TableSchema:
     """Names, types and comments of a table that migrations made."""
-    rows = connection.execute(
+    rows = database.execute(
         """
         select
             attname,

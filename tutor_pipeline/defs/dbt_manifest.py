@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.settings import Settings
-from tutor_pipeline.core.warehouse.connection import Schemas
+from tutor_pipeline.core.warehouse.database import Schemas
 from tutor_pipeline.metrics import dbt
 
 

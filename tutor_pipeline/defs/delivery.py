@@ -16,7 +16,7 @@ from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.formatting import count, span
 from tutor_pipeline.core.settings import Settings
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.defs import run_records
 from tutor_pipeline.defs.guarded import cell
@@ -83,11 +83,10 @@ def messages(
 
     def make_messages() -> None:
         now = _clock()
-        with target.connect() as connection:
-            told = compose.may_tell(connection, target, settings.addresses, now)
+        with target.connect() as database:
+            told = compose.may_tell(database, settings.addresses, now)
             made = compose.compose(
-                connection,
-                target,
+                database,
                 {audience: list(addresses[audience]) for audience in told},
                 setting(settings, now),
             )
@@ -104,9 +103,9 @@ def messages(
         make_messages, max_seconds=config.max_seconds, linger_seconds=config.linger_seconds
     )
     targets.prune(settings.messages_dir)
-    with target.connect() as connection:
-        left = delivery_status.counts(connection, target)
-        dead = delivery_status.dead(connection, target)
+    with target.connect() as database:
+        left = delivery_status.counts(database)
+        dead = delivery_status.dead(database)
     yield dg.MaterializeResult(
         metadata={
             "sent": tally.sent.total(),
@@ -170,10 +169,10 @@ def digest(
     week = newest if config.week is None else monday(config.week)
     if week > newest:
         raise UsageError(f"the week of {week} is not over: its digest comes when it is")
-    with target.connect() as connection:
-        built_moment(connection, target)  # nothing can be told of a platform that was never read
+    with target.connect() as database:
+        built_moment(database)  # nothing can be told of a platform that was never read
         is_new = outbox.note_digest(
-            connection, target, week.isoformat(), {}, now=now, run_id=context.run.run_id
+            database, week.isoformat(), {}, now=now, run_id=context.run.run_id
         )
     if not is_new:
         context.log.info(f"the digest of the week of {week} was made before")
@@ -248,11 +247,11 @@ def _look(
     urls: Mapping[Audience, Sequence[str]],
     now: datetime,
 ) -> dg.RunRequest | dg.SkipReason:
-    with warehouse.connect(autocommit=True) as connection:
-        told = compose.may_tell(connection, warehouse, urls, now)
-        notes, noted_since = compose.anything_due(connection, warehouse, told, now)
-        due, due_since = deliver.anything_due(connection, warehouse, now)
-        left = delivery_status.counts(connection, warehouse)
+    with warehouse.connect(autocommit=True) as database:
+        told = compose.may_tell(database, urls, now)
+        notes, noted_since = compose.anything_due(database, told, now)
+        due, due_since = deliver.anything_due(database, now)
+        left = delivery_status.counts(database)
     since = min((each for each in (noted_since, due_since) if each is not None), default=None)
     if since is None:
         return dg.SkipReason(f"nothing to send; {_left(left)}")

@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import Any
 
 import dagster as dg
-import psycopg
 
 from tutor_pipeline.core.findings import (
     MAX_SKIPPED_SHARE,
@@ -20,7 +19,7 @@ from tutor_pipeline.core.findings import (
     Kind,
     Step,
 )
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.refresh_runs import moment
 from tutor_pipeline.defs.checks import asset_key, check_result
 from tutor_pipeline.defs.columns import column_schema
@@ -138,23 +137,22 @@ def _build_asset(
     ) -> dg.MaterializeResult[None]:
         target = warehouse.warehouse
         await_checks(context, target, required)
-        with target.connect() as connection:
+        with target.connect() as database:
             # Under the lock from reading to writing: of two runs at once the later one reads
             # what the earlier one has written.
-            store.lock(connection, target, kind)
+            store.lock(database, kind)
             objections = guard.require(
-                connection,
-                target,
+                database,
                 required,
                 asset=f"ops/{table}",
                 run_id=context.run.run_id,
                 forced_by=config.forced_by,
             )
-            made = make(connection, target, catalogue, kind, context.run.run_id)
+            made = make(database, catalogue, kind, context.run.run_id)
             if made.is_full:
-                coverage.record(connection, target, context.run.run_id, made.evaluation)
-            now = queries.open_findings(connection, target, table)
-            schema = column_schema(connection, target.schemas.ops, table)
+                coverage.record(database, context.run.run_id, made.evaluation)
+            now = queries.open_findings(database, table)
+            schema = column_schema(database, target.schemas.ops, table)
         return dg.MaterializeResult(
             metadata={
                 **made.metadata(),
@@ -188,51 +186,34 @@ class Made:
         }
 
 
-def make(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    catalogue: Catalogue,
-    kind: Kind,
-    run_id: str,
-) -> Made:
+def make(database: Database, catalogue: Catalogue, kind: Kind, run_id: str) -> Made:
     """Evaluate the rules of one kind over the rows of a refresh, reconcile, and note what people
     are to be told, in the connection's transaction. The caller holds the kind's lock.
     """
     began = perf_counter()
-    wide = wide_rows.read(connection, warehouse, run_id, catalogue.columns(kind))
-    exceptions = exceptions_of(connection, warehouse, kind, wide.as_of)
-    usual = usual_here(connection, warehouse, catalogue, kind, wide)
+    wide = wide_rows.read(database, run_id, catalogue.columns(kind))
+    exceptions = exceptions_of(database, kind, wide.as_of)
+    usual = usual_here(database, catalogue, kind, wide)
     evaluation = evaluate(catalogue, kind, wide.rows, wide.as_of, exceptions, usual)
     evaluated = perf_counter()
     before = None
     if kind is Kind.ALERT and wide.scope is None:
-        before = store.last_profile(connection, warehouse)
+        before = store.last_profile(database)
     applied = store.apply(
-        connection,
-        warehouse,
-        evaluation,
-        run_id=run_id,
-        active_tutors=wide.active_tutors,
-        scope=wide.scope,
+        database, evaluation, run_id=run_id, active_tutors=wide.active_tutors, scope=wide.scope
     )
     if kind is Kind.ALERT:
         outbox.note_alerts(
-            connection,
-            warehouse,
-            applied.changes,
-            as_of=wide.as_of,
-            now=datetime.now(UTC),
-            run_id=run_id,
+            database, applied.changes, as_of=wide.as_of, now=datetime.now(UTC), run_id=run_id
         )
         if before is not None and before[0] != catalogue.profile:
             outbox.note_switch(
-                connection,
-                warehouse,
+                database,
                 {
                     "before": before[0],
                     "profile": catalogue.profile,
                     "is_shipped": before[0] in shipped(),
-                    **store.adopt(connection, warehouse, catalogue.profile, before[1]),
+                    **store.adopt(database, catalogue.profile, before[1]),
                 },
                 as_of=wide.as_of,
                 now=datetime.now(UTC),
@@ -252,10 +233,8 @@ def _build_check(findings: _Findings) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> Any:
         target = warehouse.warehouse
-        with target.connect() as connection:
-            tutors, skipped = queries.skipped_tutors(
-                connection, target, findings.kind, context.run.run_id
-            )
+        with target.connect() as database:
+            tutors, skipped = queries.skipped_tutors(database, findings.kind, context.run.run_id)
             too_many = len(skipped) > MAX_SKIPPED_SHARE * tutors
             outcome = Outcome(
                 f"ops/{findings.table}",
@@ -273,9 +252,7 @@ def _build_check(findings: _Findings) -> dg.AssetChecksDefinition:
                 ],
             )
             run_id = context.run.run_id
-            results.record(
-                connection, target, run_id, moment(connection, target, run_id), [outcome]
-            )
+            results.record(database, run_id, moment(database, run_id), [outcome])
         yield check_result(outcome)
         if skipped and too_many:
             raise dg.Failure(

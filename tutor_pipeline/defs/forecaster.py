@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.scores import store
 from tutor_pipeline.judgement.scores.score import Level
 from tutor_pipeline.judgement.scores.store import Subject
@@ -24,8 +24,7 @@ HEALTH = "health"
 
 
 def forecaster_of(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     forecast: Any,
     rows: Sequence[Mapping[str, Any]],
     as_of: datetime,
@@ -43,24 +42,22 @@ def forecaster_of(
     from tutor_pipeline.judgement.scores.departure.measures import columns_of
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
-    stored = store.newest_reference(connection, warehouse, forecast.scorer, as_of)
+    stored = store.newest_reference(database, forecast.scorer, as_of)
     content = {} if stored is None else dict(stored.content)
     among = len(rows)
     if scope is None or stored is None:
-        everybody = rows if scope is None else _everybody(connection, warehouse, forecast)
+        everybody = rows if scope is None else _everybody(database, forecast)
         content |= reference.fit(forecast, columns_of(everybody, forecast.reads)).to_json()
         among = len(everybody)
     if forecast is TUTORS and (scope is None or HEALTH not in content):
-        judged = rows if scope is None else _everybodys_health(connection, warehouse)
+        judged = rows if scope is None else _everybodys_health(database)
         content[HEALTH] = health.fit(judged).to_json()
         among = len(judged)
     if stored is None or content != stored.content:
-        stored = _keep_reference(connection, warehouse, forecast, as_of, content, among)
+        stored = _keep_reference(database, forecast, as_of, content, among)
     usual = reference.Reference.from_json(forecast, stored.content)
-    known = _version(connection, warehouse, as_of, usual, yearly_rate)
-    levels = store.held_levels(
-        connection, warehouse, Subject(forecast.who), forecast.scorer, as_of, scope
-    )
+    known = _version(database, as_of, usual, yearly_rate)
+    levels = store.held_levels(database, Subject(forecast.who), forecast.scorer, as_of, scope)
     return tutor_scorers.Forecaster(
         f"{known.version}.{stored.version}",
         usual,
@@ -72,21 +69,16 @@ def forecaster_of(
     )
 
 
-def _everybody(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, forecast: Any
-) -> list[dict[str, Any]]:
+def _everybody(database: Database, forecast: Any) -> list[dict[str, Any]]:
     """The evidence of everybody, whomever the run covers: a first run that covers some."""
-    return store.rows_of(
-        connection,
-        warehouse.sql("select ")
+    return database.rows(
+        database.sql("select ")
         + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, forecast.reads))
-        + warehouse.sql(f" from {{marts}}.{forecast.evidence}"),
+        + database.sql(f" from {{marts}}.{forecast.evidence}")
     )
 
 
-def _everybodys_health(
-    connection: psycopg.Connection[Any], warehouse: Warehouse
-) -> list[Mapping[str, Any]]:
+def _everybodys_health(database: Database) -> list[Mapping[str, Any]]:
     """What health reads of all tutors: a first run that covers some."""
     from tutor_pipeline.judgement.scores import health
 
@@ -96,31 +88,24 @@ def _everybodys_health(
         for name in health.READS
     )
     return list(
-        store.rows_of(
-            connection,
-            warehouse.sql("select ")
+        database.rows(
+            database.sql("select ")
             + psycopg.sql.SQL(", ").join(columns)
-            + warehouse.sql(
+            + database.sql(
                 " from {marts}.tutor_aggregates as metrics"
                 " left join {marts}.tutor_features as features using (tutor_id)"
-            ),
+            )
         )
     )
 
 
 def _keep_reference(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    forecast: Any,
-    as_of: datetime,
-    content: Mapping[str, Any],
-    among: int,
+    database: Database, forecast: Any, as_of: datetime, content: Mapping[str, Any], among: int
 ) -> store.Stored:
     """A new version of the reference."""
-    version = store.next_version(connection, warehouse, "score_references")
+    version = store.next_version(database, "score_references")
     store.add(
-        connection,
-        warehouse,
+        database,
         "score_references",
         {
             "version": version,
@@ -140,13 +125,7 @@ def _version_of(forecast: Any, stored: store.Stored) -> Any:
     return Version.from_json(forecast, stored.content)
 
 
-def _version(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    as_of: datetime,
-    usual: Any,
-    yearly_rate: float,
-) -> store.Stored:
+def _version(database: Database, as_of: datetime, usual: Any, yearly_rate: float) -> store.Stored:
     """The version in force. Where nothing was learned yet there is one from documented weights
     alone, whose cut-offs are fixed on today's rows; a new one where the platform has more signs,
     or the yearly rate is another.
@@ -157,29 +136,28 @@ def _version(
     from tutor_pipeline.judgement.scores.departure.reference import standardise
 
     forecast = usual.forecast
-    stored = store.newest_model(connection, warehouse, forecast.scorer, as_of)
+    stored = store.newest_model(database, forecast.scorer, as_of)
     if stored is not None:
         known = _version_of(forecast, stored)
         is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
     # From here on nobody else makes a version; one may have come just now.
-    store.next_version(connection, warehouse, "model_versions")
-    meanwhile = store.newest_model(connection, warehouse, forecast.scorer, as_of)
+    store.next_version(database, "model_versions")
+    meanwhile = store.newest_model(database, forecast.scorer, as_of)
     if meanwhile is not None and (stored is None or meanwhile.version != stored.version):
         return meanwhile
-    held = store.held_back(connection, warehouse, forecast.scorer)
+    held = store.held_back(database, forecast.scorer)
     why, then = (
         ("Nothing learned yet", "Learn with: tutor-pipeline scores backtest")
         if held is None
         else (f"Version {held} is held back", f"Let it pass: tutor-pipeline scores accept {held}")
     )
-    rows = _everybody(connection, warehouse, forecast)
+    rows = _everybody(database, forecast)
     there = asked(columns_of(rows, forecast.reads))
     z = standardise(there, usual).z[forecast.silence(there) <= 1]
     return keep_version(
-        connection,
-        warehouse,
+        database,
         as_of,
         learning.learn(forecast, z, usual.known, learning.nothing(forecast), yearly_rate),
         f"{why}: documented weights, and {yearly_rate:.0%} of the {forecast.who}s leaving in a year"
@@ -188,8 +166,7 @@ def _version(
 
 
 def keep_version(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     as_of: datetime,
     learned: Any,
     decision: str,
@@ -202,11 +179,10 @@ def keep_version(
     """
     from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
 
-    version = store.next_version(connection, warehouse, "model_versions")
+    version = store.next_version(database, "model_versions")
     content = json.loads(learned.to_json())
     store.add(
-        connection,
-        warehouse,
+        database,
         "model_versions",
         {
             "version": version,

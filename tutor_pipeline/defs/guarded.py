@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.judgement.quality import guard
 
 METRICS = (
@@ -42,10 +42,10 @@ def await_checks(
     deadline = monotonic() + _AWAIT_SECONDS
     told = False
     while monotonic() < deadline:
-        with warehouse.connect() as connection:
+        with warehouse.connect() as database:
             if not (
-                guard.is_superseded(connection, warehouse, context.run.run_id)
-                and guard.only_unevaluated(connection, warehouse, required)
+                guard.is_superseded(database, context.run.run_id)
+                and guard.only_unevaluated(database, required)
             ):
                 return
         if not told:

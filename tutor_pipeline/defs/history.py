@@ -8,11 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.defs.checks import asset_key, check_result
@@ -121,8 +119,8 @@ def _build_check(table: _Table) -> dg.AssetChecksDefinition:
             sample=sample,
             seconds=round(perf_counter() - began, 3),
         )
-        with target.connect() as connection:
-            results.record(connection, target, run_id, as_of, [outcome])
+        with target.connect() as database:
+            results.record(database, run_id, as_of, [outcome])
         yield check_result(outcome)
 
     return check
@@ -134,8 +132,8 @@ def _rebuild(
     """Rebuild the last days of a table: as of when, rows, rows that differed, some of those."""
     target = resource.warehouse
     today = now.astimezone(ZoneInfo(target.timezone)).date()
-    with target.connect(autocommit=True) as connection:
-        days = _keep(connection, target, table, today)
+    with target.connect(autocommit=True) as database:
+        days = _keep(database, table, today)
         if not days:
             return now, 0, 0, []
         as_of = min(end_of_day(days[-1], target.timezone), now)
@@ -143,36 +141,26 @@ def _rebuild(
         write_header(target, run)
         environment = dbt.dbt_environment(target, run_id, resource.settings.home)
         dbt.invoke(["run", "--select", table.name], environment)
-        return as_of, *_compare(connection, target, table, days)
+        return as_of, *_compare(database, table, days)
 
 
-def _keep(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, table: _Table, today: date
-) -> list[date]:
+def _keep(database: Database, table: _Table, today: date) -> list[date]:
     """Keep hashes of the rows of the recorded days, and what waits to be repaired, in temporary
     tables; returns the days. In autocommit: a rebuild takes minutes, and nothing may wait for it.
     """
-    relation = sql.Identifier(warehouse.schemas.marts, table.name).as_string(connection)
-    if connection.execute("select to_regclass(%s)", (relation,)).fetchone() == (None,):
+    relation = sql.Identifier(database.schemas.marts, table.name).as_string(database.connection)
+    if database.execute("select to_regclass(%s)", (relation,)).fetchone() == (None,):
         return []
     window = {"first": today - timedelta(days=DAYS_REBUILT), "last": today - timedelta(days=1)}
-    recorded = connection.execute(warehouse.sql(table.recorded), window).fetchall()
+    recorded = database.execute(table.recorded, window).fetchall()
     days = sorted(day for (day,) in recorded)
-    _keep_hashes(connection, warehouse, table, "stored", days)
-    connection.execute(
-        warehouse.sql("create temporary table noted as select * from {ops}.history_repairs")
-    )
+    _keep_hashes(database, table, "stored", days)
+    database.execute("create temporary table noted as select * from {ops}.history_repairs")
     return days
 
 
-def _keep_hashes(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    table: _Table,
-    kept_as: str,
-    days: list[date],
-) -> None:
-    connection.execute(
+def _keep_hashes(database: Database, table: _Table, kept_as: str, days: list[date]) -> None:
+    database.execute(
         sql.SQL(
             "create temporary table {kept_as} as"
             " select {key}, {day} as written_on,"
@@ -183,7 +171,7 @@ def _keep_hashes(
             kept_as=sql.Identifier(kept_as),
             key=_names(table),
             day=sql.SQL(table.written_on),
-            table=sql.Identifier(warehouse.schemas.marts, table.name),
+            table=sql.Identifier(database.schemas.marts, table.name),
             days=sql.Literal(days),
         )
     )
@@ -194,12 +182,12 @@ def _names(table: _Table) -> sql.Composed:
 
 
 def _compare(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, table: _Table, days: list[date]
+    database: Database, table: _Table, days: list[date]
 ) -> tuple[int, int, list[dict[str, Any]]]:
     """Rows compared, rows that differ, and some of those: the key and how it differs."""
-    _keep_hashes(connection, warehouse, table, "rebuilt", days)
-    connection.execute(warehouse.sql("insert into noted select * from {ops}.history_repairs"))
-    connection.execute(
+    _keep_hashes(database, table, "rebuilt", days)
+    database.execute("insert into noted select * from {ops}.history_repairs")
+    database.execute(
         sql.SQL(
             """
             create temporary table differing as
@@ -221,13 +209,12 @@ def _compare(
             """
         ).format(key=_names(table))
     )
-    ((rows, differing),) = connection.execute(
+    ((rows, differing),) = database.execute(
         "select (select count(*) from rebuilt), (select count(*) from differing)"
     ).fetchall()
-    with connection.cursor(row_factory=dict_row) as cursor:
-        sample = cursor.execute(
-            sql.SQL("select * from differing order by {} limit {}").format(
-                _names(table), sql.Literal(MAX_SAMPLE)
-            )
-        ).fetchall()
+    sample = database.rows(
+        sql.SQL("select * from differing order by {} limit {}").format(
+            _names(table), sql.Literal(MAX_SAMPLE)
+        )
+    )
     return rows, differing, [plain(row) for row in sample]

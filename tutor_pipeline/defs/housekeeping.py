@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import psycopg
 from dagster import DagsterRunStatus
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.retention import BATCH, Size, delete_old, sizes
 from tutor_pipeline.defs.metrics import OWNER
@@ -91,7 +90,7 @@ def retention(
         dagster.connect(autocommit=True) as theirs,
     ):
         deleted = {
-            **delete_old(ours, target, now),
+            **delete_old(ours, now),
             "runs": delete_old_runs(context.instance, theirs, now),
             "asset_check_executions": delete_old_checks(theirs),
         }
@@ -114,15 +113,13 @@ def build_housekeeping_job() -> Any:
     )
 
 
-def delete_old_runs(
-    instance: dg.DagsterInstance, connection: psycopg.Connection[Any], now: datetime
-) -> int:
+def delete_old_runs(instance: dg.DagsterInstance, database: Database, now: datetime) -> int:
     """Delete old runs of an instance with their events and logs, but for those that the asset
     page shows; their number. `connection` is to the instance's database.
 
     A run goes last: killed in the middle, it is found again and done again.
     """
-    shown = {run_id for (run_id,) in connection.execute(_SHOWN)}
+    shown = {run_id for (run_id,) in database.execute(_SHOWN)}
     deleted = 0
     for rule in RUN_RULES:
         old = dg.RunsFilter(
@@ -142,21 +139,21 @@ def delete_old_runs(
     return deleted
 
 
-def delete_old_checks(connection: psycopg.Connection[Any]) -> int:
+def delete_old_checks(database: Database) -> int:
     """Delete outcomes of checks whose run is gone, but for the newest of each check; their number.
 
     `connection` is to the instance's database, in autocommit mode.
     """
     deleted = 0
-    while rows := connection.execute(_DELETE_CHECKS, (BATCH,)).rowcount:
+    while rows := database.execute(_DELETE_CHECKS, (BATCH,)).rowcount:
         deleted += rows
         if rows < BATCH:
             break
     return deleted
 
 
-def _schema(connection: psycopg.Connection[Any]) -> str:
-    row = connection.execute("select current_schema()").fetchone()
+def _schema(database: Database) -> str:
+    row = database.execute("select current_schema()").fetchone()
     assert row is not None
     return str(row[0])
 

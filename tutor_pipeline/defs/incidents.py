@@ -9,11 +9,10 @@ from typing import Any
 
 import dagster as dg
 import psycopg
-from psycopg.rows import dict_row
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import count, span
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.defs import run_records
 from tutor_pipeline.defs.new_sessions import has_sessions
 from tutor_pipeline.defs.post_session import JOB
@@ -121,29 +120,28 @@ def _report_failures(
     instance: dg.DagsterInstance, warehouse: Warehouse, failed: Sequence[dg.DagsterRun]
 ) -> int:
     """Report runs that failed, in one transaction; how many incidents this opened."""
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         return sum(
-            _report_failure(connection, instance, warehouse, run)
+            _report_failure(database, instance, warehouse, run)
             for run in failed
             if run.remote_job_origin is not None
         )
 
 
 def _report_failure(
-    connection: psycopg.Connection[Any],
+    database: Database,
     instance: dg.DagsterInstance,
     warehouse: Warehouse,
     run: dg.DagsterRun,
 ) -> int:
     record = instance.get_run_record_by_id(run.run_id)
     at = (run_records.ended_at(record) if record else None) or datetime.now(UTC)
-    broken = _broken_checks(connection, warehouse, run.run_id)
+    broken = _broken_checks(database, run.run_id)
     names = [f"{each['asset']}: {each['check_name']}" for each in broken]
     opened = 0
     for name, check in zip(names[:MOST_OF_ONE_CAUSE], broken, strict=False):
         opened += tell(
-            connection,
-            warehouse,
+            database,
             Kind.BLOCKING_CHECK,
             name,
             check["says"],
@@ -159,8 +157,7 @@ def _report_failure(
         return opened
     about = run_records.subject(run)
     return tell(
-        connection,
-        warehouse,
+        database,
         Kind.RUN_FAILURE,
         about,
         f"{about} failed",
@@ -171,8 +168,7 @@ def _report_failure(
 
 
 def tell(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     kind: Kind,
     subject: str,
     title: str,
@@ -182,9 +178,7 @@ def tell(
     now: datetime,
 ) -> bool:
     """Something is broken; where this opens an incident, somebody is told. Whether it did."""
-    opened = incidents.report(
-        connection, warehouse, kind, subject, title, details, run_id=run_id, now=now
-    )
+    opened = incidents.report(database, kind, subject, title, details, run_id=run_id, now=now)
     if opened is None:
         return False
     means, following = incidents.MEANING[kind]
@@ -196,23 +190,18 @@ def tell(
         "means": means,
         "next": following,
     }
-    outbox.note_incident(connection, warehouse, opened, told, at=now, run_id=run_id)
+    outbox.note_incident(database, opened, told, at=now, run_id=run_id)
     return True
 
 
-def _broken_checks(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str
-) -> list[dict[str, Any]]:
+def _broken_checks(database: Database, run_id: str) -> list[dict[str, Any]]:
     """The blocking checks that did not hold in a run."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            warehouse.sql(
-                "select asset, check_name, says, status, rows_failing, observed, message"
-                " from {ops}.dq_results where run_id = %s and blocking and status <> 'passed'"
-                " order by asset, check_name"
-            ),
-            (run_id,),
-        ).fetchall()
+    return database.rows(
+        "select asset, check_name, says, status, rows_failing, observed, message"
+        " from {ops}.dq_results where run_id = %s and blocking and status <> 'passed'"
+        " order by asset, check_name",
+        (run_id,),
+    )
 
 
 def _found(check: Mapping[str, Any]) -> str:
@@ -227,23 +216,13 @@ def _found(check: Mapping[str, Any]) -> str:
 class _Watch:
     """One look at everything that may be broken for a while."""
 
-    connection: psycopg.Connection[Any]
-    warehouse: Warehouse
+    database: Database
     instance: dg.DagsterInstance
     required: Sequence[guard.Required]
     now: datetime
 
     def report(self, kind: Kind, subject: str, title: str, details: Mapping[str, Any]) -> None:
-        tell(
-            self.connection,
-            self.warehouse,
-            kind,
-            subject,
-            title,
-            details,
-            run_id=details.get("run"),
-            now=self.now,
-        )
+        tell(self.database, kind, subject, title, details, run_id=details.get("run"), now=self.now)
 
     def stuck_queue(self, queue: ledger.Queue) -> set[str]:
         waits = timedelta() if queue.oldest_at is None else self.now - queue.oldest_at
@@ -264,7 +243,7 @@ class _Watch:
         return {NEW_SESSIONS}
 
     def _why_stuck(self) -> str:
-        if objections := guard.objections(self.connection, self.warehouse, self.required):
+        if objections := guard.objections(self.database, self.required):
             return "; ".join(objections[:MOST_OF_ONE_CAUSE])
         failures = run_records.failures_in_a_row(self.instance, JOB)
         if failures.newest is not None:
@@ -278,13 +257,10 @@ class _Watch:
         return f"no {JOB} was started: is the sensor new_sessions on?"
 
     def tutors_set_aside(self, _: ledger.Queue) -> set[str]:
-        with self.connection.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(
-                self.warehouse.sql(
-                    "select tutor_id, reason, attempts, retry_at, run_id as run"
-                    " from {ops}.set_aside_tutors order by set_aside_at, tutor_id"
-                )
-            ).fetchall()
+        rows = self.database.rows(
+            "select tutor_id, reason, attempts, retry_at, run_id as run"
+            " from {ops}.set_aside_tutors order by set_aside_at, tutor_id"
+        )
         reported = set()
         for row in rows[:MOST_OF_ONE_CAUSE]:
             reported.add(row["tutor_id"])
@@ -313,14 +289,11 @@ class _Watch:
         return reported
 
     def drifts(self, _: ledger.Queue) -> set[str]:
-        with self.connection.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(
-                self.warehouse.sql(
-                    "select distinct on (asset) * from {ops}.dq_results where check_name = %s"
-                    " order by asset, evaluated_at desc, run_id desc"
-                ),
-                (EQUALS_A_REBUILD,),
-            ).fetchall()
+        rows = self.database.rows(
+            "select distinct on (asset) * from {ops}.dq_results where check_name = %s"
+            " order by asset, evaluated_at desc, run_id desc",
+            (EQUALS_A_REBUILD,),
+        )
         drifted = [row for row in rows if row["status"] != "passed"]
         for row in drifted:
             self.report(
@@ -332,7 +305,7 @@ class _Watch:
         return {row["asset"] for row in drifted}
 
     def undelivered(self, _: ledger.Queue) -> set[str]:
-        rows = delivery_status.dead(self.connection, self.warehouse)
+        rows = delivery_status.dead(self.database)
         for row in rows:
             self.report(
                 Kind.UNDELIVERED,
@@ -355,21 +328,19 @@ class _Watch:
         """A check is broken until its newest evaluation, in whatever run, passes."""
         found = self._open(Kind.BLOCKING_CHECK)
         pairs = [each["subject"].split(": ", 1) for each in found]
-        passing = self.connection.execute(
-            self.warehouse.sql(
-                "select wanted.asset || ': ' || wanted.check_name"
-                " from unnest(%s::text[], %s::text[]) as wanted (asset, check_name)"
-                " cross join lateral (select status from {ops}.dq_results as results"
-                " where results.asset = wanted.asset and results.check_name = wanted.check_name"
-                " order by evaluated_at desc, run_id desc limit 1) as newest"
-                " where newest.status = 'passed'"
-            ),
+        passing = self.database.execute(
+            "select wanted.asset || ': ' || wanted.check_name"
+            " from unnest(%s::text[], %s::text[]) as wanted (asset, check_name)"
+            " cross join lateral (select status from {ops}.dq_results as results"
+            " where results.asset = wanted.asset and results.check_name = wanted.check_name"
+            " order by evaluated_at desc, run_id desc limit 1) as newest"
+            " where newest.status = 'passed'",
             ([asset for asset, _ in pairs], [check for _, check in pairs]),
         ).fetchall()
         return {each["subject"] for each in found} - {name for (name,) in passing}
 
     def _open(self, kind: Kind) -> list[dict[str, Any]]:
-        return incidents.listed(self.connection, self.warehouse, kind=kind)
+        return incidents.listed(self.database, kind=kind)
 
 
 _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
@@ -390,21 +361,21 @@ def _watch(
     now: datetime,
 ) -> str:
     """Report what is broken, close what is over; the state in one line."""
-    with warehouse.connect(autocommit=True) as connection:
+    with warehouse.connect(autocommit=True) as database:
         queue = (
-            ledger.compare(connection, warehouse, now, whole=False)
-            if has_sessions(connection, warehouse) and ledger.is_filled(connection, warehouse)
-            else ledger.waiting(connection, warehouse, now)
+            ledger.compare(database, now, whole=False)
+            if has_sessions(database) and ledger.is_filled(database)
+            else ledger.waiting(database, now)
         )
-    with warehouse.connect() as connection:
-        look = _Watch(connection, warehouse, instance, required, now)
+    with warehouse.connect() as database:
+        look = _Watch(database, instance, required, now)
         closed = 0
         for kind, broken in _LASTING.items():
             # Before looking: what another one reports meanwhile is not over.
-            was = {each["subject"] for each in incidents.listed(connection, warehouse, kind=kind)}
+            was = {each["subject"] for each in incidents.listed(database, kind=kind)}
             over = was - broken(look, queue)
-            closed += incidents.close(connection, warehouse, kind, sorted(over), now)
-        found = incidents.listed(connection, warehouse)
+            closed += incidents.close(database, kind, sorted(over), now)
+        found = incidents.listed(database)
     if not queue.changes:
         delivery_status = "nothing waits"
     else:

@@ -11,10 +11,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import psycopg
 
 from tutor_pipeline.core.formatting import count
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.defs.forecaster import keep_version
 from tutor_pipeline.defs.incidents import tell
 from tutor_pipeline.defs.past import SETTLING_DAYS, Past, decision_of
@@ -24,8 +23,6 @@ from tutor_pipeline.judgement.scores.store import Subject
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
-
-Connection = psycopg.Connection[Any]
 
 OF_STUDENTS = " of students"
 """After the name of a column, where it is one of the students' evidence."""
@@ -92,24 +89,22 @@ class Look:
         return "; ".join((*said, self.verified))
 
 
-def log_evidence(connection: Connection, warehouse: Warehouse, as_of: datetime) -> date | None:
+def log_evidence(database: Database, as_of: datetime) -> date | None:
     """Log the newest day of the evidence of tutors as history says it now. The day; None where it
     is logged already, or not worth it.
     """
     from tutor_pipeline.judgement.scores.departure import history
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
-    on = store.day_of(warehouse, as_of)
-    found = history.days(connection, warehouse, TUTORS, on - timedelta(days=SETTLING_DAYS))
+    on = store.day_of(database.warehouse, as_of)
+    found = history.days(database, TUTORS, on - timedelta(days=SETTLING_DAYS))
     if not found:
         return None
-    newest = feature_log.newest_day(connection, warehouse, Subject.TUTOR)
+    newest = feature_log.newest_day(database, Subject.TUTOR)
     if not leakage.is_due(found[-1], on, newest, SETTLING_DAYS):
         return None
     columns, definition = _logged()
-    written = feature_log.write(
-        connection, warehouse, Subject.TUTOR, found[-1], columns, definition, as_of
-    )
+    written = feature_log.write(database, Subject.TUTOR, found[-1], columns, definition, as_of)
     return found[-1] if written else None
 
 
@@ -120,11 +115,11 @@ def _logged() -> tuple[tuple[str, ...], str]:
     return TUTORS.reads, feature_log.definition_of(dbt.definition(*_DEFINED_BY), TUTORS.reads)
 
 
-def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
+def look(database: Database, past: Past) -> Look:
     """Look for leaks in what the forecast of departures would learn from."""
     columns, definition = _logged()
-    days = feature_log.read(connection, warehouse, Subject.TUTOR, columns, definition)
-    accepted = feature_log.accepted(connection, warehouse, Subject.TUTOR)
+    days = feature_log.read(database, Subject.TUTOR, columns, definition)
+    accepted = feature_log.accepted(database, Subject.TUTOR)
     logged_weeks = sum(day.compared > 0 for day in days)
     if not past.weeks:
         return Look((), {}, logged_weeks)
@@ -132,7 +127,7 @@ def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
     leaks = []
     if not logged_weeks:
         # History is asked on other weekdays than were logged: what was found stays as it was.
-        leaks += _held_open(connection, warehouse, known, accepted)
+        leaks += _held_open(database, known, accepted)
     for each in leakage.changed(days, accepted):
         signs = leakage.moved(_measure(past), each.now, each.column, each.then[each.column])
         if signs & known:
@@ -141,7 +136,7 @@ def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
     for column, (told, soon, signs) in _telling(past).items():
         if column not in taken and column not in accepted and signs & known:
             leaks.append(_told(column, told, soon, signs & known))
-    first = feature_log.first_days(connection, warehouse, Subject.TUTOR)
+    first = feature_log.first_days(database, Subject.TUTOR)
     return Look(
         tuple(sorted(leaks, key=lambda leak: leak.column)),
         {
@@ -153,11 +148,11 @@ def look(connection: Connection, warehouse: Warehouse, past: Past) -> Look:
     )
 
 
-def look_at_students(connection: Connection, warehouse: Warehouse, past: Any) -> Look:
+def look_at_students(database: Database, past: Any) -> Look:
     """Look for columns that tell too well in what the forecast of students would learn from
     (`past_students.PastOfStudents`). Their evidence is not logged.
     """
-    accepted = feature_log.accepted(connection, warehouse, Subject.STUDENT)
+    accepted = feature_log.accepted(database, Subject.STUDENT)
     if not past.weeks:
         return Look((), {}, None)
     known = past.weeks[-1].reference.known
@@ -173,10 +168,7 @@ def look_at_students(connection: Connection, warehouse: Warehouse, past: Any) ->
 
 
 def _held_open(
-    connection: Connection,
-    warehouse: Warehouse,
-    known: frozenset[str],
-    accepted: Mapping[str, datetime],
+    database: Database, known: frozenset[str], accepted: Mapping[str, datetime]
 ) -> list[Leak]:
     """Columns whose past was another when it was last compared."""
     return [
@@ -186,7 +178,7 @@ def _held_open(
             "was not what it was when it was new, and could not be compared this time",
             {name: each["details"][name] for name in ("share", "rows", "compared", "days")},
         )
-        for each in incidents.listed(connection, warehouse, kind=Kind.LEAKAGE)
+        for each in incidents.listed(database, kind=Kind.LEAKAGE)
         if "share" in each["details"]
         and each["subject"] not in accepted
         and (signs := tuple(sorted(known.intersection(each["details"]["signs"]))))
@@ -390,8 +382,7 @@ class Kept:
 
 
 def keep(
-    connection: Connection,
-    warehouse: Warehouse,
+    database: Database,
     as_of: datetime,
     learned: Any,
     found: Look,
@@ -404,14 +395,14 @@ def keep(
     figure, leavers = told
     decision = decision_of(learned)
     if not learned.departures:
-        version = keep_version(connection, warehouse, as_of, learned, decision, comparison).version
+        version = keep_version(database, as_of, learned, decision, comparison).version
         return Kept(decision, version)
     decision = f"{decision}; {found.words()}"
-    version = store.next_version(connection, warehouse, "model_versions")
+    version = store.next_version(database, "model_versions")
     is_held = leakage.is_too_good(figure, leavers)
     held: dict[str, Any] | None = None
     if is_held:
-        accepted = store.accepted_upper(connection, warehouse, learned.forecast.scorer)
+        accepted = store.accepted_upper(database, learned.forecast.scorer)
         says = f"it tells departures with an AUC of {figure.value:.2f}, at least {figure.lower:.2f}"
         if accepted is not None and figure.lower is not None and figure.lower <= accepted:
             decision = f"{decision}; {says}, no better than what was accepted"
@@ -434,16 +425,12 @@ def keep(
             "auc": asdict(figure),
         },
     }
-    keep_version(connection, warehouse, as_of, learned, decision, metrics, is_promoted=held is None)
+    keep_version(database, as_of, learned, decision, metrics, is_promoted=held is None)
     return Kept(decision, version, held)
 
 
 def report(
-    connection: Connection,
-    warehouse: Warehouse,
-    outcomes: Sequence[tuple[str, Look, Kept]],
-    run_id: str,
-    now: datetime,
+    database: Database, outcomes: Sequence[tuple[str, Look, Kept]], run_id: str, now: datetime
 ) -> None:
     """Tell of what is left out or held back, of each scorer, and close what is over."""
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
@@ -454,8 +441,7 @@ def report(
             subject = leak.column + (OF_STUDENTS if scorer == STUDENTS.scorer else "")
             broken[Kind.LEAKAGE].add(subject)
             tell(
-                connection,
-                warehouse,
+                database,
                 Kind.LEAKAGE,
                 subject,
                 f"{subject} may know the future: {count(len(leak.signs), 'sign')} of {scorer} left"
@@ -472,8 +458,7 @@ def report(
         if kept.held is not None:
             broken[Kind.HELD_BACK].add(scorer)
             tell(
-                connection,
-                warehouse,
+                database,
                 Kind.HELD_BACK,
                 scorer,
                 f"version {kept.version} of {scorer} is held back: it is better than it can be",
@@ -482,5 +467,5 @@ def report(
                 now=now,
             )
     for kind, subjects in broken.items():
-        was = {each["subject"] for each in incidents.listed(connection, warehouse, kind=kind)}
-        incidents.close(connection, warehouse, kind, sorted(was - subjects), now)
+        was = {each["subject"] for each in incidents.listed(database, kind=kind)}
+        incidents.close(database, kind, sorted(was - subjects), now)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 import psycopg
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.defs import past_students
 from tutor_pipeline.defs.checks import asset_key
@@ -115,15 +115,15 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
         from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
         target = warehouse.warehouse
-        with target.connect() as connection:
-            require(connection, target, required, "ops/model_versions", context, config)
-            as_of = built_moment(connection, target)
-            logged = leaks.log_evidence(connection, target, as_of)
+        with target.connect() as database:
+            require(database, required, "ops/model_versions", context, config)
+            as_of = built_moment(database)
+            logged = leaks.log_evidence(database, as_of)
         # Whatever goes wrong from here on: the day was new today, and never will be again.
-        with target.connect() as connection:
-            past = read_past(connection, target, as_of, config.weeks)
-            found = None if past is None else leaks.look(connection, target, past)
-            students = past_students.read_past(connection, target, as_of, config.weeks)
+        with target.connect() as database:
+            past = read_past(database, as_of, config.weeks)
+            found = None if past is None else leaks.look(database, past)
+            students = past_students.read_past(database, as_of, config.weeks)
         if logged is not None:
             context.log.info(f"evidence of {logged} logged")
         why = nothing_to_test(past)
@@ -157,15 +157,15 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
         yield _keep_backtest(context, warehouse, result, why)
         learned = learn_from(past, rate)
         kept = leaks.Kept(why or "Nothing to learn from: no past week has matured")
-        with target.connect() as connection:
+        with target.connect() as database:
             if learned is not None:
                 told = leaks.tells(past, learned, rate)
-                kept = leaks.keep(connection, target, as_of, learned, found, told, comparison)
+                kept = leaks.keep(database, as_of, learned, found, told, comparison)
             looked = [(TUTORS.scorer, found, kept)]
             if of_students.found is not None:
                 looked.append((STUDENTS.scorer, of_students.found, of_students.kept))
-            leaks.report(connection, target, looked, context.run.run_id, datetime.now(UTC))
-            schema = column_schema(connection, target.schemas.ops, "model_versions")
+            leaks.report(database, looked, context.run.run_id, datetime.now(UTC))
+            schema = column_schema(database, target.schemas.ops, "model_versions")
         yield dg.MaterializeResult(
             asset_key=["ops", "model_versions"],
             metadata={
@@ -219,8 +219,8 @@ def _learn_students(
     if past is None:
         return _OfStudents(None, {"students_decision": "Nothing to learn from: no past week"})
     rate = scoring.yearly_student_departure_rate
-    with warehouse.connect() as connection:
-        found = leaks.look_at_students(connection, warehouse, past)
+    with warehouse.connect() as database:
+        found = leaks.look_at_students(database, past)
     _warn_of(context, found)
     past = leaks.without_leaks(past, found)
     result = past_students.run_backtest(past, rate, progress)
@@ -229,7 +229,7 @@ def _learn_students(
         nothing = "Nothing to learn from: no past week has matured"
         return _OfStudents(result, {"students_decision": nothing}, found, leaks.Kept(nothing))
     comparison = {} if result is None else result.comparison(learned.forecast)
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         if past_students.silences(learned, past):
             decision = (
                 "Refused, as nobody would have been at Medium or High in any week:"
@@ -237,12 +237,12 @@ def _learn_students(
             )
             context.log.warning(f"{learned.forecast.scorer}: {decision}")
             version = keep_version(
-                connection, warehouse, as_of, learned, decision, comparison, is_promoted=False
+                database, as_of, learned, decision, comparison, is_promoted=False
             ).version
             kept = leaks.Kept(decision, version)
         else:
             told = leaks.tells(past, learned, rate)
-            kept = leaks.keep(connection, warehouse, as_of, learned, found, told, comparison)
+            kept = leaks.keep(database, as_of, learned, found, told, comparison)
     return _OfStudents(
         result,
         {
@@ -258,24 +258,16 @@ def _learn_students(
     )
 
 
-def _store_backtest(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    run_id: str,
-    now: datetime,
-    result: Any,
-    page: str,
-) -> None:
+def _store_backtest(database: Database, run_id: str, now: datetime, result: Any, page: str) -> None:
     for table in ("backtest_metrics", "backtest_runs"):
-        connection.execute(
-            warehouse.sql("delete from {ops}.")
+        database.execute(
+            database.sql("delete from {ops}.")
             + psycopg.sql.Identifier(table)
             + psycopg.sql.SQL(" where run_id = %s"),
             (run_id,),
         )
     store.add(
-        connection,
-        warehouse,
+        database,
         "backtest_runs",
         {
             "run_id": run_id,
@@ -289,7 +281,7 @@ def _store_backtest(
         },
     )
     for row in result.metric_rows():
-        store.add(connection, warehouse, "backtest_metrics", {"run_id": run_id, **row})
+        store.add(database, "backtest_metrics", {"run_id": run_id, **row})
 
 
 def _keep_backtest(
@@ -306,9 +298,9 @@ def _keep_backtest(
 
     target, now = warehouse.warehouse, datetime.now(UTC)
     page = render(result.content(), now.date())
-    with target.connect() as connection:
-        _store_backtest(connection, target, context.run.run_id, now, result, page)
-        schema = column_schema(connection, target.schemas.ops, "backtest_metrics")
+    with target.connect() as database:
+        _store_backtest(database, context.run.run_id, now, result, page)
+        schema = column_schema(database, target.schemas.ops, "backtest_metrics")
     file = warehouse.settings.backtest_report
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, page)
@@ -390,15 +382,14 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
         from tutor_pipeline.judgement.scores import refinement
 
         target, now = warehouse.warehouse, datetime.now(UTC)
-        with target.connect() as connection:
-            store.lock(connection, target, Subject.STUDENT)
-            require(connection, target, required, "ops/churn_weight_history", context, config)
-            as_of = built_moment(connection, target)
-            weights.seed(connection, target, now)
-            current = weights.current(connection, target)
+        with target.connect() as database:
+            store.lock(database, Subject.STUDENT)
+            require(database, required, "ops/churn_weight_history", context, config)
+            as_of = built_moment(database)
+            weights.seed(database, now)
+            current = weights.current(database)
             assert current is not None
-            rows = store.rows_of(
-                connection,
+            rows = database.rows(
                 target.sql(refinement.OUTCOMES),
                 {"known_until": store.day_of(target, as_of) - timedelta(days=1)},
             )
@@ -407,8 +398,7 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
             if decision.accepted:
                 assert decision.weights is not None and decision.levels is not None
                 version = weights.add(
-                    connection,
-                    target,
+                    database,
                     decision.weights,
                     decision.levels,
                     replaces=current,
@@ -416,8 +406,7 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
                     notes=f"{weights.LEARNED} {decision.reason}",
                 ).version
             store.add(
-                connection,
-                target,
+                database,
                 "churn_weight_history",
                 {
                     "run_id": context.run.run_id,
@@ -437,7 +426,7 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
                     "reason": decision.reason,
                 },
             )
-            schema = column_schema(connection, target.schemas.ops, "churn_weight_history")
+            schema = column_schema(database, target.schemas.ops, "churn_weight_history")
         figures = {
             name: value
             for name in ("metric_before", "metric_after", "gain_lower_bound")

@@ -19,7 +19,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import (
     RefreshRun,
@@ -187,9 +187,9 @@ def build_metrics_assets(
     ) -> Iterator[Any]:
         target = warehouse.warehouse
         with one_writer(target, HISTORY, context.log.warning):
-            with target.connect() as connection:
+            with target.connect() as database:
                 # As of the tables that it reads.
-                as_of = built_moment(connection, target)
+                as_of = built_moment(database)
             # A refresh of no tutor: the tables as of now stay as they are.
             write_header(target, RefreshRun(context.run.run_id, as_of, ()))
             yield from _build(context, warehouse, manifest, project, translator, as_of)
@@ -208,8 +208,8 @@ def _writer(warehouse: Warehouse, is_full: bool, on_wait: Callable[[str], None])
 def _take_all(context: dg.AssetExecutionContext, warehouse: Warehouse, run: RefreshRun) -> None:
     """Before dbt reads: what changes while it does is found to differ later."""
     try:
-        with warehouse.connect() as connection:
-            ledger.take_all(connection, warehouse, run.run_id, run.as_of)
+        with warehouse.connect() as database:
+            ledger.take_all(database, run.run_id, run.as_of)
     except TutorPipelineError as error:
         # Sessions that cannot be read: dbt says what is missing, and what for.
         context.log.warning(str(error))
@@ -222,12 +222,12 @@ def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
     now = datetime.now(UTC)
     if requested is None:
         return now
-    with warehouse.connect() as connection:
-        applied = store.last_applied(connection, warehouse)
+    with warehouse.connect() as database:
+        applied = store.last_applied(database)
         if requested == LAST:
             return applied or now
         if requested == LATEST:
-            newest = newest_completed_session(connection, warehouse, now)
+            newest = newest_completed_session(database, now)
             moment = now if newest is None else latest_as_of(newest, now, warehouse.timezone)
         else:
             day = date.fromisoformat(requested)
@@ -302,8 +302,8 @@ def _build(
             # Whatever went wrong here, dbt must not go on writing once the writers' lock is
             # given back, nor find the environment changed under it.
             worker.join()
-            with warehouse.connect() as connection:
-                results.record(connection, warehouse, context.run.run_id, as_of, outcomes)
+            with warehouse.connect() as database:
+                results.record(database, context.run.run_id, as_of, outcomes)
 
 
 def _key_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
@@ -331,8 +331,8 @@ def _test_outcome(
     message = f"see {dbt.log_file(resource.settings.home)}" if status is Status.ERRORED else None
     if status is Status.FAILED and query is not None:
         try:
-            with warehouse.connect() as connection:
-                sample = [plain(row) for row in first_rows(connection, query)]
+            with warehouse.connect() as database:
+                sample = [plain(row) for row in first_rows(database, query)]
         except (psycopg.Error, TutorPipelineError) as error:
             message = f"its rows could not be listed: {error}"  # it has failed all the same
     return Outcome(
@@ -355,8 +355,8 @@ def _output(
     node: Mapping[str, Any], event: Mapping[str, Any], warehouse: Warehouse
 ) -> dg.Output[None]:
     """A model that is done, with what Dagster plots."""
-    with warehouse.connect() as connection:
-        row = connection.execute(
+    with warehouse.connect() as database:
+        row = database.execute(
             sql.SQL("select count(*) from {}").format(sql.Identifier(node["schema"], node["name"]))
         ).fetchone()
     assert row is not None

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import count, span
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import is_held
 from tutor_pipeline.core.warehouse.refresh_runs import newest_completed_session
 from tutor_pipeline.defs import run_records
@@ -150,34 +150,33 @@ def _look(
     # Read once: one of two that ends in between would leave the other to be relieved at once.
     in_progress = run_records.all_in_progress(instance, JOB)
     # Autocommit: comparing takes transactions of its own.
-    with warehouse.connect(autocommit=True) as connection:
+    with warehouse.connect(autocommit=True) as database:
         if in_progress:
             running = in_progress[0]
-            if not _is_gone(connection, warehouse, running, now):
-                if _is_to_be_relieved(connection, warehouse, in_progress, now):
+            if not _is_gone(database, running, now):
+                if _is_to_be_relieved(database, in_progress, now):
                     relieved = run_records.short(running.dagster_run.run_id)
                     return dg.RunRequest(job_name=JOB, tags={**_TAGS, "relieves": relieved})
-                return _Skip(_at_work(running, ledger.waiting(connection, warehouse, now), now))
+                return _Skip(_at_work(running, ledger.waiting(database, now), now))
             instance.report_run_failed(
                 running.dagster_run, "Its process is gone: nobody holds the writers' lock."
             )
-        if not has_sessions(connection, warehouse):
+        if not has_sessions(database):
             return _Skip("the platform has no sessions yet; tutor-pipeline check-source says more")
-        if not ledger.is_filled(connection, warehouse):
-            return _first(instance, connection, warehouse, now)
+        if not ledger.is_filled(database):
+            return _first(instance, database, now)
         whole = memory.compared_at is None or now - memory.compared_at >= WHOLE_EVERY
-        queue = ledger.compare(connection, warehouse, now, whole=whole)
+        queue = ledger.compare(database, now, whole=whole)
         if whole:
             memory.compared_at = now
         if not queue.changes:
             return _Skip("nothing changed" + _beside(queue))
-        return _start(instance, connection, warehouse, required, queue, now)
+        return _start(instance, database, required, queue, now)
 
 
 def _start(
     instance: dg.DagsterInstance,
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     required: Sequence[guard.Required],
     queue: ledger.Queue,
     now: datetime,
@@ -186,8 +185,8 @@ def _start(
     failures = run_records.failures_in_a_row(instance, JOB)
     if (remaining := failures.remaining(now)) > 0:
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
-    if objections := guard.objections(connection, warehouse, required):
-        if guard.only_unevaluated(connection, warehouse, required):
+    if objections := guard.objections(database, required):
+        if guard.only_unevaluated(database, required):
             return _build_all(
                 instance, now, "the last full refresh did not end", _waits(queue, now)
             )
@@ -205,10 +204,7 @@ def _start(
 
 
 def _is_to_be_relieved(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    in_progress: Sequence[dg.RunRecord],
-    now: datetime,
+    database: Database, in_progress: Sequence[dg.RunRecord], now: datetime
 ) -> bool:
     """Whether the next run has to start, so that it is ready when this one's time is over: the
     seconds in which a run loads are a session's to wait. Only while sessions come.
@@ -220,43 +216,37 @@ def _is_to_be_relieved(
         or now - run_records.since(running) < RELIEVED_AFTER
     ):
         return False
-    row = connection.execute(
-        warehouse.sql("select exists (select from {ops}.refresh_passes where settled_at > %s)"),
+    row = database.execute(
+        "select exists (select from {ops}.refresh_passes where settled_at > %s)",
         (now - RELIEVED_AFTER,),
     ).fetchone()
     return row is not None and bool(row[0])
 
 
-def _is_gone(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    running: dg.RunRecord,
-    now: datetime,
-) -> bool:
+def _is_gone(database: Database, running: dg.RunRecord, now: datetime) -> bool:
     return (
         running.dagster_run.status is dg.DagsterRunStatus.STARTED
         and now - run_records.since(running) > GONE_AFTER
-        and not is_held(connection, warehouse, "refresh")
+        and not is_held(database, "refresh")
     )
 
 
-def has_sessions(connection: psycopg.Connection[Any], warehouse: Warehouse) -> bool:
+def has_sessions(database: Database) -> bool:
     """Whether there is a platform, and anything to compare in it."""
-    name = sql.Identifier(warehouse.schemas.platform, "sessions")
-    there = connection.execute("select to_regclass(%s)", (name.as_string(connection),)).fetchone()
+    name = sql.Identifier(database.schemas.platform, "sessions")
+    there = database.execute(
+        "select to_regclass(%s)", (name.as_string(database.connection),)
+    ).fetchone()
     if there is None or there[0] is None:
         return False
-    return connection.execute(sql.SQL("select from {} limit 1").format(name)).fetchone() is not None
+    return database.execute(sql.SQL("select from {} limit 1").format(name)).fetchone() is not None
 
 
 def _first(
-    instance: dg.DagsterInstance,
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    now: datetime,
+    instance: dg.DagsterInstance, database: Database, now: datetime
 ) -> dg.RunRequest | _Skip:
     """No session was ever processed: everything has to be built once before changes can be seen."""
-    newest = newest_completed_session(connection, warehouse, now)
+    newest = newest_completed_session(database, now)
     if newest is None or newest < now - ledger.LOOKBACK:
         return _Skip(
             f"nothing to watch: no completed session of the last {ledger.LOOKBACK.days} days",

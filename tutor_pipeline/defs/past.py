@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
-from tutor_pipeline.judgement.scores import store
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.scores.score import Score, Target
 from tutor_pipeline.metrics.catalogue import metric_columns
 
@@ -95,9 +94,7 @@ class Past:
         return late / (late + sum(map(len, self.history.values())) or 1)
 
 
-def read_past(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, weeks: int
-) -> Past | None:
+def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
     """Rows of the history by day, and what became of the tutors; None where no day can be
     tested, and there is no evidence to learn from either.
     """
@@ -105,24 +102,20 @@ def read_past(
     from tutor_pipeline.judgement.scores.departure import history, outcomes
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
-    today = as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
+    today = as_of.astimezone(ZoneInfo(database.timezone)).date()
     known_until = today - timedelta(days=1)
-    rows_of = store.rows_of
-    recorded = rows_of(
-        connection,
-        warehouse.sql(
-            "select distinct as_of_date as day from {marts}.tutor_aggregates_history"
-            " where as_of_date <= %(until)s"
-        ),
+    recorded = database.rows(
+        "select distinct as_of_date as day from {marts}.tutor_aggregates_history"
+        " where as_of_date <= %(until)s",
         {"until": known_until},
     )
-    ((first_session,),) = connection.execute(
-        warehouse.sql("select min(session_on) from {marts}.fct_sessions")
+    ((first_session,),) = database.execute(
+        "select min(session_on) from {marts}.fct_sessions"
     ).fetchall()
     if first_session is None:
         return None
     dates = dates_to_test([row["day"] for row in recorded], first_session, weeks)
-    evidence_days = history.days(connection, warehouse, TUTORS, known_until)
+    evidence_days = history.days(database, TUTORS, known_until)
     if not dates and not evidence_days:
         return None
     metrics, features = (
@@ -135,13 +128,12 @@ def read_past(
     every = sorted({*dates, *evidence_days})
     late = {
         (row["tutor_id"], row["as_of_date"])
-        for row in rows_of(
-            connection,
-            warehouse.sql(_LATE),
+        for row in database.rows(
+            _LATE,
             {
                 "dates": every,
                 "settling": SETTLING_DAYS,
-                "timezone": warehouse.timezone,
+                "timezone": database.timezone,
                 "from": every[0],
                 "until": every[-1],
             },
@@ -149,21 +141,16 @@ def read_past(
     }
     departures = {
         row["tutor_id"]: row["departed_on"]
-        for row in rows_of(
-            connection, warehouse.sql("select tutor_id, departed_on from {marts}.tutor_departures")
-        )
+        for row in database.rows("select tutor_id, departed_on from {marts}.tutor_departures")
     }
-    inactive = rows_of(
-        connection, warehouse.sql("select tutor_id from {marts}.dim_tutors where not is_active")
-    )
+    inactive = database.rows("select tutor_id from {marts}.dim_tutors where not is_active")
     unknown = {row["tutor_id"] for row in inactive} - departures.keys()
     left_out = {"recorded_later": 0, "left_at_an_unknown_time": 0}
     rows_by_day: dict[date, list[dict[str, Any]]] = {day: [] for day in dates}
-    for row in rows_of(
-        connection,
-        warehouse.sql("select ")
+    for row in database.rows(
+        database.sql("select ")
         + _columns(names)
-        + warehouse.sql(
+        + database.sql(
             " from {marts}.tutor_aggregates_history as metrics"
             " inner join {marts}.tutor_features_history as features using (tutor_id, as_of_date)"
             " where as_of_date = any(%(dates)s) order by as_of_date, tutor_id"
@@ -179,21 +166,18 @@ def read_past(
     not_used: dict[date, set[str]] = {}
     for tutor, day in late:
         not_used.setdefault(day, set()).add(tutor)
-    ((tutors,),) = connection.execute(
-        warehouse.sql("select count(*) from {marts}.dim_tutors")
-    ).fetchall()
+    ((tutors,),) = database.execute("select count(*) from {marts}.dim_tutors").fetchall()
     one_in = max(1, tutors // WATCHED)
     evidence, watched = [], []
     for week in history.weeks(
-        connection,
-        warehouse,
+        database,
         TUTORS,
         evidence_days,
         {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
     ):
         evidence.append(outcomes.standard(TUTORS, week))
         watched.append(watch(evidence[-1], week.columns, departures, one_in))
-    truth = read_truth(connection, warehouse, dates)
+    truth = read_truth(database, dates)
     return Past(
         known_until,
         {day: rows for day, rows in rows_by_day.items() if rows},
@@ -260,43 +244,34 @@ _LATE = """
 """
 
 
-def read_truth(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, dates: Sequence[date]
-) -> list[dict[str, Any]]:
+def read_truth(database: Database, dates: Sequence[date]) -> list[dict[str, Any]]:
     """The hidden state on those days, of a platform that was made up; nothing of a real one."""
     # to_regclass would raise where the schema may not be looked into.
-    readable = connection.execute(
+    readable = database.execute(
         "select from pg_class as c inner join pg_namespace as n on n.oid = c.relnamespace"
         " where n.nspname = %s and c.relname = 'tutor_days'"
         " and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')",
-        (warehouse.schemas.truth,),
+        (database.schemas.truth,),
     ).fetchone()
     if readable is None:
         return []
-    return store.rows_of(
-        connection,
-        warehouse.sql(
-            "select tutor_id, day, burnout, is_at_risk from {truth}.tutor_days"
-            " where day = any(%(dates)s)"
-        ),
+    return database.rows(
+        "select tutor_id, day, burnout, is_at_risk from {truth}.tutor_days"
+        " where day = any(%(dates)s)",
         {"dates": list(dates)},
     )
 
 
-def levels_and_truth(
-    connection: psycopg.Connection[Any], warehouse: Warehouse
-) -> dict[str, tuple[int, int]]:
+def levels_and_truth(database: Database) -> dict[str, tuple[int, int]]:
     """Of a made-up platform: how many tutors have each level of risk now, and how many of them
     are at risk on the newest day that the truth knows.
     """
-    rows = connection.execute(
-        warehouse.sql(
-            "select coalesce(risk.level, 'unknown'), count(*),"
-            " count(*) filter (where truth.is_at_risk)"
-            " from {ops}.current_tutor_risk as risk"
-            " left join {truth}.tutor_days as truth on risk.tutor_id = truth.tutor_id"
-            " and truth.day = (select max(day) from {truth}.tutor_days) group by 1"
-        )
+    rows = database.execute(
+        "select coalesce(risk.level, 'unknown'), count(*),"
+        " count(*) filter (where truth.is_at_risk)"
+        " from {ops}.current_tutor_risk as risk"
+        " left join {truth}.tutor_days as truth on risk.tutor_id = truth.tutor_id"
+        " and truth.day = (select max(day) from {truth}.tutor_days) group by 1"
     ).fetchall()
     return {level: (tutors, at_risk) for level, tutors, at_risk in rows}
 

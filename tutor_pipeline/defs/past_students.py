@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.defs.past import HORIZON_DAYS, SETTLING_DAYS, WATCHED, Watched, watch
-from tutor_pipeline.judgement.scores import store, weights
+from tutor_pipeline.judgement.scores import weights
 
 if TYPE_CHECKING:
     from tutor_pipeline.judgement.scores.backtest import Outcome, Scorer
@@ -52,28 +52,25 @@ class PastOfStudents:
         ]
 
 
-def read_past(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, weeks: int
-) -> PastOfStudents | None:
+def read_past(database: Database, as_of: datetime, weeks: int) -> PastOfStudents | None:
     """What became of students after the last weeks; None where there is no evidence of any."""
     from tutor_pipeline.judgement.scores import health, weighted
     from tutor_pipeline.judgement.scores.departure import history, outcomes
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 
-    known_until = as_of.astimezone(ZoneInfo(warehouse.timezone)).date() - timedelta(days=1)
-    days = history.days(connection, warehouse, STUDENTS, known_until)
+    known_until = as_of.astimezone(ZoneInfo(database.timezone)).date() - timedelta(days=1)
+    days = history.days(database, STUDENTS, known_until)
     if not days:
         return None
-    evidence = list(history.weeks(connection, warehouse, STUDENTS, days, {}))
+    evidence = list(history.weeks(database, STUDENTS, days, {}))
     names = sorted(
         {*weighted.READS, *health.STUDENT_READS, "as_of_date", "days_since_last_session"}
         - {"tutor_ids"}
     )
-    rows = store.rows_of(
-        connection,
-        warehouse.sql("select ")
+    rows = database.rows(
+        database.sql("select ")
         + psycopg.sql.SQL(", ").join(psycopg.sql.Identifier("metrics", name) for name in names)
-        + warehouse.sql(
+        + database.sql(
             " from {marts}.student_aggregates_history as metrics"
             " inner join {marts}.student_evidence_history using (student_id, as_of_date)"
             " where as_of_date = any(%(days)s) and student_id in ("
@@ -86,10 +83,8 @@ def read_past(
     by_day: dict[date, list[dict[str, Any]]] = {}
     for row in rows:
         by_day.setdefault(row["as_of_date"], []).append(row)
-    departures = connection.execute(
-        warehouse.sql(
-            "select student_id, churned_date + 1 from {marts}.dim_students where churned_date <= %s"
-        ),
+    departures = database.execute(
+        "select student_id, churned_date + 1 from {marts}.dim_students where churned_date <= %s",
         (known_until,),
     ).fetchall()
     return PastOfStudents(
@@ -98,7 +93,7 @@ def read_past(
         [outcomes.standard(STUDENTS, week) for week in evidence],
         by_day,
         dict(departures),
-        weights.current(connection, warehouse) or weights.first_version(as_of),
+        weights.current(database) or weights.first_version(as_of),
     )
 
 

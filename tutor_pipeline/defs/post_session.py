@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.findings import Applied, Kind
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
 from tutor_pipeline.defs.findings import FINDINGS, Made, make, what_changed
@@ -174,20 +174,20 @@ class _Run:
         self._report()
 
     def _waits(self, *, whole: bool) -> bool:
-        with self._warehouse.connect() as connection:
-            queue = ledger.compare(connection, self._warehouse, datetime.now(UTC), whole=whole)
+        with self._warehouse.connect() as database:
+            queue = ledger.compare(database, datetime.now(UTC), whole=whole)
         return queue.changes > 0
 
     def _go_round(self) -> bool:
         """Take a batch and work on it; False when there was nothing to take, or must not be."""
         warehouse = self._warehouse
         with one_writer(warehouse, "refresh", self.context.log.warning):
-            with warehouse.connect() as connection:
-                if self._is_blocked(connection):
+            with warehouse.connect() as database:
+                if self._is_blocked(database):
                     return False
-            with warehouse.connect() as connection:
+            with warehouse.connect() as database:
                 run_id = f"{self.context.run_id}/{self.taken + 1}"
-                batch = ledger.take(connection, warehouse, run_id, datetime.now(UTC))
+                batch = ledger.take(database, run_id, datetime.now(UTC))
             if batch is None:
                 return False
             self.taken += 1
@@ -200,8 +200,8 @@ class _Run:
                 self._failed(batch, error)
         return True
 
-    def _is_blocked(self, connection: psycopg.Connection[Any]) -> bool:
-        objections = guard.objections(connection, self._warehouse, self.required)
+    def _is_blocked(self, database: Database) -> bool:
+        objections = guard.objections(database, self.required)
         if objections:
             self.context.log.warning("nothing is derived now: " + "; ".join(objections))
         return bool(objections)
@@ -218,11 +218,9 @@ class _Run:
             raise error
 
     def _set_aside(self, tutors: Mapping[str, str], run_id: str) -> None:
-        with self._warehouse.connect() as connection:
+        with self._warehouse.connect() as database:
             for tutor_id, reason in tutors.items():
-                ledger.set_aside(
-                    connection, self._warehouse, tutor_id, reason, run_id, datetime.now(UTC)
-                )
+                ledger.set_aside(database, tutor_id, reason, run_id, datetime.now(UTC))
                 self.context.log.error(f"tutor {tutor_id} is set aside: {reason}")
 
     def _work(self, this: _Pass) -> None:
@@ -234,29 +232,27 @@ class _Run:
             # The files of an invocation are written for whoever looks at it: here nobody does.
             dbt.run(["--no-write-json", "run", "--select", *MODELS], manifest=self._manifest)
         this.stage("dbt")
-        with warehouse.connect() as connection:
-            broken = failing_tutors(connection, warehouse, self.suites, tutors, batch.as_of)
+        with warehouse.connect() as database:
+            broken = failing_tutors(database, self.suites, tutors, batch.as_of)
         self._set_aside(broken, batch.run_id)
         this.stage("checks")
-        with warehouse.connect() as connection:
+        with warehouse.connect() as database:
             for findings in FINDINGS:
-                store.lock(connection, warehouse, findings.kind)
-            if self._is_blocked(connection):
+                store.lock(database, findings.kind)
+            if self._is_blocked(database):
                 return  # a full refresh has come in between: what was taken waits for it
-            narrow(connection, warehouse, batch.run_id, without=list(broken))
-            sync_live_of(connection, warehouse, batch.as_of, tutors)
-            this.scored = score_tutors(connection, warehouse, batch.run_id, self.scoring)
+            narrow(database, batch.run_id, without=list(broken))
+            sync_live_of(database, batch.as_of, tutors)
+            this.scored = score_tutors(database, batch.run_id, self.scoring)
             this.stage("scores")
             this.made = {
-                findings.kind: make(
-                    connection, warehouse, self.catalogue, findings.kind, batch.run_id
-                )
+                findings.kind: make(database, self.catalogue, findings.kind, batch.run_id)
                 for findings in FINDINGS
             }
             this.stage("rules and write")
-            outbox.note_sessions(connection, warehouse, batch.run_id, datetime.now(UTC))
-            settled = ledger.settle(connection, warehouse, batch.run_id)
-            _note(connection, warehouse, this, settled.at)
+            outbox.note_sessions(database, batch.run_id, datetime.now(UTC))
+            settled = ledger.settle(database, batch.run_id)
+            _note(database, this, settled.at)
         this.stage("commit")
         self._tell(this)
         self.passes.append(this)
@@ -289,9 +285,9 @@ class _Run:
             self.context.log.info("nothing changed")
             return
         shared = _metadata(self.passes)
-        with self._warehouse.connect() as connection:
+        with self._warehouse.connect() as database:
             for model, schema in MODELS.items():
-                rows = _count(connection, getattr(self._warehouse.schemas, schema), model)
+                rows = _count(database, getattr(self._warehouse.schemas, schema), model)
                 self.context.log_event(
                     dg.AssetMaterialization(
                         [schema, model], metadata={"dagster/row_count": rows, **shared}
@@ -320,16 +316,12 @@ class _Run:
         self.context.log_event(dg.AssetMaterialization(["ops", "session_ledger"], metadata=shared))
 
 
-def _note(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, this: _Pass, settled_at: datetime
-) -> None:
+def _note(database: Database, this: _Pass, settled_at: datetime) -> None:
     batch = this.batch
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.refresh_passes"
-            " (run_id, taken_at, settled_at, changes, tutors, oldest_change_at, seconds)"
-            " values (%s, %s, %s, %s, %s, %s, %s)"
-        ),
+    database.execute(
+        "insert into {ops}.refresh_passes"
+        " (run_id, taken_at, settled_at, changes, tutors, oldest_change_at, seconds)"
+        " values (%s, %s, %s, %s, %s, %s, %s)",
         (
             batch.run_id,
             batch.as_of,
@@ -364,8 +356,8 @@ def _total(applied: Sequence[Applied]) -> dict[str, int]:
     }
 
 
-def _count(connection: psycopg.Connection[Any], schema: str, table: str) -> int:
-    row = connection.execute(
+def _count(database: Database, schema: str, table: str) -> int:
+    row = database.execute(
         sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table))
     ).fetchone()
     assert row is not None

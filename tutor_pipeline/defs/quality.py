@@ -42,9 +42,9 @@ def quarantine(
     its entry. None of them reaches a metric, and none is lost.
     """
     target = warehouse.warehouse
-    with target.connect() as connection:
-        summary = sync_live(connection, target, moment(connection, target, context.run.run_id))
-        columns = column_schema(connection, target.schemas.ops, "quarantine")
+    with target.connect() as database:
+        summary = sync_live(database, moment(database, context.run.run_id))
+        columns = column_schema(database, target.schemas.ops, "quarantine")
     reasons = [f"| {reason} | {count} |" for reason, count in summary.by_reason.items()]
     return dg.MaterializeResult(
         metadata={
@@ -78,9 +78,9 @@ def validation_report(
     every refresh, whatever came before.
     """
     settings, target = warehouse.settings, warehouse.warehouse
-    with target.connect() as connection:
+    with target.connect() as database:
         written = write_report(
-            connection, target, settings.reports_dir, context.run.run_id, datetime.now(UTC)
+            database, settings.reports_dir, context.run.run_id, datetime.now(UTC)
         )
     validation = written.validation
     return dg.MaterializeResult(
@@ -126,12 +126,12 @@ def _build_suite(suite: Suite) -> dg.AssetChecksDefinition:
         target = warehouse.warehouse
         run_id = context.run.run_id
         chosen = {key.name for key in context.selected_asset_check_keys}
-        with target.connect() as connection:
-            as_of = moment(connection, target, run_id)
-            ((began,),) = connection.execute("select clock_timestamp()").fetchall()
+        with target.connect() as database:
+            as_of = moment(database, run_id)
+            ((began,),) = database.execute("select clock_timestamp()").fetchall()
         outcomes = run_suite(suite, target, as_of, chosen)
-        with target.connect() as connection:
-            results.record(connection, target, run_id, as_of, outcomes, began)
+        with target.connect() as database:
+            results.record(database, run_id, as_of, outcomes, began)
         for outcome in outcomes:
             yield check_result(outcome)
 

@@ -5,7 +5,7 @@ from functools import cached_property
 import dagster as dg
 
 from tutor_pipeline.core.settings import Settings, load_settings
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.migrate import upgrade
 
 

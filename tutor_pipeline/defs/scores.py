@@ -14,7 +14,7 @@ import psycopg
 
 from tutor_pipeline.core import formatting
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import moment
 from tutor_pipeline.defs.checks import asset_key
 from tutor_pipeline.defs.columns import column_schema
@@ -61,10 +61,10 @@ def churn_algorithm_weights(
     there is none; a version is never changed, only followed by a newer one.
     """
     target = warehouse.warehouse
-    with target.connect() as connection:
-        seeded = weights.seed(connection, target, datetime.now(UTC))
-        newest = weights.current(connection, target)
-        columns = column_schema(connection, target.schemas.ops, "churn_algorithm_weights")
+    with target.connect() as database:
+        seeded = weights.seed(database, datetime.now(UTC))
+        newest = weights.current(database)
+        columns = column_schema(database, target.schemas.ops, "churn_algorithm_weights")
     assert newest is not None
     rows = [f"| {factor} | {weight:.2f} |" for factor, weight in newest.weights.items()]
     return dg.MaterializeResult(
@@ -115,12 +115,10 @@ class Scoring:
     yearly_student_departure_rate: float
 
 
-def score_tutors(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
-) -> Scored:
+def score_tutors(database: Database, run_id: str, scoring: Scoring) -> Scored:
     """Score the tutors that a refresh covered, in the connection's transaction."""
     with _no_collection():
-        return _score_tutors(connection, warehouse, run_id, scoring)
+        return _score_tutors(database, run_id, scoring)
 
 
 @contextmanager
@@ -137,30 +135,28 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _score_tutors(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
-) -> Scored:
+def _score_tutors(database: Database, run_id: str, scoring: Scoring) -> Scored:
     from tutor_pipeline.judgement.scores import recommendations, tutor_scorers
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     began = perf_counter()
-    store.lock(connection, warehouse, Subject.TUTOR)
-    wide = wide_rows.read(connection, warehouse, run_id, _columns(tutor_scorers.READS))
+    store.lock(database, Subject.TUTOR)
+    wide = wide_rows.read(database, run_id, _columns(tutor_scorers.READS))
     rows = [_plainly_named(row, tutor_scorers.PROFILE_RATE) for row in wide.rows]
     forecaster = forecaster_of(
-        connection, warehouse, TUTORS, rows, wide.as_of, wide.scope, scoring.yearly_departure_rate
+        database, TUTORS, rows, wide.as_of, wide.scope, scoring.yearly_departure_rate
     )
     said = tutor_scorers.score_tutors(rows, forecaster, scoring.champion)
     health = recommendations.tutor_rows(
         said.health,
-        store.segments(connection, warehouse, Subject.TUTOR, wide.scope),
+        store.segments(database, Subject.TUTOR, wide.scope),
         forecaster.usual,
         said.departure,
         wide.as_of,
     )
-    store.save(connection, warehouse, Subject.TUTOR, said.scores, wide.as_of, wide.scope)
-    store.publish_risk(connection, warehouse, said.champion, wide.as_of, wide.scope)
-    store.replace(connection, warehouse, "tutor_health", Subject.TUTOR, health, wide.scope)
+    store.save(database, Subject.TUTOR, said.scores, wide.as_of, wide.scope)
+    store.publish_risk(database, said.champion, wide.as_of, wide.scope)
+    store.replace(database, "tutor_health", Subject.TUTOR, health, wide.scope)
     return Scored(
         wide.as_of,
         len(rows),
@@ -174,15 +170,13 @@ def _score_tutors(
     )
 
 
-def score_students(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
-) -> Scored:
+def score_students(database: Database, run_id: str, scoring: Scoring) -> Scored:
     """Score all students, in the connection's transaction. Raises TutorPipelineError where the
     tables were built by an older version.
     """
     try:
         with _no_collection():
-            return _score_students(connection, warehouse, run_id, scoring)
+            return _score_students(database, run_id, scoring)
     except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
         raise TutorPipelineError(
             f"the tables of students were built by an older version: {error.diag.message_primary}."
@@ -190,38 +184,35 @@ def score_students(
         ) from error
 
 
-def _score_students(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, scoring: Scoring
-) -> Scored:
+def _score_students(database: Database, run_id: str, scoring: Scoring) -> Scored:
     from tutor_pipeline.judgement.scores import health, recommendations, weighted
 
     began = perf_counter()
-    store.lock(connection, warehouse, Subject.STUDENT)
-    current = weights.current(connection, warehouse)
+    store.lock(database, Subject.STUDENT)
+    current = weights.current(database)
     assert current is not None, "seeded before"
     names = sorted({"student_id", "tutor_ids", *weighted.READS, *health.STUDENT_READS})
-    rows = store.rows_of(
-        connection,
-        warehouse.sql("select ")
+    rows = database.rows(
+        database.sql("select ")
         + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, names))
-        + warehouse.sql(", as_of from {marts}.student_aggregates order by student_id"),
+        + database.sql(", as_of from {marts}.student_aggregates order by student_id")
     )
-    as_of = max((row["as_of"] for row in rows), default=moment(connection, warehouse, run_id))
+    as_of = max((row["as_of"] for row in rows), default=moment(database, run_id))
     churn = weighted.score(rows, current)
     forecaster, leaving = _student_departures(
-        connection, warehouse, as_of, scoring.yearly_student_departure_rate
+        database, as_of, scoring.yearly_student_departure_rate
     )
     assessed = health.assess_students(rows, {each.subject_id: each.score for each in churn})
     healths = recommendations.student_rows(
-        assessed, store.segments(connection, warehouse, Subject.STUDENT, None), as_of
+        assessed, store.segments(database, Subject.STUDENT, None), as_of
     )
     scores = [*leaving, *churn, *(score for student in assessed for score in student.scores)]
     by_tutor = [
         {**each._asdict(), "as_of": as_of} for each in weighted.at_risk_by_tutor(leaving, rows)
     ]
-    store.save(connection, warehouse, Subject.STUDENT, scores, as_of, None)
-    store.replace(connection, warehouse, "student_health", Subject.STUDENT, healths, None)
-    store.replace(connection, warehouse, "tutor_student_churn", Subject.TUTOR, by_tutor, None)
+    store.save(database, Subject.STUDENT, scores, as_of, None)
+    store.replace(database, "student_health", Subject.STUDENT, healths, None)
+    store.replace(database, "tutor_student_churn", Subject.TUTOR, by_tutor, None)
     at_risk = sum(1 for each in by_tutor if each["students_at_high_risk"])
     return Scored(
         as_of,
@@ -238,7 +229,7 @@ def _score_students(
 
 
 def _student_departures(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime, yearly_rate: float
+    database: Database, as_of: datetime, yearly_rate: float
 ) -> tuple[Any, list[Score]]:
     """What student_departure_v1 scores with, and what it says of each student that is asked about:
     the evidence of all of them, as students are only scored together.
@@ -246,13 +237,12 @@ def _student_departures(
     from tutor_pipeline.judgement.scores.departure import scorer
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 
-    rows = store.rows_of(
-        connection,
-        warehouse.sql("select ")
+    rows = database.rows(
+        database.sql("select ")
         + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, (STUDENTS.key, *STUDENTS.reads)))
-        + warehouse.sql(f" from {{marts}}.{STUDENTS.evidence} order by student_id"),
+        + database.sql(f" from {{marts}}.{STUDENTS.evidence} order by student_id")
     )
-    forecaster = forecaster_of(connection, warehouse, STUDENTS, rows, as_of, None, yearly_rate)
+    forecaster = forecaster_of(database, STUDENTS, rows, as_of, None, yearly_rate)
     return forecaster, scorer.score(
         rows, forecaster.reference, forecaster.version, forecaster.named, forecaster.held
     )
@@ -298,9 +288,9 @@ def build_score_assets(
     ) -> Iterator[dg.MaterializeResult[None]]:
         target = warehouse.warehouse
         await_checks(context, target, required)
-        with target.connect() as connection:
-            objections = require(connection, target, required, "ops/tutor_scores", context, config)
-            scored = score_tutors(connection, target, context.run.run_id, scoring)
+        with target.connect() as database:
+            objections = require(database, required, "ops/tutor_scores", context, config)
+            scored = score_tutors(database, context.run.run_id, scoring)
         shared = {**scored.metadata(), **objections, "champion": scored.champion}
         counts = {"tutors": scored.subjects, "scores": len(scored.scores)}
         learned = {"version": scored.version, "departures_learned_from": scored.departures}
@@ -353,11 +343,9 @@ def build_score_assets(
     ) -> Iterator[dg.MaterializeResult[None]]:
         target = warehouse.warehouse
         await_checks(context, target, required)
-        with target.connect() as connection:
-            objections = require(
-                connection, target, required, "ops/student_scores", context, config
-            )
-            scored = score_students(connection, target, context.run.run_id, scoring)
+        with target.connect() as database:
+            objections = require(database, required, "ops/student_scores", context, config)
+            scored = score_students(database, context.run.run_id, scoring)
         shared = {**scored.metadata(), **objections}
         churn = {
             **shared,
@@ -391,8 +379,7 @@ def _spec(table: str, deps: Iterable[str], description: str) -> dg.AssetSpec:
 
 
 def require(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     required: Sequence[guard.Required],
     asset: str,
     context: dg.AssetExecutionContext,
@@ -400,12 +387,7 @@ def require(
 ) -> dict[str, Any]:
     """Let an asset be made, or not (see `quality.guard`); what was overridden, as metadata."""
     objections = guard.require(
-        connection,
-        warehouse,
-        required,
-        asset=asset,
-        run_id=context.run.run_id,
-        forced_by=config.forced_by,
+        database, required, asset=asset, run_id=context.run.run_id, forced_by=config.forced_by
     )
     return overridden(objections, config.forced_by)
 
@@ -413,8 +395,8 @@ def require(
 def _result(
     warehouse: Warehouse, table: str, metadata: Mapping[str, Any], counts: Mapping[str, int]
 ) -> dg.MaterializeResult[None]:
-    with warehouse.connect() as connection:
-        columns = column_schema(connection, warehouse.schemas.ops, table)
+    with warehouse.connect() as database:
+        columns = column_schema(database, warehouse.schemas.ops, table)
     return dg.MaterializeResult(
         asset_key=["ops", table],
         metadata={

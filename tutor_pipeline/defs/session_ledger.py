@@ -26,18 +26,18 @@ def session_ledger(
     next refresh after sessions, which settles its own part in the transaction of its findings.
     """
     target = warehouse.warehouse
-    with target.connect() as connection:
-        run_id = ledger.finished_refresh(connection, target)
+    with target.connect() as database:
+        run_id = ledger.finished_refresh(database)
         settled = 0
         if run_id is None:
             context.log.warning(
                 "nothing to settle: the newest full refresh has not made all findings yet"
             )
         else:
-            if ledger.is_filled(connection, target):  # else all of it is of before we looked
-                outbox.note_sessions(connection, target, run_id, datetime.now(UTC))
-            settled = ledger.settle(connection, target, run_id).changes
-        queue = ledger.waiting(connection, target, datetime.now(UTC))
+            if ledger.is_filled(database):  # else all of it is of before we looked
+                outbox.note_sessions(database, run_id, datetime.now(UTC))
+            settled = ledger.settle(database, run_id).changes
+        queue = ledger.waiting(database, datetime.now(UTC))
     age = 0.0 if queue.oldest_at is None else (datetime.now(UTC) - queue.oldest_at).total_seconds()
     return dg.MaterializeResult(
         metadata={

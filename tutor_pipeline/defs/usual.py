@@ -12,12 +12,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
-from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.findings import Kind, Override
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.lifecycle import overrides, store
 from tutor_pipeline.judgement.rules.catalogue import Catalogue, at_threshold
 from tutor_pipeline.judgement.rules.evaluate import fit
@@ -28,8 +26,7 @@ _VERSION = "rule_version"
 
 
 def usual_here(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     catalogue: Catalogue,
     kind: Kind,
     wide: wide_rows.WideRows,
@@ -43,49 +40,36 @@ def usual_here(
     if kind is Kind.ACHIEVEMENT or not catalogue.asking:
         return {}
     fits = kind is Kind.ALERT and wide.scope is None
-    stored = None if fits else _newest(connection, warehouse, catalogue, wide.as_of)
+    stored = None if fits else _newest(database, catalogue, wide.as_of)
     if stored is not None:
         return stored
     rows = wide.rows
     if not fits:
         # Nobody has fitted it for these rules yet: under a new profile some tutors come first.
-        rows = wide_rows.everybody(connection, warehouse, catalogue.columns(Kind.ALERT))
-    exceptions = overrides.read(connection, warehouse, Kind.ALERT, wide.as_of)
-    fitted = fit(catalogue, rows, exceptions, store.dealt_with(connection, warehouse))
+        rows = wide_rows.everybody(database, catalogue.columns(Kind.ALERT))
+    exceptions = overrides.read(database, Kind.ALERT, wide.as_of)
+    fitted = fit(catalogue, rows, exceptions, store.dealt_with(database))
     if keep:
         _keep(
-            connection,
-            warehouse,
-            catalogue,
-            fitted,
-            as_of=wide.as_of,
-            now=datetime.now(UTC),
-            tutors=len(rows),
+            database, catalogue, fitted, as_of=wide.as_of, now=datetime.now(UTC), tutors=len(rows)
         )
     return fitted
 
 
-def exceptions_of(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind, as_of: datetime
-) -> tuple[Override, ...]:
+def exceptions_of(database: Database, kind: Kind, as_of: datetime) -> tuple[Override, ...]:
     """The exceptions to rules of a kind. Those to an alert hold for the insight beside it too."""
-    found = overrides.read(connection, warehouse, kind, as_of)
+    found = overrides.read(database, kind, as_of)
     if kind is not Kind.INSIGHT:
         return found
-    of_alerts = overrides.read(connection, warehouse, Kind.ALERT, as_of)
+    of_alerts = overrides.read(database, Kind.ALERT, as_of)
     return (*found, *(replace(each, rule_id=at_threshold(each.rule_id)) for each in of_alerts))
 
 
-def _newest(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    catalogue: Catalogue,
-    as_of: datetime,
-) -> dict[str, Usual] | None:
+def _newest(database: Database, catalogue: Catalogue, as_of: datetime) -> dict[str, Usual] | None:
     """What was usual by then, for each alert of the catalogue that asks for it; None where it is
     not known of all of them as they are now.
     """
-    stored = _read(connection, warehouse, as_of)
+    stored = _read(database, as_of)
     rules = catalogue.asking
     if any(stored.get(rule.id, {}).get(_VERSION) != rule.version for rule in rules):
         return None
@@ -98,8 +82,7 @@ def _newest(
 
 
 def _keep(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     catalogue: Catalogue,
     fitted: Mapping[str, Usual],
     *,
@@ -109,34 +92,24 @@ def _keep(
 ) -> None:
     """Keep what is usual from a moment on, unless nothing of it is new."""
     # Insights may be evaluated alone, while others evaluate alerts.
-    connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"{warehouse.schemas.ops}.rule_references",),
-    )
+    database.lock("rule_references")
     content = {
         rule.id: {_VERSION: rule.version, **fitted[rule.id].to_json()} for rule in catalogue.asking
     }
-    if content == _read(connection, warehouse, as_of):
+    if content == _read(database, as_of):
         return
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.rule_references"
-            " (version, as_of, fitted_at, profile, tutors, reference)"
-            " select coalesce(max(version), 0) + 1, %s, %s, %s, %s, %s from {ops}.rule_references"
-        ),
+    database.execute(
+        "insert into {ops}.rule_references"
+        " (version, as_of, fitted_at, profile, tutors, reference)"
+        " select coalesce(max(version), 0) + 1, %s, %s, %s, %s, %s from {ops}.rule_references",
         (as_of, now, catalogue.profile, tutors, Jsonb(content)),
     )
 
 
-def _read(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime
-) -> Mapping[str, Any]:
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        row = cursor.execute(
-            warehouse.sql(
-                "select reference from {ops}.rule_references where as_of <= %s"
-                " order by as_of desc, version desc limit 1"
-            ),
-            (as_of,),
-        ).fetchone()
+def _read(database: Database, as_of: datetime) -> Mapping[str, Any]:
+    row = database.execute(
+        "select reference from {ops}.rule_references where as_of <= %s"
+        " order by as_of desc, version desc limit 1",
+        (as_of,),
+    ).fetchone()
     return {} if row is None else dict(row[0])

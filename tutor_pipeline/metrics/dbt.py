@@ -18,7 +18,7 @@ from psycopg.pq import Conninfo
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
-from tutor_pipeline.core.warehouse.connection import APPLICATION_NAME, Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import APPLICATION_NAME, Schemas, Warehouse
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -79,8 +79,8 @@ def dbt_environment(warehouse: Warehouse, run_id: str | None, home: Path) -> dic
         for option in Conninfo.parse(warehouse.url.encode())
         if option.envvar and option.val
     }
-    with warehouse.connect() as connection:
-        info = connection.info
+    with warehouse.connect() as database:
+        info = database.info
         environment |= {
             "PGHOST": info.host,
             "PGPORT": str(info.port),

@@ -13,10 +13,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row, tuple_row
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.metrics.catalogue import Column, metric_columns
 
 MAIN = "tutor_aggregates"
@@ -99,12 +98,7 @@ def rule_inputs() -> dict[str, Mapping[str, Column]]:
     return {MAIN: metric_columns()[MAIN], **scores}
 
 
-def read(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    run_id: str,
-    columns: Sequence[str],
-) -> WideRows:
+def read(database: Database, run_id: str, columns: Sequence[str]) -> WideRows:
     """The rows of the tutors that the refresh `run_id` covered; all where there was none.
 
     `columns` are named as rules name them: `metric` or `relation.column`; scorers may name
@@ -113,34 +107,27 @@ def read(
     between the two steps. Raises TutorPipelineError: never built, built by an older version, no
     tutor.
     """
-    marts = warehouse.schemas.marts
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        built = cursor.execute(
-            "select to_regclass(%s) is not null", (f'"{marts}"."{MAIN}"',)
-        ).fetchone()
-        if built != (True,):
-            raise TutorPipelineError(
-                f"{marts}.{MAIN} is not built yet.\n"
-                "Run the whole refresh first: tutor-pipeline enrich"
-            )
-        header = cursor.execute(
-            warehouse.sql("select is_full, as_of from {ops}.refresh_runs where run_id = %s"),
+    marts = database.schemas.marts
+    built = database.execute(
+        "select to_regclass(%s) is not null", (f'"{marts}"."{MAIN}"',)
+    ).fetchone()
+    if built != (True,):
+        raise TutorPipelineError(
+            f"{marts}.{MAIN} is not built yet.\nRun the whole refresh first: tutor-pipeline enrich"
+        )
+    header = database.execute(
+        "select is_full, as_of from {ops}.refresh_runs where run_id = %s", (run_id,)
+    ).fetchone()
+    scope: tuple[str, ...] | None = None
+    if header is not None and not header[0]:
+        found = database.execute(
+            "select tutor_id from {ops}.refresh_scope where run_id = %s order by tutor_id",
             (run_id,),
-        ).fetchone()
-        scope: tuple[str, ...] | None = None
-        if header is not None and not header[0]:
-            found = cursor.execute(
-                warehouse.sql(
-                    "select tutor_id from {ops}.refresh_scope where run_id = %s order by tutor_id"
-                ),
-                (run_id,),
-            ).fetchall()
-            scope = tuple(tutor_id for (tutor_id,) in found)
-        active = cursor.execute(
-            warehouse.sql("select tutor_id from {marts}.dim_tutors where is_active")
         ).fetchall()
+        scope = tuple(tutor_id for (tutor_id,) in found)
+    active = database.execute("select tutor_id from {marts}.dim_tutors where is_active").fetchall()
     try:
-        rows = _rows(connection, warehouse, columns, scope)
+        rows = _rows(database, columns, scope)
     except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
         raise TutorPipelineError(
             f"{marts}.{MAIN} was built by an older version: {error.diag.message_primary}.\n"
@@ -157,18 +144,13 @@ def read(
     return WideRows(rows, max(moments), frozenset(tutor for (tutor,) in active), scope)
 
 
-def everybody(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, columns: Sequence[str]
-) -> list[dict[str, Any]]:
+def everybody(database: Database, columns: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of all tutors, whomever a run covers."""
-    return _rows(connection, warehouse, columns, None)
+    return _rows(database, columns, None)
 
 
 def _rows(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    columns: Sequence[str],
-    scope: Sequence[str] | None,
+    database: Database, columns: Sequence[str], scope: Sequence[str] | None
 ) -> list[dict[str, Any]]:
     """Only what the rules read: of 160 columns they name some thirty."""
     names = dict.fromkeys(("tutor_id", "as_of", *columns))
@@ -176,13 +158,13 @@ def _rows(
     select = sql.SQL(", ").join(
         sql.SQL("{} as {}").format(_expression(name), sql.Identifier(name)) for name in names
     )
-    query = [sql.SQL("select "), select, warehouse.sql(" from {marts}.tutor_aggregates")]
+    query = [sql.SQL("select "), select, database.sql(" from {marts}.tutor_aggregates")]
     for relation, (table, _) in _SCORES.items():
         if relation in relations:
-            joined = sql.Identifier(warehouse.schemas.ops, table)
+            joined = sql.Identifier(database.schemas.ops, table)
             query.append(_join(joined, relation))
     for relation in sorted(relations & {FEATURES, EVIDENCE, PROFILES}):
-        query.append(_join(sql.Identifier(warehouse.schemas.marts, relation), relation))
+        query.append(_join(sql.Identifier(database.schemas.marts, relation), relation))
     if OPEN_ALERTS in relations:
         open_alerts = """(
             select tutor_id, array_agg(alert_type) as types
@@ -190,17 +172,14 @@ def _rows(
             where resolved_at is null
             group by tutor_id
         )"""
-        query.append(_join(warehouse.sql(open_alerts), OPEN_ALERTS))
+        query.append(_join(database.sql(open_alerts), OPEN_ALERTS))
     query.append(
         sql.SQL(
             " where %(scope)s::text[] is null or tutor_aggregates.tutor_id = any(%(scope)s::text[])"
             " order by tutor_aggregates.tutor_id"
         )
     )
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            sql.Composed(query), {"scope": None if scope is None else list(scope)}
-        ).fetchall()
+    return database.rows(sql.Composed(query), {"scope": None if scope is None else list(scope)})
 
 
 def _join(table: sql.Composable, relation: str) -> sql.Composed:

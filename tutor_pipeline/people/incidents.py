@@ -11,11 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 
 class Kind(StrEnum):
@@ -71,8 +69,7 @@ MEANING: Mapping[Kind, tuple[str, str]] = {
 
 
 def report(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     kind: Kind,
     subject: str,
     title: str,
@@ -86,9 +83,8 @@ def report(
     An open one of that cause gets these words, and counts one occurrence more if another run says
     so: told twice of one run, or of a state that lasts (no run), it counts once.
     """
-    row = connection.execute(
-        warehouse.sql(
-            """
+    row = database.execute(
+        """
             insert into {ops}.incidents as incidents
                 (kind, subject, title, details, run_id, opened_at, last_seen_at)
             values (%s, %s, %s, %s, %s, %s, %s)
@@ -101,48 +97,35 @@ def report(
                     + case when excluded.run_id is distinct from incidents.run_id then 1 else 0 end
             -- xmax is 0 in a row that was not there before.
             returning case when xmax = 0 then incident_id end
-            """
-        ),
+            """,
         (kind, subject, title, Jsonb(dict(details)), run_id, now, now),
     ).fetchone()
     return None if row is None else row[0]
 
 
-def close(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    kind: Kind,
-    subjects: Collection[str],
-    now: datetime,
-) -> int:
+def close(database: Database, kind: Kind, subjects: Collection[str], now: datetime) -> int:
     """These incidents of a kind are over. Returns how many were open."""
-    closed = connection.execute(
-        warehouse.sql(
-            "update {ops}.incidents set closed_at = greatest(opened_at, %s)"
-            " where kind = %s and subject = any(%s) and closed_at is null"
-        ),
+    closed = database.execute(
+        "update {ops}.incidents set closed_at = greatest(opened_at, %s)"
+        " where kind = %s and subject = any(%s) and closed_at is null",
         (now, kind, list(subjects)),
     )
     return closed.rowcount
 
 
 def listed(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     *,
     kind: Kind | None = None,
     include_closed: bool = False,
     limit: int = 1_000,
 ) -> list[dict[str, Any]]:
     """Incidents with all their columns: the open ones first, the newest first among them."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            warehouse.sql(
-                "select incident_id, kind, subject, title, details, run_id, opened_at,"
-                " last_seen_at, occurrences, closed_at from {ops}.incidents"
-                " where (%(kind)s::text is null or kind = %(kind)s)"
-                " and (%(all)s or closed_at is null)"
-                " order by closed_at is not null, opened_at desc, incident_id desc limit %(limit)s"
-            ),
-            {"kind": kind, "all": include_closed, "limit": limit},
-        ).fetchall()
+    return database.rows(
+        "select incident_id, kind, subject, title, details, run_id, opened_at,"
+        " last_seen_at, occurrences, closed_at from {ops}.incidents"
+        " where (%(kind)s::text is null or kind = %(kind)s)"
+        " and (%(all)s or closed_at is null)"
+        " order by closed_at is not null, opened_at desc, incident_id desc limit %(limit)s",
+        {"kind": kind, "all": include_closed, "limit": limit},
+    )

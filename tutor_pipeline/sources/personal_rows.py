@@ -8,18 +8,14 @@ they are, and the keys of users, tutors and students. What the contract does not
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.migrate import MARK, schema_mark
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.sources.contract import Contract
-
-Connection = psycopg.Connection[Any]
 
 _COLUMNS = """
     select c.relname, a.attname, has_column_privilege(a.attrelid, a.attnum, 'select')
@@ -31,17 +27,15 @@ _COLUMNS = """
 """
 
 
-def named_in(
-    connection: Connection, warehouse: Warehouse, contract: Contract, person: Person
-) -> dict[str, int]:
+def named_in(database: Database, contract: Contract, person: Person) -> dict[str, int]:
     """{table: rows} of the platform that name the person. Reads only.
 
     Raises RefusedError where a table that may name them can't be read.
     """
-    schema = warehouse.schemas.platform
+    schema = database.schemas.platform
     there = {
         (table, column): readable
-        for table, column, readable in connection.execute(_COLUMNS, (schema,))
+        for table, column, readable in database.execute(_COLUMNS, (schema,))
     }
     found = {}
     for table, column in _columns_of(contract, person.role):
@@ -53,7 +47,7 @@ def named_in(
                 f" still names that {person.role}: ask its owner to grant select on it"
             )
         # As text, as staging reads it: an id may be a uuid or a number there.
-        row = connection.execute(
+        row = database.execute(
             sql.SQL("select count(*) from {} where {}::text = %s").format(
                 sql.Identifier(schema, table), sql.Identifier(column)
             ),
@@ -72,24 +66,22 @@ def _columns_of(contract: Contract, role: Role) -> Iterator[tuple[str, str]]:
                 yield table.name, column.name
 
 
-def erase_from_ours(
-    connection: Connection, warehouse: Warehouse, contract: Contract, person: Person
-) -> dict[str, int]:
+def erase_from_ours(database: Database, contract: Contract, person: Person) -> dict[str, int]:
     """Erase the person from a platform schema that we made, and from the truth behind a synthetic
     one, in the connection's transaction; {table: rows deleted or changed}.
 
     A tutor's sessions go with all that was measured in them. A student's sessions are their tutors'
     too: they stay, without the student and what they said and wrote.
     """
-    schema = warehouse.schemas.platform
+    schema = database.schemas.platform
     # One that was made by an earlier version may lack tables.
-    there = {table for table, *_ in connection.execute(_COLUMNS, (schema,))}
+    there = {table for table, *_ in database.execute(_COLUMNS, (schema,))}
     erased: dict[str, int] = {}
 
     def run(table: str, statement: str) -> None:
         if table not in there:
             return
-        rows = connection.execute(
+        rows = database.execute(
             sql.SQL(statement).format(
                 table=sql.Identifier(schema, table),
                 sessions=sql.Identifier(schema, "sessions"),
@@ -119,19 +111,17 @@ def erase_from_ours(
         )
     for name, column in _columns_of(contract, person.role):
         run(name, f"delete from {{table}} where {column} = %s")
-    return erased | _erase_from_truth(connection, warehouse, person)
+    return erased | _erase_from_truth(database, person)
 
 
-def _erase_from_truth(
-    connection: Connection, warehouse: Warehouse, person: Person
-) -> dict[str, int]:
-    schema = warehouse.schemas.truth
-    if not (schema_mark(connection, schema) or "").startswith(MARK):
+def _erase_from_truth(database: Database, person: Person) -> dict[str, int]:
+    schema = database.schemas.truth
+    if not (schema_mark(database.connection, schema) or "").startswith(MARK):
         return {}
     erased: dict[str, int] = {}
-    for table, column, _ in connection.execute(_COLUMNS, (schema,)).fetchall():
+    for table, column, _ in database.execute(_COLUMNS, (schema,)).fetchall():
         if column.endswith(f"{person.role}_id"):  # from_tutor_id, too
-            rows = connection.execute(
+            rows = database.execute(
                 sql.SQL("delete from {} where {} = %s").format(
                     sql.Identifier(schema, table), sql.Identifier(column)
                 ),

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.sources.contract import Column, Contract, Table
 
 MAX_COUNTED = 1_000_000
@@ -121,23 +121,19 @@ class SourceReport:
         }
 
 
-def check_source(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, contract: Contract
-) -> SourceReport:
+def check_source(database: Database, contract: Contract) -> SourceReport:
     """Compare the platform's schema with the contract. Runs in one transaction, reads only."""
-    schema = warehouse.schemas.platform
+    schema = database.schemas.platform
     report = SourceReport(schema)
-    with connection.transaction():
-        connection.execute(
-            "select set_config('statement_timeout', %s, true)", (f"{PATIENCE_MS}ms",)
-        )
-        if _schema_is_there(connection, report):
-            _Check(connection, warehouse, report).run(contract)
+    with database.transaction():
+        database.execute("select set_config('statement_timeout', %s, true)", (f"{PATIENCE_MS}ms",))
+        if _schema_is_there(database, report):
+            _Check(database, report).run(contract)
     return report
 
 
-def _schema_is_there(connection: psycopg.Connection[Any], report: SourceReport) -> bool:
-    row = connection.execute(
+def _schema_is_there(database: Database, report: SourceReport) -> bool:
+    row = database.execute(
         "select has_schema_privilege(oid, 'usage'), current_user from pg_namespace"
         " where nspname = %s",
         (report.schema,),
@@ -159,21 +155,16 @@ def _schema_is_there(connection: psycopg.Connection[Any], report: SourceReport) 
 
 
 class _Check:
-    def __init__(
-        self, connection: psycopg.Connection[Any], warehouse: Warehouse, report: SourceReport
-    ) -> None:
-        self.connection = connection
-        self.warehouse = warehouse
+    def __init__(self, database: Database, report: SourceReport) -> None:
+        self.database = database
         self.report = report
-        text_is_readable = connection.info.server_version >= _TEXT_AS_NUMBER_SINCE
+        text_is_readable = database.info.server_version >= _TEXT_AS_NUMBER_SINCE
         self.text_as_number = _TEXT if text_is_readable else set[str]()
 
     def run(self, contract: Contract) -> None:
         relations = {
             name: (oid, kind, allowed)
-            for oid, name, kind, allowed in self.connection.execute(
-                _RELATIONS, (self.report.schema,)
-            )
+            for oid, name, kind, allowed in self.database.execute(_RELATIONS, (self.report.schema,))
         }
         if not relations:
             self.report.remarks.append(f'the schema "{self.report.schema}" has no tables at all')
@@ -197,7 +188,7 @@ class _Check:
             return
         actual = {
             name: (type_, readable, labels)
-            for name, type_, readable, labels in self.connection.execute(_COLUMNS, (oid,))
+            for name, type_, readable, labels in self.database.execute(_COLUMNS, (oid,))
         }
         columns = []
         for column in table.columns:
@@ -251,7 +242,7 @@ class _Check:
         return types | self.text_as_number if types is _NUMBERS else types
 
     def _refused(self, name: str) -> None:
-        user = self.connection.info.user
+        user = self.database.info.user
         self.report.problems.append(
             f"the user {user} may not read {name}: ask its owner to grant select on it"
         )
@@ -271,7 +262,7 @@ class _Check:
         start_at: sql.Composable = sql.SQL("scheduled_start")
         if start.type != "timestamp with time zone":
             start_at = sql.SQL("scheduled_start::timestamp at time zone {}").format(
-                sql.Literal(self.warehouse.platform_timezone)
+                sql.Literal(self.database.warehouse.platform_timezone)
             )
         row = self._try(
             "the newest session was not looked up",
@@ -286,14 +277,14 @@ class _Check:
     def _try(self, otherwise: str, query: sql.Composed) -> tuple[Any, ...] | None:
         """The query's row; a remark when it takes too long, a problem when it fails."""
         try:
-            with self.connection.transaction():
-                return self.connection.execute(query).fetchone()
+            with self.database.transaction():
+                return self.database.execute(query).fetchone()
         except psycopg.errors.QueryCanceled:
             self.report.remarks.append(f"{otherwise}: it took over {PATIENCE_MS // 1000} s")
         except psycopg.errors.InsufficientPrivilege as error:
             self.report.problems.append(f"{otherwise}: {error.diag.message_primary}")
         except psycopg.DatabaseError as error:
-            if self.connection.closed:
+            if self.database.connection.closed:
                 raise
             self.report.problems.append(f"{otherwise}: {str(error).strip()}")
         return None

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 LIVE_SOURCE = "platform.sessions"
 MAX_BUSINESS_KEY = 511
@@ -99,41 +98,30 @@ class QuarantineSummary:
     resolved: int
 
 
-def sync_live(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime
-) -> QuarantineSummary:
+def sync_live(database: Database, as_of: datetime) -> QuarantineSummary:
     """Bring the quarantine in step with the labels in `{staging}.session_rows`.
 
     Bad rows are recorded or seen again, open entries that are no longer bad are resolved at
     `as_of`; all in one transaction. Repeating it changes nothing.
     """
     values = {"as_of": as_of, "source": LIVE_SOURCE, "max_key": MAX_BUSINESS_KEY}
-    with connection.transaction():
-        record(connection, warehouse, warehouse.sql(_LIVE_ROWS), values)
-        resolved = connection.execute(warehouse.sql(_RESOLVE_LIVE), values).rowcount
-        row = connection.execute(
-            warehouse.sql(
-                "select count(*), count(*) filter (where quarantine_reasons = '{{}}')"
-                " from {staging}.session_rows"
-            )
+    with database.transaction():
+        record(database, database.sql(_LIVE_ROWS), values)
+        resolved = database.execute(_RESOLVE_LIVE, values).rowcount
+        row = database.execute(
+            "select count(*), count(*) filter (where quarantine_reasons = '{{}}')"
+            " from {staging}.session_rows"
         ).fetchone()
-        reasons = connection.execute(
-            warehouse.sql(
-                "select reason, count(*) from {staging}.session_rows,"
-                " unnest(quarantine_reasons) as reason group by reason order by 2 desc, 1"
-            )
+        reasons = database.execute(
+            "select reason, count(*) from {staging}.session_rows,"
+            " unnest(quarantine_reasons) as reason group by reason order by 2 desc, 1"
         ).fetchall()
     assert row is not None
     rows, clean = row
     return QuarantineSummary(rows, clean, rows - clean, dict(reasons), resolved)
 
 
-def sync_live_of(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    as_of: datetime,
-    tutors: Sequence[str],
-) -> None:
+def sync_live_of(database: Database, as_of: datetime, tutors: Sequence[str]) -> None:
     """What `sync_live` does, for the rows of some tutors and of nobody, in the connection's
     transaction.
     """
@@ -143,20 +131,15 @@ def sync_live_of(
         "max_key": MAX_BUSINESS_KEY,
         "tutors": list(tutors),
     }
-    record(connection, warehouse, warehouse.sql(_LIVE_ROWS + _OF_TUTORS), values)
-    connection.execute(warehouse.sql(_RESOLVE_LIVE_OF_TUTORS), values)
+    record(database, database.sql(_LIVE_ROWS + _OF_TUTORS), values)
+    database.execute(_RESOLVE_LIVE_OF_TUTORS, values)
 
 
-def record(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    rows: sql.Composable,
-    values: Mapping[str, Any],
-) -> None:
+def record(database: Database, rows: sql.Composable, values: Mapping[str, Any]) -> None:
     """Record bad rows as open, in the connection's transaction.
 
     `rows` selects the quarantine's columns from source to reasons; `values` are its parameters and
     `as_of`. What is known keeps its first_seen.
     """
-    names = {**warehouse.schemas.identifiers(), "rows": rows}
-    connection.execute(sql.SQL(_RECORD).format(**names), values)
+    names = {**database.schemas.identifiers(), "rows": rows}
+    database.execute(sql.SQL(_RECORD).format(**names), values)

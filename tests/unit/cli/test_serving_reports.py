@@ -41,9 +41,9 @@ def test_a_taken_port_is_left_and_links_follow(session, taken):
     folder = session().settings.reports_dir
     folder.mkdir(parents=True)
     (folder / "validation.html").write_text("newest")
-    with closing(HTTPConnection(HOST, port, timeout=10)) as connection:
-        connection.request("GET", "/")
-        assert connection.getresponse().read() == b"newest"
+    with closing(HTTPConnection(HOST, port, timeout=10)) as database:
+        database.request("GET", "/")
+        assert database.getresponse().read() == b"newest"
     assert session().settings.report_address("a.html") == f"http://{HOST}:{port}/a.html"
 
 

@@ -39,14 +39,12 @@ def outcome(warehouse):
 
     def write(status, **values):
         row = {"says": "Every session has a known status.", "blocking": True, **values}
-        with warehouse.connect() as connection:
-            connection.execute(warehouse.sql("delete from {ops}.dq_results"))
-            connection.execute(
-                warehouse.sql(
-                    "insert into {ops}.dq_results (run_id, asset, check_name, owner, says,"
-                    " severity, blocking, status, sample, as_of) values ('r', 'marts/fct_sessions',"
-                    " 'known_status', 'suite', %s, 'error', %s, %s, %s, now())"
-                ),
+        with warehouse.connect() as database:
+            database.execute("delete from {ops}.dq_results")
+            database.execute(
+                "insert into {ops}.dq_results (run_id, asset, check_name, owner, says,"
+                " severity, blocking, status, sample, as_of) values ('r', 'marts/fct_sessions',"
+                " 'known_status', 'suite', %s, 'error', %s, %s, %s, now())",
                 (row["says"], row["blocking"], status, '[{"session_id": "S1\\u001b[2J[/bold]"}]'),
             )
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.metrics import dbt
 
@@ -72,13 +72,13 @@ class Bench:
 
     def execute(self, statement: str, *parameters: Any) -> None:
         """Run one statement with {schema} names filled in, and commit."""
-        with self.warehouse.connect() as connection:
-            connection.execute(self.warehouse.sql(statement), parameters)
+        with self.warehouse.connect() as database:
+            database.execute(statement, parameters)
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query with {schema} names filled in."""
-        with self.warehouse.connect(row_factory=psycopg.rows.dict_row) as connection:
-            return connection.execute(self.warehouse.sql(query), parameters).fetchall()
+        with self.warehouse.connect(row_factory=psycopg.rows.dict_row) as database:
+            return database.execute(query, parameters).fetchall()
 
     def row(self, query: str, *parameters: Any) -> dict[str, Any]:
         """The only row of a query."""
@@ -100,7 +100,7 @@ class Bench:
             sql.SQL(", ").join(map(sql.Identifier, columns)),
             sql.SQL(", ").join(map(sql.Placeholder, columns)),
         )
-        with self.warehouse.connect() as connection, connection.cursor() as cursor:
+        with self.warehouse.connect() as database, database.connection.cursor() as cursor:
             cursor.executemany(statement, rows)
 
     def fill(self, rng: random.Random, tutors: Sequence[str], sessions: int) -> list[str]:

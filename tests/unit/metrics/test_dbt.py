@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Schemas
+from tutor_pipeline.core.warehouse.database import Schemas
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import metric_columns
 

@@ -11,7 +11,7 @@ import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 TUTOR, OTHER = UUID(int=1), UUID(int=2)

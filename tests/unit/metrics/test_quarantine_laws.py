@@ -22,7 +22,7 @@ import pytest
 from tests.unit.metrics.conftest import Bench
 from tests.unit.sources.fuzz import INJECTIONS, write_export
 from tests.unit.sources.fuzz import TUTORS as CSV_TUTORS
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.csv.importing import import_folder
@@ -328,8 +328,8 @@ class Platform:
         return self.sync(at)
 
     def sync(self, at: datetime) -> QuarantineSummary:
-        with self.bench.warehouse.connect() as connection:
-            return sync_live(connection, self.bench.warehouse, at)
+        with self.bench.warehouse.connect() as database:
+            return sync_live(database, at)
 
     def labels(self) -> list[dict[str, Any]]:
         return self.bench.rows(
@@ -557,8 +557,8 @@ def check_imported(bench: Bench, folder: Path, seed: int, rows: int) -> None:
     files = write_export(random.Random(seed), folder / "export", rows, bad=0.5, wild=False)
     import_folder(bench.warehouse, folder / "export", as_of=AS_OF, max_bad=1)
     bench.refresh(AS_OF, select=["+tutor_aggregates"])
-    with bench.warehouse.connect() as connection:
-        summary = sync_live(connection, bench.warehouse, AS_OF)
+    with bench.warehouse.connect() as database:
+        summary = sync_live(database, AS_OF)
     (sessions,) = (file for file in files if file.file.stem == "sessions")
     assert summary.by_reason == {}
     assert summary.clean == len(sessions.good) > rows / 4

@@ -60,8 +60,8 @@ def filled(bench: Any) -> Any:
 def differences(bench: Any, benchmark: ModuleType, **facts: bool) -> list[tuple[Any, ...]]:
     """(tutor, column, ours, straightforward) wherever they differ; also the order of columns."""
     query = benchmark.straightforward(bench.warehouse, as_of=AS_OF, **facts)
-    with bench.warehouse.connect(row_factory=psycopg.rows.dict_row) as connection:
-        expected = {row["tutor_id"]: row for row in connection.execute(query).fetchall()}
+    with bench.warehouse.connect(row_factory=psycopg.rows.dict_row) as database:
+        expected = {row["tutor_id"]: row for row in database.execute(query).fetchall()}
     ours = {row["tutor_id"]: row for row in bench.rows("select * from {marts}.tutor_aggregates")}
     assert ours.keys() == expected.keys()
     assert list(metric_columns()["tutor_aggregates"]) == list(next(iter(expected.values())))

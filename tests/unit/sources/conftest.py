@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.csv.importing import ImportSummary, import_folder
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -105,8 +105,8 @@ class Imports:
         return import_folder(self.warehouse, export.path, as_of=at, clear=clear, max_bad=max_bad)
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
-        with self.warehouse.connect() as connection:
-            return connection.execute(self.warehouse.sql(text)).fetchall()
+        with self.warehouse.connect() as database:
+            return database.execute(text).fetchall()
 
     def quarantine(self) -> list[tuple[int, list[str], str | None]]:
         """Line, reasons and business key of the open entries."""
@@ -136,10 +136,10 @@ def export(tmp_path: Path) -> Export:
 @pytest.fixture
 def imports(platform_warehouse: Warehouse) -> Iterator[Imports]:
     yield Imports(platform_warehouse)
-    with platform_warehouse.connect() as connection:
-        tables = connection.execute(
+    with platform_warehouse.connect() as database:
+        tables = database.execute(
             "select format('%%I.%%I', schemaname, tablename) from pg_tables where schemaname = %s",
             (platform_warehouse.schemas.platform,),
         ).fetchall()
-        connection.execute(f"truncate {', '.join(name for (name,) in tables)}".encode())
-        connection.execute(platform_warehouse.sql("truncate {ops}.quarantine"))
+        database.execute(f"truncate {', '.join(name for (name,) in tables)}".encode())
+        database.execute("truncate {ops}.quarantine")

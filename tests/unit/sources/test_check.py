@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.contract import Contract, load_contract
 from tutor_pipeline.sources.platform_check import MAX_COUNTED, Gap, SourceReport, check_source
 
@@ -50,13 +50,13 @@ class Live:
         self.execute(f"create schema {self.schema}")
 
     def execute(self, statements: str) -> None:
-        with self.warehouse.connect() as connection:
-            connection.execute(statements.replace("{s}", self.schema).encode())
+        with self.warehouse.connect() as database:
+            database.execute(statements.replace("{s}", self.schema).encode())
 
     def check(self, warehouse: Warehouse | None = None) -> SourceReport:
         warehouse = warehouse or self.warehouse
-        with warehouse.connect() as connection:
-            return check_source(connection, warehouse, self.contract)
+        with warehouse.connect() as database:
+            return check_source(database, self.contract)
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_another_products_schema_is_usable(live: Live) -> None:
 
 
 def test_our_own_platform_has_no_gap(platform_warehouse: Warehouse, contract: Contract) -> None:
-    with platform_warehouse.connect() as connection:
-        report = check_source(connection, platform_warehouse, contract)
+    with platform_warehouse.connect() as database:
+        report = check_source(database, contract)
     assert (report.problems, report.gaps) == ([], [])
     assert [table.name for table in report.tables] == [table.name for table in contract.tables]
     assert report.remarks == ["the table platform.sessions is empty"]
@@ -149,8 +149,8 @@ def test_staging_and_the_check_agree_on_what_is_readable(live: Live) -> None:
         "create table {s}.sessions (id int, tutor_id int, scheduled_start date, status text,"
         " actual_duration text)"
     )
-    with live.warehouse.connect() as connection:
-        modern = connection.info.server_version >= 160000
+    with live.warehouse.connect() as database:
+        modern = database.info.server_version >= 160000
     assert live.check().usable == modern
 
 
@@ -211,9 +211,9 @@ def test_counting_stops_where_nobody_needs_it(live: Live) -> None:
 
 def test_checking_changes_nothing(live: Live) -> None:
     live.execute(OTHERS_PLATFORM)
-    with live.warehouse.connect() as connection:
-        connection.execute("set default_transaction_read_only = on")
-        connection.commit()
-        assert check_source(connection, live.warehouse, live.contract).usable
+    with live.warehouse.connect() as database:
+        database.execute("set default_transaction_read_only = on")
+        database.commit()
+        assert check_source(database, live.contract).usable
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            connection.execute("create table public.proof (a int)")
+            database.execute("create table public.proof (a int)")

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from tests.unit.sources.conftest import NOW, SESSION, TUTOR, Export, Imports, line_of
 from tutor_pipeline.core.errors import RefusedError, UsageError
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.csv.format import csv_format
 from tutor_pipeline.sources.csv.importing import import_folder
 
@@ -599,12 +599,12 @@ def test_a_failing_database_changes_nothing(export: Export, imports: Imports) ->
     from tutor_pipeline.core.errors import TutorPipelineError
 
     constraint = sql.SQL("alter table {} ").format(sql.Identifier("platform", "sessions"))
-    with imports.warehouse.connect() as connection:
-        connection.execute(constraint + sql.SQL("add constraint never check (id <> 'S1')"))
+    with imports.warehouse.connect() as database:
+        database.execute(constraint + sql.SQL("add constraint never check (id <> 'S1')"))
     try:
         with pytest.raises(TutorPipelineError, match="nothing was changed"):
             imports.run(export)
         assert imports.query("select count(*) from {platform}.tutors") == [(0,)]
     finally:
-        with imports.warehouse.connect() as connection:
-            connection.execute(constraint + sql.SQL("drop constraint never"))
+        with imports.warehouse.connect() as database:
+            database.execute(constraint + sql.SQL("drop constraint never"))

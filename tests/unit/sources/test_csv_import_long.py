@@ -24,7 +24,7 @@ import json, re, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from tutor_pipeline.sources.csv.importing import import_folder
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 
 print("started", flush=True)
 summary = import_folder(

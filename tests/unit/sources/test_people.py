@@ -3,7 +3,7 @@
 import pytest
 
 from tutor_pipeline.core.errors import RefusedError
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.metrics.catalogue import CONTRACT
@@ -38,9 +38,9 @@ def contract():
 @pytest.fixture
 def live(warehouse):
     target = Warehouse(warehouse.url, Schemas(platform="live"))
-    with target.connect() as connection, connection.transaction(force_rollback=True):
-        connection.execute(LIVE)
-        yield connection, target
+    with target.connect() as database, database.transaction(force_rollback=True):
+        database.execute(LIVE)
+        yield database, target
 
 
 @pytest.mark.parametrize(
@@ -55,29 +55,29 @@ def live(warehouse):
     ],
 )
 def test_what_the_contract_knows_is_counted_as_text(live, contract, role, id_, rows):
-    connection, warehouse = live
-    assert named_in(connection, warehouse, contract, Person(role, id_)) == rows
+    database, _ = live
+    assert named_in(database, contract, Person(role, id_)) == rows
 
 
 def test_without_a_platform_nobody_is_named(warehouse, contract):
     target = Warehouse(warehouse.url, Schemas(platform="nowhere"))
-    with target.connect() as connection:
-        assert named_in(connection, target, contract, Person(Role.TUTOR, "T1")) == {}
+    with target.connect() as database:
+        assert named_in(database, contract, Person(Role.TUTOR, "T1")) == {}
 
 
 def test_what_may_not_be_read_may_still_name_them(live, contract):
-    connection, warehouse = live
-    connection.execute("create role looks_on; grant usage on schema live to looks_on")
-    connection.execute("grant select on live.sessions to looks_on; set local role looks_on")
+    database, _ = live
+    database.execute("create role looks_on; grant usage on schema live to looks_on")
+    database.execute("grant select on live.sessions to looks_on; set local role looks_on")
     with pytest.raises(RefusedError, match=r"live\.users\.id may not be read"):
-        named_in(connection, warehouse, contract, Person(Role.TUTOR, TUTOR))
+        named_in(database, contract, Person(Role.TUTOR, TUTOR))
 
 
 @pytest.fixture
 def ours(warehouse):
-    with warehouse.connect() as connection, connection.transaction(force_rollback=True):
-        ensure_platform(connection, warehouse)
-        connection.execute(
+    with warehouse.connect() as database, database.transaction(force_rollback=True):
+        ensure_platform(database)
+        database.execute(
             """
             insert into platform.users (id, name, role) values
                 ('T1', 'A', 'tutor'), ('T10', 'B', 'tutor'), ('S1', 'C', 'student');
@@ -103,45 +103,45 @@ def ours(warehouse):
             insert into truth.moves values ('S1', 'T1'), ('S10', 'T10')
             """
         )
-        yield connection, warehouse
+        yield database, warehouse
 
 
 def test_a_tutor_goes_with_their_sessions(ours, contract):
-    connection, warehouse = ours
+    database, warehouse = ours
     person = Person(Role.TUTOR, "T1")
-    assert erase_from_ours(connection, warehouse, contract, person) == {
+    assert erase_from_ours(database, contract, person) == {
         "platform.session_audio_metrics": 1, "platform.session_feedback": 1,
         "platform.users": 1, "platform.tutors": 1, "platform.student_progress": 1,
         "platform.sessions": 1, "truth.moves": 1,
     }  # fmt: skip
-    assert named_in(connection, warehouse, contract, person) == {}
-    assert connection.execute("select id from platform.sessions order by 1").fetchall() == [
+    assert named_in(database, contract, person) == {}
+    assert database.execute("select id from platform.sessions order by 1").fetchall() == [
         ("2",), ("3",),
     ]  # fmt: skip
-    connection.execute("drop table platform.tutor_certifications")  # as of an earlier version
-    assert erase_from_ours(connection, warehouse, contract, person) == {}
+    database.execute("drop table platform.tutor_certifications")  # as of an earlier version
+    assert erase_from_ours(database, contract, person) == {}
 
 
 def test_a_student_goes_and_their_tutors_sessions_stay(ours, contract):
-    connection, warehouse = ours
+    database, warehouse = ours
     person = Person(Role.STUDENT, "S1")
-    assert erase_from_ours(connection, warehouse, contract, person) == {
+    assert erase_from_ours(database, contract, person) == {
         "platform.session_transcript_highlights": 1, "platform.session_feedback": 2,
         "platform.sessions": 2, "platform.users": 1, "platform.students": 1,
         "platform.student_progress": 1, "truth.moves": 1,
     }  # fmt: skip
-    assert named_in(connection, warehouse, contract, person) == {}
-    assert connection.execute(
+    assert named_in(database, contract, person) == {}
+    assert database.execute(
         "select id, student_id, reschedule_reason, feedback_text, student_satisfaction_rating::int"
         " from platform.sessions join platform.session_feedback on id = session_id order by 1"
     ).fetchall() == [
         ("1", None, None, None, 4), ("2", None, None, None, 5), ("3", "S10", "ill", "great", 5),
     ]  # fmt: skip
-    assert erase_from_ours(connection, warehouse, contract, person) == {}
+    assert erase_from_ours(database, contract, person) == {}
 
 
 def test_a_truth_that_is_not_ours_is_left_alone(ours, contract):
-    connection, warehouse = ours
-    connection.execute("comment on schema truth is 'of the church'")
-    erase_from_ours(connection, warehouse, contract, Person(Role.TUTOR, "T1"))
-    assert connection.execute("select count(*) from truth.moves").fetchone() == (2,)
+    database, warehouse = ours
+    database.execute("comment on schema truth is 'of the church'")
+    erase_from_ours(database, contract, Person(Role.TUTOR, "T1"))
+    assert database.execute("select count(*) from truth.moves").fetchone() == (2,)

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.sources.quarantine import QuarantineSummary, sync_live
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -25,19 +24,17 @@ class Staging:
 
     def sync(self, *rows: Row, at: datetime = NOW) -> QuarantineSummary:
         """Rows are (row key, session id, reasons)."""
-        with self.warehouse.connect() as connection:
-            self._fill(connection, rows)
-            return sync_live(connection, self.warehouse, at)
+        with self.warehouse.connect() as database:
+            self._fill(database, rows)
+            return sync_live(database, at)
 
-    def _fill(self, connection: psycopg.Connection[Any], rows: tuple[Row, ...]) -> None:
-        connection.execute(
-            self.warehouse.sql(
-                "create table if not exists {staging}.session_rows (row_key text,"
-                " session_id text, quarantine_reasons text[] not null, payload jsonb);"
-                " truncate {staging}.session_rows"
-            )
+    def _fill(self, database: Database, rows: tuple[Row, ...]) -> None:
+        database.execute(
+            "create table if not exists {staging}.session_rows (row_key text,"
+            " session_id text, quarantine_reasons text[] not null, payload jsonb);"
+            " truncate {staging}.session_rows"
         )
-        connection.cursor().executemany(
+        database.connection.cursor().executemany(
             self.warehouse.sql(
                 "insert into {staging}.session_rows values"
                 " (%s, %s, %s, jsonb_build_object('id', %s::text))"
@@ -46,20 +43,18 @@ class Staging:
         )
 
     def entries(self) -> list[tuple[Any, ...]]:
-        with self.warehouse.connect() as connection:
-            return connection.execute(
-                self.warehouse.sql(
-                    "select row_key, reasons, first_seen, last_seen, resolved_at"
-                    " from {ops}.quarantine where source = 'platform.sessions' order by row_key"
-                )
+        with self.warehouse.connect() as database:
+            return database.execute(
+                "select row_key, reasons, first_seen, last_seen, resolved_at"
+                " from {ops}.quarantine where source = 'platform.sessions' order by row_key"
             ).fetchall()
 
 
 @pytest.fixture
 def staging(warehouse: Warehouse) -> Iterator[Staging]:
     yield Staging(warehouse)
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("truncate {ops}.quarantine"))
+    with warehouse.connect() as database:
+        database.execute("truncate {ops}.quarantine")
 
 
 GOOD = (None, "S1", list[str]())
@@ -115,18 +110,14 @@ def test_the_reasons_are_those_of_now(staging: Staging) -> None:
 
 
 def test_entries_of_imports_are_left_alone(staging: Staging, warehouse: Warehouse) -> None:
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "insert into {ops}.quarantine (source, row_key, payload, reasons, first_seen,"
-                " last_seen) values ('csv:sessions.csv', 'k#1', '{{}}', '{{x}}', now(), now())"
-            )
+    with warehouse.connect() as database:
+        database.execute(
+            "insert into {ops}.quarantine (source, row_key, payload, reasons, first_seen,"
+            " last_seen) values ('csv:sessions.csv', 'k#1', '{{}}', '{{x}}', now(), now())"
         )
     assert staging.sync().resolved == 0
-    with warehouse.connect() as connection:
-        assert connection.execute(
-            warehouse.sql("select resolved_at from {ops}.quarantine")
-        ).fetchall() == [(None,)]
+    with warehouse.connect() as database:
+        assert database.execute("select resolved_at from {ops}.quarantine").fetchall() == [(None,)]
 
 
 def test_an_endless_id_is_kept_in_the_payload_and_cut_in_the_key(staging: Staging) -> None:

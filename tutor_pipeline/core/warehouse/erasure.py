@@ -12,16 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
-
-Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,27 +192,27 @@ class Left:
     of_other_role: bool
 
 
-def known(connection: Connection, warehouse: Warehouse, role: Role, id_: str) -> Person:
+def known(database: Database, role: Role, id_: str) -> Person:
     """The person, with what our tables still know: a tutor's sessions, name and e-mail address."""
-    there = _tables(connection, warehouse)
+    there = _tables(database)
     sessions: set[str] = set()
     if role is Role.TUTOR:
         for table in ("staging.session_rows", "marts.fct_sessions", "ops.session_ledger"):
             if table in there:
-                rows = connection.execute(
+                rows = database.execute(
                     sql.SQL(
                         "select distinct session_id from {} where tutor_id = %s"
                         " and session_id is not null"
-                    ).format(_name(warehouse, table)),
+                    ).format(_name(database.warehouse, table)),
                     (id_,),
                 )
                 sessions.update(session for (session,) in rows)
     contact: tuple[str, ...] = ()
     people = f"marts.dim_{role}s"
     if people in there:
-        row = connection.execute(
+        row = database.execute(
             sql.SQL("select name, email from {} where {} = %s").format(
-                _name(warehouse, people), sql.Identifier(f"{role}_id")
+                _name(database.warehouse, people), sql.Identifier(f"{role}_id")
             ),
             (id_,),
         ).fetchone()
@@ -224,63 +220,53 @@ def known(connection: Connection, warehouse: Warehouse, role: Role, id_: str) ->
     return Person(role, id_, frozenset(sessions), contact)
 
 
-def erase(connection: Connection, warehouse: Warehouse, person: Person) -> dict[str, int]:
+def erase(database: Database, person: Person) -> dict[str, int]:
     """Erase the person, in the connection's transaction; {table: rows deleted or changed}.
 
     Tables that are not there yet are left out. A second time there is nothing to do.
     """
-    _lock_queues(connection, warehouse)
+    _lock_queues(database)
     erased: dict[str, int] = {}
-    there = _tables(connection, warehouse)
+    there = _tables(database)
     rules = [rule for rule in RULES if rule.table in there]
     for rule in rules:
         for rows in rule.of(person.role):
-            _count(erased, rule.table, _apply(connection, warehouse, rule.table, rows, person))
-    for table, deleted in _erase_messages(connection, warehouse, person).items():
+            _count(erased, rule.table, _apply(database, rule.table, rows, person))
+    for table, deleted in _erase_messages(database, person).items():
         _count(erased, table, deleted)
     # Last: what has gone need not be read.
     for rule in rules:
         for column in rule.masked:
-            masked = _mask(connection, warehouse, rule, column, person)
+            masked = _mask(database, rule, column, person)
             _count(erased, rule.table, masked)
     return erased
 
 
-def drop_remains(connection: Connection, warehouse: Warehouse) -> None:
+def drop_remains(database: Database) -> None:
     """Drop what a killed dbt has left of tables that it replaced, in the connection's transaction.
     The caller holds the locks of all refreshes: no dbt is running.
     """
-    for name in _tables(connection, warehouse):
+    for name in _tables(database):
         if name.endswith(("__dbt_backup", "__dbt_tmp")):
-            connection.execute(sql.SQL("drop table {}").format(_name(warehouse, name)))
+            database.execute(sql.SQL("drop table {}").format(_name(database.warehouse, name)))
 
 
 def record(
-    connection: Connection,
-    warehouse: Warehouse,
-    role: Role,
-    rows: Mapping[str, int],
-    *,
-    by: str,
-    at: datetime,
+    database: Database, role: Role, rows: Mapping[str, int], *, by: str, at: datetime
 ) -> None:
     """Note that an erasure took place, in the connection's transaction."""
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.erasures (erased_at, erased_by, role, rows) values (%s, %s, %s, %s)"
-        ),
+    database.execute(
+        "insert into {ops}.erasures (erased_at, erased_by, role, rows) values (%s, %s, %s, %s)",
         (at, by, role, Jsonb(dict(rows))),
     )
 
 
-def left(
-    connection: Connection, warehouse: Warehouse, person: Person, schemas: Iterable[str]
-) -> list[Left]:
+def left(database: Database, person: Person, schemas: Iterable[str]) -> list[Left]:
     """Search every column of texts, JSON and arrays of these schemas for the id."""
     found = []
     for schema in schemas:
-        for table, columns in _searchable(connection, schema).items():
-            found += _left_in(connection, schema, table, columns, person)
+        for table, columns in _searchable(database, schema).items():
+            found += _left_in(database, schema, table, columns, person)
     return found
 
 
@@ -291,26 +277,21 @@ def _count(erased: dict[str, int], table: str, rows: int) -> None:
 
 # Who writes without the lock of refreshes: whoever composes messages (`notify.compose`), and the
 # sensor that compares the ledger (`changes.ledger`), in the order in which that takes its two.
-_QUEUES = ("{ops}.outbox", "session ledger compare {ops}", "session ledger write {ops}")
+_QUEUES = ("outbox", "session_ledger compare", "session_ledger write")
 
 
-def _lock_queues(connection: Connection, warehouse: Warehouse) -> None:
+def _lock_queues(database: Database) -> None:
     """Keep these out until the transaction ends: what they have read before must not be written
     after.
     """
     for queue in _QUEUES:
-        connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            (queue.format(ops=warehouse.schemas.ops),),
-        )
+        database.lock(queue)
 
 
-def _apply(
-    connection: Connection, warehouse: Warehouse, table: str, rows: Rows, person: Person
-) -> int:
+def _apply(database: Database, table: str, rows: Rows, person: Person) -> int:
     act = "delete from {}" if rows.put is None else f"update {{}} set {rows.put}"
-    return connection.execute(
-        sql.SQL(act).format(_name(warehouse, table)) + sql.SQL(f" where {rows.where}"),
+    return database.execute(
+        sql.SQL(act).format(_name(database.warehouse, table)) + sql.SQL(f" where {rows.where}"),
         {"id": person.id, "ids": list(person.ids)},
     ).rowcount
 
@@ -327,13 +308,13 @@ _TELL_AGAIN = """
 """
 
 
-def _erase_messages(connection: Connection, warehouse: Warehouse, person: Person) -> dict[str, int]:
+def _erase_messages(database: Database, person: Person) -> dict[str, int]:
     looked_at = sql.SQL(" or ").join(_holds(sql.Identifier(column)) for column in _TEXTS_OF_MESSAGE)
     # A cursor of the server's: the messages of three months are not for the memory.
-    with connection.cursor(name="messages") as rows:
+    with database.connection.cursor(name="messages") as rows:
         rows.execute(
-            warehouse.sql("select message_id, tutor_ids, subject, text_body, html_body")
-            + warehouse.sql(" from {ops}.messages where tutor_ids && %(ids)s::text[] or ")
+            database.sql("select message_id, tutor_ids, subject, text_body, html_body")
+            + database.sql(" from {ops}.messages where tutor_ids && %(ids)s::text[] or ")
             + looked_at,
             {"ids": list(person.ids), "forms": list(person.words), "may_name": ""},
         )
@@ -343,11 +324,11 @@ def _erase_messages(connection: Connection, warehouse: Warehouse, person: Person
             if (person.role is Role.TUTOR and person.is_named_in(tutors, "tutor_ids"))
             or any(person.is_meant_in(text) for text in texts)
         ]
-    connection.execute(warehouse.sql(_TELL_AGAIN), (about,))
+    database.execute(_TELL_AGAIN, (about,))
     return {
-        f"ops.{table}": connection.execute(
+        f"ops.{table}": database.execute(
             sql.SQL("delete from {} where message_id = any(%s)").format(
-                sql.Identifier(warehouse.schemas.ops, table)
+                sql.Identifier(database.schemas.ops, table)
             ),
             (about,),
         ).rowcount
@@ -355,22 +336,20 @@ def _erase_messages(connection: Connection, warehouse: Warehouse, person: Person
     }
 
 
-def _mask(
-    connection: Connection, warehouse: Warehouse, rule: Rule, column: str, person: Person
-) -> int:
+def _mask(database: Database, rule: Rule, column: str, person: Person) -> int:
     """Mask the person in a column. Values are found by what they were: no table needs a key."""
-    table, name = _name(warehouse, rule.table), sql.Identifier(column)
-    row = connection.execute(
+    table, name = _name(database.warehouse, rule.table), sql.Identifier(column)
+    row = database.execute(
         "select format_type(atttypid, null) from pg_attribute"
         " where attrelid = %s::regclass and attname = %s",
-        (table.as_string(connection), column),
+        (table.as_string(database.connection), column),
     ).fetchone()
     assert row is not None
     is_json = row[0] == "jsonb"
     holds = _holds(name)
     if column in rule.sampled and person.sessions:
         holds = sql.SQL("({} or {})").format(holds, _HAS_SESSION.format(column=name))
-    values = connection.execute(
+    values = database.execute(
         sql.SQL("select distinct {column}::text from {table} where {holds}").format(
             column=name, table=table, holds=holds
         ),
@@ -385,7 +364,7 @@ def _mask(
         value = json.loads(text) if is_json else text
         masked = person.masked(value, column)
         if masked != value:
-            changed += connection.execute(
+            changed += database.execute(
                 sql.SQL("update {table} set {column} = {new} where {column} = {old}").format(
                     table=table,
                     column=name,
@@ -428,15 +407,15 @@ _SEARCHABLE = """
 """
 
 
-def _searchable(connection: Connection, schema: str) -> dict[str, list[str]]:
+def _searchable(database: Database, schema: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for table, column in connection.execute(_SEARCHABLE, (schema,)):
+    for table, column in database.execute(_SEARCHABLE, (schema,)):
         found.setdefault(table, []).append(column)
     return found
 
 
 def _left_in(
-    connection: Connection, schema: str, table: str, columns: Sequence[str], person: Person
+    database: Database, schema: str, table: str, columns: Sequence[str], person: Person
 ) -> list[Left]:
     """One pass over the table; what might name the person is looked at exactly, row by row."""
     names = [sql.Identifier(column) for column in columns]
@@ -448,7 +427,7 @@ def _left_in(
     # By id alone: whose a session was can no longer be known.
     alone, other = Person(person.role, person.id), Person(person.role.other, person.id)
     counts = Counter[tuple[str, bool]]()
-    with connection.transaction(), connection.cursor("left") as cursor:
+    with database.transaction(), database.connection.cursor("left") as cursor:
         cursor.itersize = 1_000
         cursor.execute(query, {"forms": list(alone.forms), "may_name": alone.may_name})
         for row in cursor:
@@ -464,15 +443,15 @@ def _left_in(
     ]
 
 
-def _tables(connection: Connection, warehouse: Warehouse) -> set[str]:
+def _tables(database: Database) -> set[str]:
     """The tables that are in our schemas, as schema.name without the prefix."""
-    rows = connection.execute(
+    rows = database.execute(
         "select n.nspname, c.relname from pg_class as c"
         " join pg_namespace as n on n.oid = c.relnamespace"
         " where n.nspname = any(%s) and c.relkind in ('r', 'p')",
-        (list(warehouse.schemas.ours),),
+        (list(database.schemas.ours),),
     )
-    prefix = warehouse.schemas.prefix
+    prefix = database.schemas.prefix
     return {f"{schema.removeprefix(prefix)}.{table}" for schema, table in rows}
 
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import DAGSTER_DATABASE, EmbeddedServer
 
 MINIMUM_VERSION = 14

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import psycopg
-
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 
 _POLL_SECONDS = 0.25
 
@@ -23,10 +20,10 @@ def one_writer(
     The lock belongs to a connection, so a killed process gives it back at once. `on_wait` is told
     once, with a sentence, that there is something to wait for.
     """
-    with warehouse.connect(autocommit=True) as connection:
+    with warehouse.connect(autocommit=True) as database:
         key = _key(warehouse, what)
         told = False
-        while not _try(connection, key):
+        while not _try(database, key):
             if not told:
                 on_wait(f"another process is writing ({what}); waiting for it to finish")
                 told = True
@@ -34,13 +31,13 @@ def one_writer(
         yield
 
 
-def is_held(connection: psycopg.Connection[Any], warehouse: Warehouse, what: str) -> bool:
+def is_held(database: Database, what: str) -> bool:
     """Whether some process holds the lock `what` of this warehouse's schemas."""
-    row = connection.execute(
+    row = database.execute(
         "select exists (select from pg_locks where locktype = 'advisory' and granted"
         " and objsubid = 1 and classid::bigint << 32 | objid::bigint = hashtextextended(%s, 0)"
         " and database = (select oid from pg_database where datname = current_database()))",
-        (_key(warehouse, what),),
+        (_key(database.warehouse, what),),
     ).fetchone()
     return row is not None and bool(row[0])
 
@@ -49,8 +46,8 @@ def _key(warehouse: Warehouse, what: str) -> str:
     return f"{what} {warehouse.schemas.ops}"
 
 
-def _try(connection: psycopg.Connection[Any], key: str) -> bool:
-    row = connection.execute(
+def _try(database: Database, key: str) -> bool:
+    row = database.execute(
         "select pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)
     ).fetchone()
     return row is not None and bool(row[0])

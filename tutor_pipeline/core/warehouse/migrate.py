@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MARK = "Made by tutor-pipeline"
@@ -43,7 +43,8 @@ def upgrade(warehouse: Warehouse) -> bool:
     Raises RefusedError: a schema of ours is taken, or the database is newer than this program.
     Raises TutorPipelineError where this role may not migrate.
     """
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
+        connection = database.connection
         before = current(connection, warehouse)
         # dbt would make one that is missing, without our mark.
         missing = [
@@ -78,7 +79,9 @@ def _migrate(warehouse: Warehouse) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    engine = create_engine("postgresql+psycopg://", creator=warehouse.connect, poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: warehouse.connect().connection, poolclass=NullPool
+    )
     configuration = Config()
     configuration.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.begin() as connection:

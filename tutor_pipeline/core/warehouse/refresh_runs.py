@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,61 +38,47 @@ def end_of_day(day: date, timezone: str) -> datetime:
 
 def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
     """Write the run's header and scope in one transaction. Repeating it changes nothing."""
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "insert into {ops}.refresh_runs"
-                " (run_id, as_of, is_full, snapshot_from, snapshot_until)"
-                " values (%s, %s, %s, %s, %s)"
-                " on conflict (run_id) do update set as_of = excluded.as_of,"
-                " is_full = excluded.is_full, snapshot_from = excluded.snapshot_from,"
-                " snapshot_until = excluded.snapshot_until"
-            ),
+    with warehouse.connect() as database:
+        database.execute(
+            "insert into {ops}.refresh_runs"
+            " (run_id, as_of, is_full, snapshot_from, snapshot_until)"
+            " values (%s, %s, %s, %s, %s)"
+            " on conflict (run_id) do update set as_of = excluded.as_of,"
+            " is_full = excluded.is_full, snapshot_from = excluded.snapshot_from,"
+            " snapshot_until = excluded.snapshot_until",
             (run.run_id, run.as_of, run.tutors is None, run.snapshot_from, run.snapshot_until),
         )
-        connection.execute(
-            warehouse.sql("delete from {ops}.refresh_scope where run_id = %s"), (run.run_id,)
-        )
+        database.execute("delete from {ops}.refresh_scope where run_id = %s", (run.run_id,))
         if run.tutors is not None:
-            connection.execute(
-                warehouse.sql(
-                    "insert into {ops}.refresh_scope (run_id, as_of, tutor_id)"
-                    " select %s, %s, tutor_id from unnest(%s::text[]) as scope (tutor_id)"
-                    " on conflict do nothing"
-                ),
+            database.execute(
+                "insert into {ops}.refresh_scope (run_id, as_of, tutor_id)"
+                " select %s, %s, tutor_id from unnest(%s::text[]) as scope (tutor_id)"
+                " on conflict do nothing",
                 (run.run_id, run.as_of, list(run.tutors)),
             )
 
 
-def narrow(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    run_id: str,
-    *,
-    without: Sequence[str],
-) -> None:
+def narrow(database: Database, run_id: str, *, without: Sequence[str]) -> None:
     """Take tutors out of the scope of a run, so that nothing is derived from their rows."""
-    connection.execute(
-        warehouse.sql("delete from {ops}.refresh_scope where run_id = %s and tutor_id = any(%s)"),
+    database.execute(
+        "delete from {ops}.refresh_scope where run_id = %s and tutor_id = any(%s)",
         (run_id, list(without)),
     )
 
 
-def moment(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str) -> datetime:
+def moment(database: Database, run_id: str) -> datetime:
     """The as-of of the refresh `run_id`; of the newest refresh where that run made none (one that
     wrote snapshots of other days counts only before any other).
 
     Raises TutorPipelineError before the first refresh.
     """
-    row = connection.execute(
-        warehouse.sql("select as_of from {ops}.refresh_runs where run_id = %s"), (run_id,)
+    row = database.execute(
+        "select as_of from {ops}.refresh_runs where run_id = %s", (run_id,)
     ).fetchone()
     if row is None:
-        row = connection.execute(
-            warehouse.sql(
-                "select as_of from {ops}.refresh_runs"
-                " order by (snapshot_from is null) desc, started_at desc, run_id limit 1"
-            )
+        row = database.execute(
+            "select as_of from {ops}.refresh_runs"
+            " order by (snapshot_from is null) desc, started_at desc, run_id limit 1"
         ).fetchone()
     if row is None:
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
@@ -102,15 +86,13 @@ def moment(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: st
     return as_of
 
 
-def built_moment(connection: psycopg.Connection[Any], warehouse: Warehouse) -> datetime:
+def built_moment(database: Database) -> datetime:
     """The as-of of the newest full refresh whose tables all stand: up to when it is known, for
     everybody, what happened. Raises TutorPipelineError before the first.
     """
-    row = connection.execute(
-        warehouse.sql(
-            "select as_of from {ops}.refresh_runs where is_full and snapshot_from is null"
-            " and built_at is not null order by started_at desc, run_id desc limit 1"
-        )
+    row = database.execute(
+        "select as_of from {ops}.refresh_runs where is_full and snapshot_from is null"
+        " and built_at is not null order by started_at desc, run_id desc limit 1"
     ).fetchone()
     if row is None:
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
@@ -118,32 +100,30 @@ def built_moment(connection: psycopg.Connection[Any], warehouse: Warehouse) -> d
     return as_of
 
 
-def newest_completed_session(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
-) -> datetime | None:
+def newest_completed_session(database: Database, now: datetime) -> datetime | None:
     """When the newest completed session of the platform started, not after now; None without one.
 
     Read from the platform itself: `--as-of latest` must know it before anything is built.
     """
-    kind = connection.execute(
+    kind = database.execute(
         "select format_type(atttypid, null) from pg_attribute"
         " where attrelid = to_regclass(%s) and attname = 'scheduled_start' and not attisdropped",
-        (sql.Identifier(warehouse.schemas.platform, "sessions").as_string(connection),),
+        (sql.Identifier(database.schemas.platform, "sessions").as_string(database.connection),),
     ).fetchone()
     if kind is None:
         return None
-    zone = sql.Literal(warehouse.platform_timezone)
+    zone = sql.Literal(database.warehouse.platform_timezone)
     start: sql.Composable = sql.SQL("scheduled_start")
     if kind[0] != "timestamp with time zone":
         start = sql.SQL("(scheduled_start::timestamp at time zone {})").format(zone)
-    row = connection.execute(
+    row = database.execute(
         sql.SQL(
             # Out of range, a moment can't be shifted between zones: the CASE comes first.
             "select max(starts_at) from (select case when scheduled_start"
             " between '1900-01-01' and '2200-01-01' then {start} end as starts_at"
             " from {platform}.sessions where status::text = 'completed') as completed"
             " where starts_at <= %s"
-        ).format(start=start, **warehouse.schemas.identifiers()),
+        ).format(start=start, **database.schemas.identifiers()),
         (now,),
     ).fetchone()
     found: datetime | None = None if row is None else row[0]

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 BATCH = 10_000
 """Rows per statement, each committed: nobody waits for a lock of ours for long."""
@@ -245,9 +243,7 @@ KEPT: Mapping[str, str] = {
 """The other tables of `ops`, and why nothing is deleted from them for its age."""
 
 
-def delete_old(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
-) -> dict[str, int]:
+def delete_old(database: Database, now: datetime) -> dict[str, int]:
     """Delete what the rules no longer keep; {table: rows deleted} of every table with a rule.
 
     `connection` is in autocommit mode. Killed in the middle, the rest goes next time.
@@ -255,9 +251,9 @@ def delete_old(
     deleted = dict.fromkeys((rule.table for rule in RULES), 0)
     for rule in RULES:
         names = {
-            "table": sql.Identifier(warehouse.schemas.ops, rule.table),
+            "table": sql.Identifier(database.schemas.ops, rule.table),
             "key": sql.SQL(", ").join(sql.Identifier("stored", name) for name in rule.key),
-            "old": warehouse.sql(rule.old),
+            "old": database.sql(rule.old),
         }
         # The condition stands outside too: a row that changed meanwhile is looked at again.
         statement = sql.SQL(
@@ -265,7 +261,7 @@ def delete_old(
             "select {key} from {table} as stored where {old} order by {key} limit %(batch)s)"
         ).format(**names)
         parameters = {"before": now - timedelta(days=rule.days), "batch": BATCH}
-        while rows := connection.execute(statement, parameters).rowcount:
+        while rows := database.execute(statement, parameters).rowcount:
             deleted[rule.table] += rows
             if rows < BATCH:
                 break
@@ -280,9 +276,9 @@ class Size:
     bytes: int
 
 
-def sizes(connection: psycopg.Connection[Any], schema: str) -> dict[str, Size]:
+def sizes(database: Database, schema: str) -> dict[str, Size]:
     """The tables of a schema by name, counted."""
-    tables = connection.execute(
+    tables = database.execute(
         "select relname, pg_total_relation_size(pg_class.oid) from pg_class"
         " where relnamespace = to_regnamespace(quote_ident(%s)) and relkind in ('r', 'p')"
         " order by relname",
@@ -290,7 +286,7 @@ def sizes(connection: psycopg.Connection[Any], schema: str) -> dict[str, Size]:
     ).fetchall()
     found = {}
     for name, size in tables:
-        row = connection.execute(
+        row = database.execute(
             sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))
         ).fetchone()
         assert row is not None

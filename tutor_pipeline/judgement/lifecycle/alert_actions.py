@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND, Kind, Resolution
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.lifecycle.store import check_person, last_applied, lock
 
 # Evidence comes from windows of at most 90 days, so older sessions need not be remembered; the
@@ -39,13 +37,7 @@ class Acted:
 
 
 def acknowledge(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    alert_ids: Sequence[str],
-    *,
-    by: str,
-    at: datetime,
-    note: str | None = None,
+    database: Database, alert_ids: Sequence[str], *, by: str, at: datetime, note: str | None = None
 ) -> Acted:
     """Say that somebody is on it. The alerts stay open. Raises UsageError for an unknown id."""
 
@@ -55,8 +47,7 @@ def acknowledge(
         return "acknowledged already" if alert["acknowledged_at"] is not None else None
 
     return _act(
-        connection,
-        warehouse,
+        database,
         alert_ids,
         refusal,
         "acknowledged_at = %(at)s, acknowledged_by = %(by)s, acknowledged_note = %(note)s",
@@ -69,8 +60,7 @@ def acknowledge(
 
 
 def snooze(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     alert_ids: Sequence[str],
     *,
     by: str,
@@ -91,8 +81,7 @@ def snooze(
         return "snoozed until then already" if alert["snoozed_until"] == until else None
 
     return _act(
-        connection,
-        warehouse,
+        database,
         alert_ids,
         refusal,
         "snoozed_until = %(until)s, snoozed_by = %(by)s",
@@ -105,8 +94,7 @@ def snooze(
 
 
 def resolve(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     alert_ids: Sequence[str],
     *,
     by: str,
@@ -126,13 +114,12 @@ def resolve(
     def refusal(alert: Alert) -> str | None:
         return "resolved already" if alert["resolved_at"] is not None else None
 
-    with connection.transaction():
-        lock(connection, warehouse, Kind.ALERT)
+    with database.transaction():
+        lock(database, Kind.ALERT)
         # What took place after the newest run was not looked at yet, though it may be loaded.
-        seen_until = last_applied(connection, warehouse, Kind.ALERT) or at
+        seen_until = last_applied(database, Kind.ALERT) or at
         return _act(
-            connection,
-            warehouse,
+            database,
             alert_ids,
             refusal,
             """
@@ -161,13 +148,7 @@ def resolve(
 
 
 def reopen(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    alert_ids: Sequence[str],
-    *,
-    by: str,
-    at: datetime,
-    note: str | None = None,
+    database: Database, alert_ids: Sequence[str], *, by: str, at: datetime, note: str | None = None
 ) -> Acted:
     """Open resolved alerts again: the same rows, acknowledged if they were, no longer snoozed.
 
@@ -183,8 +164,7 @@ def reopen(
         return None
 
     return _act(
-        connection,
-        warehouse,
+        database,
         alert_ids,
         refusal,
         "resolved_at = null, resolved_by = null, resolution = null, action_taken = null,"
@@ -198,8 +178,7 @@ def reopen(
 
 
 def _act(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     alert_ids: Sequence[str],
     refusal: Callable[[Alert], str | None],
     assignments: str,
@@ -215,33 +194,29 @@ def _act(
         raise ValueError("at needs a time zone")
     check_person(by)
     ids = list(dict.fromkeys(alert_ids))
-    with connection.transaction():
-        lock(connection, warehouse, Kind.ALERT)
-        alerts = _read(connection, warehouse, ids)
+    with database.transaction():
+        lock(database, Kind.ALERT)
+        alerts = _read(database, ids)
         refused = {alert_id: why for alert_id in ids if (why := refusal(alerts[alert_id]))}
         changed = [alert_id for alert_id in ids if alert_id not in refused]
         target = {
             "tutors": [alerts[alert_id]["tutor_id"] for alert_id in changed],
             "ids": changed,
         }
-        connection.execute(
-            warehouse.sql(
-                "update {ops}.alerts as held set " + assignments + " from"
-                " unnest(%(tutors)s::text[], %(ids)s::text[]) as chosen (tutor_id, alert_id)"
-                " where held.tutor_id = chosen.tutor_id and held.alert_id = chosen.alert_id"
-            ),
+        database.execute(
+            "update {ops}.alerts as held set " + assignments + " from"
+            " unnest(%(tutors)s::text[], %(ids)s::text[]) as chosen (tutor_id, alert_id)"
+            " where held.tutor_id = chosen.tutor_id and held.alert_id = chosen.alert_id",
             {"by": by, "at": at, **(values or {}), **target},
         )
-        connection.execute(
-            warehouse.sql(
-                """
+        database.execute(
+            """
                 insert into {ops}.alert_events
                     (tutor_id, alert_id, event_no, event, at, actor, details)
                 select tutor_id, alert_id, event_no, %(event)s, %(at)s, %(by)s, %(details)s
                 from unnest(%(tutors)s::text[], %(ids)s::text[], %(numbers)s::integer[])
                     as chosen (tutor_id, alert_id, event_no)
-                """
-            ),
+                """,
             {
                 **target,
                 "numbers": [alerts[alert_id]["events"] + 1 for alert_id in changed],
@@ -254,17 +229,13 @@ def _act(
     return Acted(tuple(changed), refused)
 
 
-def _read(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, alert_ids: Collection[str]
-) -> dict[str, Alert]:
+def _read(database: Database, alert_ids: Collection[str]) -> dict[str, Alert]:
     """The alerts by id, with the number of their newest event and the newest alert of the pair.
 
     Raises UsageError naming the ids that do not exist.
     """
-    with connection.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(
-            warehouse.sql(
-                """
+    found = database.rows(
+        """
                 select
                     held.tutor_id,
                     held.alert_id,
@@ -287,10 +258,9 @@ def _read(
                     limit 1
                 ) as newest
                 where held.alert_id = any(%s::text[])
-                """
-            ),
-            (list(alert_ids),),
-        ).fetchall()
+                """,
+        (list(alert_ids),),
+    )
     alerts: dict[str, Alert] = {row["alert_id"]: row for row in found}
     if unknown := [alert_id for alert_id in alert_ids if alert_id not in alerts]:
         raise UsageError(

@@ -10,45 +10,33 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row, tuple_row
-
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import Kind, Override
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.lifecycle.store import check_person
 
 
-def read(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind, as_of: datetime
-) -> tuple[Override, ...]:
+def read(database: Database, kind: Kind, as_of: datetime) -> tuple[Override, ...]:
     """The exceptions to rules of one kind that are in force as of a moment."""
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(
-            warehouse.sql(
-                "select tutor_id, rule_id, threshold, disabled from {ops}.rule_overrides"
-                " where kind = %s and (expires_at is null or expires_at > %s)"
-                " order by tutor_id, rule_id"
-            ),
-            (kind, as_of),
-        ).fetchall()
+    rows = database.execute(
+        "select tutor_id, rule_id, threshold, disabled from {ops}.rule_overrides"
+        " where kind = %s and (expires_at is null or expires_at > %s)"
+        " order by tutor_id, rule_id",
+        (kind, as_of),
+    ).fetchall()
     return tuple(Override(*row) for row in rows)
 
 
-def list_all(connection: psycopg.Connection[Any], warehouse: Warehouse) -> list[dict[str, Any]]:
+def list_all(database: Database) -> list[dict[str, Any]]:
     """All exceptions, also those that have expired, with reason, set_by, set_at, expires_at."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            warehouse.sql(
-                "select tutor_id, kind, rule_id, threshold, disabled, reason, set_by, set_at,"
-                " expires_at from {ops}.rule_overrides order by tutor_id, kind, rule_id"
-            )
-        ).fetchall()
+    return database.rows(
+        "select tutor_id, kind, rule_id, threshold, disabled, reason, set_by, set_at,"
+        " expires_at from {ops}.rule_overrides order by tutor_id, kind, rule_id"
+    )
 
 
 def put(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     kind: Kind,
     override: Override,
     *,
@@ -71,15 +59,13 @@ def put(
     check_person(by)
     if expires_at is not None and expires_at <= at:
         raise UsageError(f"{expires_at.isoformat()} is past: the exception would never count")
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
-            " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-            " on conflict (tutor_id, kind, rule_id) do update set"
-            " threshold = excluded.threshold, disabled = excluded.disabled,"
-            " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at,"
-            " expires_at = excluded.expires_at"
-        ),
+    database.execute(
+        "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
+        " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " on conflict (tutor_id, kind, rule_id) do update set"
+        " threshold = excluded.threshold, disabled = excluded.disabled,"
+        " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at,"
+        " expires_at = excluded.expires_at",
         (
             override.tutor_id,
             kind,
@@ -94,18 +80,10 @@ def put(
     )
 
 
-def remove(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    kind: Kind,
-    tutor_id: str,
-    rule_id: str,
-) -> bool:
+def remove(database: Database, kind: Kind, tutor_id: str, rule_id: str) -> bool:
     """Let the rule count for the tutor again. False when there was no exception."""
-    removed = connection.execute(
-        warehouse.sql(
-            "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s"
-        ),
+    removed = database.execute(
+        "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s",
         (tutor_id, kind, rule_id),
     )
     return removed.rowcount > 0

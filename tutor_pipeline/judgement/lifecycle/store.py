@@ -33,7 +33,7 @@ from tutor_pipeline.core.findings import (
     Severity,
     Step,
 )
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.judgement.lifecycle.reconcile import Held, Pair, Past, Reconciled, reconcile
 
 ACTOR = "pipeline"
@@ -161,8 +161,7 @@ _TABLES = {
 
 
 def apply(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     evaluation: Evaluation,
     *,
     run_id: str,
@@ -179,10 +178,10 @@ def apply(
     Raises RefusedError for an as-of moment older than the last one applied, and where nobody
     is active although rows are open: that is a broken load, not a platform all have left.
     """
-    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
-        lock(connection, warehouse, evaluation.kind)
-        store = _Store(cursor, warehouse, evaluation, run_id)
-        result = _reconciled(connection, warehouse, store, evaluation, active_tutors, scope)
+    with database.transaction(), database.connection.cursor(row_factory=tuple_row) as cursor:
+        lock(database, evaluation.kind)
+        store = _Store(cursor, database.warehouse, evaluation, run_id)
+        result = _reconciled(database, store, evaluation, active_tutors, scope)
         store.reopen(result.changes)
         store.write(result.changes)
         store.resolve(result.changes)
@@ -195,25 +194,21 @@ def apply(
 
 
 def preview(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     evaluation: Evaluation,
     *,
     active_tutors: Collection[str],
     scope: Collection[str] | None = None,
 ) -> Reconciled:
     """What `apply` would do, refusals included. Writes nothing and waits for nobody."""
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        store = _Store(cursor, warehouse, evaluation, run_id="")
-        return _reconciled(connection, warehouse, store, evaluation, active_tutors, scope)
+    with database.connection.cursor(row_factory=tuple_row) as cursor:
+        store = _Store(cursor, database.warehouse, evaluation, run_id="")
+        return _reconciled(database, store, evaluation, active_tutors, scope)
 
 
-def lock(connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind) -> None:
+def lock(database: Database, kind: Kind) -> None:
     """Wait until no other transaction writes rows of this kind; held until the end of this one."""
-    connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"{warehouse.schemas.ops}.{kind}",),
-    )
+    database.lock(kind)
 
 
 def check_person(by: str) -> None:
@@ -226,63 +221,47 @@ def check_person(by: str) -> None:
         )
 
 
-def last_applied(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, kind: Kind | None = None
-) -> datetime | None:
+def last_applied(database: Database, kind: Kind | None = None) -> datetime | None:
     """The newest as-of moment that was applied (to rows of one kind); None before the first.
 
     Runs that evaluated nothing don't count: an empty platform must not bar the way.
     """
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        row = cursor.execute(
-            warehouse.sql(
-                "select max(newest.as_of) from unnest(%s::text[]) as wanted (kind)"
-                " cross join lateral ("
-                "select max(as_of) as as_of from {ops}.reconcile_runs as run"
-                " where run.evaluated > 0 and run.kind = wanted.kind) as newest"
-            ),
-            (list(Kind) if kind is None else [kind],),
-        ).fetchone()
+    row = database.execute(
+        "select max(newest.as_of) from unnest(%s::text[]) as wanted (kind)"
+        " cross join lateral ("
+        "select max(as_of) as as_of from {ops}.reconcile_runs as run"
+        " where run.evaluated > 0 and run.kind = wanted.kind) as newest",
+        (list(Kind) if kind is None else [kind],),
+    ).fetchone()
     return row[0] if row else None
 
 
-def last_profile(
-    connection: psycopg.Connection[Any], warehouse: Warehouse
-) -> tuple[str, datetime] | None:
+def last_profile(database: Database) -> tuple[str, datetime] | None:
     """The rule profile of the newest run over the alerts of all tutors, and when it was applied;
     None before the first.
     """
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        return cursor.execute(
-            warehouse.sql(
-                "select profile, applied_at from {ops}.reconcile_runs as run"
-                " where kind = 'alert' and run_id not like '%%/%%' and not exists ("
-                "select from {ops}.refresh_runs as header"
-                " where header.run_id = run.run_id and not header.is_full)"
-                " order by applied_at desc limit 1"
-            ),
-            (),
-        ).fetchone()
+    return database.execute(
+        "select profile, applied_at from {ops}.reconcile_runs as run"
+        " where kind = 'alert' and run_id not like '%%/%%' and not exists ("
+        "select from {ops}.refresh_runs as header"
+        " where header.run_id = run.run_id and not header.is_full)"
+        " order by applied_at desc limit 1",
+        (),
+    ).fetchone()
 
 
-def adopt(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, profile: str, since: datetime
-) -> dict[str, int]:
+def adopt(database: Database, profile: str, since: datetime) -> dict[str, int]:
     """Finish a switch of profile: alerts that could not be evaluated go on under the new one. What
     the runs applied since a moment did: `closed` by the switch, `critical` of them, of how many
     `tutors`; `retired`, `opened`.
     """
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute(
-            warehouse.sql(
-                "update {ops}.alerts set rule_profile = %s"
-                " where resolved_at is null and rule_profile <> %s"
-            ),
-            (profile, profile),
-        )
-        row = cursor.execute(
-            warehouse.sql(
-                """
+    database.execute(
+        "update {ops}.alerts set rule_profile = %s"
+        " where resolved_at is null and rule_profile <> %s",
+        (profile, profile),
+    )
+    row = database.execute(
+        """
                 select
                     count(*) filter (where resolution = 'profile_switched'),
                     count(*) filter (
@@ -303,47 +282,41 @@ def adopt(
                         where kind = 'alert' and applied_at > %s
                     )
                 ) as happened
-                """
-            ),
-            (since,),
-        ).fetchone()
+                """,
+        (since,),
+    ).fetchone()
     assert row is not None
     return dict(zip(("closed", "critical", "tutors", "retired", "opened"), row, strict=True))
 
 
-def dealt_with(
-    connection: psycopg.Connection[Any], warehouse: Warehouse
-) -> frozenset[tuple[str, str]]:
+def dealt_with(database: Database) -> frozenset[tuple[str, str]]:
     """The pairs (tutor, alert) that have no open alert because somebody closed the newest."""
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(
-            warehouse.sql(
-                "select tutor_id, alert_type from ("
-                "select distinct on (tutor_id, alert_type) tutor_id, alert_type, resolution"
-                " from {ops}.alerts order by tutor_id, alert_type, occurrence desc"
-                ") as newest where resolution = any(%s)"
-            ),
-            (sorted(BY_HAND),),
-        ).fetchall()
+    rows = database.execute(
+        "select tutor_id, alert_type from ("
+        "select distinct on (tutor_id, alert_type) tutor_id, alert_type, resolution"
+        " from {ops}.alerts order by tutor_id, alert_type, occurrence desc"
+        ") as newest where resolution = any(%s)",
+        (sorted(BY_HAND),),
+    ).fetchall()
     return frozenset(rows)
 
 
-def clear(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
+def clear(database: Database) -> int:
     """Delete the generated rows of all kinds in one transaction; the number of rows found.
 
     Their events and the notes of the runs go too and are not counted; what people set
     (overrides) and what scorers made is not of this room.
     """
     removed = 0
-    delete = warehouse.sql("delete from {ops}.")
-    with connection.transaction():
+    delete = database.sql("delete from {ops}.")
+    with database.transaction():
         for kind, table in _TABLES.items():
-            lock(connection, warehouse, kind)
+            lock(database, kind)
             if table.events:
-                connection.execute(delete + sql.Identifier(table.events))
-            removed += connection.execute(delete + sql.Identifier(table.name)).rowcount
+                database.execute(delete + sql.Identifier(table.events))
+            removed += database.execute(delete + sql.Identifier(table.name)).rowcount
         for name in ("reconcile_runs", "session_days", "rule_references"):
-            connection.execute(delete + sql.Identifier(name))
+            database.execute(delete + sql.Identifier(name))
     return removed
 
 
@@ -642,8 +615,7 @@ def _list(template: str, names: Iterable[str]) -> sql.Composed:
 
 
 def _reconciled(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     store: _Store,
     evaluation: Evaluation,
     active_tutors: Collection[str],
@@ -652,7 +624,7 @@ def _reconciled(
     """What the evaluation makes of the stored rows, or the reason to refuse it."""
     if evaluation.as_of.tzinfo is None:
         raise ValueError("as_of needs a time zone")
-    _refuse_older(last_applied(connection, warehouse, evaluation.kind), evaluation)
+    _refuse_older(last_applied(database, evaluation.kind), evaluation)
     held = store.held(scope)
     if held and not active_tutors:
         raise RefusedError(

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
-
 from tutor_pipeline.core.findings import Evaluation
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 
-def record(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, evaluation: Evaluation
-) -> None:
+def record(database: Database, run_id: str, evaluation: Evaluation) -> None:
     """Write one row per rule to `ops.rule_coverage`; `evaluation` is of all tutors."""
-    with connection.transaction(), connection.cursor() as cursor:
+    with database.transaction(), database.connection.cursor() as cursor:
         cursor.executemany(
-            warehouse.sql(
+            database.sql(
                 "insert into {ops}.rule_coverage (run_id, kind, rule_id, as_of, tutors, evaluated)"
                 " values (%s, %s, %s, %s, %s, %s)"
                 " on conflict (run_id, kind, rule_id) do update set as_of = excluded.as_of,"

@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
-
 from tutor_pipeline.core.errors import RefusedError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 _LATEST = """
     select
@@ -56,50 +53,40 @@ class Required:
     check: str
 
 
-def objections(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, required: Sequence[Required]
-) -> list[str]:
+def objections(database: Database, required: Sequence[Required]) -> list[str]:
     """Why nothing should be derived: one line for each required check that does not hold."""
-    rows = _latest(connection, warehouse, required)
+    rows = _latest(database, required)
     return [line for row in rows if (line := _objection(row)) is not None]
 
 
-def only_unevaluated(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, required: Sequence[Required]
-) -> bool:
+def only_unevaluated(database: Database, required: Sequence[Required]) -> bool:
     """Whether nothing is known to be wrong, but checks lack an evaluation of the tables as they
     are: a full refresh did not come to its end, and the next one will tell.
     """
-    rows = _latest(connection, warehouse, required)
+    rows = _latest(database, required)
     objected = [row for row in rows if _objection(row) is not None]
     return bool(objected) and all(not row["is_of_these_tables"] for row in objected)
 
 
-def is_superseded(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str) -> bool:
+def is_superseded(database: Database, run_id: str) -> bool:
     """Whether another full refresh has rebuilt the tables since the full refresh `run_id` did, a
     moment ago: its checks are about to be evaluated.
     """
-    row = connection.execute(
-        warehouse.sql(
-            "select exists (select from {ops}.refresh_runs as own, {ops}.refresh_runs as other"
-            " where own.run_id = %s and own.is_full and own.snapshot_from is null"
-            " and other.is_full and other.snapshot_from is null"
-            " and other.started_at > own.started_at"
-            " and other.started_at > now() - interval '5 minutes')"
-        ),
+    row = database.execute(
+        "select exists (select from {ops}.refresh_runs as own, {ops}.refresh_runs as other"
+        " where own.run_id = %s and own.is_full and own.snapshot_from is null"
+        " and other.is_full and other.snapshot_from is null"
+        " and other.started_at > own.started_at"
+        " and other.started_at > now() - interval '5 minutes')",
         (run_id,),
     ).fetchone()
     return row is not None and bool(row[0])
 
 
-def _latest(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, required: Sequence[Required]
-) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            warehouse.sql(_LATEST),
-            ([each.asset for each in required], [each.check for each in required]),
-        ).fetchall()
+def _latest(database: Database, required: Sequence[Required]) -> list[dict[str, Any]]:
+    return database.rows(
+        _LATEST, ([each.asset for each in required], [each.check for each in required])
+    )
 
 
 def _objection(row: dict[str, Any]) -> str | None:
@@ -121,8 +108,7 @@ def _objection(row: dict[str, Any]) -> str | None:
 
 
 def require(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     required: Sequence[Required],
     *,
     asset: str,
@@ -134,7 +120,7 @@ def require(
     Returns the objections that were overridden, and records them in `ops.dq_overrides`. Raises
     RefusedError with all objections.
     """
-    found = objections(connection, warehouse, required)
+    found = objections(database, required)
     if not found:
         return []
     if forced_by is None:
@@ -144,11 +130,9 @@ def require(
             "`tutor-pipeline validate` shows the rows; `tutor-pipeline enrich` evaluates them anew;"
             " with --force it is derived all the same, which is recorded"
         )
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.dq_overrides (run_id, asset, forced_by, objections)"
-            " values (%s, %s, %s, %s)"
-        ),
+    database.execute(
+        "insert into {ops}.dq_overrides (run_id, asset, forced_by, objections)"
+        " values (%s, %s, %s, %s)",
         (run_id, asset, forced_by, found),
     )
     return found

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
+
+from tutor_pipeline.core.warehouse.database import Database
 
 MAX_SAMPLE = 10
 """Failing rows kept of a check."""
@@ -88,10 +88,9 @@ def _plain(value: Any) -> Any:
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 
-def first_rows(connection: psycopg.Connection[Any], query: str) -> list[dict[str, Any]]:
+def first_rows(database: Database, query: str) -> list[dict[str, Any]]:
     """The first MAX_SAMPLE rows of a query, which is of our own making."""
     listed = sql.SQL("select * from ({}) as failing limit {}").format(
         sql.SQL(query), sql.Literal(MAX_SAMPLE)
     )
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(listed).fetchall()
+    return database.rows(listed)

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.quality.outcome import Outcome
 
 _COLUMNS = (
@@ -20,8 +19,7 @@ _KEY = ("run_id", "asset", "check_name")
 
 
 def record(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     run_id: str,
     as_of: datetime,
     outcomes: Iterable[Outcome],
@@ -34,14 +32,14 @@ def record(
     changes = ", ".join(
         f"{name} = excluded.{name}" for name in (*_COLUMNS, "evaluated_at") if name not in _KEY
     )
-    statement = warehouse.sql(
+    statement = database.sql(
         f"insert into {{ops}}.dq_results ({', '.join(_COLUMNS)}, evaluated_at)"
         f" values ({', '.join(f'%({name})s' for name in _COLUMNS)},"
         " coalesce(%(evaluated_at)s, now()))"
         f" on conflict ({', '.join(_KEY)}) do update set {changes}"
     )
     rows = [_row(run_id, as_of, outcome) | {"evaluated_at": evaluated_at} for outcome in outcomes]
-    with connection.transaction(), connection.cursor() as cursor:
+    with database.transaction(), database.connection.cursor() as cursor:
         cursor.executemany(statement, rows)
 
 

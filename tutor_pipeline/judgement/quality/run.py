@@ -17,11 +17,10 @@ from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, first_rows, plain
 from tutor_pipeline.judgement.quality.suites import QUERY, VALUE, Check, Suite
 
@@ -45,11 +44,11 @@ def run_suite(
     fill = placeholders(warehouse, as_of)
     began = perf_counter()
     try:
-        with warehouse.connect() as connection, _batch(suite, warehouse) as batch:
-            count = cache(lambda table: _count(connection, table, warehouse))
+        with warehouse.connect() as database, _batch(suite, warehouse) as batch:
+            count = cache(lambda table: _count(database, table, warehouse))
             results = _validate(batch, suite, checks, fill)
             outcomes = [
-                _answer(suite, check, results[check.name], count, fill, connection)
+                _answer(suite, check, results[check.name], count, fill, database)
                 for check in checks
             ]
     except Exception as error:
@@ -72,8 +71,8 @@ def placeholders(warehouse: Warehouse, as_of: datetime) -> Callable[[str], str]:
     return lambda query: query.format(**values)
 
 
-def _count(connection: psycopg.Connection[Any], asset: str, warehouse: Warehouse) -> int:
-    row = connection.execute(
+def _count(database: Database, asset: str, warehouse: Warehouse) -> int:
+    row = database.execute(
         sql.SQL("select count(*) from {}").format(sql.Identifier(*_table(asset, warehouse)))
     ).fetchone()
     assert row is not None
@@ -252,16 +251,16 @@ def _answer(
     result: Any,
     count: Callable[[str], int],
     fill: Callable[[str], str],
-    connection: psycopg.Connection[Any],
+    database: Database,
 ) -> Outcome:
     message = _exception(result)
     if message is not None:
         return _errored(suite, check, message)
     try:
         # What cannot be read of one check must not take the connection from the others.
-        with connection.transaction():
+        with database.transaction():
             rows = count(check.rows_of or suite.asset)
-            return _outcome(suite, check, result, rows, fill, connection)
+            return _outcome(suite, check, result, rows, fill, database)
     except Exception as error:
         return _errored(suite, check, _first_lines(error))
 
@@ -272,7 +271,7 @@ def _outcome(
     result: Any,
     rows: int,
     fill: Callable[[str], str],
-    connection: psycopg.Connection[Any],
+    database: Database,
 ) -> Outcome:
     found = result.result
     failing = sample = query = observed = None
@@ -282,7 +281,7 @@ def _outcome(
         observed = _shown(found["observed_value"]) if found["judged"] else "not judged"
     elif query is not None:
         failing = found["unexpected_count"]
-        sample = first_rows(connection, query) if failing else None
+        sample = first_rows(database, query) if failing else None
     elif check.expectation.startswith(_OF_ROWS):
         failing = found.get("unexpected_count", 0)
         sample = found.get("partial_unexpected_index_list")

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.judgement.quality.run import placeholders
 from tutor_pipeline.judgement.quality.suites import QUERY, ROWS, Check, Suite
 
@@ -23,11 +22,7 @@ TABLES = ("marts/fct_sessions", "intermediate/int_tutor_days", "marts/tutor_aggr
 
 
 def failing_tutors(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    suites: Iterable[Suite],
-    tutors: Sequence[str],
-    as_of: datetime,
+    database: Database, suites: Iterable[Suite], tutors: Sequence[str], as_of: datetime
 ) -> dict[str, str]:
     """{tutor_id: the rules that rows of the tutor break}; empty when all is well."""
     checks = [
@@ -35,7 +30,8 @@ def failing_tutors(
         for suite in suites
         if suite.asset in TABLES
         for check in suite.checks
-        if check.blocking and (failing := _failing_rows(suite, check, warehouse, as_of)) is not None
+        if check.blocking
+        and (failing := _failing_rows(suite, check, database.warehouse, as_of)) is not None
     ]
     if not checks:
         return {}
@@ -47,7 +43,7 @@ def failing_tutors(
     ]
     statement = sql.SQL(" union ").join(parts) + sql.SQL(" order by tutor_id, position")
     found: dict[str, list[str]] = {}
-    for tutor_id, position in connection.execute(statement, {"tutors": list(tutors)}):
+    for tutor_id, position in database.execute(statement, {"tutors": list(tutors)}):
         suite, check, _ = checks[position]
         found.setdefault(tutor_id, []).append(f"{suite.asset}: {check.name}: {check.says}")
     return {tutor_id: "; ".join(rules) for tutor_id, rules in found.items()}

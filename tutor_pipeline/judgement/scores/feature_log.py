@@ -12,14 +12,11 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
-import psycopg
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.judgement.scores.leakage import Day
 from tutor_pipeline.judgement.scores.store import Subject
-
-Connection = psycopg.Connection[Any]
 
 
 def definition_of(text: str, columns: Sequence[str]) -> str:
@@ -27,31 +24,28 @@ def definition_of(text: str, columns: Sequence[str]) -> str:
     return hashlib.sha256("\n".join((text, *columns)).encode()).hexdigest()[:16]
 
 
-def newest_day(connection: Connection, warehouse: Warehouse, subject: Subject) -> date | None:
+def newest_day(database: Database, subject: Subject) -> date | None:
     """The last day that was logged."""
-    ((day,),) = connection.execute(
-        warehouse.sql("select max(as_of_date) from {ops}.feature_log_days where subject = %s"),
+    ((day,),) = database.execute(
+        "select max(as_of_date) from {ops}.feature_log_days where subject = %s",
         (subject,),
     ).fetchall()
     return None if day is None else day
 
 
-def first_days(connection: Connection, warehouse: Warehouse, subject: Subject) -> dict[str, date]:
+def first_days(database: Database, subject: Subject) -> dict[str, date]:
     """The first day on which each column was logged."""
     return dict(
-        connection.execute(
-            warehouse.sql(
-                "select name, min(as_of_date) from {ops}.feature_log_days"
-                " cross join unnest(columns) as name where subject = %s group by name"
-            ),
+        database.execute(
+            "select name, min(as_of_date) from {ops}.feature_log_days"
+            " cross join unnest(columns) as name where subject = %s group by name",
             (subject,),
         ).fetchall()
     )
 
 
 def write(
-    connection: Connection,
-    warehouse: Warehouse,
+    database: Database,
     subject: Subject,
     day: date,
     columns: Sequence[str],
@@ -59,42 +53,36 @@ def write(
     logged_at: datetime,
 ) -> int:
     """Log what history says of a day now; how many rows. A day that is logged stays as it is."""
-    header = connection.execute(
-        warehouse.sql(
-            "insert into {ops}.feature_log_days"
-            " (subject, as_of_date, logged_at, definition, columns) values (%s, %s, %s, %s, %s)"
-            " on conflict do nothing"
-        ),
+    header = database.execute(
+        "insert into {ops}.feature_log_days"
+        " (subject, as_of_date, logged_at, definition, columns) values (%s, %s, %s, %s, %s)"
+        " on conflict do nothing",
         (subject, day, logged_at, definition, list(columns)),
     )
     if not header.rowcount:
         return 0
-    return connection.execute(
+    return database.execute(
         sql.SQL(
             "insert into {log} (subject, as_of_date, {key}, numbers)"
             " select %(subject)s, as_of_date, {key}, {numbers} from {history}"
             " where as_of_date = %(day)s on conflict do nothing"
         ).format(
-            log=sql.Identifier(warehouse.schemas.ops, "feature_log"),
+            log=sql.Identifier(database.schemas.ops, "feature_log"),
             key=sql.Identifier(subject.key),
             numbers=_numbers(columns),
-            history=_history(warehouse, subject),
+            history=_history(database.warehouse, subject),
         ),
         {"subject": subject, "day": day},
     ).rowcount
 
 
 def read(
-    connection: Connection,
-    warehouse: Warehouse,
-    subject: Subject,
-    columns: Sequence[str],
-    definition: str,
+    database: Database, subject: Subject, columns: Sequence[str], definition: str
 ) -> list[Day]:
     """The logged days that history still has, oldest first. Rows that rest on anything recorded
     after they were logged are not compared.
     """
-    rows = connection.execute(
+    rows = database.execute(
         sql.SQL(
             """
             with compared as (
@@ -131,9 +119,9 @@ def read(
             """
         ).format(
             numbers=_numbers(columns),
-            days=sql.Identifier(warehouse.schemas.ops, "feature_log_days"),
-            log=sql.Identifier(warehouse.schemas.ops, "feature_log"),
-            history=_history(warehouse, subject),
+            days=sql.Identifier(database.schemas.ops, "feature_log_days"),
+            log=sql.Identifier(database.schemas.ops, "feature_log"),
+            history=_history(database.warehouse, subject),
             key=sql.Identifier(subject.key),
         ),
         {"subject": subject, "definition": definition},
@@ -145,43 +133,32 @@ def read(
 
 
 def accept(
-    connection: Connection,
-    warehouse: Warehouse,
-    subject: Subject,
-    column: str,
-    *,
-    by: str,
-    why: str,
-    at: datetime,
+    database: Database, subject: Subject, column: str, *, by: str, why: str, at: datetime
 ) -> None:
     """Let a column be learned from, whatever it looked like until now."""
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.accepted_columns"
-            " (subject, column_name, accepted_at, accepted_by, why) values (%s, %s, %s, %s, %s)"
-            " on conflict do nothing"
-        ),
+    database.execute(
+        "insert into {ops}.accepted_columns"
+        " (subject, column_name, accepted_at, accepted_by, why) values (%s, %s, %s, %s, %s)"
+        " on conflict do nothing",
         (subject, column, at, by, why),
     )
 
 
-def accepted(connection: Connection, warehouse: Warehouse, subject: Subject) -> dict[str, datetime]:
+def accepted(database: Database, subject: Subject) -> dict[str, datetime]:
     """The columns that somebody accepted, and when last."""
     return dict(
-        connection.execute(
-            warehouse.sql(
-                "select column_name, max(accepted_at) from {ops}.accepted_columns"
-                " where subject = %s group by 1"
-            ),
+        database.execute(
+            "select column_name, max(accepted_at) from {ops}.accepted_columns"
+            " where subject = %s group by 1",
             (subject,),
         ).fetchall()
     )
 
 
-def forget(connection: Connection, warehouse: Warehouse) -> None:
+def forget(database: Database) -> None:
     """Begin anew: another platform has taken the place of the one that was logged."""
     for table in ("feature_log", "feature_log_days", "accepted_columns"):
-        connection.execute(warehouse.sql("delete from {ops}.") + sql.Identifier(table))
+        database.execute(database.sql("delete from {ops}.") + sql.Identifier(table))
 
 
 def _history(warehouse: Warehouse, subject: Subject) -> sql.Identifier:

@@ -13,15 +13,12 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.judgement.scores.score import Reason, Score, Target
 
-Connection = psycopg.Connection[Any]
 Scope = Sequence[str] | None
 """The tutors or students that a run covers; None = all."""
 
@@ -46,12 +43,9 @@ _SCORE_COLUMNS = (
 """Beside the subject, in the order in which they are written."""
 
 
-def lock(connection: Connection, warehouse: Warehouse, subject: Subject) -> None:
+def lock(database: Database, subject: Subject) -> None:
     """One writer of these scores at a time, until the transaction ends."""
-    connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"{warehouse.schemas.ops}.{subject}_scores",),
-    )
+    database.lock(f"{subject}_scores")
 
 
 def day_of(warehouse: Warehouse, as_of: datetime) -> date:
@@ -60,20 +54,15 @@ def day_of(warehouse: Warehouse, as_of: datetime) -> date:
 
 
 def save(
-    connection: Connection,
-    warehouse: Warehouse,
-    subject: Subject,
-    scores: Sequence[Score],
-    as_of: datetime,
-    scope: Scope,
+    database: Database, subject: Subject, scores: Sequence[Score], as_of: datetime, scope: Scope
 ) -> int:
     """Write scores as of a moment; the number written. Of each day the newest are kept: those of
     the day that this run covers, and those as of later, go.
     """
-    table = sql.Identifier(warehouse.schemas.ops, f"{subject}_scores")
+    table = sql.Identifier(database.schemas.ops, f"{subject}_scores")
     key = sql.Identifier(subject.key)
-    day = day_of(warehouse, as_of)
-    connection.execute(
+    day = day_of(database.warehouse, as_of)
+    database.execute(
         sql.SQL(
             "delete from {} where as_of_on >= %(day)s"
             " and (%(scope)s::text[] is null or {} = any(%(scope)s::text[]))"
@@ -83,8 +72,7 @@ def save(
     columns = sql.SQL(", ").join(map(sql.Identifier, (subject.key, *_SCORE_COLUMNS)))
     written = 0
     with (
-        connection.cursor() as cursor,
-        cursor.copy(sql.SQL("copy {} ({}) from stdin").format(table, columns)) as copy,
+        database.copy(sql.SQL("copy {} ({}) from stdin").format(table, columns)) as copy,
     ):
         for score in scores:
             copy.write_row(
@@ -135,11 +123,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def publish_risk(
-    connection: Connection,
-    warehouse: Warehouse,
-    champion: tuple[str, Target, int],
-    as_of: datetime,
-    scope: Scope,
+    database: Database, champion: tuple[str, Target, int], as_of: datetime, scope: Scope
 ) -> None:
     """Make the champion's scores (scorer, target, horizon), just saved, the risk of the tutors
     covered: `ops.current_tutor_risk`, a row per tutor.
@@ -153,26 +137,21 @@ def publish_risk(
         "horizon_days": horizon_days,
     }
     covered = "%(scope)s::text[] is null or tutor_id = any(%(scope)s::text[])"
-    connection.execute(
-        warehouse.sql(f"delete from {{ops}}.current_tutor_risk where {covered}"), parameters
-    )
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.current_tutor_risk (tutor_id, as_of, scorer, version, score,"
-            " is_probability, level, reasons, status, lower, upper, base_rate, known_share,"
-            " not_known)"
-            " select tutor_id, as_of, scorer, version, score, is_probability, level, reasons,"
-            " status, lower, upper, base_rate, known_share, not_known from {ops}.tutor_scores"
-            " where as_of = %(as_of)s and scorer = %(scorer)s"
-            f" and target = %(target)s and horizon_days = %(horizon_days)s and ({covered})"
-        ),
+    database.execute(f"delete from {{ops}}.current_tutor_risk where {covered}", parameters)
+    database.execute(
+        "insert into {ops}.current_tutor_risk (tutor_id, as_of, scorer, version, score,"
+        " is_probability, level, reasons, status, lower, upper, base_rate, known_share,"
+        " not_known)"
+        " select tutor_id, as_of, scorer, version, score, is_probability, level, reasons,"
+        " status, lower, upper, base_rate, known_share, not_known from {ops}.tutor_scores"
+        " where as_of = %(as_of)s and scorer = %(scorer)s"
+        f" and target = %(target)s and horizon_days = %(horizon_days)s and ({covered})",
         parameters,
     )
 
 
 def replace(
-    connection: Connection,
-    warehouse: Warehouse,
+    database: Database,
     table: str,
     subject: Subject,
     rows: Sequence[Mapping[str, Any]],
@@ -181,8 +160,8 @@ def replace(
     """Make `rows`, all of the same columns, the rows of the subjects covered in a table of `ops`
     with a row per subject.
     """
-    name = sql.Identifier(warehouse.schemas.ops, table)
-    connection.execute(
+    name = sql.Identifier(database.schemas.ops, table)
+    database.execute(
         sql.SQL(
             "delete from {} where %(scope)s::text[] is null or {} = any(%(scope)s::text[])"
         ).format(name, sql.Identifier(subject.key)),
@@ -194,7 +173,7 @@ def replace(
     statement = sql.SQL("copy {} ({}) from stdin").format(
         name, sql.SQL(", ").join(map(sql.Identifier, columns))
     )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with database.copy(statement) as copy:
         for row in rows:
             copy.write_row([row[column] for column in columns])
 
@@ -207,32 +186,29 @@ class Held:
     since: datetime
 
 
-def segments(
-    connection: Connection, warehouse: Warehouse, subject: Subject, scope: Scope
-) -> dict[str, Held]:
+def segments(database: Database, subject: Subject, scope: Scope) -> dict[str, Held]:
     """The segment of each subject as it is stored."""
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(
-            sql.SQL(
-                "select {key}, segment, segment_since from {table} where segment is not null"
-                " and (%(scope)s::text[] is null or {key} = any(%(scope)s::text[]))"
-            ).format(
-                key=sql.Identifier(subject.key),
-                table=sql.Identifier(warehouse.schemas.ops, f"{subject}_health"),
-            ),
-            {"scope": _list(scope)},
-        ).fetchall()
+    rows = database.execute(
+        sql.SQL(
+            "select {key}, segment, segment_since from {table} where segment is not null"
+            " and (%(scope)s::text[] is null or {key} = any(%(scope)s::text[]))"
+        ).format(
+            key=sql.Identifier(subject.key),
+            table=sql.Identifier(database.schemas.ops, f"{subject}_health"),
+        ),
+        {"scope": _list(scope)},
+    ).fetchall()
     return {identity: Held(segment, since) for identity, segment, since in rows}
 
 
-def clear(connection: Connection, warehouse: Warehouse) -> int:
+def clear(database: Database) -> int:
     """Delete all scores and health, in one transaction; the number of rows. What was learned
     (references, versions, weights) stays: every later score names its version.
     """
     removed = 0
-    with connection.transaction():
+    with database.transaction():
         for subject in Subject:
-            lock(connection, warehouse, subject)
+            lock(database, subject)
         for table in (
             "tutor_scores",
             "student_scores",
@@ -241,8 +217,8 @@ def clear(connection: Connection, warehouse: Warehouse) -> int:
             "tutor_health",
             "student_health",
         ):
-            removed += connection.execute(
-                warehouse.sql("delete from {ops}.") + sql.Identifier(table)
+            removed += database.execute(
+                database.sql("delete from {ops}.") + sql.Identifier(table)
             ).rowcount
     return removed
 
@@ -256,19 +232,15 @@ class Stored:
     content: Mapping[str, Any]
 
 
-def newest_reference(
-    connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime
-) -> Stored | None:
+def newest_reference(database: Database, scorer: str, as_of: datetime) -> Stored | None:
     """The newest reference of a scorer that was fitted on what was known at a moment; None before
     the first.
     """
     own = sql.SQL("scorer = {}").format(sql.Literal(scorer))
-    return _newest(connection, warehouse, "score_references", "reference", as_of, own)
+    return _newest(database, "score_references", "reference", as_of, own)
 
 
-def newest_model(
-    connection: Connection, warehouse: Warehouse, scorer: str, as_of: datetime
-) -> Stored | None:
+def newest_model(database: Database, scorer: str, as_of: datetime) -> Stored | None:
     """The version of a scorer in force: the newest of what was known at a moment, but for those
     that were refused. None before the first, where what was learned is forgotten since, and where
     the newest is held back: then nothing that was learned is in force.
@@ -277,40 +249,27 @@ def newest_model(
         "version = (select max(version) from {} where scorer = {} and as_of <= {}"
         " and (is_promoted or model = '{{}}' or metrics ? 'leakage'))"
     ).format(
-        sql.Identifier(warehouse.schemas.ops, "model_versions"),
+        sql.Identifier(database.schemas.ops, "model_versions"),
         sql.Literal(scorer),
         sql.Literal(as_of),
     )
-    return _newest(
-        connection,
-        warehouse,
-        "model_versions",
-        "model",
-        as_of,
-        newest + sql.SQL(" and is_promoted"),
-    )
+    return _newest(database, "model_versions", "model", as_of, newest + sql.SQL(" and is_promoted"))
 
 
 def _newest(
-    connection: Connection,
-    warehouse: Warehouse,
-    table: str,
-    column: str,
-    as_of: datetime,
-    which: sql.Composable,
+    database: Database, table: str, column: str, as_of: datetime, which: sql.Composable
 ) -> Stored | None:
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        row = cursor.execute(
-            sql.SQL(
-                "select version, as_of, {column} from {table} where as_of <= %s and {which}"
-                " order by as_of desc, version desc limit 1"
-            ).format(
-                column=sql.Identifier(column),
-                which=which,
-                table=sql.Identifier(warehouse.schemas.ops, table),
-            ),
-            (as_of,),
-        ).fetchone()
+    row = database.execute(
+        sql.SQL(
+            "select version, as_of, {column} from {table} where as_of <= %s and {which}"
+            " order by as_of desc, version desc limit 1"
+        ).format(
+            column=sql.Identifier(column),
+            which=which,
+            table=sql.Identifier(database.schemas.ops, table),
+        ),
+        (as_of,),
+    ).fetchone()
     return None if row is None else Stored(*row)
 
 
@@ -335,23 +294,20 @@ _BELIEVED = """version > coalesce(
                 )"""
 
 
-def held_back(connection: Connection, warehouse: Warehouse, scorer: str) -> int | None:
+def held_back(database: Database, scorer: str) -> int | None:
     """The version that waits for somebody to accept it: learned last, not promoted, not accepted;
     None where there is none.
     """
-    newest = _newest_learned(connection, warehouse, scorer)
+    newest = _newest_learned(database, scorer)
     return None if newest is None or newest[1] or newest[2] else newest[0]
 
 
-def _newest_learned(
-    connection: Connection, warehouse: Warehouse, scorer: str
-) -> tuple[int, bool, int | None] | None:
+def _newest_learned(database: Database, scorer: str) -> tuple[int, bool, int | None] | None:
     """Of the version learned last: its number, whether it is promoted, as which it was accepted;
     None where nothing was learned, or all was forgotten since.
     """
-    row = connection.execute(
-        warehouse.sql(
-            f"""
+    row = database.execute(
+        f"""
             select
                 learned.version,
                 learned.is_promoted,
@@ -365,72 +321,58 @@ def _newest_learned(
                 and {_BELIEVED}
             order by version desc
             limit 1
-            """
-        ),
+            """,
         {"scorer": scorer},
     ).fetchone()
     return None if row is None else (row[0], row[1], row[2])
 
 
-def present_only(connection: Connection, warehouse: Warehouse, scorer: str) -> set[str]:
+def present_only(database: Database, scorer: str) -> set[str]:
     """The columns that were no evidence in the version learned last, as they hold only their
     present value.
     """
-    row = connection.execute(
-        warehouse.sql(
-            "select metrics #> '{{leakage,present_only}}' from {ops}.model_versions"
-            " where scorer = %s and metrics ? 'leakage' order by version desc limit 1"
-        ),
+    row = database.execute(
+        "select metrics #> '{{leakage,present_only}}' from {ops}.model_versions"
+        " where scorer = %s and metrics ? 'leakage' order by version desc limit 1",
         (scorer,),
     ).fetchone()
     return set() if row is None or row[0] is None else set(row[0])
 
 
-def scorer_of(connection: Connection, warehouse: Warehouse, version: int) -> str | None:
+def scorer_of(database: Database, version: int) -> str | None:
     """Whose version it is; None where there is no such version."""
-    row = connection.execute(
-        warehouse.sql("select scorer from {ops}.model_versions where version = %s"), (version,)
+    row = database.execute(
+        "select scorer from {ops}.model_versions where version = %s", (version,)
     ).fetchone()
     return None if row is None else row[0]
 
 
 def accept(
-    connection: Connection,
-    warehouse: Warehouse,
-    scorer: str,
-    version: int,
-    *,
-    by: str,
-    why: str,
-    at: datetime,
+    database: Database, scorer: str, version: int, *, by: str, why: str, at: datetime
 ) -> Acceptance:
     """Let a version pass that was held back: it becomes a version anew, the newest, in force from
     then on. A second time nothing changes.
     """
-    number = next_version(connection, warehouse, "model_versions")
-    found = connection.execute(
-        warehouse.sql(
-            "select is_promoted, accepts, model = '{{}}', metrics ? 'leakage'"
-            " from {ops}.model_versions"
-            " where version = %s and scorer = %s"
-        ),
+    number = next_version(database, "model_versions")
+    found = database.execute(
+        "select is_promoted, accepts, model = '{{}}', metrics ? 'leakage'"
+        " from {ops}.model_versions"
+        " where version = %s and scorer = %s",
         (version, scorer),
     ).fetchone()
-    newest = _newest_learned(connection, warehouse, scorer)
+    newest = _newest_learned(database, scorer)
     if (why_not := _why_not(scorer, version, found, newest)) is not None:
         return Acceptance(None, why_not=why_not)
     assert newest is not None
     if newest[2] is not None:
         return Acceptance(newest[2])
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.model_versions (version, scorer, target, horizon_days, as_of,"
-            " trained_at, rows, leavers, model, metrics, is_promoted, decision, accepts,"
-            " accepted_by, accepted_why)"
-            " select %(number)s, scorer, target, horizon_days, as_of, %(at)s, rows, leavers, model,"
-            " metrics, true, %(decision)s, version, %(by)s, %(why)s from {ops}.model_versions"
-            " where version = %(version)s"
-        ),
+    database.execute(
+        "insert into {ops}.model_versions (version, scorer, target, horizon_days, as_of,"
+        " trained_at, rows, leavers, model, metrics, is_promoted, decision, accepts,"
+        " accepted_by, accepted_why)"
+        " select %(number)s, scorer, target, horizon_days, as_of, %(at)s, rows, leavers, model,"
+        " metrics, true, %(decision)s, version, %(by)s, %(why)s from {ops}.model_versions"
+        " where version = %(version)s",
         {
             "number": number,
             "version": version,
@@ -466,13 +408,12 @@ def _why_not(
     return None
 
 
-def accepted_upper(connection: Connection, warehouse: Warehouse, scorer: str) -> float | None:
+def accepted_upper(database: Database, scorer: str) -> float | None:
     """How well the version that was accepted last tells departures, at most: an AUC; None before
     any was accepted, or where all was forgotten since.
     """
-    row = connection.execute(
-        warehouse.sql(
-            f"""
+    row = database.execute(
+        f"""
             select (metrics #>> '{{{{leakage,auc,upper}}}}')::float8 from {{ops}}.model_versions
             where
                 scorer = %(scorer)s
@@ -480,38 +421,30 @@ def accepted_upper(connection: Connection, warehouse: Warehouse, scorer: str) ->
                 and {_BELIEVED}
             order by version desc
             limit 1
-            """
-        ),
+            """,
         {"scorer": scorer},
     ).fetchone()
     return None if row is None else row[0]
 
 
-def forget_learned(
-    connection: Connection, warehouse: Warehouse, scorer: str, why: str, at: datetime
-) -> None:
+def forget_learned(database: Database, scorer: str, why: str, at: datetime) -> None:
     """Let a scorer begin anew: versions stay, as they are never changed, and the newest says that
     those before it are not believed any more.
     """
-    with connection.transaction():
-        connection.execute(
-            warehouse.sql("delete from {ops}.score_references where scorer = %s"), (scorer,)
-        )
-        known = connection.execute(
-            warehouse.sql(
-                "select target, horizon_days, model <> '{{}}' from {ops}.model_versions"
-                " where scorer = %s order by version desc limit 1"
-            ),
+    with database.transaction():
+        database.execute("delete from {ops}.score_references where scorer = %s", (scorer,))
+        known = database.execute(
+            "select target, horizon_days, model <> '{{}}' from {ops}.model_versions"
+            " where scorer = %s order by version desc limit 1",
             (scorer,),
         ).fetchone()
         if known is None or not known[2]:
             return
         add(
-            connection,
-            warehouse,
+            database,
             "model_versions",
             {
-                "version": next_version(connection, warehouse, "model_versions"),
+                "version": next_version(database, "model_versions"),
                 "scorer": scorer,
                 "target": known[0],
                 "horizon_days": known[1],
@@ -528,17 +461,12 @@ def forget_learned(
 
 
 def held_levels(
-    connection: Connection,
-    warehouse: Warehouse,
-    subject: Subject,
-    scorer: str,
-    as_of: datetime,
-    scope: Scope,
+    database: Database, subject: Subject, scorer: str, as_of: datetime, scope: Scope
 ) -> dict[str, str]:
     """The level that a scorer last gave each subject up to a moment, where it is above Low; of a
     fortnight.
     """
-    rows = connection.execute(
+    rows = database.execute(
         sql.SQL(
             "select distinct on ({key}) {key}, level from {table}"
             " where scorer = %(scorer)s and as_of <= %(as_of)s and as_of_on > %(since)s"
@@ -546,29 +474,26 @@ def held_levels(
             " order by {key}, as_of desc"
         ).format(
             key=sql.Identifier(subject.key),
-            table=sql.Identifier(warehouse.schemas.ops, f"{subject}_scores"),
+            table=sql.Identifier(database.schemas.ops, f"{subject}_scores"),
         ),
         {
             "scorer": scorer,
             "as_of": as_of,
-            "since": day_of(warehouse, as_of) - timedelta(days=14),
+            "since": day_of(database.warehouse, as_of) - timedelta(days=14),
             "scope": _list(scope),
         },
     ).fetchall()
     return {identity: level for identity, level in rows if level in ("Medium", "High")}
 
 
-def next_version(connection: Connection, warehouse: Warehouse, table: str) -> int:
+def next_version(database: Database, table: str) -> int:
     """The version that the next row of `score_references` or `model_versions` gets; nobody else
     gets one until the transaction ends.
     """
-    connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"{warehouse.schemas.ops}.{table}",),
-    )
-    row = connection.execute(
+    database.lock(table)
+    row = database.execute(
         sql.SQL("select coalesce(max(version), 0) + 1 from {}").format(
-            sql.Identifier(warehouse.schemas.ops, table)
+            sql.Identifier(database.schemas.ops, table)
         )
     ).fetchone()
     assert row is not None
@@ -576,13 +501,11 @@ def next_version(connection: Connection, warehouse: Warehouse, table: str) -> in
     return version
 
 
-def add(
-    connection: Connection, warehouse: Warehouse, table: str, columns: Mapping[str, Any]
-) -> None:
+def add(database: Database, table: str, columns: Mapping[str, Any]) -> None:
     """Insert one row; mappings become JSON."""
-    connection.execute(
+    database.execute(
         sql.SQL("insert into {} ({}) values ({})").format(
-            sql.Identifier(warehouse.schemas.ops, table),
+            sql.Identifier(database.schemas.ops, table),
             sql.SQL(", ").join(map(sql.Identifier, columns)),
             sql.SQL(", ").join(map(sql.Placeholder, columns)),
         ),
@@ -591,14 +514,6 @@ def add(
             for name, value in columns.items()
         },
     )
-
-
-def rows_of(
-    connection: Connection, query: sql.Composable, parameters: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    """The rows of a query, by column."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(sql.Composed([query]), parameters).fetchall()
 
 
 def _list(scope: Scope) -> list[str] | None:

@@ -12,13 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import yaml
-from psycopg.rows import tuple_row
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 FIRST = Path(__file__).parent / "churn_weights.yml"
 LEARNED = "refined:"
@@ -46,17 +43,14 @@ class Weights:
     levels: Levels
 
 
-def seed(connection: psycopg.Connection[Any], warehouse: Warehouse, at: datetime) -> bool:
+def seed(database: Database, at: datetime) -> bool:
     """Write the first version where there is none; whether it did. Safe when two do it at once."""
     first = first_version(at)
-    with connection.transaction():
-        connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            (f"{warehouse.schemas.ops}.churn_algorithm_weights",),
-        )
-        if current(connection, warehouse) is not None:
+    with database.transaction():
+        database.lock("churn_algorithm_weights")
+        if current(database) is not None:
             return False
-        _insert(connection, warehouse, first)
+        _insert(database, first)
     return True
 
 
@@ -68,32 +62,29 @@ def first_version(at: datetime) -> Weights:
     )
 
 
-def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Weights | None:
+def current(database: Database) -> Weights | None:
     """The newest version, heaviest factor first; None before the seeding.
 
     One that somebody wrote by hand without levels has those of the first. One that was learned
     without is not in force any more: mostly it called nobody at risk.
     """
     first = first_version(datetime.min).levels
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(
-            warehouse.sql(
-                "select version, factor, weight, effective_from, weights.notes,"
-                " coalesce(medium_from, %(medium)s), coalesce(high_from, %(high)s)"
-                " from {ops}.churn_algorithm_weights as weights"
-                " left join {ops}.churn_weight_levels as levels using (version)"
-                " where version = ("
-                "select max(version) from {ops}.churn_algorithm_weights as every"
-                " left join {ops}.churn_weight_levels as own using (version)"
-                " where own.version is not null or coalesce(every.notes, '') not like %(learned)s"
-                ") order by weight desc, factor"
-            ),
-            {
-                "medium": first.medium_from,
-                "high": first.high_from,
-                "learned": f"{LEARNED}%",
-            },
-        ).fetchall()
+    rows = database.execute(
+        "select version, factor, weight, effective_from, weights.notes,"
+        " coalesce(medium_from, %(medium)s), coalesce(high_from, %(high)s)"
+        " from {ops}.churn_algorithm_weights as weights"
+        " left join {ops}.churn_weight_levels as levels using (version)"
+        " where version = ("
+        "select max(version) from {ops}.churn_algorithm_weights as every"
+        " left join {ops}.churn_weight_levels as own using (version)"
+        " where own.version is not null or coalesce(every.notes, '') not like %(learned)s"
+        ") order by weight desc, factor",
+        {
+            "medium": first.medium_from,
+            "high": first.high_from,
+            "learned": f"{LEARNED}%",
+        },
+    ).fetchall()
     if not rows:
         return None
     version, _, _, effective_from, notes, medium_from, high_from = rows[0]
@@ -107,8 +98,7 @@ def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Weight
 
 
 def add(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     weights: Mapping[str, float],
     levels: Levels,
     *,
@@ -121,31 +111,27 @@ def add(
     Raises psycopg.errors.IntegrityError when there is another one after it already, or the weights
     do not add up to 1.
     """
-    with connection.transaction():
-        row = connection.execute(
-            warehouse.sql(
-                "select coalesce(max(version), 0) from {ops}.churn_algorithm_weights"
-                " where version not in (select version from {ops}.churn_weight_levels)"
-            )
+    with database.transaction():
+        row = database.execute(
+            "select coalesce(max(version), 0) from {ops}.churn_algorithm_weights"
+            " where version not in (select version from {ops}.churn_weight_levels)"
         ).fetchone()
         assert row is not None
         # After those, too, that are not in force any more.
         number = max(replaces.version, row[0]) + 1
         version = Weights(number, dict(weights), at, notes, levels)
-        _insert(connection, warehouse, version)
+        _insert(database, version)
         # Now, not when an outer transaction ends.
-        connection.execute(warehouse.sql("set constraints {ops}.sums_to_one immediate"))
+        database.execute("set constraints {ops}.sums_to_one immediate")
     return version
 
 
-def _insert(connection: psycopg.Connection[Any], warehouse: Warehouse, version: Weights) -> None:
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.churn_algorithm_weights"
-            " (version, factor, weight, effective_from, notes)"
-            " select %s, factor, weight, %s, %s"
-            " from unnest(%s::text[], %s::double precision[]) as given (factor, weight)"
-        ),
+def _insert(database: Database, version: Weights) -> None:
+    database.execute(
+        "insert into {ops}.churn_algorithm_weights"
+        " (version, factor, weight, effective_from, notes)"
+        " select %s, factor, weight, %s, %s"
+        " from unnest(%s::text[], %s::double precision[]) as given (factor, weight)",
         (
             version.version,
             version.effective_from,
@@ -154,13 +140,11 @@ def _insert(connection: psycopg.Connection[Any], warehouse: Warehouse, version: 
             list(version.weights.values()),
         ),
     )
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.churn_weight_levels"
-            " (version, medium_from, high_from, fixed_at, notes) values (%s, %s, %s, %s, %s)"
-            # Of a table of weights that somebody emptied, they are still there.
-            " on conflict (version) do nothing"
-        ),
+    database.execute(
+        "insert into {ops}.churn_weight_levels"
+        " (version, medium_from, high_from, fixed_at, notes) values (%s, %s, %s, %s, %s)"
+        # Of a table of weights that somebody emptied, they are still there.
+        " on conflict (version) do nothing",
         (
             version.version,
             version.levels.medium_from,

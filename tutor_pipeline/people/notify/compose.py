@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import psycopg
-from psycopg.rows import dict_row
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.formatting import visible
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.people.notify import message_data, render
 from tutor_pipeline.people.notify.message_data import Row
 from tutor_pipeline.people.notify.outbox import Kind
@@ -104,10 +102,7 @@ class _Draft:
 
 
 def compose(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    addresses: Mapping[Audience, Sequence[str]],
-    setting: Setting,
+    database: Database, addresses: Mapping[Audience, Sequence[str]], setting: Setting
 ) -> Composed:
     """Make messages of what is due at `setting.made_at`, one delivery for each of the audience's
     addresses. In the connection's transaction.
@@ -116,14 +111,11 @@ def compose(
     dropped with the reason, and the others go on.
     """
     now = setting.made_at
-    setting = replace(setting, rules=message_data.rules_in_force(connection, warehouse))
-    connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"{warehouse.schemas.ops}.outbox",),
-    )
-    lately = dict(connection.execute(warehouse.sql(_PER_AUDIENCE), (now - CALM,)).fetchall())
-    composer = _Composer(connection, warehouse, addresses, setting)
-    for audience, kind, rows in _by_audience(_read(connection, warehouse, _DUE, (now, _AT_ONCE))):
+    setting = replace(setting, rules=message_data.rules_in_force(database))
+    database.lock("outbox")
+    lately = dict(database.execute(_PER_AUDIENCE, (now - CALM,)).fetchall())
+    composer = _Composer(database, addresses, setting)
+    for audience, kind, rows in _by_audience(database.rows(_DUE, (now, _AT_ONCE))):
         oldest = min(row["due_at"] for row in rows)
         if audience in addresses and not _is_to_wait(audience, oldest, lately, now):
             composer.tell(audience, kind, rows)
@@ -132,8 +124,7 @@ def compose(
 
 @dataclass(slots=True)
 class _Composer:
-    connection: psycopg.Connection[Any]
-    warehouse: Warehouse
+    database: Database
     addresses: Mapping[Audience, Sequence[str]]
     setting: Setting
     done: Composed = field(default_factory=Composed)
@@ -159,7 +150,7 @@ class _Composer:
     def _breaks(self, kind: Kind, row: Row) -> str | None:
         """What goes wrong with this row alone; None when nothing does."""
         try:
-            with self.connection.transaction(force_rollback=True):
+            with self.database.transaction(force_rollback=True):
                 self._draft(kind, Audience(row["audience"]), [row], {})
         except Exception as error:
             if _is_of_the_database(error):
@@ -172,58 +163,47 @@ class _Composer:
     def _draft(
         self, kind: Kind, audience: Audience, rows: Sequence[Row], dropped: dict[int, str]
     ) -> list[_Draft]:
-        return _DRAFTERS[kind](
-            self.connection, self.warehouse, audience, rows, self.setting, dropped
-        )
+        return _DRAFTERS[kind](self.database, audience, rows, self.setting, dropped)
 
     def _try(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
         dropped: dict[int, str] = {}
-        with self.connection.transaction():
+        with self.database.transaction():
             drafts = self._draft(kind, audience, rows, dropped)
             for draft in drafts:
                 targets = self.addresses.get(audience, ())
-                _write(self.connection, self.warehouse, draft, targets, self.setting.made_at)
+                _write(self.database, draft, targets, self.setting.made_at)
             self._drop(dropped)
         self.done.messages += len(drafts)
 
     def _drop(self, dropped: Mapping[int, str]) -> None:
         if dropped:
             values = (list(dropped), list(dropped.values()))
-            self.connection.execute(self.warehouse.sql(_DROPPED), values)
+            self.database.execute(_DROPPED, values)
             self.done.dropped += len(dropped)
 
 
 def may_tell(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    urls: Mapping[Audience, Sequence[str]],
-    now: datetime,
+    database: Database, urls: Mapping[Audience, Sequence[str]], now: datetime
 ) -> list[Audience]:
     """The audiences that a process with these settings may tell. One without an address is left to
     others where messages went to addresses of it lately: somebody else has the settings, and what
     is told in files alone would never reach anybody.
     """
     addressed = {
-        audience
-        for (audience,) in connection.execute(warehouse.sql(_ADDRESSED), (now - ADDRESSED_WITHIN,))
+        audience for (audience,) in database.execute(_ADDRESSED, (now - ADDRESSED_WITHIN,))
     }
     return [audience for audience in Audience if urls.get(audience) or audience not in addressed]
 
 
 def anything_due(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    audiences: Sequence[Audience],
-    now: datetime,
+    database: Database, audiences: Sequence[Audience], now: datetime
 ) -> tuple[int, datetime | None]:
     """How many rows of the outbox wait for a message that is due now, and since when the oldest."""
-    lately = dict(connection.execute(warehouse.sql(_PER_AUDIENCE), (now - CALM,)).fetchall())
-    rows = connection.execute(
-        warehouse.sql(
-            "select audience, count(*), min(due_at) from {ops}.outbox"
-            " where message_id is null and dropped is null and due_at <= %s"
-            " and audience = any(%s) group by audience"
-        ),
+    lately = dict(database.execute(_PER_AUDIENCE, (now - CALM,)).fetchall())
+    rows = database.execute(
+        "select audience, count(*), min(due_at) from {ops}.outbox"
+        " where message_id is null and dropped is null and due_at <= %s"
+        " and audience = any(%s) group by audience",
         (now, list(audiences)),
     ).fetchall()
     due = [
@@ -234,10 +214,10 @@ def anything_due(
     return sum(number for number, _ in due), min((oldest for _, oldest in due), default=None)
 
 
-def retry(connection: psycopg.Connection[Any], warehouse: Warehouse) -> int:
+def retry(database: Database) -> int:
     """Try again what no message could be made of. Returns how many there were."""
-    return connection.execute(
-        warehouse.sql("update {ops}.outbox set dropped = null where starts_with(dropped, %s)"),
+    return database.execute(
+        "update {ops}.outbox set dropped = null where starts_with(dropped, %s)",
         (UNTELLABLE,),
     ).rowcount
 
@@ -281,15 +261,14 @@ def why_not(row: Row, alert: Row | None, now: datetime) -> str | None:
 
 
 def _of_alerts(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     audience: Audience,
     rows: Sequence[Row],
     setting: Setting,
     dropped: dict[int, str],
 ) -> list[_Draft]:
     found = message_data.alerts(
-        connection, warehouse, sorted({(row["tutor_id"], row["subject_id"]) for row in rows})
+        database, sorted({(row["tutor_id"], row["subject_id"]) for row in rows})
     )
     told: dict[str, list[Row]] = {}
     for row in rows:
@@ -301,7 +280,7 @@ def _of_alerts(
             told.setdefault(row["tutor_id"], []).append(row | alert | {"is_worse": is_worse})
     # The warnings of a day are one message, however few.
     is_summary = audience is Audience.WARNING
-    open_ = message_data.open_warnings(connection, warehouse, setting.made_at) if is_summary else 0
+    open_ = message_data.open_warnings(database, setting.made_at) if is_summary else 0
     return [
         _Draft(render.alerts(audience, _once(group), setting, open_), group)
         for group in _groups(list(told.values()), apart=not is_summary)
@@ -315,18 +294,14 @@ def _once(rows: Sequence[Row]) -> list[Row]:
 
 
 def _of_sessions(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     audience: Audience,
     rows: Sequence[Row],
     setting: Setting,
     dropped: dict[int, str],
 ) -> list[_Draft]:
     reports = message_data.sessions(
-        connection,
-        warehouse,
-        [(row["tutor_id"], row["subject_id"]) for row in rows],
-        setting.made_at,
+        database, [(row["tutor_id"], row["subject_id"]) for row in rows], setting.made_at
     )
     there = {
         (report["tutor_id"], session["session_id"])
@@ -353,26 +328,21 @@ def _of_sessions(
 
 
 def _of_incidents(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     audience: Audience,
     rows: Sequence[Row],
     setting: Setting,
     dropped: dict[int, str],
 ) -> list[_Draft]:
     over = {
-        incident
-        for (incident,) in connection.execute(
-            warehouse.sql(_OVER), ([row["subject_id"] for row in rows],)
-        )
+        incident for (incident,) in database.execute(_OVER, ([row["subject_id"] for row in rows],))
     }
     told = [[row | {"is_over": row["subject_id"] in over}] for row in rows]
     return [_Draft(render.incidents(group, setting), group) for group in _groups(told)]
 
 
 def _of_digests(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     audience: Audience,
     rows: Sequence[Row],
     setting: Setting,
@@ -381,14 +351,13 @@ def _of_digests(
     drafts = []
     for row in rows:
         first_day = datetime.fromisoformat(row["subject_id"]).date()
-        week = message_data.week(connection, warehouse, first_day, setting.made_at)
+        week = message_data.week(database, first_day, setting.made_at)
         drafts.append(_Draft(render.digest(week, setting), [row]))
     return drafts
 
 
 def _of_rules(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     audience: Audience,
     rows: Sequence[Row],
     setting: Setting,
@@ -413,16 +382,10 @@ def _groups(found: Sequence[list[Row]], *, apart: bool = True) -> list[list[Row]
     return [[row for rows in found for row in rows]] if found else []
 
 
-def _write(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    draft: _Draft,
-    targets: Sequence[str],
-    now: datetime,
-) -> None:
+def _write(database: Database, draft: _Draft, targets: Sequence[str], now: datetime) -> None:
     message_id, message = uuid4().hex, draft.message
-    connection.execute(
-        warehouse.sql(_ADD_MESSAGE),
+    database.execute(
+        _ADD_MESSAGE,
         (
             message_id,
             message.audience,
@@ -435,12 +398,5 @@ def _write(
             now,
         ),
     )
-    connection.execute(warehouse.sql(_ADD_DELIVERIES), (message_id, now, list(targets)))
-    connection.execute(warehouse.sql(_TOLD), (message_id, [row["outbox_id"] for row in draft.rows]))
-
-
-def _read(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, query: str, values: Any
-) -> list[Row]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(warehouse.sql(query), values).fetchall()
+    database.execute(_ADD_DELIVERIES, (message_id, now, list(targets)))
+    database.execute(_TOLD, (message_id, [row["outbox_id"] for row in draft.rows]))

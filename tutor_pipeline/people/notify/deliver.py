@@ -28,7 +28,7 @@ from psycopg.rows import dict_row
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.people.notify.targets import DeliveryError, Outgoing, Target
 
 Clock = Callable[[], datetime]
@@ -269,9 +269,9 @@ class Sender:
 
     def _claim(self, busy: Collection[str]) -> Claim | None:
         now = self._clock()
-        with self._warehouse.connect() as connection:
+        with self._warehouse.connect() as database:
             row = (
-                connection.cursor(row_factory=dict_row)
+                database.connection.cursor(row_factory=dict_row)
                 .execute(
                     _sql(self._warehouse, _CLAIM),
                     {
@@ -340,8 +340,8 @@ class Sender:
         """
         for attempt in range(1, _TRIES + 1):
             try:
-                with self._warehouse.connect() as connection:
-                    connection.execute(self._warehouse.sql(_MARK), values)
+                with self._warehouse.connect() as database:
+                    database.execute(_MARK, values)
                 return
             except (psycopg.OperationalError, TutorPipelineError):
                 if attempt == _TRIES:
@@ -358,9 +358,9 @@ class Sender:
             "later": now + LEFT_FOR,
             "forgotten": now - UNKNOWN_AFTER,
         }
-        with self._warehouse.connect() as connection:
-            rows = connection.execute(self._warehouse.sql(_BURY), values).fetchall()
-            connection.execute(self._warehouse.sql(_LEAVE), values)
+        with self._warehouse.connect() as database:
+            rows = database.execute(_BURY, values).fetchall()
+            database.execute(_LEAVE, values)
         self.tally.dead.update(target for (target,) in rows)
 
     @contextmanager
@@ -372,11 +372,9 @@ class Sender:
             while not over.wait(PROLONG_SECONDS):
                 with (
                     suppress(psycopg.OperationalError, TutorPipelineError),
-                    self._warehouse.connect() as connection,
+                    self._warehouse.connect() as database,
                 ):
-                    connection.execute(
-                        self._warehouse.sql(_PROLONG), (self._clock() + LEASE, self._name)
-                    )
+                    database.execute(_PROLONG, (self._clock() + LEASE, self._name))
 
         thread = threading.Thread(target=prolong, daemon=True)
         thread.start()
@@ -393,26 +391,19 @@ def backoff(attempts: int) -> timedelta:
     return timedelta(seconds=min(LONGEST_WAIT.total_seconds(), seconds))
 
 
-def anything_due(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
-) -> tuple[int, datetime | None]:
+def anything_due(database: Database, now: datetime) -> tuple[int, datetime | None]:
     """How many deliveries are due and in nobody's hands, and since when the oldest."""
-    row = connection.execute(_sql(warehouse, _DUE), {"now": now}).fetchone()
+    row = database.execute(_sql(database.warehouse, _DUE), {"now": now}).fetchone()
     assert row is not None
     return row[0], row[1]
 
 
-def retry(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    message_ids: Collection[str] | None,
-    now: datetime,
-) -> int:
+def retry(database: Database, message_ids: Collection[str] | None, now: datetime) -> int:
     """Try dead deliveries again, from the first try on: of these messages, None = all. Returns how
     many there were.
     """
     ids = None if message_ids is None else list(message_ids)
-    return connection.execute(warehouse.sql(_RETRY), (now, ids, ids)).rowcount
+    return database.execute(_RETRY, (now, ids, ids)).rowcount
 
 
 def _sql(warehouse: Warehouse, text: str) -> sql.Composed:

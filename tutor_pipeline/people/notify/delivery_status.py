@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
-
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 Row = dict[str, Any]
 
@@ -66,43 +63,34 @@ _DEAD = """
 """
 
 
-def by_target(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime
-) -> list[Row]:
+def by_target(database: Database, now: datetime) -> list[Row]:
     """Per address: what waits, what was sent in the last 7 days, what is dead, and why."""
-    return _rows(connection, warehouse, _BY_TARGET, {"since": now - timedelta(days=7)})
+    return database.rows(_BY_TARGET, {"since": now - timedelta(days=7)})
 
 
 def listed(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    *,
-    states: Sequence[str] | None = None,
-    limit: int = 50,
+    database: Database, *, states: Sequence[str] | None = None, limit: int = 50
 ) -> list[Row]:
     """Deliveries, the newest messages first."""
     states = None if states is None else list(states)
-    return _rows(connection, warehouse, _LISTED, {"states": states, "limit": limit})
+    return database.rows(_LISTED, {"states": states, "limit": limit})
 
 
-def counts(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Row:
+def counts(database: Database) -> Row:
     """noted (in the outbox, no message yet), waiting, failing (tried in vain), dead, oldest."""
-    (row,) = _rows(connection, warehouse, _COUNTS, None)
+    (row,) = database.rows(_COUNTS, None)
     return row
 
 
-def dead(connection: psycopg.Connection[Any], warehouse: Warehouse) -> list[Row]:
+def dead(database: Database) -> list[Row]:
     """The addresses with dead deliveries: how many messages, since when, why."""
-    return _rows(connection, warehouse, _DEAD, None)
+    return database.rows(_DEAD, None)
 
 
-def message(connection: psycopg.Connection[Any], warehouse: Warehouse, beginning: str) -> Row:
+def message(database: Database, beginning: str) -> Row:
     """A message by its id or the id's beginning, with its deliveries. Raises UsageError."""
-    rows = _rows(
-        connection,
-        warehouse,
-        "select * from {ops}.messages where starts_with(message_id, %s) limit 2",
-        (beginning,),
+    rows = database.rows(
+        "select * from {ops}.messages where starts_with(message_id, %s) limit 2", (beginning,)
     )
     if len(rows) != 1:
         raise UsageError(
@@ -110,18 +98,9 @@ def message(connection: psycopg.Connection[Any], warehouse: Warehouse, beginning
             f" {beginning!r}.\nSee the ids with: tutor-pipeline notify status --all"
         )
     (found,) = rows
-    found["deliveries"] = _rows(
-        connection,
-        warehouse,
+    found["deliveries"] = database.rows(
         "select target, state, attempts, due_at, ended_at, last_error from {ops}.deliveries"
         " where message_id = %s order by target",
         (found["message_id"],),
     )
     return found
-
-
-def _rows(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, query: str, values: Any
-) -> list[Row]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(warehouse.sql(query), values).fetchall()

@@ -11,12 +11,8 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
-from psycopg.rows import dict_row
+from tutor_pipeline.core.warehouse.database import Database
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
-
-Connection = psycopg.Connection[Any]
 Row = dict[str, Any]
 
 MAX_LISTED = 10
@@ -222,25 +218,18 @@ TRENDS = (
 """What of `platform_metrics` is told: column, words, form, and whether more is better."""
 
 
-def alerts(
-    connection: Connection, warehouse: Warehouse, wanted: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], Row]:
+def alerts(database: Database, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row]:
     """Alerts as they stand now, by (tutor, alert): name, texts, evidence, health."""
     tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
-    rows = _rows(connection, warehouse, _ALERTS, {"tutors": list(tutors), "alerts": list(ids)})
+    rows = database.rows(_ALERTS, {"tutors": list(tutors), "alerts": list(ids)})
     return {(row["tutor_id"], row["alert_id"]): row for row in rows}
 
 
-def sessions(
-    connection: Connection,
-    warehouse: Warehouse,
-    wanted: Sequence[tuple[str, str]],
-    now: datetime,
-) -> list[Row]:
+def sessions(database: Database, wanted: Sequence[tuple[str, str]], now: datetime) -> list[Row]:
     """A report for each tutor of these (tutor, session): `sessions`, own averages, insights."""
     tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
-    found = _rows(connection, warehouse, _SESSIONS, {"tutors": list(tutors), "sessions": list(ids)})
-    reports = _rows(connection, warehouse, _TUTORS, {"tutors": sorted(set(tutors)), "now": now})
+    found = database.rows(_SESSIONS, {"tutors": list(tutors), "sessions": list(ids)})
+    reports = database.rows(_TUTORS, {"tutors": sorted(set(tutors)), "now": now})
     for report in reports:
         report["sessions"] = [
             row
@@ -255,9 +244,9 @@ def sessions(
     )
 
 
-def week(connection: Connection, warehouse: Warehouse, first_day: date, now: datetime) -> Row:
+def week(database: Database, first_day: date, now: datetime) -> Row:
     """What happened in the seven days from `first_day` on, in the pipeline's time zone."""
-    zone = ZoneInfo(warehouse.timezone)
+    zone = ZoneInfo(database.timezone)
     last_day = first_day + timedelta(days=6)
     values: dict[str, Any] = {
         "since": datetime.combine(first_day, time(), zone),
@@ -272,10 +261,10 @@ def week(connection: Connection, warehouse: Warehouse, first_day: date, now: dat
     at = values["at"] = values["until"] if is_late else now
 
     def read(query: str) -> list[Row]:
-        return _rows(connection, warehouse, query, values)
+        return database.rows(query, values)
 
     def in_need(at: datetime) -> int:
-        (row,) = _rows(connection, warehouse, _IN_NEED, {"at": at})
+        (row,) = database.rows(_IN_NEED, {"at": at})
         return int(row["tutors"])
 
     moved = [] if is_late else read(_MOVERS)
@@ -298,11 +287,9 @@ def week(connection: Connection, warehouse: Warehouse, first_day: date, now: dat
     }
 
 
-def rules_in_force(connection: Connection, warehouse: Warehouse) -> str | None:
+def rules_in_force(database: Database) -> str | None:
     """The rule profile of the newest run over alerts; None before the first."""
-    rows = _rows(
-        connection,
-        warehouse,
+    rows = database.rows(
         "select profile from {ops}.reconcile_runs where kind = 'alert'"
         " order by applied_at desc limit 1",
         {},
@@ -310,11 +297,9 @@ def rules_in_force(connection: Connection, warehouse: Warehouse) -> str | None:
     return rows[0]["profile"] if rows else None
 
 
-def open_warnings(connection: Connection, warehouse: Warehouse, now: datetime) -> int:
+def open_warnings(database: Database, now: datetime) -> int:
     """How many warnings are open and not snoozed."""
-    (row,) = _rows(
-        connection,
-        warehouse,
+    (row,) = database.rows(
         "select count(*) as alerts from {ops}.alerts where severity = 'warning'"
         " and resolved_at is null and (snoozed_until is null or snoozed_until <= %(now)s)",
         {"now": now},
@@ -338,8 +323,3 @@ def _trend(row: Row) -> list[Row]:
         for name, words, form, more_is_better in TRENDS
         if row[f"{name}_30d"] is not None
     ]
-
-
-def _rows(connection: Connection, warehouse: Warehouse, query: str, values: Any) -> list[Row]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(warehouse.sql(query), values).fetchall()

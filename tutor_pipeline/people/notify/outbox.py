@@ -12,12 +12,11 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.findings import Change, Severity, Step
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 
 
 class Kind(StrEnum):
@@ -71,13 +70,7 @@ _SESSIONS = """
 
 
 def note_alerts(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    changes: Iterable[Change],
-    *,
-    as_of: datetime,
-    now: datetime,
-    run_id: str,
+    database: Database, changes: Iterable[Change], *, as_of: datetime, now: datetime, run_id: str
 ) -> int:
     """Alerts that opened, and those that became worse: critical ones are told at once, warnings
     with the next summary. Returns how many there were.
@@ -97,23 +90,17 @@ def note_alerts(
                 f"{change.step} {change.event_no}",
                 # By the clock, as what people do is: which came first decides who is told.
                 now,
-                now if is_critical else next_summary(now, warehouse.timezone),
+                now if is_critical else next_summary(now, database.timezone),
                 run_id,
                 tutor_id=change.tutor_id,
                 dropped="as of the past" if is_past else None,
             )
         )
-    return _insert(connection, warehouse, rows)
+    return _insert(database, rows)
 
 
 def note_switch(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    details: Mapping[str, Any],
-    *,
-    as_of: datetime,
-    now: datetime,
-    run_id: str,
+    database: Database, details: Mapping[str, Any], *, as_of: datetime, now: datetime, run_id: str
 ) -> int:
     """Another rule profile is in force: told once. `details`: `profile`, the one `before` and
     whether that one ships (`is_shipped`), and what became of the alerts (see
@@ -130,24 +117,21 @@ def note_switch(
         details=details,
         dropped="as of the past" if now - as_of > OF_THE_PAST else None,
     )
-    return _insert(connection, warehouse, [row])
+    return _insert(database, [row])
 
 
-def note_sessions(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, now: datetime
-) -> int:
+def note_sessions(database: Database, run_id: str, now: datetime) -> int:
     """The completed sessions among what a refresh has taken (`ops.session_changes`), each once
     for ever. Called before the ledger settles them.
     """
-    return connection.execute(
-        warehouse.sql(_SESSIONS),
+    return database.execute(
+        _SESSIONS,
         {"run_id": run_id, "now": now, "since": now - REPORTED_WITHIN},
     ).rowcount
 
 
 def note_incident(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     incident_id: int,
     details: Mapping[str, Any],
     *,
@@ -158,21 +142,15 @@ def note_incident(
     row = _row(
         Audience.OPS, Kind.INCIDENT, str(incident_id), "opened", at, at, run_id, details=details
     )
-    return _insert(connection, warehouse, [row])
+    return _insert(database, [row])
 
 
 def note_digest(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    week: str,
-    details: Mapping[str, Any],
-    *,
-    now: datetime,
-    run_id: str,
+    database: Database, week: str, details: Mapping[str, Any], *, now: datetime, run_id: str
 ) -> bool:
     """The digest of a week (named by its first day) is due; False when it was noted before."""
     row = _row(Audience.DIGEST, Kind.DIGEST, week, "ended", now, now, run_id, details=details)
-    return _insert(connection, warehouse, [row]) == 1
+    return _insert(database, [row]) == 1
 
 
 def next_summary(now: datetime, timezone: str) -> datetime:
@@ -211,9 +189,7 @@ def _row(
     }
 
 
-def _insert(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, rows: Sequence[Mapping[str, Any]]
-) -> int:
+def _insert(database: Database, rows: Sequence[Mapping[str, Any]]) -> int:
     if not rows:
         return 0
-    return connection.execute(warehouse.sql(_INSERT), (Jsonb(list(rows)),)).rowcount
+    return database.execute(_INSERT, (Jsonb(list(rows)),)).rowcount

@@ -12,8 +12,8 @@ from pathlib import Path
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
-from tutor_pipeline.people.reports.queries import Connection, exists
+from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.people.reports.queries import exists
 
 FILES: Mapping[str, str] = {
     "tutor_aggregates.csv": """
@@ -59,22 +59,22 @@ FILES: Mapping[str, str] = {
 """File -> query."""
 
 
-def export(connection: Connection, warehouse: Warehouse, folder: Path) -> dict[str, int]:
+def export(database: Database, folder: Path) -> dict[str, int]:
     """Write the files, each whole or not at all, all as of one moment; {file: rows}.
 
     Existing ones are replaced. Raises TutorPipelineError: nothing is built, the folder can't be
     written.
     """
-    if not exists(connection, warehouse.schemas.marts, "tutor_aggregates"):
+    if not exists(database, database.schemas.marts, "tutor_aggregates"):
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
-    connection.commit()
-    connection.execute("set transaction isolation level repeatable read, read only")
+    database.commit()
+    database.execute("set transaction isolation level repeatable read, read only")
     partial = {name: folder / f"{name}.{os.getpid()}.part" for name in FILES}
     written = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, query in FILES.items():
-            written[name] = _write(connection, warehouse.sql(query), partial[name])
+            written[name] = _write(database, database.sql(query), partial[name])
         for name, file in partial.items():
             file.replace(folder / name)
     except OSError as error:
@@ -85,10 +85,10 @@ def export(connection: Connection, warehouse: Warehouse, folder: Path) -> dict[s
     return written
 
 
-def _write(connection: Connection, query: sql.Composable, file: Path) -> int:
+def _write(database: Database, query: sql.Composable, file: Path) -> int:
     statement = sql.SQL("copy ({}) to stdout with (format csv, header true)").format(query)
     with (
-        connection.cursor() as cursor,
+        database.connection.cursor() as cursor,
         file.open("wb") as output,
         cursor.copy(statement) as copy,
     ):

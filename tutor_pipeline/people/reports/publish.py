@@ -15,8 +15,7 @@ from pathlib import Path
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
-from tutor_pipeline.people.reports.queries import Connection
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.people.reports.render import render
 from tutor_pipeline.people.reports.validation import Validation, gather
 
@@ -33,20 +32,18 @@ class Written:
     validation: Validation
 
 
-def write_report(
-    connection: Connection, warehouse: Warehouse, folder: Path, run_id: str, now: datetime
-) -> Written:
+def write_report(database: Database, folder: Path, run_id: str, now: datetime) -> Written:
     """Write the report of a run, and its row, in the connection's transaction.
 
     Repeated for the same run, it replaces that run's report. Reports beyond the newest KEPT are
     removed. Raises TutorPipelineError when the folder can't be written to.
     """
-    validation = gather(connection, warehouse, now, run_id)
+    validation = gather(database, now, run_id)
     page = render(validation)
     short = re.sub(r"[^0-9A-Za-z]", "", run_id)[:8]
     file = folder / f"validation-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{short}.html"
-    earlier = connection.execute(
-        warehouse.sql("select file from {ops}.validation_reports where run_id = %s"), (run_id,)
+    earlier = database.execute(
+        "select file from {ops}.validation_reports where run_id = %s", (run_id,)
     ).fetchone()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,14 +58,12 @@ def write_report(
         raise TutorPipelineError(
             f"cannot write the report to {folder}: {error.strerror}"
         ) from error
-    connection.execute(
-        warehouse.sql(
-            "insert into {ops}.validation_reports (run_id, made_at, as_of, verdict, file, summary)"
-            " values (%s, %s, %s, %s, %s, %s)"
-            " on conflict (run_id) do update set made_at = excluded.made_at,"
-            " as_of = excluded.as_of, verdict = excluded.verdict, file = excluded.file,"
-            " summary = excluded.summary"
-        ),
+    database.execute(
+        "insert into {ops}.validation_reports (run_id, made_at, as_of, verdict, file, summary)"
+        " values (%s, %s, %s, %s, %s, %s)"
+        " on conflict (run_id) do update set made_at = excluded.made_at,"
+        " as_of = excluded.as_of, verdict = excluded.verdict, file = excluded.file,"
+        " summary = excluded.summary",
         (
             run_id,
             now,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.warehouse.connection import Warehouse
-from tutor_pipeline.people.reports.queries import Connection, Row, fetch_rows, fetch_value
+from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.people.reports.queries import Row
 
 _CHOSEN = """
     from {ops}.quarantine
@@ -18,8 +18,7 @@ _CHOSEN = """
 
 
 def entries(
-    connection: Connection,
-    warehouse: Warehouse,
+    database: Database,
     *,
     source: str | None = None,
     reason: str | None = None,
@@ -31,35 +30,29 @@ def entries(
 
     Raises UsageError for a source or a reason that no entry ever had.
     """
-    _check(connection, warehouse, "source", "source", source)
-    _check(connection, warehouse, "reason", "unnest(reasons)", reason)
+    _check(database, "source", "source", source)
+    _check(database, "reason", "unnest(reasons)", reason)
     chosen = {"all": include_resolved, "source": source, "reason": reason, "limit": limit}
-    count: int = fetch_value(connection, warehouse.sql(f"select count(*) {_CHOSEN}"), chosen)
-    rows = fetch_rows(
-        connection,
-        warehouse.sql(
-            "select source, row_key, business_key, file, line, reasons, first_seen, last_seen,"
-            f" resolved_at {_CHOSEN} order by last_seen desc, source, file, line, row_key"
-            " limit %(limit)s"
-        ),
+    count: int = database.value(f"select count(*) {_CHOSEN}", chosen)
+    rows = database.rows(
+        "select source, row_key, business_key, file, line, reasons, first_seen, last_seen,"
+        f" resolved_at {_CHOSEN} order by last_seen desc, source, file, line, row_key"
+        " limit %(limit)s",
         chosen,
     )
     return count, rows
 
 
-def entry(connection: Connection, warehouse: Warehouse, row_key: str) -> Row:
+def entry(database: Database, row_key: str) -> Row:
     """One entry, by its key: beginning, or beginning and number (`3fa2#1`).
 
     Raises UsageError: none or several have it.
     """
     beginning, _, number = row_key.partition("#")
-    found = fetch_rows(
-        connection,
-        warehouse.sql(
-            "select * from {ops}.quarantine where starts_with(row_key, %(beginning)s)"
-            " and (%(number)s = '' or split_part(row_key, '#', 2) = %(number)s)"
-            " order by source, row_key limit 2"
-        ),
+    found = database.rows(
+        "select * from {ops}.quarantine where starts_with(row_key, %(beginning)s)"
+        " and (%(number)s = '' or split_part(row_key, '#', 2) = %(number)s)"
+        " order by source, row_key limit 2",
         {"beginning": beginning, "number": number},
     )
     if len(found) != 1:
@@ -70,16 +63,13 @@ def entry(connection: Connection, warehouse: Warehouse, row_key: str) -> Row:
     return found[0]
 
 
-def _check(
-    connection: Connection, warehouse: Warehouse, what: str, column: str, value: str | None
-) -> None:
+def _check(database: Database, what: str, column: str, value: str | None) -> None:
     if value is None:
         return
     known = [
         row["value"]
-        for row in fetch_rows(
-            connection,
-            warehouse.sql(f"select distinct {column} as value from {{ops}}.quarantine order by 1"),
+        for row in database.rows(
+            f"select distinct {column} as value from {{ops}}.quarantine order by 1"
         )
     ]
     if value not in known:

@@ -7,15 +7,11 @@ from datetime import date
 from difflib import get_close_matches
 from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import BY_HAND
-from tutor_pipeline.core.warehouse.connection import Warehouse
-
-Connection = psycopg.Connection[Any]
+from tutor_pipeline.core.warehouse.database import Database
 
 # All but the pipeline's own note of which sessions it had seen.
 _ALERT_COLUMNS = (
@@ -28,10 +24,9 @@ _ALERT_COLUMNS = (
 Row = dict[str, Any]
 
 
-def exists(connection: Connection, schema: str, table: str) -> bool:
+def exists(database: Database, schema: str, table: str) -> bool:
     """Whether a table or view is there, and may be read."""
-    found: bool = fetch_value(
-        connection,
+    found: bool = database.value(
         "select exists (select from pg_class inner join pg_namespace"
         " on relnamespace = pg_namespace.oid where nspname = %s and relname = %s"
         " and has_schema_privilege(relnamespace, 'usage')"
@@ -41,14 +36,12 @@ def exists(connection: Connection, schema: str, table: str) -> bool:
     return found
 
 
-def attention(connection: Connection, warehouse: Warehouse, limit: int) -> list[Row]:
+def attention(database: Database, limit: int) -> list[Row]:
     """The first tutors in need of attention, most urgent first, with name and all open alerts."""
-    if not exists(connection, warehouse.schemas.marts, "tutor_aggregates"):
+    if not exists(database, database.schemas.marts, "tutor_aggregates"):
         return []
-    return fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    return database.rows(
+        """
             select
                 needing.*,
                 tutors.name,
@@ -79,27 +72,22 @@ def attention(connection: Connection, warehouse: Warehouse, limit: int) -> list[
             left join {marts}.tutor_aggregates as aggregates
                 on needing.tutor_id = aggregates.tutor_id
             order by needing.attention_rank
-            """
-        ),
+            """,
         (limit,),
     )
 
 
-def tutors_in_need(connection: Connection, warehouse: Warehouse) -> int:
+def tutors_in_need(database: Database) -> int:
     """How many tutors need attention."""
-    found: int = fetch_value(
-        connection,
-        warehouse.sql(
-            "select count(distinct tutor_id) from {ops}.alerts where resolved_at is null"
-            " and (snoozed_until is null or snoozed_until <= now())"
-        ),
+    found: int = database.value(
+        "select count(distinct tutor_id) from {ops}.alerts where resolved_at is null"
+        " and (snoozed_until is null or snoozed_until <= now())"
     )
     return found
 
 
 def alerts(
-    connection: Connection,
-    warehouse: Warehouse,
+    database: Database,
     *,
     tutor: str | None = None,
     alert_type: str | None = None,
@@ -107,9 +95,8 @@ def alerts(
     include_resolved: bool = False,
 ) -> list[Row]:
     """Alerts, newest first, then the worst; open ones unless asked."""
-    return fetch_rows(
-        connection,
-        warehouse.sql(
+    return database.rows(
+        database.sql(
             """
             select """
             + _ALERT_COLUMNS
@@ -132,44 +119,36 @@ def alerts(
     )
 
 
-def alert(connection: Connection, warehouse: Warehouse, alert_id: str) -> Row:
+def alert(database: Database, alert_id: str) -> Row:
     """One alert with its events, by its id or the id's beginning.
 
     Raises UsageError: none or several begin like that.
     """
-    (full_id,) = alert_ids(connection, warehouse, [alert_id])
-    (row,) = fetch_rows(
-        connection,
-        warehouse.sql(f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = %s"),
-        (full_id,),
+    (full_id,) = alert_ids(database, [alert_id])
+    (row,) = database.rows(
+        f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = %s", (full_id,)
     )
-    row["events"] = fetch_rows(
-        connection,
-        warehouse.sql(
-            "select event_no, event, at, actor, run_id, details from {ops}.alert_events"
-            " where tutor_id = %s and alert_id = %s order by event_no"
-        ),
+    row["events"] = database.rows(
+        "select event_no, event, at, actor, run_id, details from {ops}.alert_events"
+        " where tutor_id = %s and alert_id = %s order by event_no",
         (row["tutor_id"], row["alert_id"]),
     )
     return row
 
 
-def alert_ids(connection: Connection, warehouse: Warehouse, beginnings: Sequence[str]) -> list[str]:
+def alert_ids(database: Database, beginnings: Sequence[str]) -> list[str]:
     """The alerts whose ids begin like that, one for each, in that order and none twice.
 
     Raises UsageError naming each beginning that none or several alerts have.
     """
-    found = fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    found = database.rows(
+        """
             select beginning, min(alert_id) as alert_id, count(alert_id) as alerts
             from unnest(%s::text[]) with ordinality as wanted (beginning, position)
             left join {ops}.alerts as alerts on starts_with(alerts.alert_id, wanted.beginning)
             group by position, beginning
             order by position
-            """
-        ),
+            """,
         (list(beginnings),),
     )
     wrong = [
@@ -184,20 +163,13 @@ def alert_ids(connection: Connection, warehouse: Warehouse, beginnings: Sequence
 
 
 def alert_ids_of(
-    connection: Connection,
-    warehouse: Warehouse,
-    *,
-    tutor: str | None,
-    alert_type: str | None,
-    resolved_by_hand: bool = False,
+    database: Database, *, tutor: str | None, alert_type: str | None, resolved_by_hand: bool = False
 ) -> list[str]:
     """The open alerts of a tutor, of a type, or of both; or the newest that a person resolved
     where none of that tutor and type is open.
     """
-    rows = fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    rows = database.rows(
+        """
             select distinct on (tutor_id, alert_type)
                 alert_id,
                 resolved_at is null as is_open,
@@ -207,33 +179,25 @@ def alert_ids_of(
                 (%(tutor)s::text is null or tutor_id = %(tutor)s)
                 and (%(alert_type)s::text is null or alert_type = %(alert_type)s)
             order by tutor_id, alert_type, resolved_at is null desc, occurrence desc
-            """
-        ),
+            """,
         {"tutor": tutor, "alert_type": alert_type, "by_hand": [str(each) for each in BY_HAND]},
     )
     wanted = "is_by_hand" if resolved_by_hand else "is_open"
     return [row["alert_id"] for row in rows if row[wanted]]
 
 
-def activity(
-    connection: Connection, warehouse: Warehouse, since: date, *, by_day: bool
-) -> list[Row]:
+def activity(database: Database, since: date, *, by_day: bool) -> list[Row]:
     """What became of alerts since a day (UTC): per type, the most opened first and then all types
     together (`alert_type` None); or per day and type (`ops.alert_activity`, which says what the
     columns mean). Nothing where nothing happened.
     """
     if by_day:
-        return fetch_rows(
-            connection,
-            warehouse.sql(
-                "select * from {ops}.alert_activity where day >= %s order by day desc, alert_type"
-            ),
+        return database.rows(
+            "select * from {ops}.alert_activity where day >= %s order by day desc, alert_type",
             (since,),
         )
-    return fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    return database.rows(
+        """
             with completed as (
                 select sum(completed) as sessions
                 from {ops}.session_days
@@ -282,47 +246,35 @@ def activity(
             from counted
             cross join completed
             order by alert_type is null, opened desc, alert_type
-            """
-        ),
+            """,
         {"since": since},
     )
 
 
-def open_alert_types(connection: Connection, warehouse: Warehouse) -> dict[str, set[str]]:
+def open_alert_types(database: Database) -> dict[str, set[str]]:
     """Which alerts each tutor has open."""
-    rows = fetch_rows(
-        connection,
-        warehouse.sql(
-            "select tutor_id, array_agg(alert_type) as types from {ops}.alerts"
-            " where resolved_at is null group by tutor_id"
-        ),
+    rows = database.rows(
+        "select tutor_id, array_agg(alert_type) as types from {ops}.alerts"
+        " where resolved_at is null group by tutor_id"
     )
     return {row["tutor_id"]: set(row["types"]) for row in rows}
 
 
-def alerts_by_id(
-    connection: Connection, warehouse: Warehouse, ids: Sequence[str]
-) -> dict[str, Row]:
+def alerts_by_id(database: Database, ids: Sequence[str]) -> dict[str, Row]:
     """Alerts by their whole ids."""
-    found = fetch_rows(
-        connection,
-        warehouse.sql(f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = any(%s)"),
-        (list(ids),),
+    found = database.rows(
+        f"select {_ALERT_COLUMNS} from {{ops}}.alerts where alert_id = any(%s)", (list(ids),)
     )
     return {row["alert_id"]: row for row in found}
 
 
-def profile_of(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
+def profile_of(database: Database, tutor_id: str) -> Row:
     """One tutor's row of `dim_tutors`. Raises UsageError naming similar ids."""
-    if not exists(connection, warehouse.schemas.marts, "dim_tutors"):
+    if not exists(database, database.schemas.marts, "dim_tutors"):
         raise TutorPipelineError("no tutor is known yet. Run: tutor-pipeline enrich")
-    profile = fetch_rows(
-        connection,
-        warehouse.sql("select * from {marts}.dim_tutors where tutor_id = %s"),
-        (tutor_id,),
-    )
+    profile = database.rows("select * from {marts}.dim_tutors where tutor_id = %s", (tutor_id,))
     if not profile:
-        known = fetch_rows(connection, warehouse.sql("select tutor_id from {marts}.dim_tutors"))
+        known = database.rows("select tutor_id from {marts}.dim_tutors")
         ids = sorted(row["tutor_id"] for row in known)
         begun = [known_id for known_id in ids if known_id.startswith(tutor_id)]
         near = begun[:3] or get_close_matches(tutor_id, ids)
@@ -331,67 +283,54 @@ def profile_of(connection: Connection, warehouse: Warehouse, tutor_id: str) -> R
     return profile[0]
 
 
-def alert_types(connection: Connection, warehouse: Warehouse) -> set[str]:
+def alert_types(database: Database) -> set[str]:
     """The types that any alert ever had."""
-    rows = fetch_rows(connection, warehouse.sql("select distinct alert_type from {ops}.alerts"))
+    rows = database.rows("select distinct alert_type from {ops}.alerts")
     return {row["alert_type"] for row in rows}
 
 
-def profile_in_force(connection: Connection, warehouse: Warehouse) -> str | None:
+def profile_in_force(database: Database) -> str | None:
     """The rule profile of the newest run; None where nothing was evaluated, or all was cleared."""
-    found: str | None = fetch_value(
-        connection,
-        warehouse.sql(
-            "select profile from {ops}.reconcile_runs where kind = 'alert'"
-            " order by applied_at desc limit 1"
-        ),
+    found: str | None = database.value(
+        "select profile from {ops}.reconcile_runs where kind = 'alert'"
+        " order by applied_at desc limit 1"
     )
     return found
 
 
-def tutor(connection: Connection, warehouse: Warehouse, tutor_id: str) -> Row:
+def tutor(database: Database, tutor_id: str) -> Row:
     """One tutor's profile, metrics, scores, alerts, insights and badges. Raises UsageError naming
     similar ids.
     """
-    profile = profile_of(connection, warehouse, tutor_id)
-    metrics = fetch_rows(
-        connection,
-        warehouse.sql("select * from {marts}.tutor_aggregates where tutor_id = %s"),
-        (tutor_id,),
+    profile = profile_of(database, tutor_id)
+    metrics = database.rows(
+        "select * from {marts}.tutor_aggregates where tutor_id = %s", (tutor_id,)
     )
     return {
         "tutor_id": tutor_id,
         "profile": profile,
         "metrics": metrics[0] if metrics else None,
-        "risk": _only(connection, warehouse, "current_tutor_risk", tutor_id),
-        "scores": scores(connection, warehouse, tutor_id),
-        "health": _only(connection, warehouse, "tutor_health", tutor_id),
-        "alerts": alerts(connection, warehouse, tutor=tutor_id, include_resolved=True),
-        "insights": fetch_rows(
-            connection,
-            warehouse.sql(
-                "select * from {ops}.tutor_insights where tutor_id = %s and is_active"
-                " order by insight_type desc, category"
-            ),
+        "risk": _only(database, "current_tutor_risk", tutor_id),
+        "scores": scores(database, tutor_id),
+        "health": _only(database, "tutor_health", tutor_id),
+        "alerts": alerts(database, tutor=tutor_id, include_resolved=True),
+        "insights": database.rows(
+            "select * from {ops}.tutor_insights where tutor_id = %s and is_active"
+            " order by insight_type desc, category",
             (tutor_id,),
         ),
-        "achievements": fetch_rows(
-            connection,
-            warehouse.sql(
-                "select * from {ops}.achievements where tutor_id = %s"
-                " order by is_active desc, earned_date, achievement_type"
-            ),
+        "achievements": database.rows(
+            "select * from {ops}.achievements where tutor_id = %s"
+            " order by is_active desc, earned_date, achievement_type",
             (tutor_id,),
         ),
     }
 
 
-def scores(connection: Connection, warehouse: Warehouse, tutor_id: str) -> list[Row]:
+def scores(database: Database, tutor_id: str) -> list[Row]:
     """What every scorer said of a tutor when it was last scored, risks first."""
-    return fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    return database.rows(
+        """
             select
                 scorer, version, target, horizon_days, as_of, score, is_probability, level,
                 reasons, status, lower, upper, base_rate, known_share, not_known
@@ -402,74 +341,59 @@ def scores(connection: Connection, warehouse: Warehouse, tutor_id: str) -> list[
                     select max(as_of) from {ops}.tutor_scores where tutor_id = %(tutor)s
                 )
             order by level is null, target, horizon_days, scorer
-            """
-        ),
+            """,
         {"tutor": tutor_id},
     )
 
 
-def _only(connection: Connection, warehouse: Warehouse, table: str, tutor_id: str) -> Row | None:
+def _only(database: Database, table: str, tutor_id: str) -> Row | None:
     """The row of a tutor in a table of `ops` with a row per tutor."""
-    rows = fetch_rows(
-        connection,
-        warehouse.sql("select * from {ops}.")
+    rows = database.rows(
+        database.sql("select * from {ops}.")
         + sql.SQL("{} where tutor_id = %s").format(sql.Identifier(table)),
         (tutor_id,),
     )
     return rows[0] if rows else None
 
 
-def backtest(connection: Connection, warehouse: Warehouse, run_id: str) -> list[Row]:
+def backtest(database: Database, run_id: str) -> list[Row]:
     """The figures of a back-test, by target and scorer."""
-    return fetch_rows(
-        connection,
-        warehouse.sql(
-            "select * from {ops}.backtest_metrics where run_id = %s"
-            " order by target desc, scorer = 'oracle', scorer, version, metric"
-        ),
+    return database.rows(
+        "select * from {ops}.backtest_metrics where run_id = %s"
+        " order by target desc, scorer = 'oracle', scorer, version, metric",
         (run_id,),
     )
 
 
-def first_session_on(connection: Connection, warehouse: Warehouse) -> date:
+def first_session_on(database: Database) -> date:
     """The day of the first session. Raises TutorPipelineError where there is none."""
-    if exists(connection, warehouse.schemas.marts, "fct_sessions"):
-        rows = fetch_rows(
-            connection, warehouse.sql("select min(session_on) as day from {marts}.fct_sessions")
-        )
+    if exists(database, database.schemas.marts, "fct_sessions"):
+        rows = database.rows("select min(session_on) as day from {marts}.fct_sessions")
         if rows[0]["day"] is not None:
             day: date = rows[0]["day"]
             return day
     raise TutorPipelineError("there is no session. Run first: tutor-pipeline enrich")
 
 
-def days_of_history(connection: Connection, warehouse: Warehouse) -> set[date]:
+def days_of_history(database: Database) -> set[date]:
     """The days that marts.tutor_aggregates_history has rows of."""
-    if not exists(connection, warehouse.schemas.marts, "tutor_aggregates_history"):
+    if not exists(database, database.schemas.marts, "tutor_aggregates_history"):
         return set()
-    rows = fetch_rows(
-        connection,
-        warehouse.sql("select distinct as_of_date as day from {marts}.tutor_aggregates_history"),
-    )
+    rows = database.rows("select distinct as_of_date as day from {marts}.tutor_aggregates_history")
     return {row["day"] for row in rows}
 
 
 def tutors_to_refresh(
-    connection: Connection,
-    warehouse: Warehouse,
-    named: Sequence[str] | None,
-    since: date | None,
+    database: Database, named: Sequence[str] | None, since: date | None
 ) -> list[str]:
     """The tutors named, or all known, kept to those with a session since a day.
 
     Raises UsageError for a named tutor that has no row and no session.
     """
-    if not exists(connection, warehouse.schemas.marts, "fct_sessions"):
+    if not exists(database, database.schemas.marts, "fct_sessions"):
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
-    known = fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    known = database.rows(
+        """
             select tutors.tutor_id, max(sessions.session_on) as last_session_on
             from {marts}.dim_tutors as tutors
             left join {marts}.fct_sessions as sessions
@@ -479,7 +403,6 @@ def tutors_to_refresh(
             group by tutors.tutor_id
             order by tutors.tutor_id
             """
-        ),
     )
     last = {row["tutor_id"]: row["last_session_on"] for row in known}
     for tutor_id in named or ():
@@ -495,14 +418,10 @@ def tutors_to_refresh(
     ]
 
 
-def findings_by_tutor(
-    connection: Connection, warehouse: Warehouse, tutors: Sequence[str]
-) -> list[Row]:
+def findings_by_tutor(database: Database, tutors: Sequence[str]) -> list[Row]:
     """Per tutor: name, open alerts (critical ones and warnings too), insights and badges."""
-    return fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    return database.rows(
+        """
             select
                 tutors.tutor_id,
                 tutors.name,
@@ -526,84 +445,68 @@ def findings_by_tutor(
             ) as open_alerts
             where tutors.tutor_id = any(%s::text[])
             order by tutors.tutor_id
-            """
-        ),
+            """,
         (list(tutors),),
     )
 
 
-def open_findings(connection: Connection, warehouse: Warehouse, table: str) -> Row:
+def open_findings(database: Database, table: str) -> Row:
     """How many rows of a table of findings are open, and of how many tutors."""
-    (row,) = fetch_rows(
-        connection,
-        warehouse.sql(
+    (row,) = database.rows(
+        database.sql(
             "select count(*) as open, count(distinct tutor_id) as tutors_with_one from {ops}."
         )
-        + sql.SQL("{} where resolved_at is null").format(sql.Identifier(table)),
+        + sql.SQL("{} where resolved_at is null").format(sql.Identifier(table))
     )
     return row
 
 
-def skipped_tutors(
-    connection: Connection, warehouse: Warehouse, kind: str, run_id: str
-) -> tuple[int, dict[str, str]]:
+def skipped_tutors(database: Database, kind: str, run_id: str) -> tuple[int, dict[str, str]]:
     """How many tutors a run evaluated for one kind, and whom it left out and why; of the newest
     run where that one evaluated nobody.
     """
-    rows = fetch_rows(
-        connection,
-        warehouse.sql(
-            "select tutors, skipped from {ops}.reconcile_runs where kind = %s"
-            " order by run_id = %s desc, applied_at desc limit 1"
-        ),
+    rows = database.rows(
+        "select tutors, skipped from {ops}.reconcile_runs where kind = %s"
+        " order by run_id = %s desc, applied_at desc limit 1",
         (kind, run_id),
     )
     return (rows[0]["tutors"], rows[0]["skipped"]) if rows else (0, {})
 
 
-def monthly_load(connection: Connection, warehouse: Warehouse) -> float | None:
+def monthly_load(database: Database) -> float | None:
     """Median sessions of 30 days of the tutors that had one; None where nobody had."""
-    found: float | None = fetch_value(
-        connection,
-        warehouse.sql(
-            "select percentile_cont(0.5) within group (order by sessions_30d)"
-            " from {marts}.tutor_aggregates where sessions_30d > 0"
-        ),
+    found: float | None = database.value(
+        "select percentile_cont(0.5) within group (order by sessions_30d)"
+        " from {marts}.tutor_aggregates where sessions_30d > 0"
     )
     return found
 
 
-def newest_session_age_days(connection: Connection, warehouse: Warehouse) -> int | None:
+def newest_session_age_days(database: Database) -> int | None:
     """Whole days since the newest completed session, None without one."""
-    if not exists(connection, warehouse.schemas.marts, "fct_sessions"):
+    if not exists(database, database.schemas.marts, "fct_sessions"):
         return None
-    found: int | None = fetch_value(
-        connection,
-        warehouse.sql(
-            "select floor(extract(epoch from now() - max(scheduled_start)) / 86400)::int"
-            " from {marts}.fct_sessions where status = 'completed' and scheduled_start <= now()"
-        ),
+    found: int | None = database.value(
+        "select floor(extract(epoch from now() - max(scheduled_start)) / 86400)::int"
+        " from {marts}.fct_sessions where status = 'completed' and scheduled_start <= now()"
     )
     return found
 
 
-def is_stale(connection: Connection, warehouse: Warehouse) -> bool:
+def is_stale(database: Database) -> bool:
     """Whether a platform schema of ours was filled after the last refresh began."""
     return (
-        fetch_value(
-            connection,
-            warehouse.sql(
-                "select (select max(loaded_at) from {ops}.platform_loads)"
-                " > (select max(started_at) from {ops}.refresh_runs)"
-            ),
+        database.value(
+            "select (select max(loaded_at) from {ops}.platform_loads)"
+            " > (select max(started_at) from {ops}.refresh_runs)"
         )
         is True
     )
 
 
-def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
+def status(database: Database) -> dict[str, Row]:
     """Row counts of what is there, and the newest moments."""
-    schemas = warehouse.schemas
+    schemas = database.schemas
     tables = (
         (schemas.platform, "tutors"),
         (schemas.platform, "sessions"),
@@ -615,46 +518,34 @@ def status(connection: Connection, warehouse: Warehouse) -> dict[str, Row]:
     rows: Row = {}
     for schema, table in tables:
         rows[f"{schema}.{table}"] = (
-            fetch_value(
-                connection,
-                sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table)),
-            )
-            if exists(connection, schema, table)
+            database.value(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table)))
+            if exists(database, schema, table)
             else None
         )
     data: Row = {"newest_session": None, "computed_as_of": None, "open_alerts": 0}
-    if exists(connection, schemas.marts, "fct_sessions"):
-        data["newest_session"] = fetch_value(
-            connection,
-            warehouse.sql(
-                "select to_char(max(scheduled_start) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
-                " from {marts}.fct_sessions where status = 'completed'"
-            ),
+    if exists(database, schemas.marts, "fct_sessions"):
+        data["newest_session"] = database.value(
+            "select to_char(max(scheduled_start) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
+            " from {marts}.fct_sessions where status = 'completed'"
         )
-    if exists(connection, schemas.marts, "tutor_aggregates"):
-        data["computed_as_of"] = fetch_value(
-            connection,
-            warehouse.sql(
-                "select to_char(max(as_of) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
-                " from {marts}.tutor_aggregates"
-            ),
+    if exists(database, schemas.marts, "tutor_aggregates"):
+        data["computed_as_of"] = database.value(
+            "select to_char(max(as_of) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')"
+            " from {marts}.tutor_aggregates"
         )
-    data["open_alerts"] = fetch_value(
-        connection, warehouse.sql("select count(*) from {ops}.alerts where resolved_at is null")
+    data["open_alerts"] = database.value(
+        "select count(*) from {ops}.alerts where resolved_at is null"
     )
-    data["open_quarantine"] = fetch_value(
-        connection,
-        warehouse.sql("select count(*) from {ops}.quarantine where resolved_at is null"),
+    data["open_quarantine"] = database.value(
+        "select count(*) from {ops}.quarantine where resolved_at is null"
     )
     return {"rows": rows, "data": data}
 
 
-def last_pass(connection: Connection, warehouse: Warehouse) -> Row:
+def last_pass(database: Database) -> Row:
     """The newest pass of the refresh after sessions; {"at": None} before the first one."""
-    rows = fetch_rows(
-        connection,
-        warehouse.sql(
-            """
+    rows = database.rows(
+        """
             select
                 to_char(settled_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') as at,
                 changes,
@@ -666,18 +557,5 @@ def last_pass(connection: Connection, warehouse: Warehouse) -> Row:
             order by settled_at desc, run_id desc
             limit 1
             """
-        ),
     )
     return rows[0] if rows else {"at": None}
-
-
-def fetch_rows(connection: Connection, query: sql.Composed, parameters: Any = None) -> list[Row]:
-    """All rows of a query, as dicts."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, parameters).fetchall()
-
-
-def fetch_value(connection: Connection, query: Any, parameters: Any = None) -> Any:
-    """The first column of the first row; None where there is none."""
-    row = connection.execute(query, parameters).fetchone()
-    return None if row is None else row[0]

@@ -15,12 +15,10 @@ from itertools import groupby
 from typing import Any
 
 from tutor_pipeline.core.formatting import count, moment, visible
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.people.reports.queries import (
-    Connection,
     Row,
     exists,
-    fetch_rows,
     is_stale,
     profile_in_force,
 )
@@ -297,25 +295,21 @@ class Validation:
         }
 
 
-def gather(
-    connection: Connection, warehouse: Warehouse, now: datetime, run_id: str | None = None
-) -> Validation:
+def gather(database: Database, now: datetime, run_id: str | None = None) -> Validation:
     """Read the report as of `now`. What was not built yet is left out.
 
     `run_id` is the run that the report is of: written again, it is not compared with itself.
     """
 
     def rows(query: str, **values: Any) -> list[Row]:
-        return fetch_rows(connection, warehouse.sql(query), values or None)
+        return database.rows(query, values or None)
 
     sessions, newest_session = None, None
-    if exists(connection, warehouse.schemas.marts, "fct_sessions"):
+    if exists(database, database.schemas.marts, "fct_sessions"):
         ((sessions, newest_session),) = (row.values() for row in rows(_SESSIONS, now=now))
     refreshes = rows(_REFRESHES)
     newest = refreshes[0] if refreshes else {"as_of": None, "started_at": None}
-    freshness = Freshness(
-        newest_session, newest["as_of"], newest["started_at"], is_stale(connection, warehouse)
-    )
+    freshness = Freshness(newest_session, newest["as_of"], newest["started_at"], is_stale(database))
     checks = tuple(
         sorted(
             (
@@ -361,7 +355,7 @@ def gather(
         insights=insights,
         achievements=achievements,
         coverage=tuple(Coverage(**row) for row in rows(_COVERAGE)),
-        rules=profile_in_force(connection, warehouse),
+        rules=profile_in_force(database),
     )
 
 

@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.sources.changes import versions
 
 WINDOW = timedelta(days=14)
@@ -315,25 +314,23 @@ class Waiting(NamedTuple):
     retry_at: datetime | None
 
 
-def is_filled(connection: psycopg.Connection[Any], warehouse: Warehouse) -> bool:
+def is_filled(database: Database) -> bool:
     """Whether a full refresh has settled what it took: before, nothing is compared.
 
     An empty ledger need not be a new one: there may have been no sessions for a while.
     """
-    row = connection.execute(warehouse.sql(_IS_FILLED)).fetchone()
+    row = database.execute(_IS_FILLED).fetchone()
     return row is not None and bool(row[0])
 
 
-def waiting(connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime) -> Queue:
+def waiting(database: Database, now: datetime) -> Queue:
     """What was found to differ so far, without comparing."""
-    row = connection.execute(warehouse.sql(_QUEUE), (now,)).fetchone()
+    row = database.execute(_QUEUE, (now,)).fetchone()
     assert row is not None
     return Queue(*row)
 
 
-def compare(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime, *, whole: bool
-) -> Queue:
+def compare(database: Database, now: datetime, *, whole: bool) -> Queue:
     """Mark what differs from the ledger as pending; what then waits.
 
     `whole`: by metrics and feedback too, and what differs no more is pending no more; else by the
@@ -342,15 +339,13 @@ def compare(
 
     Raises TutorPipelineError: there are no sessions that could be read.
     """
-    with _transaction(connection):
-        if _lock(connection, warehouse, "compare", wait=False) and is_filled(connection, warehouse):
-            _compare(connection, warehouse, now, whole)
-        return waiting(connection, warehouse, now)
+    with _transaction(database):
+        if _lock(database, "compare", wait=False) and is_filled(database):
+            _compare(database, now, whole)
+        return waiting(database, now)
 
 
-def take(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, as_of: datetime
-) -> Batch | None:
+def take(database: Database, run_id: str, as_of: datetime) -> Batch | None:
     """Take changes for the refresh `run_id`, comparing the sessions' own columns first; None when
     there are none to take.
 
@@ -358,26 +353,26 @@ def take(
     moment: what changes while the refresh reads is found to differ afterwards. What an earlier
     refresh took and did not settle is taken back: the caller holds the lock of the writers.
     """
-    with _transaction(connection):
-        _lock(connection, warehouse, "compare")
-        if is_filled(connection, warehouse):
-            _compare(connection, warehouse, as_of, whole=False)
-    with _transaction(connection):
-        _lock(connection, warehouse, "write")
-        _take_back(connection, warehouse, as_of)
-        rows = connection.execute(warehouse.sql(_TUTORS)).fetchall()
+    with _transaction(database):
+        _lock(database, "compare")
+        if is_filled(database):
+            _compare(database, as_of, whole=False)
+    with _transaction(database):
+        _lock(database, "write")
+        _take_back(database, as_of)
+        rows = database.execute(_TUTORS).fetchall()
         chosen, is_alone = choose([Waiting(*row) for row in rows], as_of)
         if not chosen:
             return None
-        taken = connection.execute(
-            warehouse.sql(_COUNT_ATTEMPT),
+        taken = database.execute(
+            _COUNT_ATTEMPT,
             ([each.tutor_id for each in chosen], [each.attempts for each in chosen]),
         ).fetchall()
         tutors, sessions, starts, pending = map(list, zip(*taken, strict=True))
-        columns = versions.read_columns(connection, warehouse)
-        query = versions.session_versions(warehouse, columns, whole=True, by_id=True)
-        connection.execute(
-            sql.SQL(_TAKE_PENDING).format(found=query, **warehouse.schemas.identifiers()),
+        columns = versions.read_columns(database)
+        query = versions.session_versions(database.warehouse, columns, whole=True, by_id=True)
+        database.execute(
+            sql.SQL(_TAKE_PENDING).format(found=query, **database.schemas.identifiers()),
             {
                 "run_id": run_id,
                 "tutors": tutors,
@@ -390,22 +385,20 @@ def take(
                 "recent": as_of - WINDOW,
             },
         )
-        return _batch(connection, warehouse, run_id, as_of, is_alone)
+        return _batch(database, run_id, as_of, is_alone)
 
 
-def take_all(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str, as_of: datetime
-) -> Batch:
+def take_all(database: Database, run_id: str, as_of: datetime) -> Batch:
     """Take everything that differs in the last 90 days, whomever it concerns, for a refresh of all
     tutors. As `take`, but no attempt is counted.
     """
-    with _transaction(connection):
-        _lock(connection, warehouse, "write")
-        connection.execute(warehouse.sql("delete from {ops}.session_changes"))
-        columns = versions.read_columns(connection, warehouse)
-        query = versions.session_versions(warehouse, columns, whole=True)
-        connection.execute(
-            sql.SQL(_TAKE_DIFFERING).format(found=query, **warehouse.schemas.identifiers()),
+    with _transaction(database):
+        _lock(database, "write")
+        database.execute("delete from {ops}.session_changes")
+        columns = versions.read_columns(database)
+        query = versions.session_versions(database.warehouse, columns, whole=True)
+        database.execute(
+            sql.SQL(_TAKE_DIFFERING).format(found=query, **database.schemas.identifiers()),
             {
                 "run_id": run_id,
                 "since": as_of - LOOKBACK,
@@ -413,58 +406,51 @@ def take_all(
                 "recent": as_of - WINDOW,
             },
         )
-        return _batch(connection, warehouse, run_id, as_of, is_alone=False)
+        return _batch(database, run_id, as_of, is_alone=False)
 
 
-def settle(connection: psycopg.Connection[Any], warehouse: Warehouse, run_id: str) -> Settled:
+def settle(database: Database, run_id: str) -> Settled:
     """Note as processed what `run_id` took, in the connection's transaction.
 
     That is the one that writes the findings, so both are there or neither. Past days on which
     something changed are noted for history, unless the ledger was empty. Repeating it changes
     nothing.
     """
-    _lock(connection, warehouse, "write")
-    row = connection.execute("select clock_timestamp()").fetchone()
+    _lock(database, "write")
+    row = database.execute("select clock_timestamp()").fetchone()
     assert row is not None
-    values = {"run_id": run_id, "now": row[0], "timezone": warehouse.timezone}
-    if is_filled(connection, warehouse):
-        connection.execute(warehouse.sql(_NOTE_REPAIRS), values)
-    connection.execute(warehouse.sql(_SETTLE_GONE), (run_id,))
-    connection.execute(warehouse.sql(_SETTLE), values)
-    if connection.execute(warehouse.sql(_HEALED), (run_id,)).rowcount:
+    values = {"run_id": run_id, "now": row[0], "timezone": database.timezone}
+    if is_filled(database):
+        database.execute(_NOTE_REPAIRS, values)
+    database.execute(_SETTLE_GONE, (run_id,))
+    database.execute(_SETTLE, values)
+    if database.execute(_HEALED, (run_id,)).rowcount:
         # What was mended for one may be mended for all.
-        connection.execute(
-            warehouse.sql("update {ops}.set_aside_tutors set retry_at = least(retry_at, %s)"),
+        database.execute(
+            "update {ops}.set_aside_tutors set retry_at = least(retry_at, %s)",
             (values["now"],),
         )
-    changes = connection.execute(
-        warehouse.sql("delete from {ops}.session_changes where run_id = %s"), (run_id,)
+    changes = database.execute(
+        "delete from {ops}.session_changes where run_id = %s", (run_id,)
     ).rowcount
     if changes > _MANY:
-        connection.execute(warehouse.sql("analyze {ops}.session_ledger"))
+        database.execute("analyze {ops}.session_ledger")
     return Settled(changes, values["now"])
 
 
-def set_aside(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    tutor_id: str,
-    reason: str,
-    run_id: str,
-    now: datetime,
-) -> None:
+def set_aside(database: Database, tutor_id: str, reason: str, run_id: str, now: datetime) -> None:
     """Leave the tutor out until some time has passed: 10 minutes, doubled each time, a day at most.
 
     What `run_id` took of the tutor it no longer has; it stays pending. Commits.
     """
-    with _transaction(connection):
-        _lock(connection, warehouse, "write")
-        _set_aside(connection, warehouse, tutor_id, reason, run_id, now)
+    with _transaction(database):
+        _lock(database, "write")
+        _set_aside(database, tutor_id, reason, run_id, now)
 
 
-def finished_refresh(connection: psycopg.Connection[Any], warehouse: Warehouse) -> str | None:
+def finished_refresh(database: Database) -> str | None:
     """The run id of the newest full refresh, when its findings of every kind are made."""
-    row = connection.execute(warehouse.sql(_FINISHED)).fetchone()
+    row = database.execute(_FINISHED).fetchone()
     return None if row is None else row[0]
 
 
@@ -503,38 +489,29 @@ def _hash(tutor_id: str) -> int:
 
 
 @contextmanager
-def _transaction(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def _transaction(database: Database) -> Iterator[None]:
     """A transaction of its own, in which large queries run well."""
-    assert connection.info.transaction_status == TransactionStatus.IDLE, "commits by itself"
-    with connection.transaction():
-        connection.execute("set local jit = off; set local work_mem = '64MB'")
+    assert database.info.transaction_status == TransactionStatus.IDLE, "commits by itself"
+    with database.transaction():
+        database.execute("set local jit = off; set local work_mem = '64MB'")
         yield
 
 
-def _lock(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, what: str, *, wait: bool = True
-) -> bool:
+def _lock(database: Database, what: str, *, wait: bool = True) -> bool:
     """Until the transaction ends: only one compares, only one writes. False: somebody else does."""
-    function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
-    row = connection.execute(
-        f"select {function}(hashtextextended(%s, 0))",
-        (f"session ledger {what} {warehouse.schemas.ops}",),
-    ).fetchone()
-    return row is not None and row[0] is not False
+    return database.lock(f"session_ledger {what}", wait=wait)
 
 
-def _compare(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, now: datetime, whole: bool
-) -> None:
+def _compare(database: Database, now: datetime, whole: bool) -> None:
     version = "version" if whole else "session_version"
-    columns = versions.read_columns(connection, warehouse)
+    columns = versions.read_columns(database)
     names = {
         "version": sql.Identifier(version),
-        "ledger": sql.Identifier(warehouse.schemas.ops, "session_ledger"),
+        "ledger": sql.Identifier(database.schemas.ops, "session_ledger"),
     }
-    differences = connection.execute(
+    differences = database.execute(
         sql.SQL(_DIFFERENCES).format(
-            found=versions.session_versions(warehouse, columns, whole=whole),
+            found=versions.session_versions(database.warehouse, columns, whole=whole),
             or_undone=sql.SQL(_OR_UNDONE if whole else ""),
             **names,
         ),
@@ -544,9 +521,9 @@ def _compare(
         return
     new = [row for row in differences if row[2] is None]
     known = [row for row in differences if row[2] is not None]
-    _lock(connection, warehouse, "write")
+    _lock(database, "write")
     if new:
-        connection.execute(
+        database.execute(
             sql.SQL(_MARK_NEW).format(**names),
             {
                 "now": now,
@@ -556,7 +533,7 @@ def _compare(
             },
         )
     if known:
-        connection.execute(
+        database.execute(
             sql.SQL(_MARK_KNOWN).format(**names),
             {
                 "now": now,
@@ -567,46 +544,28 @@ def _compare(
             },
         )
     if undone := {row[0] for row in known if row[3]}:
-        connection.execute(warehouse.sql(_FORGIVE), (list(undone),))
+        database.execute(_FORGIVE, (list(undone),))
 
 
-def _take_back(connection: psycopg.Connection[Any], warehouse: Warehouse, as_of: datetime) -> None:
-    alone = connection.execute(warehouse.sql(_DIED_ALONE), (MAX_ATTEMPTS,)).fetchone()
+def _take_back(database: Database, as_of: datetime) -> None:
+    alone = database.execute(_DIED_ALONE, (MAX_ATTEMPTS,)).fetchone()
     if alone is not None:
         reason = "the process that refreshed this tutor alone did not come back"
-        _set_aside(connection, warehouse, alone[0], reason, alone[1], as_of)
-    connection.execute(warehouse.sql(f"delete from {{ops}}.session_changes where {_LEFT_BEHIND}"))
+        _set_aside(database, alone[0], reason, alone[1], as_of)
+    database.execute(f"delete from {{ops}}.session_changes where {_LEFT_BEHIND}")
 
 
-def _set_aside(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    tutor_id: str,
-    reason: str,
-    run_id: str,
-    now: datetime,
-) -> None:
+def _set_aside(database: Database, tutor_id: str, reason: str, run_id: str, now: datetime) -> None:
     values = {"tutor_id": tutor_id, "reason": reason, "run_id": run_id, "now": now}
-    connection.execute(
-        warehouse.sql(_SET_ASIDE), {**values, "first": FIRST_RETRY, "longest": LONGEST_RETRY}
-    )
-    connection.execute(
-        warehouse.sql(
-            "delete from {ops}.session_changes"
-            " where run_id = %(run_id)s and tutor_id = %(tutor_id)s"
-        ),
+    database.execute(_SET_ASIDE, {**values, "first": FIRST_RETRY, "longest": LONGEST_RETRY})
+    database.execute(
+        "delete from {ops}.session_changes where run_id = %(run_id)s and tutor_id = %(tutor_id)s",
         values,
     )
 
 
-def _batch(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
-    run_id: str,
-    as_of: datetime,
-    is_alone: bool,
-) -> Batch:
-    row = connection.execute(warehouse.sql(_BATCH), (run_id,)).fetchone()
+def _batch(database: Database, run_id: str, as_of: datetime, is_alone: bool) -> Batch:
+    row = database.execute(_BATCH, (run_id,)).fetchone()
     assert row is not None
     tutors, changes, oldest_at = row
     return Batch(run_id, as_of, tuple(tutors or ()), changes, oldest_at, is_alone)

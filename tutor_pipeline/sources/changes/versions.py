@@ -15,15 +15,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
 
-import psycopg
 import yaml
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 
 CONTRACT = DBT_PROJECT_DIR / "models" / "staging" / "_platform__sources.yml"
 PARTS = (
@@ -156,10 +154,10 @@ def contract() -> Mapping[str, tuple[str, ...]]:
     return {table: columns[table] for table in ("sessions", *PARTS)}
 
 
-def read_columns(connection: psycopg.Connection[Any], warehouse: Warehouse) -> Columns:
+def read_columns(database: Database) -> Columns:
     """What the platform has now. Raises TutorPipelineError: no sessions that staging could read."""
     found: dict[str, dict[str, Column]] = {}
-    rows = connection.execute(_COLUMNS, (warehouse.schemas.platform, list(contract())))
+    rows = database.execute(_COLUMNS, (database.schemas.platform, list(contract())))
     for table, name, kind, is_unique in rows:
         found.setdefault(table, {})[name] = Column(kind, is_unique)
     sessions = found.get("sessions", {})
@@ -167,7 +165,7 @@ def read_columns(connection: psycopg.Connection[Any], warehouse: Warehouse) -> C
     if missing or sessions["scheduled_start"].type not in _MOMENTS:
         what = f"{', '.join(missing)} missing" if missing else "scheduled_start is no moment"
         raise TutorPipelineError(
-            f"{warehouse.schemas.platform}.sessions cannot be read ({what})."
+            f"{database.schemas.platform}.sessions cannot be read ({what})."
             " See: tutor-pipeline check-source"
         )
     return found

@@ -22,7 +22,7 @@ from psycopg import sql
 from psycopg.copy import QueuedLibpqWriter
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError, UsageError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.sources.csv.format import CsvFile, Target, csv_format
 from tutor_pipeline.sources.csv.records import Batch, CsvRecords, UnusableFileError, fields_of
@@ -123,10 +123,8 @@ def import_folder(
         raise UsageError(f"the share of bad rows must lie between 0 and 1, not {max_bad:g}")
     paths, notes = _find(folder)
     try:
-        with warehouse.connect() as connection:
-            files = _Import(connection, warehouse, as_of, max_bad, progress or _silent).run(
-                paths, clear
-            )
+        with warehouse.connect() as database:
+            files = _Import(database, as_of, max_bad, progress or _silent).run(paths, clear)
     except psycopg.Error as error:
         raise TutorPipelineError(
             f"the import of {folder} was given up, nothing was changed: {str(error).strip()}"
@@ -174,15 +172,9 @@ class _Import:
     """One import in one transaction: stage every file, decide, write."""
 
     def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        warehouse: Warehouse,
-        as_of: datetime,
-        max_bad: float,
-        progress: Progress,
+        self, database: Database, as_of: datetime, max_bad: float, progress: Progress
     ) -> None:
-        self.connection = connection
-        self.warehouse = warehouse
+        self.database = database
         self.as_of = as_of
         self.max_bad = max_bad
         self.progress = progress
@@ -191,7 +183,7 @@ class _Import:
     def run(self, paths: list[tuple[CsvFile, Path]], clear: bool) -> tuple[FileSummary, ...]:
         # ensure_platform holds a lock until the end of the transaction: imports (and generate)
         # follow one another.
-        ensure_platform(self.connection, self.warehouse)
+        ensure_platform(self.database)
         self._prepare()
         for file, path in paths:
             self.staged.append(self._stage(file, path, replaced=clear))
@@ -211,11 +203,11 @@ class _Import:
     def _execute(
         self, query: sql.SQL | sql.Composed, values: Mapping[str, Any] | None = None
     ) -> psycopg.Cursor[Any]:
-        return self.connection.execute(query, values)
+        return self.database.execute(query, values)
 
     def _prepare(self) -> None:
         for name, value in (
-            ("timezone", self.warehouse.platform_timezone),
+            ("timezone", self.database.warehouse.platform_timezone),
             ("client_encoding", "UTF8"),
             ("work_mem", "64MB"),
         ):
@@ -281,7 +273,7 @@ class _Import:
                 )
             )
             encoder = _Encoder(staged)
-            cursor = self.connection.cursor()
+            cursor = self.database.connection.cursor()
             # Queued: Python reads the next rows while the server takes these.
             with cursor.copy(
                 sql.SQL("copy {} from stdin").format(staged.table),
@@ -340,7 +332,7 @@ class _Import:
 
     def _collect_bad_rows(self, staged: _Staged) -> None:
         """Copy the bad rows, as the file has them, to the table of all bad rows."""
-        with self.connection.cursor(name="bad_rows") as bad_rows:
+        with self.database.connection.cursor(name="bad_rows") as bad_rows:
             bad_rows.execute(
                 sql.SQL(
                     "select _line, _raw, _reasons from {} where _reasons <> '{{}}' order by _line"
@@ -348,7 +340,7 @@ class _Import:
             )
             while chunk := bad_rows.fetchmany(_BAD_ROWS_FETCHED):
                 staged.bad += len(chunk)
-                with self.connection.cursor().copy(
+                with self.database.connection.cursor().copy(
                     "copy pg_temp.incoming_quarantine (source, file, line, reasons, raw, payload,"
                     " digest, business_key) from stdin"
                 ) as copy:
@@ -359,12 +351,12 @@ class _Import:
     # Writing ---------------------------------------------------------------------------------
 
     def _platform(self, table: str) -> sql.Identifier:
-        return sql.Identifier(self.warehouse.schemas.platform, table)
+        return sql.Identifier(self.database.schemas.platform, table)
 
     def _clear(self) -> None:
-        tables = self.connection.execute(
+        tables = self.database.execute(
             "select tablename from pg_tables where schemaname = %s order by tablename",
-            (self.warehouse.schemas.platform,),
+            (self.database.schemas.platform,),
         ).fetchall()
         self._execute(
             sql.SQL("truncate {}").format(
@@ -459,7 +451,7 @@ class _Import:
             )
         )
         rows = sql.SQL("select * from pg_temp.incoming_bad")
-        record(self.connection, self.warehouse, rows, {"as_of": self.as_of})
+        record(self.database, rows, {"as_of": self.as_of})
         if resolve_all:
             self._resolve(sql.SQL("kept.source like 'csv:%%'"), {})
             return
@@ -483,7 +475,7 @@ class _Import:
                 "  select from pg_temp.incoming_bad as bad"
                 "  where bad.source = kept.source and bad.row_key = kept.row_key)"
             ).format(
-                quarantine=sql.Identifier(self.warehouse.schemas.ops, "quarantine"), which=which
+                quarantine=sql.Identifier(self.database.schemas.ops, "quarantine"), which=which
             ),
             {"as_of": self.as_of, **values},
         )

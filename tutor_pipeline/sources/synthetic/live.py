@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any
 
 import numpy as np
 import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.migrate import schema_mark
 from tutor_pipeline.core.warehouse.platform import is_ours
 from tutor_pipeline.sources.synthetic.burnout import live_through
@@ -91,36 +90,34 @@ _PAIRS = """
 _BARGAIN = 1 / 7  # the mean of what the generator draws
 
 
-def refuse_others(connection: psycopg.Connection[Any], warehouse: Warehouse) -> None:
+def refuse_others(database: Database) -> None:
     """Raises RefusedError unless the platform's schema is one that we made."""
-    if schema_mark(connection, warehouse.schemas.platform) is None:
+    if schema_mark(database.connection, database.schemas.platform) is None:
         raise RefusedError("there is no platform yet. Run first: tutor-pipeline generate")
-    if not is_ours(connection, warehouse):
+    if not is_ours(database):
         raise RefusedError(
-            f'the schema "{warehouse.schemas.platform}" of {warehouse.masked_url} is a platform\'s'
-            " own: nothing is ever written to it.\nUnset TUTOR_PLATFORM_SCHEMA, and run first:"
+            f'the schema "{database.schemas.platform}" of {database.warehouse.masked_url} is a'
+            " platform's own: nothing is ever written to it.\nUnset TUTOR_PLATFORM_SCHEMA, and run first:"
             " tutor-pipeline generate"
         )
 
 
-def read_cast(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, parameters: Parameters, now: datetime
-) -> Cast:
+def read_cast(database: Database, parameters: Parameters, now: datetime) -> Cast:
     """The active tutors of the synthetic platform made with `parameters`, and their students.
 
     Raises RefusedError for a platform that is not ours or that has none of these tutors.
     """
-    refuse_others(connection, warehouse)
+    refuse_others(database)
     everybody = make_ids("T", np.arange(1, parameters.tutors + 1), 4, parameters.tutors)
     place = {value.decode(): i for i, value in enumerate(everybody.tolist())}
-    found = [row for row in connection.execute(warehouse.sql(_TUTORS)) if row[0] in place]
+    found = [row for row in database.execute(_TUTORS) if row[0] in place]
     if not found:
         raise RefusedError(
             "the platform has no tutors to simulate. Run first: tutor-pipeline generate"
         )
     pairs: dict[str, list[Pair]] = {tutor_id: [] for tutor_id, _, _ in found}
     known = {"since": now - _KNOWN_FOR, "most": MOST_PAIRS, "bargain": _BARGAIN}
-    for tutor_id, *pair in connection.execute(warehouse.sql(_PAIRS), known):
+    for tutor_id, *pair in database.execute(_PAIRS, known):
         if tutor_id in pairs:
             pairs[tutor_id].append(Pair(*pair))
     # Traits are hidden: they are drawn again, not read.
@@ -190,16 +187,16 @@ class _Player:
     stopped: bool = False
     began: float = 0.0
     # When to commit (seconds after the start), a tie-breaker, and what is open where.
-    held: list[tuple[float, int, Event, psycopg.Connection[Any]]] = field(default_factory=list)
-    connection: psycopg.Connection[Any] | None = None
+    held: list[tuple[float, int, Event, Database]] = field(default_factory=list)
+    database: Database | None = None
     number: Iterator[int] = field(default_factory=count)
 
     def __enter__(self) -> _Player:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for *_ignored, connection in self.held:
-            connection.close()
+        for *_ignored, database in self.held:
+            database.close()
         self._close()
 
     def play(self, events: Iterator[Event], until: float | None) -> Summary:
@@ -235,46 +232,46 @@ class _Player:
         if len(self.held) >= _MOST_HELD:
             self._release()
         try:
-            connection = self.warehouse.connect()
+            database = self.warehouse.connect()
         except TutorPipelineError as error:
             if not _is_away(error):
                 raise
             self._write(event)
             return
-        entry = (event.at + event.held_for, next(self.number), event, connection)
+        entry = (event.at + event.held_for, next(self.number), event, database)
         heappush(self.held, entry)
         try:
-            self._execute(connection, event)
+            self._execute(database, event)
         except psycopg.Error as error:
             self.held.remove(entry)
-            connection.close()
+            database.close()
             if not _is_away(error):
                 raise
             self._write(event)
 
     def _release(self) -> None:
         """Commit the open transaction whose time comes first."""
-        due, _, event, connection = heappop(self.held)
+        due, _, event, database = heappop(self.held)
         try:
-            connection.commit()
+            database.commit()
         except psycopg.Error as error:
-            connection.close()
+            database.close()
             if not _is_away(error):
                 raise
             self._write(event)
         else:
             self._note(event, due)
-            connection.close()
+            database.close()
 
     def _write(self, event: Event) -> None:
         """Commit one event, whatever time it takes; given up only when told to stop."""
         away_since: float | None = None
         while True:
             try:
-                if self.connection is None:
-                    self.connection = self.warehouse.connect(autocommit=True)
-                with self.connection.transaction():
-                    self._execute(self.connection, event)
+                if self.database is None:
+                    self.database = self.warehouse.connect(autocommit=True)
+                with self.database.transaction():
+                    self._execute(self.database, event)
             except (psycopg.Error, TutorPipelineError) as error:
                 self._close()
                 if not _is_away(error):
@@ -295,9 +292,9 @@ class _Player:
             self.summary.away_seconds += away
             self.tell(f"the database is back after {away:.0f} s; going on")
 
-    def _execute(self, connection: psycopg.Connection[Any], event: Event) -> None:
+    def _execute(self, database: Database, event: Event) -> None:
         for write in event.writes:
-            connection.execute(self._statement(write), {**write.values, "key": event.session_id})
+            database.execute(self._statement(write), {**write.values, "key": event.session_id})
 
     def _statement(self, write: Write) -> sql.Composed:
         table = sql.Identifier(self.warehouse.schemas.platform, write.table)
@@ -327,9 +324,9 @@ class _Player:
         summary.most_behind = max(summary.most_behind, self._now() - due)
 
     def _close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
+        if self.database is not None:
+            self.database.close()
+            self.database = None
 
 
 def _is_away(error: Exception) -> bool:

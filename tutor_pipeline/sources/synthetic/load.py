@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.migrate import ensure_marked_schema
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.sources.synthetic.copy_binary import encode
@@ -27,8 +25,7 @@ _TRUTH_DDL = Path(__file__).parent / "truth.sql"
 
 
 def load(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     population: Population,
     progress: Progress | None = None,
     replace: bool = True,
@@ -40,31 +37,29 @@ def load(
     are not ours.
     """
     schemas = {
-        warehouse.schemas.platform: population.platform,
-        warehouse.schemas.truth: population.truth,
+        database.schemas.platform: population.platform,
+        database.schemas.truth: population.truth,
     }
     total = sum(row_count(table) for tables in schemas.values() for table in tables.values())
     done = 0
-    with connection.transaction():
-        ensure_platform(connection, warehouse)
-        ensure_marked_schema(connection, warehouse.schemas.truth)
-        connection.execute(warehouse.sql(_TRUTH_DDL.read_text(encoding="utf-8")))
+    with database.transaction():
+        ensure_platform(database)
+        ensure_marked_schema(database.connection, database.schemas.truth)
+        database.execute(_TRUTH_DDL.read_text(encoding="utf-8"))
         if not replace:
-            _refuse_sessions(connection, warehouse)
+            _refuse_sessions(database)
         for schema, tables in schemas.items():
-            known = _column_types(connection, schema)
+            known = _column_types(database, schema)
             names = [sql.Identifier(schema, table) for table in known]
-            connection.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(names)))
+            database.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(names)))
             for table, columns in tables.items():
-                done = _copy(
-                    connection, schema, table, columns, known[table], progress, done, total
-                )
-                connection.execute(sql.SQL("analyze {}").format(sql.Identifier(schema, table)))
+                done = _copy(database, schema, table, columns, known[table], progress, done, total)
+                database.execute(sql.SQL("analyze {}").format(sql.Identifier(schema, table)))
     return done
 
 
 def _copy(
-    connection: psycopg.Connection[Any],
+    database: Database,
     schema: str,
     table: str,
     columns: Columns,
@@ -77,7 +72,7 @@ def _copy(
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
         sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with database.copy(statement) as copy:
         for rows, data in encode(columns, types):
             copy.write(data)
             done += rows
@@ -86,18 +81,18 @@ def _copy(
     return done
 
 
-def _refuse_sessions(connection: psycopg.Connection[Any], warehouse: Warehouse) -> None:
-    if connection.execute(warehouse.sql("select 1 from {platform}.sessions limit 1")).fetchone():
+def _refuse_sessions(database: Database) -> None:
+    if database.execute("select 1 from {platform}.sessions limit 1").fetchone():
         raise RefusedError(
-            f'the schema "{warehouse.schemas.platform}" holds sessions already; nothing was'
+            f'the schema "{database.schemas.platform}" holds sessions already; nothing was'
             " changed.\nAllow them to be replaced, or name another TUTOR_PLATFORM_SCHEMA."
         )
 
 
-def _column_types(connection: psycopg.Connection[Any], schema: str) -> dict[str, dict[str, str]]:
+def _column_types(database: Database, schema: str) -> dict[str, dict[str, str]]:
     """Table → column → type, of the tables of `schema`."""
     found: dict[str, dict[str, str]] = {}
-    for table, column, kind in connection.execute(
+    for table, column, kind in database.execute(
         "select c.relname, a.attname, format_type(a.atttypid, null)"
         " from pg_class as c join pg_attribute as a on a.attrelid = c.oid"
         " where c.relnamespace = to_regnamespace(quote_ident(%s)) and c.relkind = 'r'"

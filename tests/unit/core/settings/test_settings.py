@@ -4,7 +4,7 @@ import pytest
 
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.settings import PROJECT_DIR, load_settings
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 
 URL = "postgresql://app:p%40ss@db.example.com:5433/live"
 

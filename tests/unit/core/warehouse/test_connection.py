@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import newest_completed_session
 from tutor_pipeline.metrics.dbt import dbt_environment
 
@@ -16,19 +16,19 @@ def test_moments_are_read_whatever_form_the_url_asks_for(warehouse):
     odd = Warehouse(
         f"{warehouse.url}?options=-c%20datestyle%3DSQL%2CDMY%20-c%20timezone%3DAsia/Tokyo"
     )
-    with odd.connect() as connection:
-        assert connection.execute("select '2026-05-01 00:00+00'::timestamptz").fetchone() == (NOW,)
-        connection.rollback()
-        assert connection.execute("show datestyle").fetchone()[0].startswith("ISO")
+    with odd.connect() as database:
+        assert database.execute("select '2026-05-01 00:00+00'::timestamptz").fetchone() == (NOW,)
+        database.rollback()
+        assert database.execute("show datestyle").fetchone()[0].startswith("ISO")
 
 
 def test_a_transaction_sees_what_others_commit_whatever_the_url_asks_for(warehouse):
     option = "?options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
-    with Warehouse(warehouse.url + option).connect() as connection:
+    with Warehouse(warehouse.url + option).connect() as database:
         for _ in range(2):
-            isolation = connection.execute("show transaction_isolation").fetchone()
+            isolation = database.execute("show transaction_isolation").fetchone()
             assert isolation == ("read committed",)
-            connection.rollback()
+            database.rollback()
 
 
 def test_an_unreachable_server_is_a_sentence():
@@ -52,16 +52,16 @@ def test_the_newest_session_is_found_among_impossible_ones(databases, kind):
     warehouse = Warehouse(
         databases.create(), Schemas(platform="public"), platform_timezone="America/Los_Angeles"
     )
-    with warehouse.connect() as connection:
-        assert newest_completed_session(connection, warehouse, NOW) is None
-        connection.execute(f"create table sessions (scheduled_start {kind}, status text)")
-        assert newest_completed_session(connection, warehouse, NOW) is None
-        connection.execute(
+    with warehouse.connect() as database:
+        assert newest_completed_session(database, NOW) is None
+        database.execute(f"create table sessions (scheduled_start {kind}, status text)")
+        assert newest_completed_session(database, NOW) is None
+        database.execute(
             "insert into sessions values ('2026-04-01 12:00', 'completed'),"
             " ('2026-04-02 12:00', 'scheduled'), ('2027-01-01', 'completed'),"
             " ('infinity', 'completed'), ('294276-12-31 23:59:59', 'completed'),"
             " ('4713-01-02 BC', 'completed'), (null, 'completed')"
         )
         hour = 12 if kind == "timestamptz" else 19
-        found = newest_completed_session(connection, warehouse, NOW)
+        found = newest_completed_session(database, NOW)
         assert found == datetime(2026, 4, 1, hour, tzinfo=UTC)

@@ -8,7 +8,7 @@ from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.warehouse import erasure
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.erasure import NOTHING_PERSONAL, RULES, Left, erase, left, record
 from tutor_pipeline.core.warehouse.migrate import upgrade
 from tutor_pipeline.core.warehouse.personal_data import ERASED, Role
@@ -127,10 +127,10 @@ def of_student(id_):
     }  # fmt: skip
 
 
-def insert(connection, rows):
+def insert(database, rows):
     for table, each in rows.items():
         for values in each:
-            connection.execute(
+            database.execute(
                 sql.SQL("insert into {} ({}) values ({})").format(
                     sql.Identifier("ops", table),
                     sql.SQL(", ").join(map(sql.Identifier, values)),
@@ -140,33 +140,33 @@ def insert(connection, rows):
             )
 
 
-def state(connection):
+def state(database):
     """{table: rows} of `ops`."""
     return {
         table: sorted(
             text
-            for (text,) in connection.execute(
+            for (text,) in database.execute(
                 sql.SQL("select t::text from {} as t").format(sql.Identifier("ops", table))
             )
         )
-        for table in sizes(connection, "ops")
+        for table in sizes(database, "ops")
     }
 
 
 @pytest.fixture
-def connection(warehouse):
+def database(warehouse):
     """A transaction that leaves nothing behind."""
-    with warehouse.connect() as connection, connection.transaction(force_rollback=True):
-        yield connection
+    with warehouse.connect() as database, database.transaction(force_rollback=True):
+        yield database
 
 
-def forget(connection, warehouse, role, id_):
+def forget(database, role, id_):
     """Erase, and see that nothing is left, and that a second time there is nothing to erase."""
-    person = erasure.known(connection, warehouse, role, id_)
-    erased = erase(connection, warehouse, person)
-    assert left(connection, warehouse, person, warehouse.schemas.ours) == []
-    again = erasure.known(connection, warehouse, role, id_)
-    assert erase(connection, warehouse, again) == {}
+    person = erasure.known(database, role, id_)
+    erased = erase(database, person)
+    assert left(database, person, database.schemas.ours) == []
+    again = erasure.known(database, role, id_)
+    assert erase(database, again) == {}
     return erased
 
 
@@ -176,15 +176,15 @@ def alike(id_):
 
 @pytest.mark.parametrize("id_", IDS)
 @pytest.mark.parametrize(("role", "rows_of"), [(Role.TUTOR, of_tutor), (Role.STUDENT, of_student)])
-def test_all_of_a_persons_rows_go_and_nobody_elses(connection, warehouse, role, rows_of, id_):
+def test_all_of_a_persons_rows_go_and_nobody_elses(database, role, rows_of, id_):
     for other in alike(id_):
-        insert(connection, rows_of(other))
-    before = state(connection)
+        insert(database, rows_of(other))
+    before = state(database)
     theirs = rows_of(id_)
-    insert(connection, theirs)
-    erased = forget(connection, warehouse, role, id_)
+    insert(database, theirs)
+    erased = forget(database, role, id_)
     assert erased == {f"ops.{table}": len(rows) for table, rows in theirs.items()}
-    assert state(connection) == before
+    assert state(database) == before
 
 
 def test_there_are_rows_above_of_every_table_that_has_rows_of_a_person():
@@ -197,8 +197,8 @@ def test_there_are_rows_above_of_every_table_that_has_rows_of_a_person():
 
 
 def test_every_table_of_ops_has_a_rule_or_a_reason(warehouse):
-    with warehouse.connect() as connection:
-        tables = {f"ops.{table}" for table in sizes(connection, "ops")}
+    with warehouse.connect() as database:
+        tables = {f"ops.{table}" for table in sizes(database, "ops")}
     ruled = [rule.table for rule in RULES]
     assert len(ruled) == len(set(ruled))
     assert not set(ruled) & set(NOTHING_PERSONAL)
@@ -206,10 +206,10 @@ def test_every_table_of_ops_has_a_rule_or_a_reason(warehouse):
 
 
 @pytest.mark.parametrize("id_", IDS)
-def test_what_is_about_others_too_stays_without_the_id(connection, warehouse, id_):
+def test_what_is_about_others_too_stays_without_the_id(database, id_):
     near = f"{id_}0"
     insert(
-        connection,
+        database,
         {
             "reconcile_runs": [
                 {**_RUN, "kind": "alert", "skipped": Jsonb({id_: "a rating is NaN", near: "why"})}
@@ -230,10 +230,10 @@ def test_what_is_about_others_too_stays_without_the_id(connection, warehouse, id
             ],
         },
     )  # fmt: skip
-    assert forget(connection, warehouse, Role.TUTOR, id_) == {
+    assert forget(database, Role.TUTOR, id_) == {
         "ops.reconcile_runs": 1, "ops.dq_results": 2, "ops.incidents": 1, "ops.alerts": 1,
     }  # fmt: skip
-    rows = connection.execute(
+    rows = database.execute(
         "select skipped, sample, message, incidents.title, incidents.details, acknowledged_note"
         " from ops.reconcile_runs, ops.dq_results, ops.incidents, ops.alerts"
     ).fetchall()
@@ -249,19 +249,19 @@ def test_what_is_about_others_too_stays_without_the_id(connection, warehouse, id
     ]
 
 
-def test_a_sample_that_shows_only_a_session_of_theirs(connection, warehouse):
-    insert(connection, {"session_ledger": [{"tutor_id": "T1", "session_id": "S1"}]})
+def test_a_sample_that_shows_only_a_session_of_theirs(database):
+    insert(database, {"session_ledger": [{"tutor_id": "T1", "session_id": "S1"}]})
     sample = [{"session_id": "S1", "score": 12}, {"session_id": "S10", "score": 13}]
-    insert(connection, {"dq_results": [{**_CHECK, "check_name": "a", "sample": Jsonb(sample)}]})
-    forget(connection, warehouse, Role.TUTOR, "T1")
-    (kept,) = connection.execute("select sample from ops.dq_results").fetchone()
+    insert(database, {"dq_results": [{**_CHECK, "check_name": "a", "sample": Jsonb(sample)}]})
+    forget(database, Role.TUTOR, "T1")
+    (kept,) = database.execute("select sample from ops.dq_results").fetchone()
     assert kept == [{"session_id": ERASED, "score": 12}, {"session_id": "S10", "score": 13}]
 
 
-def test_a_line_that_could_not_be_read_goes_when_any_field_is_the_id(connection, warehouse):
+def test_a_line_that_could_not_be_read_goes_when_any_field_is_the_id(database):
     lines = ['S1,T1,"broken', "S2,T10,broken", 'S3,"T1",broken', "T1"]
     insert(
-        connection,
+        database,
         {
             "quarantine": [
                 {**_ENTRY, "source": "csv:sessions.csv", "row_key": line, "raw": line,
@@ -270,32 +270,32 @@ def test_a_line_that_could_not_be_read_goes_when_any_field_is_the_id(connection,
             ]
         },
     )  # fmt: skip
-    assert forget(connection, warehouse, Role.TUTOR, "T1") == {"ops.quarantine": 3}
-    assert connection.execute("select raw from ops.quarantine").fetchall() == [("S2,T10,broken",)]
+    assert forget(database, Role.TUTOR, "T1") == {"ops.quarantine": 3}
+    assert database.execute("select raw from ops.quarantine").fetchall() == [("S2,T10,broken",)]
 
 
-def test_a_student_leaves_their_tutors_rows(connection, warehouse):
-    insert(connection, of_tutor("T9"))
-    connection.execute(
+def test_a_student_leaves_their_tutors_rows(database):
+    insert(database, of_tutor("T9"))
+    database.execute(
         "update ops.tutor_student_churn set student_ids = '{St1,St10,St2}', students = 3,"
         " students_at_high_risk = 3"
     )
-    connection.execute(
+    database.execute(
         "update ops.alert_events set details = %s", (Jsonb({"note": "the mother of St1 called"}),)
     )
-    assert forget(connection, warehouse, Role.STUDENT, "St1") == {
+    assert forget(database, Role.STUDENT, "St1") == {
         "ops.tutor_student_churn": 1, "ops.alert_events": 1,
     }  # fmt: skip
-    assert connection.execute(
+    assert database.execute(
         "select student_ids, details from ops.tutor_student_churn, ops.alert_events"
     ).fetchall() == [(["St10", "St2"], {"note": f"the mother of {ERASED} called"})]
 
 
-def test_a_message_still_on_its_way_is_made_anew_for_the_others(connection, warehouse):
+def test_a_message_still_on_its_way_is_made_anew_for_the_others(database):
     """Of two messages about two tutors the one is sent, the other waits."""
     for message, state_ in (("sent", "sent"), ("waits", "waiting")):
         insert(
-            connection,
+            database,
             {
                 "messages": [{**_MESSAGE, "message_id": message, "tutor_ids": ["T1", "T2"],
                               "subject": "2 tutors", "text_body": "…", "html_body": "…"}],
@@ -308,38 +308,38 @@ def test_a_message_still_on_its_way_is_made_anew_for_the_others(connection, ware
                 ],
             },
         )  # fmt: skip
-    assert forget(connection, warehouse, Role.TUTOR, "T1") == {
+    assert forget(database, Role.TUTOR, "T1") == {
         "ops.messages": 2, "ops.deliveries": 2, "ops.outbox": 2,
     }  # fmt: skip
-    assert connection.execute(
+    assert database.execute(
         "select tutor_id, subject_id, message_id from ops.outbox order by 2"
     ).fetchall() == [("T2", "sent", "sent"), ("T2", "waits", None)]
-    assert connection.execute("select * from ops.deliveries").fetchall() == []
+    assert database.execute("select * from ops.deliveries").fetchall() == []
 
 
-def test_meanwhile_nobody_composes_or_compares(connection, warehouse):
+def test_meanwhile_nobody_composes_or_compares(database):
     """What they read before the erasure they could write after it."""
-    erase(connection, warehouse, erasure.known(connection, warehouse, Role.TUTOR, "T1"))
+    erase(database, erasure.known(database, Role.TUTOR, "T1"))
     setting = Setting("http://ui", "http://reports", "UTC", NOW)
-    with warehouse.connect(autocommit=True) as other:
+    with database.warehouse.connect(autocommit=True) as other:
         other.execute("set lock_timeout = '50ms'")
         with pytest.raises(LockNotAvailable), other.transaction():
-            compose(other, warehouse, {}, setting)
+            compose(other, database.warehouse, {}, setting)
         with pytest.raises(LockNotAvailable):
-            ledger.set_aside(other, warehouse, "T1", "no", "r", NOW)
+            ledger.set_aside(other, database.warehouse, "T1", "no", "r", NOW)
         with pytest.raises(LockNotAvailable):
-            ledger.take(other, warehouse, "r", NOW)
+            ledger.take(other, database.warehouse, "r", NOW)
 
 
-def test_what_is_left_is_told_with_its_place(connection, warehouse):
+def test_what_is_left_is_told_with_its_place(database):
     """A student of the same id is somebody else, as far as we know."""
-    insert(connection, of_student("X"))
-    insert(connection, of_tutor("T9"))
-    connection.execute("update ops.alerts set description = 'as X does'")
-    connection.execute("update ops.quarantine set row_key = md5(row_key)")
-    person = erasure.known(connection, warehouse, Role.TUTOR, "X")
-    erase(connection, warehouse, person)
-    found = left(connection, warehouse, person, warehouse.schemas.ours)
+    insert(database, of_student("X"))
+    insert(database, of_tutor("T9"))
+    database.execute("update ops.alerts set description = 'as X does'")
+    database.execute("update ops.quarantine set row_key = md5(row_key)")
+    person = erasure.known(database, Role.TUTOR, "X")
+    erase(database, person)
+    found = left(database, person, database.schemas.ours)
     assert found == [
         Left("ops.alerts", "description", 1, False),
         Left("ops.feature_log", "student_id", 1, True),
@@ -349,29 +349,29 @@ def test_what_is_left_is_told_with_its_place(connection, warehouse):
     ]
 
 
-def test_an_erasure_is_noted_without_whom_it_was_about(connection, warehouse):
+def test_an_erasure_is_noted_without_whom_it_was_about(database):
     at = NOW + timedelta(days=1)
-    record(connection, warehouse, Role.TUTOR, {"ops.alerts": 2}, by="ada", at=at)
-    assert connection.execute(
+    record(database, Role.TUTOR, {"ops.alerts": 2}, by="ada", at=at)
+    assert database.execute(
         "select erased_at, erased_by, role, rows from ops.erasures"
     ).fetchall() == [(at, "ada", "tutor", {"ops.alerts": 2})]
 
 
-def test_what_a_killed_build_left_is_dropped(connection, warehouse):
-    connection.execute("create table marts.fct_sessions__dbt_backup (tutor_id text)")
-    connection.execute("create table marts.mine (tutor_id text)")
-    erasure.drop_remains(connection, warehouse)
-    assert set(sizes(connection, "marts")) == {"mine"}
+def test_what_a_killed_build_left_is_dropped(database):
+    database.execute("create table marts.fct_sessions__dbt_backup (tutor_id text)")
+    database.execute("create table marts.mine (tutor_id text)")
+    erasure.drop_remains(database)
+    assert set(sizes(database, "marts")) == {"mine"}
 
 
 def test_with_a_prefix_and_schemas_of_these_names_that_are_not_ours(databases):
     warehouse = Warehouse(databases.create(migrated=False), Schemas(prefix="tutor_"))
     upgrade(warehouse)
-    with warehouse.connect() as connection:
-        connection.execute("create schema ops; create table ops.alerts (tutor_id text)")
-        connection.execute("insert into ops.alerts values ('T1')")
-        connection.execute(
+    with warehouse.connect() as database:
+        database.execute("create schema ops; create table ops.alerts (tutor_id text)")
+        database.execute("insert into ops.alerts values ('T1')")
+        database.execute(
             "insert into tutor_ops.history_repairs values ('T1', %s, %s)", (TODAY, NOW)
         )
-        assert forget(connection, warehouse, Role.TUTOR, "T1") == {"ops.history_repairs": 1}
-        assert connection.execute("select * from ops.alerts").fetchall() == [("T1",)]
+        assert forget(database, Role.TUTOR, "T1") == {"ops.history_repairs": 1}
+        assert database.execute("select * from ops.alerts").fetchall() == [("T1",)]

@@ -7,7 +7,7 @@ import pytest
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform, is_ours
 
 
@@ -15,30 +15,30 @@ def test_upgrade_twice_changes_nothing(databases):
     warehouse = Warehouse(databases.create(migrated=False))
     assert migrate.upgrade(warehouse) is True
     assert migrate.upgrade(warehouse) is False
-    with warehouse.connect() as connection:
-        assert migrate.current(connection, warehouse) == migrate.head()
+    with warehouse.connect() as database:
+        assert migrate.current(database) == migrate.head()
         for schema in warehouse.schemas.ours:
-            assert migrate.schema_mark(connection, schema) == migrate.MARK
+            assert migrate.schema_mark(database, schema) == migrate.MARK
 
 
 def test_two_upgrades_at_once(databases):
     warehouse = Warehouse(databases.create(migrated=False))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: migrate.upgrade(warehouse), range(4)))
-    with warehouse.connect() as connection:
-        assert migrate.current(connection, warehouse) == migrate.head()
+    with warehouse.connect() as database:
+        assert migrate.current(database) == migrate.head()
 
 
 @pytest.mark.parametrize("taken", ["ops", "marts"])
 def test_a_schema_of_somebody_else_is_refused_and_a_prefix_helps(databases, taken):
     warehouse = Warehouse(databases.create(migrated=False))
-    with warehouse.connect() as connection:
-        connection.execute(f"create schema {taken}")
-        connection.execute(f"create table {taken}.theirs (a int)")
+    with warehouse.connect() as database:
+        database.execute(f"create schema {taken}")
+        database.execute(f"create table {taken}.theirs (a int)")
     with pytest.raises(RefusedError, match=f'"{taken}".*\n.*TUTOR_SCHEMA_PREFIX'):
         migrate.upgrade(warehouse)
-    with warehouse.connect() as connection:
-        left = connection.execute(
+    with warehouse.connect() as database:
+        left = database.execute(
             "select nspname from pg_namespace where nspname in ('ops', 'marts', 'staging')"
         ).fetchall()
     assert left == [(taken,)]
@@ -47,41 +47,41 @@ def test_a_schema_of_somebody_else_is_refused_and_a_prefix_helps(databases, take
 
 def test_a_newer_database_is_refused(databases):
     warehouse = Warehouse(databases.create())
-    with warehouse.connect() as connection:
-        connection.execute("update ops.alembic_version set version_num = '9999'")
+    with warehouse.connect() as database:
+        database.execute("update ops.alembic_version set version_num = '9999'")
     with pytest.raises(RefusedError, match="9999"):
         migrate.upgrade(warehouse)
 
 
 def test_a_live_platform_schema_is_never_written(databases):
     warehouse = Warehouse(databases.create(), Schemas(platform="public"))
-    with warehouse.connect() as connection:
-        assert not is_ours(connection, warehouse)
+    with warehouse.connect() as database:
+        assert not is_ours(database)
         with pytest.raises(RefusedError, match="platform's own"):
-            ensure_platform(connection, warehouse)
+            ensure_platform(database)
 
 
 def test_our_platform_schema_is_made_once_by_two_at_once(databases):
     warehouse = Warehouse(databases.create())
 
     def make(_):
-        with warehouse.connect() as connection:
-            ensure_platform(connection, warehouse)
+        with warehouse.connect() as database:
+            ensure_platform(database)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(make, range(4)))
-    with warehouse.connect() as connection:
-        assert is_ours(connection, warehouse)
-        assert connection.execute("select count(*) from platform.sessions").fetchone() == (0,)
+    with warehouse.connect() as database:
+        assert is_ours(database)
+        assert database.execute("select count(*) from platform.sessions").fetchone() == (0,)
 
 
 def test_a_schema_that_went_is_made_again_with_its_mark(databases):
     warehouse = Warehouse(databases.create())
-    with warehouse.connect() as connection:
-        connection.execute("drop schema staging cascade")
+    with warehouse.connect() as database:
+        database.execute("drop schema staging cascade")
     assert migrate.upgrade(warehouse)
-    with warehouse.connect() as connection:
-        assert migrate.schema_mark(connection, "staging") == migrate.MARK
+    with warehouse.connect() as database:
+        assert migrate.schema_mark(database, "staging") == migrate.MARK
     assert not migrate.upgrade(warehouse)
 
 
@@ -89,16 +89,16 @@ def test_who_may_not_migrate_is_told_so(databases, move):
     warehouse = Warehouse(databases.create())
     move(warehouse, "0006")
     name = f"reader_{uuid4().hex[:8]}"
-    with warehouse.connect() as connection:
-        connection.execute(f"create role {name} login password 'none'")
-        connection.execute(f"grant usage on schema ops to {name}")
-        connection.execute(f"grant select on all tables in schema ops to {name}")
+    with warehouse.connect() as database:
+        database.execute(f"create role {name} login password 'none'")
+        database.execute(f"grant usage on schema ops to {name}")
+        database.execute(f"grant select on all tables in schema ops to {name}")
     url = warehouse.url.replace(warehouse.url.split("@")[0], f"postgresql://{name}:none")
     try:
         with pytest.raises(TutorPipelineError, match="this role may not change them") as caught:
             migrate.upgrade(Warehouse(url))
         assert "none@" not in str(caught.value)
     finally:
-        with warehouse.connect() as connection:
-            connection.execute(f"drop owned by {name}")
-            connection.execute(f"drop role {name}")
+        with warehouse.connect() as database:
+            database.execute(f"drop owned by {name}")
+            database.execute(f"drop role {name}")

@@ -84,10 +84,10 @@ def ago(days):
 
 
 def insert(warehouse, table, *rows):
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for row in rows:
             values = ROWS[table] | row
-            connection.execute(
+            database.execute(
                 sql.SQL("insert into {} ({}) values ({})").format(
                     sql.Identifier("ops", table),
                     sql.SQL(", ").join(map(sql.Identifier, values)),
@@ -98,8 +98,8 @@ def insert(warehouse, table, *rows):
 
 
 def left(warehouse, table, *columns):
-    with warehouse.connect() as connection:
-        rows = connection.execute(
+    with warehouse.connect() as database:
+        rows = database.execute(
             sql.SQL("select {} from {} order by 1").format(
                 sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier("ops", table)
             )
@@ -109,30 +109,30 @@ def left(warehouse, table, *columns):
 
 def clean(warehouse, now=NOW):
     """Delete what is old; a second time there is nothing left to delete."""
-    with warehouse.connect(autocommit=True) as connection:
-        deleted = delete_old(connection, warehouse, now)
-        assert set(delete_old(connection, warehouse, now).values()) == {0}
+    with warehouse.connect(autocommit=True) as database:
+        deleted = delete_old(database, now)
+        assert set(delete_old(database, now).values()) == {0}
     return {table: rows for table, rows in deleted.items() if rows}
 
 
 @pytest.fixture(autouse=True)
 def empty(warehouse):
-    with warehouse.connect() as connection:
-        connection.execute(f"truncate {', '.join(f'ops.{table}' for table in ROWS)}")
+    with warehouse.connect() as database:
+        database.execute(f"truncate {', '.join(f'ops.{table}' for table in ROWS)}")
 
 
 def test_every_table_of_ops_has_a_rule_or_a_reason(warehouse):
-    with warehouse.connect() as connection:
-        tables = set(sizes(connection, "ops"))
+    with warehouse.connect() as database:
+        tables = set(sizes(database, "ops"))
     ruled = {rule.table for rule in RULES}
     assert not ruled & set(KEPT)
     assert ruled | set(KEPT) == tables
 
 
 def test_keys_are_the_primary_keys(warehouse):
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         keys = dict(
-            connection.execute(
+            database.execute(
                 "select relname, array_agg(attname::text order by place)"
                 " from pg_constraint join pg_class on pg_class.oid = conrelid"
                 " cross join unnest(conkey) with ordinality as key (number, place)"
@@ -316,8 +316,8 @@ RECONCILED = st.lists(
 )
 @given(HEADERS, OUTCOMES, RECONCILED)
 def test_readers_say_the_same_as_before(warehouse, headers, outcomes, reconciled):
-    with warehouse.connect() as connection:
-        connection.execute("truncate ops.refresh_runs, ops.dq_results, ops.reconcile_runs")
+    with warehouse.connect() as database:
+        database.execute("truncate ops.refresh_runs, ops.dq_results, ops.reconcile_runs")
     for run_id, age, is_of_days in headers:
         row = {"run_id": run_id, "started_at": ago(age), "as_of": ago(age)}
         days = {"snapshot_from": ago(age).date(), "snapshot_until": ago(age).date()}
@@ -337,19 +337,17 @@ def test_readers_say_the_same_as_before(warehouse, headers, outcomes, reconciled
 
 def read(warehouse):
     """What those say who read the newest of something."""
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         required = [guard.Required("marts/fct_sessions", name) for name in "xyz"]
         return {
-            "guard": guard.objections(connection, warehouse, required),
-            "moment": refresh_runs.moment(connection, warehouse, "another run")
-            if connection.execute("select 1 from ops.refresh_runs").fetchone()
+            "guard": guard.objections(database, required),
+            "moment": refresh_runs.moment(database, "another run")
+            if database.execute("select 1 from ops.refresh_runs").fetchone()
             else None,
-            "applied": [store.last_applied(connection, warehouse, kind) for kind in (None, *Kind)],
-            "profile": queries.profile_in_force(connection, warehouse),
-            "skipped": [
-                queries.skipped_tutors(connection, warehouse, kind, "another run") for kind in Kind
-            ],
-            "days": connection.execute(
+            "applied": [store.last_applied(database, kind) for kind in (None, *Kind)],
+            "profile": queries.profile_in_force(database),
+            "skipped": [queries.skipped_tutors(database, kind, "another run") for kind in Kind],
+            "days": database.execute(
                 "select run_id from ops.refresh_runs where snapshot_from is not null order by 1"
             ).fetchall(),
         }
@@ -362,11 +360,11 @@ def test_many_rows_go_in_batches(warehouse, monkeypatch):
     transactions = "select count(distinct xmax::text) from ops.refresh_passes"
     with (
         warehouse.connect() as reader,
-        warehouse.connect(autocommit=True) as connection,
+        warehouse.connect(autocommit=True) as database,
     ):
         reader.execute("set transaction isolation level repeatable read")
         assert reader.execute(transactions).fetchone() == (1,)
-        assert delete_old(connection, warehouse, NOW)["refresh_passes"] == 7
+        assert delete_old(database, NOW)["refresh_passes"] == 7
         # An earlier snapshot still sees the rows, and by which transactions they were deleted.
         assert reader.execute(transactions).fetchone() == (3,)
 
@@ -376,8 +374,8 @@ def test_a_change_seen_meanwhile_stays(warehouse):
     insert(warehouse, "session_ledger", {"scheduled_start": ago(100)}, {"session_id": "S2"})
 
     def work():
-        with warehouse.connect(autocommit=True) as connection:
-            delete_old(connection, warehouse, NOW)
+        with warehouse.connect(autocommit=True) as database:
+            delete_old(database, NOW)
 
     with warehouse.connect() as peek, warehouse.connect(autocommit=True) as watch:
         peek.execute(
@@ -401,9 +399,9 @@ def test_a_change_seen_meanwhile_stays(warehouse):
 def test_sizes_are_counted(warehouse):
     for number in range(5):
         insert(warehouse, "refresh_passes", {"run_id": f"r/{number}"})
-    with warehouse.connect() as connection:
-        found = sizes(connection, "ops")
-        assert sizes(connection, "no such schema") == {}
+    with warehouse.connect() as database:
+        found = sizes(database, "ops")
+        assert sizes(database, "no such schema") == {}
     assert Counter({table: found[table].rows for table in ROWS}) == Counter(refresh_passes=5)
     assert found["refresh_passes"].bytes > 0
 

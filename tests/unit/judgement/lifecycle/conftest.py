@@ -73,13 +73,11 @@ def make():
 @pytest.fixture(scope="module")
 def db(warehouse):
     """The module's database, with the one table of dbt's that the store reads."""
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "create table {marts}.fct_sessions (tutor_id text, session_id text,"
-                " session_on date, scheduled_start timestamptz, status text,"
-                " primary key (tutor_id, session_id))"
-            )
+    with warehouse.connect() as database:
+        database.execute(
+            "create table {marts}.fct_sessions (tutor_id text, session_id text,"
+            " session_on date, scheduled_start timestamptz, status text,"
+            " primary key (tutor_id, session_id))"
         )
     return warehouse
 
@@ -103,9 +101,9 @@ def run(db):
     """Apply an evaluation in a connection of its own."""
 
     def run_once(evaluation, run_id=None, active=ACTIVE, scope=None):
-        with db.connect() as connection:
+        with db.connect() as database:
             return apply(
-                connection,
+                database,
                 db,
                 evaluation,
                 run_id=run_id or f"run-{evaluation.as_of:%d}",
@@ -119,8 +117,8 @@ def run(db):
 @pytest.fixture(scope="module")
 def reader(db):
     """A connection on which every statement is a transaction of its own."""
-    with db.connect(autocommit=True, row_factory=psycopg.rows.dict_row) as connection:
-        yield connection
+    with db.connect(autocommit=True, row_factory=psycopg.rows.dict_row) as database:
+        yield database
 
 
 @pytest.fixture
@@ -193,8 +191,8 @@ def act(db):
     """Do an administrator's act in a connection of its own."""
 
     def do(verb, alert_ids, at, by="ada", **arguments):
-        with db.connect() as connection:
-            return verb(connection, db, alert_ids, by=by, at=at, **arguments)
+        with db.connect() as database:
+            return verb(database, db, alert_ids, by=by, at=at, **arguments)
 
     return do
 
@@ -214,9 +212,9 @@ def resolve_all(act, open_ids):
 def kill(db):
     """End the server's side of a connection, as a crash would."""
 
-    def end(connection):
+    def end(database):
         with db.connect() as other:
-            other.execute("select pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+            other.execute("select pg_terminate_backend(%s, 5000)", (database.info.backend_pid,))
 
     return end
 
@@ -233,7 +231,7 @@ def killing(kill):
                 nonlocal count
                 count += 1
                 if count == at_statement:
-                    kill(self.connection)
+                    kill(self.database)
                 return super().execute(*args, **kwargs)
 
         return KillingCursor

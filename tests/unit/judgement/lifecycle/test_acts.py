@@ -258,17 +258,17 @@ def test_an_act_that_waited_sees_what_was_done_meanwhile(db, three, alert, query
     done = []
 
     def resolve():
-        with strict.connect() as connection:
+        with strict.connect() as database:
             arguments = {"by": "bob", "at": make.day(2), "reason": Resolution.FIXED}
-            done.append(alert_actions.resolve(connection, db, three[:1], **arguments))
+            done.append(alert_actions.resolve(database, db, three[:1], **arguments))
 
     second = threading.Thread(target=resolve)
     waiting = (
         "select from pg_locks where locktype = 'advisory' and not granted and database ="
         " (select oid from pg_database where datname = current_database())"
     )
-    with strict.connect() as connection, connection.transaction():
-        alert_actions.acknowledge(connection, db, three[:1], by="ada", at=make.day(1))
+    with strict.connect() as database, database.transaction():
+        alert_actions.acknowledge(database, db, three[:1], by="ada", at=make.day(1))
         second.start()
         while not query(waiting):
             assert second.is_alive()
@@ -288,9 +288,9 @@ def test_an_act_that_dies_at_any_statement_changes_nothing(
     while True:
         statement += 1
         try:
-            with db.connect() as connection:
-                connection.cursor_factory = killing(statement)
-                alert_actions.resolve(connection, db, three, **arguments)
+            with db.connect() as database:
+                database.cursor_factory = killing(statement)
+                alert_actions.resolve(database, db, three, **arguments)
             break
         except psycopg.OperationalError:
             assert everything() == before, f"statement {statement} left something behind"
@@ -352,10 +352,10 @@ def test_the_activity_since_a_day_by_type_and_of_all(db, act, run, sessions, mak
     sessions(S0=-1, status="completed")
 
     def activity(number):
-        with db.connect() as connection:
+        with db.connect() as database:
             since = make.day(number).date()
-            rows = queries.activity(connection, db, since, by_day=False)
-            days = queries.activity(connection, db, since, by_day=True)
+            rows = queries.activity(database, db, since, by_day=False)
+            days = queries.activity(database, db, since, by_day=True)
         for row in days:
             assert row.keys() - {"day"} == (rows[0].keys() if rows else set())
         return {row["alert_type"]: row for row in rows}

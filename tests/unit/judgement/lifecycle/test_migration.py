@@ -6,7 +6,7 @@ from psycopg.rows import dict_row
 
 from tutor_pipeline.core.findings import Resolution
 from tutor_pipeline.core.warehouse import migrate
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.judgement.lifecycle import alert_actions
 from tutor_pipeline.judgement.lifecycle.store import apply
 
@@ -51,37 +51,33 @@ def old(databases, move, request):
 
 
 def rows(warehouse, name):
-    with warehouse.connect(row_factory=dict_row) as connection:
-        return connection.execute(
-            warehouse.sql(f"select * from {{ops}}.{name} order by 1, 2, 3")
-        ).fetchall()
+    with warehouse.connect(row_factory=dict_row) as database:
+        return database.execute(f"select * from {{ops}}.{name} order by 1, 2, 3").fetchall()
 
 
 def test_an_upgrade_keeps_every_row_and_goes_on(old, make):
     then = {"then": make.day(0)}
-    with old.connect() as connection:
-        connection.execute(old.sql(ALERTS), then)
-        connection.execute(old.sql(EVENTS), then)
-        connection.execute(
-            old.sql(
-                "create table {marts}.fct_sessions (tutor_id text, session_id text,"
-                " session_on date, scheduled_start timestamptz, status text)"
-            )
+    with old.connect() as database:
+        database.execute(ALERTS, then)
+        database.execute(EVENTS, then)
+        database.execute(
+            "create table {marts}.fct_sessions (tutor_id text, session_id text,"
+            " session_on date, scheduled_start timestamptz, status text)"
         )
     before = {name: rows(old, name) for name in ("alerts", "alert_events")}
     assert [len(each) for each in before.values()] == [3, 5]
 
     assert migrate.upgrade(old) is True
     assert {name: rows(old, name) for name in before} == before
-    with old.connect() as connection:
+    with old.connect() as database:
         evaluation = make.evaluation(*(make.finding(tutor) for tutor in ("T1", "T2", "T3")), at=1)
         run = {"run_id": "r1", "active_tutors": {"T1", "T2", "T3"}}
-        applied = apply(connection, old, evaluation, **run)
+        applied = apply(database, old, evaluation, **run)
         # T3's was resolved by hand and shows nothing that was not known then.
         assert (applied.confirmed, applied.opened, applied.suppressed) == (2, 0, 1)
         by_ada = {"by": "ada", "at": make.day(2)}
-        assert alert_actions.reopen(connection, old, ["a3"], **by_ada).changed == ("a3",)
-        done = alert_actions.resolve(connection, old, ["a2"], reason=Resolution.FIXED, **by_ada)
+        assert alert_actions.reopen(database, old, ["a3"], **by_ada).changed == ("a3",)
+        done = alert_actions.resolve(database, old, ["a2"], reason=Resolution.FIXED, **by_ada)
         assert done.changed == ("a2",)
     events = [(each["alert_id"], each["event_no"]) for each in rows(old, "alert_events")]
     assert events == [
@@ -91,8 +87,8 @@ def test_an_upgrade_keeps_every_row_and_goes_on(old, make):
 
 
 def test_down_and_up_again_keeps_the_alerts(old, move, make):
-    with old.connect() as connection:
-        connection.execute(old.sql(ALERTS), {"then": make.day(0)})
+    with old.connect() as database:
+        database.execute(ALERTS, {"then": make.day(0)})
     before = {name: rows(old, name) for name in ("alerts", "tutors_needing_attention")}
     for need in before["tutors_needing_attention"]:
         del need["newest_age"]
@@ -107,8 +103,8 @@ def test_down_and_up_again_keeps_the_alerts(old, move, make):
 
 def shape(warehouse):
     """What stands in `ops`: columns, constraints, indexes, views."""
-    with warehouse.connect() as connection:
-        return connection.execute(
+    with warehouse.connect() as database:
+        return database.execute(
             "select relname, relkind, obj_description(pg_class.oid), reloptions,"
             " case when relkind = 'v' then pg_get_viewdef(pg_class.oid) end,"
             " (select array_agg((attname, format_type(atttypid, atttypmod), attnotnull,"
@@ -127,9 +123,9 @@ def shape(warehouse):
 
 
 def test_every_revision_goes_up_and_down_and_keeps_the_alerts(old, move, make):
-    with old.connect() as connection:
-        connection.execute(old.sql(ALERTS), {"then": make.day(0)})
-        connection.execute(old.sql(EVENTS), {"then": make.day(0)})
+    with old.connect() as database:
+        database.execute(ALERTS, {"then": make.day(0)})
+        database.execute(EVENTS, {"then": make.day(0)})
     before = {name: rows(old, name) for name in ("alerts", "alert_events")}
     revisions = [f"{number:04}" for number in range(2, int(migrate.head()) + 1)]
     shapes = {}
@@ -151,12 +147,10 @@ def test_every_revision_goes_up_and_down_and_keeps_the_alerts(old, move, make):
 
 
 def add(warehouse, version, **weights):
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for factor, weight in weights.items():
-            connection.execute(
-                warehouse.sql(
-                    "insert into {ops}.churn_algorithm_weights values (%s, %s, %s, now(), null)"
-                ),
+            database.execute(
+                "insert into {ops}.churn_algorithm_weights values (%s, %s, %s, now(), null)",
                 (version, factor, weight),
             )
 
@@ -176,11 +170,11 @@ def test_weights_of_a_version_sum_to_one_and_are_never_changed(warehouse):
     ):
         with (
             pytest.raises(psycopg.errors.RestrictViolation, match="add a version"),
-            warehouse.connect() as connection,
+            warehouse.connect() as database,
         ):
-            connection.execute(change)
-    with warehouse.connect() as connection:
-        assert connection.execute(
+            database.execute(change)
+    with warehouse.connect() as database:
+        assert database.execute(
             "select version, count(*) from ops.churn_algorithm_weights group by version order by 1"
         ).fetchall() == [(1, 3), (2, 2)]
 
@@ -203,9 +197,9 @@ def test_a_score_that_no_scorer_gives_is_refused(warehouse, wrong):
         " score, level, reasons, status) values ('T1', now(), 'rules', 'v1', true, %(score)s,"
         " %(level)s, %(reasons)s, %(status)s)"
     )
-    with warehouse.connect() as connection:
-        with pytest.raises(psycopg.errors.CheckViolation), connection.transaction():
-            connection.execute(insert, right | wrong)
+    with warehouse.connect() as database:
+        with pytest.raises(psycopg.errors.CheckViolation), database.transaction():
+            database.execute(insert, right | wrong)
         for fine in (right, right | {"status": "insufficient_data", "level": None}):
-            with connection.transaction(force_rollback=True):
-                connection.execute(insert, fine)
+            with database.transaction(force_rollback=True):
+                database.execute(insert, fine)

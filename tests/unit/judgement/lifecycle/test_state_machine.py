@@ -162,9 +162,9 @@ class Machine(RuleBasedStateMachine):
                 return False
             return not row["resolved"]
 
-        def work(connection):
+        def work(database):
             return verb(
-                connection, self.tools.db, ids, by="ada", at=self.now, **arguments
+                database, self.tools.db, ids, by="ada", at=self.now, **arguments
             )  # fmt: skip
 
         done = self._attempt(work, crash_at)
@@ -297,7 +297,7 @@ class Machine(RuleBasedStateMachine):
             assert not self.active and "no tutor is active" in str(refused)
             return False
         applied = self._attempt(
-            lambda connection: self._apply(connection, evaluation, scope, run_id), crash_at
+            lambda database: self._apply(database, evaluation, scope, run_id), crash_at
         )
         assert applied.suppressed == told.suppressed
         once = self.tools.everything()
@@ -307,9 +307,9 @@ class Machine(RuleBasedStateMachine):
             self.last_as_of = self.now
         return True
 
-    def _apply(self, connection, evaluation, scope, run_id="again"):
+    def _apply(self, database, evaluation, scope, run_id="again"):
         return store.apply(
-            connection, self.tools.db, evaluation,
+            database, self.tools.db, evaluation,
             run_id=run_id, active_tutors=self.active, scope=scope,
         )  # fmt: skip
 
@@ -318,13 +318,13 @@ class Machine(RuleBasedStateMachine):
         if crash_at is not None:
             before = self.tools.everything()
             try:
-                with self.tools.db.connect() as connection:
-                    connection.cursor_factory = self.tools.killing(crash_at)
-                    return work(connection)
+                with self.tools.db.connect() as database:
+                    database.cursor_factory = self.tools.killing(crash_at)
+                    return work(database)
             except psycopg.OperationalError:
                 assert self.tools.everything() == before, "a crash left something behind"
-        with self.tools.db.connect() as connection:
-            return work(connection)
+        with self.tools.db.connect() as database:
+            return work(database)
 
     def _evaluation(self, kind, findings, evaluated, at=None, **changes):
         evaluation = self.tools.make.evaluation(

@@ -211,10 +211,10 @@ def test_an_older_moment_is_refused_and_changes_nothing(everything, run, make):
 def test_a_run_that_evaluated_nothing_refuses_nobody(db, run, make):
     run(make.evaluation(at=5, evaluated={"no_show": set()}))
     assert run(make.evaluation(make.finding(), at=1)).opened == 1
-    with db.connect() as connection:
-        assert last_applied(connection, db) == make.day(1)
-        assert last_applied(connection, db, Kind.ALERT) == make.day(1)
-        assert last_applied(connection, db, Kind.INSIGHT) is None
+    with db.connect() as database:
+        assert last_applied(database, db) == make.day(1)
+        assert last_applied(database, db, Kind.ALERT) == make.day(1)
+        assert last_applied(database, db, Kind.INSIGHT) is None
 
 
 def test_nobody_active_while_alerts_are_open_is_refused(everything, run, make):
@@ -293,10 +293,10 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
     while True:
         statements += 1
         try:
-            with db.connect() as connection:
-                connection.cursor_factory = killing(statements)
-                with connection.transaction():
-                    apply(connection, db, second, run_id="run-02", active_tutors=ACTIVE)
+            with db.connect() as database:
+                database.cursor_factory = killing(statements)
+                with database.transaction():
+                    apply(database, db, second, run_id="run-02", active_tutors=ACTIVE)
                     raise AbortError
         except psycopg.OperationalError:
             assert everything() == before, f"statement {statements} left something behind"
@@ -305,18 +305,18 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
     assert statements > 7
     with (
         pytest.raises(psycopg.OperationalError),
-        db.connect() as connection,
-        connection.transaction(),
+        db.connect() as database,
+        database.transaction(),
     ):
-        apply(connection, db, second, run_id="run-02", active_tutors=ACTIVE)
-        kill(connection)  # before the commit
+        apply(database, db, second, run_id="run-02", active_tutors=ACTIVE)
+        kill(database)  # before the commit
     assert everything() == before
 
     run(second, run_id="run-02")
     after = everything()
     assert [row["event"] for row in after["alert_events"]].count("opened") == 4
-    with db.connect() as connection:
-        clear(connection, db)
+    with db.connect() as database:
+        clear(database, db)
     run(
         make.evaluation(
             make.finding("T1"),
@@ -329,9 +329,9 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
 
 
 def test_apply_is_a_part_of_the_callers_transaction(db, query, make):
-    with pytest.raises(AbortError), db.connect() as connection:
-        connection.execute("select 'what else belongs to this run'")
-        apply(connection, db, make.evaluation(make.finding()), run_id="r", active_tutors=ACTIVE)
+    with pytest.raises(AbortError), db.connect() as database:
+        database.execute("select 'what else belongs to this run'")
+        apply(database, db, make.evaluation(make.finding()), run_id="r", active_tutors=ACTIVE)
         raise AbortError
     assert query("select tutor_id from {ops}.alerts") == []
 
@@ -426,8 +426,8 @@ def test_kinds_leave_each_other_alone(run, everything, make):
     st.text(st.characters(codec="utf-8", exclude_characters="\0")),
 )
 def test_any_text_arrives_as_it_was(db, query, run, make, evidence, text):
-    with db.connect() as connection:
-        clear(connection, db)
+    with db.connect() as database:
+        clear(database, db)
     texts = {"title": text, "description": text, "recommended_action": "\\N"}
     readings = (Reading(text, text, None, None),)
     finding = make.finding(
@@ -449,12 +449,12 @@ def test_a_preview_says_what_apply_does_and_writes_nothing(db, run, everything, 
     evaluation = make.evaluation(
         make.finding("T1"), make.finding("T2"), at=1, evaluated={"no_show": ACTIVE}
     )
-    with db.connect() as connection:
-        connection.read_only = True
-        result = preview(connection, db, evaluation, active_tutors=ACTIVE)
-        scoped = preview(connection, db, evaluation, active_tutors=ACTIVE, scope=["T1", "T2"])
+    with db.connect() as database:
+        database.read_only = True
+        result = preview(database, db, evaluation, active_tutors=ACTIVE)
+        scoped = preview(database, db, evaluation, active_tutors=ACTIVE, scope=["T1", "T2"])
         with pytest.raises(RefusedError, match="is older"):
-            preview(connection, db, make.evaluation(at=-1), active_tutors=ACTIVE)
+            preview(database, db, make.evaluation(at=-1), active_tutors=ACTIVE)
     assert everything() == before
     steps = [(change.tutor_id, change.step) for change in result.changes]
     assert steps == [("T1", Step.ESCALATED), ("T2", Step.OPENED), ("T3", Step.RESOLVED)]
@@ -524,9 +524,9 @@ def test_clear_removes_what_was_generated_and_keeps_what_people_set(
     run(make.evaluation(make.insight(), at=3, kind=Kind.INSIGHT), run_id="insights")
     run(make.evaluation(make.badge(), at=3, kind=Kind.ACHIEVEMENT), run_id="badges")
     assert all(everything().values())
-    with db.connect() as connection:
-        assert clear(connection, db) == 3
-        assert last_applied(connection, db) is None
+    with db.connect() as database:
+        assert clear(database, db) == 3
+        assert last_applied(database, db) is None
     assert not any(everything().values())
     for kept in ("rule_overrides", "churn_algorithm_weights", "current_tutor_risk"):
         assert query(f"select count(*) as n from {{ops}}.{kept}") == [{"n": 1}]
@@ -666,11 +666,11 @@ def test_a_switch_counts_what_all_runs_since_did_and_takes_over_what_it_could_no
 
 def test_dealt_with_is_what_somebody_closed_last(db, run, make, reader, resolve_all):
     run(make.evaluation(make.finding("T1"), make.finding("T2")))
-    with db.connect() as connection:
-        assert store.dealt_with(connection, db) == frozenset()
+    with db.connect() as database:
+        assert store.dealt_with(database, db) == frozenset()
     resolve_all(make.day(1))
-    with db.connect() as connection:
-        assert store.dealt_with(connection, db) == {("T1", "no_show"), ("T2", "no_show")}
+    with db.connect() as database:
+        assert store.dealt_with(database, db) == {("T1", "no_show"), ("T2", "no_show")}
     run(make.evaluation(make.finding("T1", evidence=("S9",)), at=5))
-    with db.connect() as connection:
-        assert store.dealt_with(connection, db) == {("T2", "no_show")}
+    with db.connect() as database:
+        assert store.dealt_with(database, db) == {("T2", "no_show")}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Schemas
+from tutor_pipeline.core.warehouse.database import Schemas
 from tutor_pipeline.judgement.quality.suites import Check, Suite, load_suites
 from tutor_pipeline.metrics import dbt
 

@@ -21,7 +21,7 @@ import pytest
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.defs.metrics import _test_outcome
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
@@ -108,18 +108,18 @@ class Bench:
         write_header(self.warehouse, refresh)
         environment = dbt.dbt_environment(self.warehouse, refresh.run_id, self.home)
         dbt.invoke(["run", "--select", "+tutor_aggregates"], environment)
-        with self.warehouse.connect() as connection:
-            sync_live(connection, self.warehouse, AS_OF)
+        with self.warehouse.connect() as database:
+            sync_live(database, AS_OF)
 
     def execute(self, statements: str, parameters: Sequence[Any] | None = None) -> None:
         """Run statements with {schema} names filled in, and commit."""
-        with self.warehouse.connect() as connection:
-            connection.execute(self.warehouse.sql(statements), parameters)
+        with self.warehouse.connect() as database:
+            database.execute(statements, parameters)
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """The rows of a query with {schema} names filled in."""
-        with self.warehouse.connect(row_factory=psycopg.rows.dict_row) as connection:
-            return connection.execute(placeholders(self.warehouse, AS_OF)(query)).fetchall()
+        with self.warehouse.connect(row_factory=psycopg.rows.dict_row) as database:
+            return database.execute(placeholders(self.warehouse, AS_OF)(query)).fetchall()
 
     def keep(self) -> None:
         """Remember the tables as they are."""
@@ -141,8 +141,8 @@ class Bench:
             "schema": sql.Identifier(getattr(self.warehouse.schemas, schema)),
             "table": sql.Identifier(table),
         }
-        with self.warehouse.connect() as connection:
-            connection.execute(sql.SQL(statement).format(**names))
+        with self.warehouse.connect() as database:
+            database.execute(sql.SQL(statement).format(**names))
 
     def evaluate(self, tables: Iterable[str] = TABLES) -> dict[str, Outcome]:
         """Outcomes of all suites that read one of the tables, by name of the check."""
@@ -269,7 +269,7 @@ def _seed_incoming(bench: Bench) -> Expected:
         " alter status drop not null"
     )
     expected: Expected = {}
-    with bench.warehouse.connect() as connection:
+    with bench.warehouse.connect() as database:
         for number, each in enumerate(INCOMING):
             row = {
                 "id": f"x{number:02d}",
@@ -283,11 +283,9 @@ def _seed_incoming(bench: Bench) -> Expected:
             }
             parts = {table: {"session_id": row["id"], **of} for table, of in each.parts.items()}
             for table, values in {"sessions": row, **parts}.items():
-                connection.execute(
-                    bench.warehouse.sql(
-                        f"insert into {{platform}}.{table} ({', '.join(values)})"
-                        f" values ({', '.join(['%s'] * len(values))})"
-                    ),
+                database.execute(
+                    f"insert into {{platform}}.{table} ({', '.join(values)})"
+                    f" values ({', '.join(['%s'] * len(values))})",
                     list(values.values()),
                 )
             for check in each.trips:
@@ -439,22 +437,18 @@ def _change(bench: Bench, rows: Iterable[Changed]) -> Expected:
     """Change a row for each of them."""
     expected: Expected = {}
     taken: set[tuple[str, str]] = set()
-    with bench.warehouse.connect() as connection:
+    with bench.warehouse.connect() as database:
         for row in rows:
             schema, table = row.table.split("/")
             key = KEYS[row.table]
-            keys = connection.execute(
-                bench.warehouse.sql(
-                    f"select {key} from {{{schema}}}.{table} where {row.where} order by 1 desc"
-                )
+            keys = database.execute(
+                f"select {key} from {{{schema}}}.{table} where {row.where} order by 1 desc"
             )
             free = next(each for (each,) in keys if (row.table, each) not in taken)
             taken.add((row.table, free))
-            connection.execute(
-                bench.warehouse.sql(
-                    f"update {{{schema}}}.{table}"
-                    f" set {', '.join(f'{name} = %s' for name in row.values)} where {key} = %s"
-                ),
+            database.execute(
+                f"update {{{schema}}}.{table}"
+                f" set {', '.join(f'{name} = %s' for name in row.values)} where {key} = %s",
                 [*row.values.values(), free],
             )
             for check in row.trips:
@@ -608,11 +602,11 @@ class Seen:
 def _look(bench: Bench, expected: Expected) -> Seen:
     outcomes = bench.evaluate()
     listed = {}
-    with bench.warehouse.connect(row_factory=psycopg.rows.dict_row) as connection:
+    with bench.warehouse.connect(row_factory=psycopg.rows.dict_row) as database:
         for name, outcome in outcomes.items():
             if outcome.rows_failing:
                 assert outcome.query is not None
-                listed[name] = connection.execute(outcome.query).fetchall()
+                listed[name] = database.execute(outcome.query).fetchall()
     return Seen(outcomes, listed, expected)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tutor_pipeline.core.errors import RefusedError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.judgement.quality.guard import Required, objections, require
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
@@ -65,8 +65,8 @@ class Day:
         outcome = replace(
             OUTCOME, asset=required.asset, check=required.check, status=Status(status), **of
         )
-        with self._warehouse.connect() as connection:
-            record(connection, self._warehouse, run_id, AS_OF, [outcome])
+        with self._warehouse.connect() as database:
+            record(database, run_id, AS_OF, [outcome])
         self._execute(
             "update {ops}.dq_results set evaluated_at = %s"
             " where run_id = %s and asset = %s and check_name = %s",
@@ -74,23 +74,20 @@ class Day:
         )  # fmt: skip
 
     def objections(self, *required: Required) -> list[str]:
-        with self._warehouse.connect() as connection:
-            return objections(connection, self._warehouse, required or [KNOWN])
+        with self._warehouse.connect() as database:
+            return objections(database, required or [KNOWN])
 
     def require(self, *required: Required, forced_by: str | None = None) -> list[str]:
-        with self._warehouse.connect() as connection:
+        with self._warehouse.connect() as database:
             return require(
-                connection, self._warehouse, required,
-                asset="ops/alerts", run_id="this run", forced_by=forced_by,
-            )  # fmt: skip
+                database, required,
+                asset="ops/alerts", run_id="this run", forced_by=forced_by)  # fmt: skip
 
     def overrides(self) -> list[tuple[Any, ...]]:
-        with self._warehouse.connect() as connection:
-            return connection.execute(
-                self._warehouse.sql(
-                    "select run_id, asset, forced_by, objections from {ops}.dq_overrides"
-                    " order by override_no"
-                )
+        with self._warehouse.connect() as database:
+            return database.execute(
+                "select run_id, asset, forced_by, objections from {ops}.dq_overrides"
+                " order by override_no"
             ).fetchall()
 
     def _moment(self, at: int | None) -> datetime:
@@ -98,19 +95,16 @@ class Day:
         return START + timedelta(minutes=self._minute)
 
     def _execute(self, statement: str, *parameters: Any) -> None:
-        with self._warehouse.connect() as connection:
-            assert connection.execute(self._warehouse.sql(statement), parameters).rowcount == 1
+        with self._warehouse.connect() as database:
+            assert database.execute(statement, parameters).rowcount == 1
 
 
 @pytest.fixture
 def day(warehouse: Warehouse) -> Iterator[Day]:
     yield Day(warehouse)
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "truncate {ops}.dq_results, {ops}.dq_overrides, {ops}.refresh_runs,"
-                " {ops}.refresh_scope"
-            )
+    with warehouse.connect() as database:
+        database.execute(
+            "truncate {ops}.dq_results, {ops}.dq_overrides, {ops}.refresh_runs, {ops}.refresh_scope"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.judgement.quality.suites import QUERY, Check, Suite
 
 
@@ -136,14 +136,14 @@ def _constraint(relation: str, constraint: Mapping[str, Any], columns: tuple[str
 
 def of_postgresql(warehouse: Warehouse) -> Iterator[Rule]:
     """NOT NULL, unique indexes, foreign keys and CHECKs of one column, of the tables in `ops`."""
-    with warehouse.connect() as connection:
-        not_null = connection.execute(
+    with warehouse.connect() as database:
+        not_null = database.execute(
             "select relname, attname from pg_attribute"
             " inner join pg_class on pg_class.oid = attrelid and relkind = 'r'"
             " where relnamespace = to_regnamespace(%s) and attnum > 0 and attnotnull",
             (warehouse.schemas.ops,),
         ).fetchall()
-        indexes = connection.execute(
+        indexes = database.execute(
             "select pg_class.relname, indexrelid::regclass::text,"
             " array(select attname::text from unnest(indkey) with ordinality as key (no, place)"
             " inner join pg_attribute on attrelid = indrelid and attnum = key.no order by place),"
@@ -152,7 +152,7 @@ def of_postgresql(warehouse: Warehouse) -> Iterator[Rule]:
             " where relnamespace = to_regnamespace(%s) and indisunique",
             (warehouse.schemas.ops,),
         ).fetchall()
-        constraints = connection.execute(
+        constraints = database.execute(
             "select relname, conname, contype::text, pg_get_constraintdef(pg_constraint.oid),"
             " array(select attname::text from pg_attribute"
             " where attrelid = conrelid and attnum = any(conkey) order by attnum)"

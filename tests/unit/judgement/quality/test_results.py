@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, first_rows, plain
 from tutor_pipeline.judgement.quality.results import record
 
@@ -28,19 +28,19 @@ OUTCOME = Outcome(
 @pytest.fixture(autouse=True)
 def _empty(warehouse: Warehouse) -> Iterator[None]:
     yield
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("truncate {ops}.dq_results"))
+    with warehouse.connect() as database:
+        database.execute("truncate {ops}.dq_results")
 
 
 def keep(warehouse: Warehouse, run_id: str, outcomes: Sequence[Outcome]) -> None:
-    with warehouse.connect() as connection:
-        record(connection, warehouse, run_id, AS_OF, outcomes)
+    with warehouse.connect() as database:
+        record(database, run_id, AS_OF, outcomes)
 
 
 def kept(warehouse: Warehouse) -> list[dict[str, Any]]:
-    with warehouse.connect(row_factory=psycopg.rows.dict_row) as connection:
-        return connection.execute(
-            warehouse.sql("select * from {ops}.dq_results order by run_id, asset, check_name")
+    with warehouse.connect(row_factory=psycopg.rows.dict_row) as database:
+        return database.execute(
+            "select * from {ops}.dq_results order by run_id, asset, check_name"
         ).fetchall()
 
 
@@ -135,8 +135,8 @@ def test_any_value_can_be_shown(warehouse: Warehouse) -> None:
 
 def test_what_a_json_column_holds_can_be_shown(warehouse: Warehouse) -> None:
     """PostgreSQL has no text with NUL in it, but json has."""
-    with warehouse.connect() as connection:
-        rows = first_rows(connection, r"""select '"a\u0000b"'::json as value""")
+    with warehouse.connect() as database:
+        rows = first_rows(database, r"""select '"a\u0000b"'::json as value""")
     assert rows == [{"value": "a\x00b"}]
     keep(warehouse, "r1", [replace(OUTCOME, sample=[plain(row) for row in rows])])
     assert kept(warehouse)[0]["sample"] == [{"value": "a\ufffdb"}]
@@ -171,8 +171,8 @@ def test_whatever_rows_there_are_they_are_kept(
 
 
 def test_at_most_ten_rows_are_listed(warehouse: Warehouse) -> None:
-    with warehouse.connect() as connection:
-        rows = first_rows(connection, "select n from generate_series(1, 1000) as n where '%' = '%'")
+    with warehouse.connect() as database:
+        rows = first_rows(database, "select n from generate_series(1, 1000) as n where '%' = '%'")
     assert [row["n"] for row in rows] == list(range(1, MAX_SAMPLE + 1))
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.judgement.quality import run
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.judgement.quality.run import run_suite
@@ -29,14 +29,12 @@ NOT_NULL = "expect_column_values_to_not_be_null"
 @pytest.fixture(scope="module", autouse=True)
 def things(warehouse: Warehouse) -> None:
     """marts.things: 100 rows, n from 1 to 100; x is NaN in the first, NULL in the second."""
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql(
-                "create table {marts}.things (id text, n integer, x double precision);"
-                " insert into {marts}.things select 't' || lpad(n::text, 3, '0'), n,"
-                " case n when 1 then float8 'NaN' when 2 then null else 1 end"
-                " from generate_series(1, 100) as n"
-            )
+    with warehouse.connect() as database:
+        database.execute(
+            "create table {marts}.things (id text, n integer, x double precision);"
+            " insert into {marts}.things select 't' || lpad(n::text, 3, '0'), n,"
+            " case n when 1 then float8 'NaN' when 2 then null else 1 end"
+            " from generate_series(1, 100) as n"
         )
 
 
@@ -160,11 +158,11 @@ def test_a_column_that_comes_back_is_seen(
 ) -> None:
     late = suite(make_check("late", NOT_NULL, column="late"))
     assert outcomes(warehouse, late)["late"].status is Status.ERRORED
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("alter table {marts}.things add late integer default 1"))
+    with warehouse.connect() as database:
+        database.execute("alter table {marts}.things add late integer default 1")
     assert outcomes(warehouse, late)["late"].status is Status.PASSED
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("alter table {marts}.things drop late"))
+    with warehouse.connect() as database:
+        database.execute("alter table {marts}.things drop late")
     assert outcomes(warehouse, late)["late"].status is Status.ERRORED
 
 
@@ -247,10 +245,10 @@ def test_schemas_may_have_any_name_and_today_is_the_pipelines(
 ) -> None:
     """23:30 in UTC is the next day in Tokyo."""
     odd = Warehouse(warehouse.url, Schemas("tutor_"), timezone="Asia/Tokyo")
-    with odd.connect() as connection:
-        connection.execute(odd.sql("create schema {marts}"))
-        connection.execute(odd.sql("create table {marts}.things (id text, n integer)"))
-        connection.execute(odd.sql("insert into {marts}.things values ('t1', 1)"))
+    with odd.connect() as database:
+        database.execute("create schema {marts}")
+        database.execute("create table {marts}.things (id text, n integer)")
+        database.execute("insert into {marts}.things values ('t1', 1)")
     days = "select id, {today} as today, {as_of} as as_of from {marts}.things"
     found = outcomes(
         odd,
@@ -264,8 +262,8 @@ def test_schemas_may_have_any_name_and_today_is_the_pipelines(
         {"id": "t1", "today": "2026-03-19", "as_of": "2026-03-18 23:30:00+00:00"}
     ]
     for each in found.values():
-        with odd.connect() as connection:
-            assert len(connection.execute(each.query or "").fetchall()) == 1
+        with odd.connect() as database:
+            assert len(database.execute(each.query or "").fetchall()) == 1
 
 
 def test_every_shipped_check_is_an_expectation_that_the_library_knows(
@@ -352,9 +350,9 @@ def test_nothing_is_written_nobody_called_and_the_password_stays_here(
 def test_connections_are_closed(warehouse: Warehouse, fine: tuple[Check, ...]) -> None:
     outcomes(warehouse, suite(*fine))
     outcomes(warehouse, suite(*fine, table="nothing"))
-    with warehouse.connect(autocommit=True) as connection:
+    with warehouse.connect(autocommit=True) as database:
         for _ in range(100):  # a server takes a moment to notice
-            row = connection.execute(
+            row = database.execute(
                 "select count(*) from pg_stat_activity"
                 " where datname = current_database() and pid <> pg_backend_pid()"
             ).fetchone()

@@ -196,16 +196,16 @@ def test_rows_fit_their_tables(warehouse):
     tutors = rows_of(assess([STAR, {**NOTHING, "tutor_id": "T9"}]), {})
     gone = {**STUDENT, "student_id": "P2", "is_churn_inferred": True, "usual_gap_days": 7.0}
     students = student_rows(assess_students([STUDENT, gone], {}), {}, AS_OF)
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for subject, rows in ((Subject.TUTOR, tutors), (Subject.STUDENT, students)):
             table = f"{subject}_health"
-            replace(connection, warehouse, table, subject, rows, None)
+            replace(database, table, subject, rows, None)
             name = sql.Identifier(warehouse.schemas.ops, table)
-            kept = connection.execute(
+            kept = database.execute(
                 sql.SQL("select count(*), count(recommendations -> 0 -> 'trigger') from {}").format(
                     name
                 )
             ).fetchone()
             assert tuple(kept.values() if isinstance(kept, dict) else kept) == (len(rows), 1)
-        assert segments(connection, warehouse, Subject.TUTOR, None) == {"T1": Held("star", AS_OF)}
-        connection.rollback()
+        assert segments(database, Subject.TUTOR, None) == {"T1": Held("star", AS_OF)}
+        database.rollback()

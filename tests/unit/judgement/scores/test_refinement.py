@@ -254,37 +254,32 @@ def test_a_students_many_rows_are_not_many_observations():
 @pytest.fixture
 def weights_warehouse(warehouse):
     yield warehouse
-    with warehouse.connect() as connection:
-        connection.execute(
-            warehouse.sql("truncate {ops}.churn_algorithm_weights, {ops}.churn_weight_levels")
-        )
+    with warehouse.connect() as database:
+        database.execute("truncate {ops}.churn_algorithm_weights, {ops}.churn_weight_levels")
 
 
 def test_a_version_is_added_whole_and_the_old_one_stays(weights_warehouse):
     warehouse = weights_warehouse
-    with warehouse.connect() as connection:
-        seed(connection, warehouse, AT)
-        first = current(connection, warehouse)
+    with warehouse.connect() as database:
+        seed(database, AT)
+        first = current(database)
         second = add(
-            connection,
-            warehouse,
+            database,
             OTHERS,
             Levels(0.1, 0.2),
             replaces=first,
             at=AT + timedelta(days=1),
             notes="fitted",
         )
-    with warehouse.connect() as connection:
-        found = current(connection, warehouse)
+    with warehouse.connect() as database:
+        found = current(database)
         assert found == second
         assert (found.version, found.weights, found.notes) == (2, OTHERS, "fitted")
         assert found.levels == Levels(0.1, 0.2)
         assert first.levels == Levels(0.33, 0.66)
-        counts = connection.execute(
-            warehouse.sql(
-                "select version, count(*) from {ops}.churn_algorithm_weights"
-                " group by version order by version"
-            )
+        counts = database.execute(
+            "select version, count(*) from {ops}.churn_algorithm_weights"
+            " group by version order by version"
         ).fetchall()
         assert [tuple(row) for row in counts] == [(1, 7), (2, 7)]
 
@@ -292,46 +287,42 @@ def test_a_version_is_added_whole_and_the_old_one_stays(weights_warehouse):
 @pytest.mark.parametrize("weights", [{"one": 0.5}, {"one": 1.5, "two": -0.5}])
 def test_what_does_not_add_up_is_refused_at_once(weights_warehouse, weights):
     warehouse = weights_warehouse
-    with warehouse.connect() as connection:
-        seed(connection, warehouse, AT)
-        first = current(connection, warehouse)
+    with warehouse.connect() as database:
+        seed(database, AT)
+        first = current(database)
         with pytest.raises(psycopg.errors.IntegrityError):
-            add(connection, warehouse, weights, first.levels, replaces=first, at=AT, notes="")
-        assert current(connection, warehouse) == first
+            add(database, weights, first.levels, replaces=first, at=AT, notes="")
+        assert current(database) == first
 
 
 def test_of_two_that_replace_the_same_version_one_is_refused(weights_warehouse):
     warehouse = weights_warehouse
-    with warehouse.connect() as connection:
-        seed(connection, warehouse, AT)
-        first = current(connection, warehouse)
-        second = add(connection, warehouse, OTHERS, first.levels, replaces=first, at=AT, notes="")
+    with warehouse.connect() as database:
+        seed(database, AT)
+        first = current(database)
+        second = add(database, OTHERS, first.levels, replaces=first, at=AT, notes="")
         for others in (CURRENT.weights, {"another": 1.0}):
             with pytest.raises(psycopg.errors.IntegrityError):
-                add(connection, warehouse, others, first.levels, replaces=first, at=AT, notes="")
-        assert current(connection, warehouse) == second
+                add(database, others, first.levels, replaces=first, at=AT, notes="")
+        assert current(database) == second
 
 
 def test_what_was_learned_before_levels_belonged_to_versions_is_not_in_force(weights_warehouse):
     """One by hand is, with the first version's levels; the next is numbered after all of them."""
     warehouse = weights_warehouse
-    with warehouse.connect() as connection:
-        seed(connection, warehouse, AT)
+    with warehouse.connect() as database:
+        seed(database, AT)
         for version, notes in ((2, "by hand"), (3, "refined: on held-out rows")):
             for factor, weight in OTHERS.items():
-                connection.execute(
-                    warehouse.sql(
-                        "insert into {ops}.churn_algorithm_weights values (%s, %s, %s, %s, %s)"
-                    ),
+                database.execute(
+                    "insert into {ops}.churn_algorithm_weights values (%s, %s, %s, %s, %s)",
                     (version, factor, weight, AT, notes),
                 )
-        found = current(connection, warehouse)
+        found = current(database)
         assert (found.version, found.levels) == (2, Levels(0.33, 0.66))
-        fourth = add(
-            connection, warehouse, OTHERS, Levels(0.1, 0.2), replaces=found, at=AT, notes="refined:"
-        )
+        fourth = add(database, OTHERS, Levels(0.1, 0.2), replaces=found, at=AT, notes="refined:")
         assert fourth.version == 4
-        assert current(connection, warehouse) == fourth
+        assert current(database) == fourth
 
 
 def test_a_factor_without_variance_keeps_its_weight(others_are_true):

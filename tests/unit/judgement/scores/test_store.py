@@ -17,9 +17,9 @@ NEXT_DAY = MORNING + timedelta(days=1)
 @pytest.fixture(autouse=True)
 def _empty(warehouse):
     yield
-    with warehouse.connect() as connection:
-        store.clear(connection, warehouse)
-        connection.execute(warehouse.sql("truncate {ops}.score_references, {ops}.model_versions"))
+    with warehouse.connect() as database:
+        store.clear(database)
+        database.execute("truncate {ops}.score_references, {ops}.model_versions")
 
 
 def score(tutor, value=0.24, level=Level.LOW, **changes):
@@ -41,24 +41,21 @@ def score(tutor, value=0.24, level=Level.LOW, **changes):
 
 
 def save(warehouse, scores, as_of, scope=None):
-    with warehouse.connect() as connection:
-        return store.save(connection, warehouse, Subject.TUTOR, scores, as_of, scope)
+    with warehouse.connect() as database:
+        return store.save(database, Subject.TUTOR, scores, as_of, scope)
 
 
 def saved(warehouse):
-    with warehouse.connect() as connection:
-        return connection.execute(
-            warehouse.sql(
-                "select tutor_id, as_of, score, level from {ops}.tutor_scores"
-                " order by as_of, tutor_id"
-            )
+    with warehouse.connect() as database:
+        return database.execute(
+            "select tutor_id, as_of, score, level from {ops}.tutor_scores order by as_of, tutor_id"
         ).fetchall()
 
 
 def test_a_score_comes_back_as_it_was_given(warehouse):
     assert save(warehouse, [score("T1")], MORNING) == 1
-    with warehouse.connect() as connection:
-        (row,) = store.rows_of(connection, warehouse.sql("select * from {ops}.tutor_scores"))
+    with warehouse.connect() as database:
+        (row,) = database.rows("select * from {ops}.tutor_scores")
     assert row == {
         "tutor_id": "T1",
         "as_of": MORNING,
@@ -105,11 +102,9 @@ FORECAST = {
 def test_how_sure_a_score_is_and_what_it_does_not_know_come_back(warehouse):
     little = {"level": None, "status": Status.LITTLE_KNOWN}
     save(warehouse, [score("T1", 0.12, **FORECAST | little)], MORNING)
-    with warehouse.connect() as connection:
-        store.publish_risk(
-            connection, warehouse, ("departure_v1", Target.TUTOR_DEPARTURE, 30), MORNING, None
-        )
-        (row,) = store.rows_of(connection, warehouse.sql("select * from {ops}.current_tutor_risk"))
+    with warehouse.connect() as database:
+        store.publish_risk(database, ("departure_v1", Target.TUTOR_DEPARTURE, 30), MORNING, None)
+        (row,) = database.rows("select * from {ops}.current_tutor_risk")
     names = ("version", "score", "level", "status", "lower", "upper", "known_share", "not_known")
     assert [row[name] for name in names] == [
         *("3.7", 0.12, None, "little_known", 0.02, 0.31, 0.35),
@@ -168,16 +163,14 @@ def test_the_risk_of_those_covered_is_replaced(warehouse):
     champion = ("signals_v1", Target.TUTOR_RISK, 30)
     other = score("T1", 0.9, scorer="health_v1")
     save(warehouse, [score("T1"), score("T2"), other], MORNING)
-    with warehouse.connect() as connection:
-        store.publish_risk(connection, warehouse, champion, MORNING, None)
+    with warehouse.connect() as database:
+        store.publish_risk(database, champion, MORNING, None)
     save(warehouse, [score("T3", 0.6, Level.HIGH)], NOON, ["T2", "T3"])
-    with warehouse.connect() as connection:
-        store.publish_risk(connection, warehouse, champion, NOON, ["T2", "T3"])
-        rows = connection.execute(
-            warehouse.sql(
-                "select tutor_id, as_of, level, reasons -> 0 ->> 'n'"
-                " from {ops}.current_tutor_risk order by tutor_id"
-            )
+    with warehouse.connect() as database:
+        store.publish_risk(database, champion, NOON, ["T2", "T3"])
+        rows = database.execute(
+            "select tutor_id, as_of, level, reasons -> 0 ->> 'n'"
+            " from {ops}.current_tutor_risk order by tutor_id"
         ).fetchall()
     assert rows == [("T1", MORNING, "Low", "12"), ("T3", NOON, "High", "12")]
 
@@ -187,11 +180,11 @@ def test_segments_are_read_back(warehouse):
         {"tutor_id": "T1", "as_of": NOON, "segment": "star", "segment_since": MORNING},
         {"tutor_id": "T2", "as_of": NOON, "segment": None, "segment_since": None},
     ]
-    with warehouse.connect() as connection:
-        store.replace(connection, warehouse, "tutor_health", Subject.TUTOR, rows, None)
-        held = store.segments(connection, warehouse, Subject.TUTOR, None)
+    with warehouse.connect() as database:
+        store.replace(database, "tutor_health", Subject.TUTOR, rows, None)
+        held = store.segments(database, Subject.TUTOR, None)
         assert held == {"T1": Held("star", MORNING)}
-        assert store.segments(connection, warehouse, Subject.TUTOR, ["T2"]) == {}
+        assert store.segments(database, Subject.TUTOR, ["T2"]) == {}
 
 
 def test_held_levels_are_those_that_a_scorer_gave_last_above_low(warehouse):
@@ -203,27 +196,20 @@ def test_held_levels_are_those_that_a_scorer_gave_last_above_low(warehouse):
         score("T4", 0.1, None, **FORECAST | {"status": Status.LITTLE_KNOWN}),
     ]
     save(warehouse, scores, MORNING)
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         held = [
-            store.held_levels(connection, warehouse, Subject.TUTOR, "departure_v1", MORNING, scope)
+            store.held_levels(database, Subject.TUTOR, "departure_v1", MORNING, scope)
             for scope in (None, ["T2", "T3"], [])
         ]
         assert held == [{"T1": "High", "T2": "Medium"}, {"T2": "Medium"}, {}]
-        assert (
-            store.held_levels(connection, warehouse, Subject.TUTOR, "signals_v1", MORNING, None)
-            == {}
-        )
+        assert store.held_levels(database, Subject.TUTOR, "signals_v1", MORNING, None) == {}
     save(warehouse, [score("T1", 0.1, Level.LOW, **FORECAST)], NEXT_DAY, ["T1"])
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for as_of, who in ((MORNING, {"T1", "T2"}), (NEXT_DAY, {"T2"})):
-            found = store.held_levels(
-                connection, warehouse, Subject.TUTOR, "departure_v1", as_of, None
-            )
+            found = store.held_levels(database, Subject.TUTOR, "departure_v1", as_of, None)
             assert found.keys() == who
         later = NEXT_DAY + timedelta(days=20)
-        assert not store.held_levels(
-            connection, warehouse, Subject.TUTOR, "departure_v1", later, None
-        )
+        assert not store.held_levels(database, Subject.TUTOR, "departure_v1", later, None)
 
 
 REFERENCE = (
@@ -254,10 +240,10 @@ VERSION = (
 
 def learned(warehouse, kind, as_of, **changes):
     table, values = kind
-    with warehouse.connect() as connection:
-        version = store.next_version(connection, warehouse, table)
+    with warehouse.connect() as database:
+        version = store.next_version(database, table)
         values = {"version": version, "as_of": as_of, **values, **changes}
-        store.add(connection, warehouse, table, values)
+        store.add(database, table, values)
 
 
 MOMENTS = (MORNING - timedelta(hours=1), NOON, NEXT_DAY)
@@ -266,11 +252,8 @@ MOMENTS = (MORNING - timedelta(hours=1), NOON, NEXT_DAY)
 def test_the_newest_reference_of_what_was_known_then(warehouse):
     for as_of in (MORNING, NEXT_DAY):
         learned(warehouse, REFERENCE, as_of)
-    with warehouse.connect() as connection:
-        found = [
-            store.newest_reference(connection, warehouse, "departure_v1", as_of)
-            for as_of in MOMENTS
-        ]
+    with warehouse.connect() as database:
+        found = [store.newest_reference(database, "departure_v1", as_of) for as_of in MOMENTS]
     assert [each and each.version for each in found] == [None, 1, 2]
     assert found[1] is not None
     assert found[1].content == {"mean": 0.1}
@@ -280,10 +263,8 @@ def test_the_newest_version_of_a_scorer_of_what_was_known_then(warehouse):
     learned(warehouse, VERSION, MORNING)
     learned(warehouse, VERSION, NOON, scorer="another")
     learned(warehouse, VERSION, NEXT_DAY)
-    with warehouse.connect() as connection:
-        found = [
-            store.newest_model(connection, warehouse, "departure_v1", as_of) for as_of in MOMENTS
-        ]
+    with warehouse.connect() as database:
+        found = [store.newest_model(database, "departure_v1", as_of) for as_of in MOMENTS]
     assert [each and each.version for each in found] == [None, 1, 3]
     assert found[1] is not None
     assert found[1].content == {"intercept": -3.5}
@@ -293,19 +274,19 @@ def test_a_scorer_that_forgets_begins_anew_and_keeps_its_history(warehouse):
     learned(warehouse, VERSION, MORNING)
     learned(warehouse, VERSION, MORNING, scorer="another")
     learned(warehouse, REFERENCE, MORNING)
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for _ in range(2):
-            store.forget_learned(connection, warehouse, "departure_v1", "another platform", NOON)
-        assert store.newest_reference(connection, warehouse, "departure_v1", NEXT_DAY) is None
-        assert store.newest_model(connection, warehouse, "departure_v1", NEXT_DAY) is None
-        assert store.newest_model(connection, warehouse, "another", NEXT_DAY) is not None
-        told = connection.execute(
-            warehouse.sql("select version, decision from {ops}.model_versions order by version")
+            store.forget_learned(database, "departure_v1", "another platform", NOON)
+        assert store.newest_reference(database, "departure_v1", NEXT_DAY) is None
+        assert store.newest_model(database, "departure_v1", NEXT_DAY) is None
+        assert store.newest_model(database, "another", NEXT_DAY) is not None
+        told = database.execute(
+            "select version, decision from {ops}.model_versions order by version"
         ).fetchall()
         assert told[-1] == (3, "another platform")
     learned(warehouse, VERSION, MORNING)
-    with warehouse.connect() as connection:
-        found = store.newest_model(connection, warehouse, "departure_v1", NOON)
+    with warehouse.connect() as database:
+        found = store.newest_model(database, "departure_v1", NOON)
         assert found is not None and found.version == 4
 
 
@@ -323,6 +304,6 @@ def test_what_was_learned_is_never_changed(warehouse, statement):
     learned(warehouse, REFERENCE, MORNING)
     with (
         pytest.raises(psycopg.errors.RestrictViolation, match="never changed"),
-        warehouse.connect() as connection,
+        warehouse.connect() as database,
     ):
-        connection.execute(warehouse.sql(statement))
+        database.execute(statement)

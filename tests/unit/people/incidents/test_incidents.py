@@ -14,88 +14,85 @@ NOW = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def connection(warehouse):
-    with warehouse.connect() as connection:
-        connection.execute(warehouse.sql("truncate {ops}.incidents"))
-        connection.commit()
-        yield connection
-        connection.rollback()
+def database(warehouse):
+    with warehouse.connect() as database:
+        database.execute("truncate {ops}.incidents")
+        database.commit()
+        yield database
+        database.rollback()
 
 
-def say(connection, warehouse, subject="daily_refresh", *, run="r1", at=NOW, kind=Kind.RUN_FAILURE):
+def say(database, subject="daily_refresh", *, run="r1", at=NOW, kind=Kind.RUN_FAILURE):
     """Whether this opened an incident."""
-    opened = report(
-        connection, warehouse, kind, subject, f"{subject} failed", {"why": run}, run_id=run, now=at
-    )
+    opened = report(database, kind, subject, f"{subject} failed", {"why": run}, run_id=run, now=at)
     if opened is not None:
-        assert opened in {row["incident_id"] for row in listed(connection, warehouse)}
+        assert opened in {row["incident_id"] for row in listed(database)}
     return opened is not None
 
 
-def test_a_storm_is_one_incident(connection, warehouse):
+def test_a_storm_is_one_incident(database):
     opened = [
-        say(connection, warehouse, run=f"r{number}", at=NOW + timedelta(seconds=number))
-        for number in range(50)
+        say(database, run=f"r{number}", at=NOW + timedelta(seconds=number)) for number in range(50)
     ]
     assert opened == [True] + [False] * 49
-    (row,) = listed(connection, warehouse)
+    (row,) = listed(database)
     assert row["occurrences"] == 50
     assert (row["opened_at"], row["last_seen_at"]) == (NOW, NOW + timedelta(seconds=49))
     assert (row["run_id"], row["details"]) == ("r49", {"why": "r49"})
 
 
-def test_one_run_and_one_lasting_state_count_once(connection, warehouse):
+def test_one_run_and_one_lasting_state_count_once(database):
     for _ in range(3):
-        say(connection, warehouse, run="same")
-        say(connection, warehouse, "new sessions", run=None, kind=Kind.STUCK_QUEUE)
-    assert {row["occurrences"] for row in listed(connection, warehouse)} == {1}
+        say(database, run="same")
+        say(database, "new sessions", run=None, kind=Kind.STUCK_QUEUE)
+    assert {row["occurrences"] for row in listed(database)} == {1}
 
 
-def test_what_is_over_stays_and_what_comes_again_is_another(connection, warehouse):
-    say(connection, warehouse)
+def test_what_is_over_stays_and_what_comes_again_is_another(database):
+    say(database)
     later = NOW + timedelta(hours=1)
-    assert close(connection, warehouse, Kind.RUN_FAILURE, ["daily_refresh", "other"], later) == 1
-    assert close(connection, warehouse, Kind.RUN_FAILURE, ["daily_refresh"], later) == 0
-    assert listed(connection, warehouse) == []
-    assert say(connection, warehouse, at=later + timedelta(hours=1))
-    again, over = listed(connection, warehouse, include_closed=True)
+    assert close(database, Kind.RUN_FAILURE, ["daily_refresh", "other"], later) == 1
+    assert close(database, Kind.RUN_FAILURE, ["daily_refresh"], later) == 0
+    assert listed(database) == []
+    assert say(database, at=later + timedelta(hours=1))
+    again, over = listed(database, include_closed=True)
     assert again["closed_at"] is None
     assert over["closed_at"] == later
     assert again["occurrences"] == over["occurrences"] == 1
 
 
-def test_another_kind_of_the_same_subject_is_another_incident(connection, warehouse):
-    assert say(connection, warehouse, "T1", kind=Kind.RUN_FAILURE)
-    assert say(connection, warehouse, "T1", kind=Kind.TUTOR_SET_ASIDE)
-    assert close(connection, warehouse, Kind.TUTOR_SET_ASIDE, ["T1"], NOW) == 1
-    assert [row["kind"] for row in listed(connection, warehouse)] == ["run_failure"]
+def test_another_kind_of_the_same_subject_is_another_incident(database):
+    assert say(database, "T1", kind=Kind.RUN_FAILURE)
+    assert say(database, "T1", kind=Kind.TUTOR_SET_ASIDE)
+    assert close(database, Kind.TUTOR_SET_ASIDE, ["T1"], NOW) == 1
+    assert [row["kind"] for row in listed(database)] == ["run_failure"]
 
 
-def test_reported_by_many_at_once_it_is_one(connection, warehouse):
+def test_reported_by_many_at_once_it_is_one(database):
     def one(number):
-        with warehouse.connect() as own:
-            return say(own, warehouse, run=f"r{number}")
+        with database.warehouse.connect() as own:
+            return say(own, database.warehouse, run=f"r{number}")
 
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(one, range(24)))
     assert sum(opened) == 1
-    (row,) = listed(connection, warehouse)
+    (row,) = listed(database)
     assert row["occurrences"] == 24
 
 
-def test_a_clock_that_goes_back_breaks_nothing(connection, warehouse):
-    say(connection, warehouse)
-    say(connection, warehouse, run="r2", at=NOW - timedelta(hours=1))
-    close(connection, warehouse, Kind.RUN_FAILURE, ["daily_refresh"], NOW - timedelta(hours=1))
-    (row,) = listed(connection, warehouse, include_closed=True)
+def test_a_clock_that_goes_back_breaks_nothing(database):
+    say(database)
+    say(database, run="r2", at=NOW - timedelta(hours=1))
+    close(database, Kind.RUN_FAILURE, ["daily_refresh"], NOW - timedelta(hours=1))
+    (row,) = listed(database, include_closed=True)
     assert row["last_seen_at"] == row["closed_at"] == NOW
 
 
-def test_every_kind_the_table_takes_has_a_meaning(connection, warehouse):
+def test_every_kind_the_table_takes_has_a_meaning(database):
     assert set(MEANING) == set(Kind)
     for kind in Kind:
-        assert say(connection, warehouse, "any", kind=kind)
-    assert len(listed(connection, warehouse, kind=Kind.DRIFT)) == 1
+        assert say(database, "any", kind=kind)
+    assert len(listed(database, kind=Kind.DRIFT)) == 1
 
 
 steps = st.lists(
@@ -115,22 +112,22 @@ steps = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps)
-def test_the_open_ones_are_those_reported_and_not_closed_since(connection, warehouse, steps):
-    connection.execute(warehouse.sql("truncate {ops}.incidents"))
+def test_the_open_ones_are_those_reported_and_not_closed_since(database, steps):
+    database.execute("truncate {ops}.incidents")
     open_, opened, occurrences, last = set(), 0, 0, {}
     for number, (what, kind, subject, run) in enumerate(steps):
         at, cause = NOW + timedelta(minutes=number), (kind, subject)
         if what == "close":
-            assert close(connection, warehouse, kind, [subject], at) == (cause in open_)
+            assert close(database, kind, [subject], at) == (cause in open_)
             open_.discard(cause)
             continue
         is_new = cause not in open_
-        assert say(connection, warehouse, subject, run=run, at=at, kind=kind) == is_new
+        assert say(database, subject, run=run, at=at, kind=kind) == is_new
         opened += is_new
         occurrences += is_new or last[cause] != run
         open_.add(cause)
         last[cause] = run
-    everything = listed(connection, warehouse, include_closed=True)
+    everything = listed(database, include_closed=True)
     assert {(row["kind"], row["subject"]) for row in everything if not row["closed_at"]} == open_
     assert len(everything) == opened
     assert sum(row["occurrences"] for row in everything) == occurrences

@@ -51,7 +51,7 @@ def db(warehouse):
         f"{name}_30d float8, {name}_prior_30d float8, {name}_change float8, {name}_trend text"
         for name in _TRENDS
     )
-    with warehouse.connect() as connection:
+    with warehouse.connect() as database:
         for statement in (
             "create table marts.dim_tutors (tutor_id text primary key, name text)",
             f"create table marts.tutor_aggregates (tutor_id text primary key, {_AGGREGATES})",
@@ -59,7 +59,7 @@ def db(warehouse):
             f" {_SESSIONS}, primary key (tutor_id, session_id))",
             f"create table marts.platform_metrics (metric_date date primary key, {trends})",
         ):
-            connection.execute(statement)
+            database.execute(statement)
     return warehouse
 
 
@@ -68,8 +68,8 @@ def run(db):
     """Execute a statement in a transaction of its own; the rows, as dicts, where there are any."""
 
     def execute(statement, *parameters):
-        with db.connect(row_factory=dict_row) as connection:
-            cursor = connection.execute(statement, parameters)
+        with db.connect(row_factory=dict_row) as database:
+            cursor = database.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
     return execute
@@ -143,8 +143,8 @@ def compose(db):
     def run_once(now=NOW, timezone="UTC", **addresses):
         setting = Setting("http://ui.example.com", "http://reports.example.com", timezone, now)
         wanted = {audience: [FILE, *addresses.get(audience, ())] for audience in map(str, Audience)}
-        with db.connect() as connection:
-            return composing.compose(connection, db, wanted, setting)
+        with db.connect() as database:
+            return composing.compose(database, db, wanted, setting)
 
     return run_once
 

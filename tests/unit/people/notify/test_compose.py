@@ -246,9 +246,9 @@ def test_what_could_not_be_told_can_be_tried_again(tutor, alert, compose, run, d
         patch.setattr("tutor_pipeline.people.notify.render.alerts", lambda *_: 1 / 0)
         assert compose().broken == 1
     assert compose().messages == 0
-    with db.connect() as connection:
-        assert composing.retry(connection, db) == 1
-        assert composing.retry(connection, db) == 0
+    with db.connect() as database:
+        assert composing.retry(database, db) == 1
+        assert composing.retry(database, db) == 0
     assert compose().messages == 1
 
 
@@ -258,19 +258,19 @@ def test_who_has_no_address_leaves_it_to_who_has(tutor, alert, compose, run, db)
     alert("T1")
     compose(critical=["email to ops@example.com via mail"])
     urls = {Audience.CRITICAL: (), Audience.OPS: ()}
-    with db.connect() as connection:
-        assert Audience.CRITICAL not in composing.may_tell(connection, db, urls, NOW)
-        assert Audience.OPS in composing.may_tell(connection, db, urls, NOW)
+    with db.connect() as database:
+        assert Audience.CRITICAL not in composing.may_tell(database, db, urls, NOW)
+        assert Audience.OPS in composing.may_tell(database, db, urls, NOW)
         for url in ("mailto://…", "file"):
-            told = composing.may_tell(connection, db, {Audience.CRITICAL: (url,)}, NOW)
+            told = composing.may_tell(database, db, {Audience.CRITICAL: (url,)}, NOW)
             assert Audience.CRITICAL in told
         late = NOW + composing.ADDRESSED_WITHIN + timedelta(seconds=1)
-        assert Audience.CRITICAL in composing.may_tell(connection, db, urls, late)
+        assert Audience.CRITICAL in composing.may_tell(database, db, urls, late)
         tutor("T2")
         alert("T2")
-        due = composing.anything_due(connection, db, [Audience.OPS], NOW)
+        due = composing.anything_due(database, db, [Audience.OPS], NOW)
         assert due == (0, None)
-        assert composing.anything_due(connection, db, [Audience.CRITICAL], NOW) == (1, NOW)
+        assert composing.anything_due(database, db, [Audience.CRITICAL], NOW) == (1, NOW)
 
 
 def test_what_waits_for_calm_is_not_due(tutor, alert, compose, db, run):
@@ -280,9 +280,9 @@ def test_what_waits_for_calm_is_not_due(tutor, alert, compose, db, run):
         compose(NOW + timedelta(seconds=number))
     tutor("T99")
     alert("T99")
-    with db.connect() as connection:
+    with db.connect() as database:
         for now, due in ((NOW + CALM - timedelta(seconds=1), 0), (NOW + CALM, 1)):
-            found, _ = composing.anything_due(connection, db, [Audience.CRITICAL], now)
+            found, _ = composing.anything_due(database, db, [Audience.CRITICAL], now)
             assert found == due
 
 
@@ -524,8 +524,8 @@ def test_a_week_in_which_nothing_happened(empty, insert, compose, run):
 
 def test_a_trend_is_good_or_bad_by_what_it_counts(db, run, insert, tutor, alert):
     week(insert, tutor, alert, run)
-    with db.connect() as connection:
-        found = message_data.week(connection, db, (NOW - timedelta(days=9)).date(), NOW)
+    with db.connect() as database:
+        found = message_data.week(database, db, (NOW - timedelta(days=9)).date(), NOW)
     assert {row["words"]: row["is_good"] for row in found["trend"]} == {
         "Sessions": True, "Tutor did not come": False, "Student rating (1 to 5)": None,
     }  # fmt: skip

@@ -134,8 +134,8 @@ def test_the_waits_grow_and_then_it_is_dead(post, message, run):
     post.failing.clear()
     post.now += timedelta(days=30)
     assert post.run("mail").sent.total() == 0  # dead is dead
-    with post.db.connect() as connection:
-        (dead,) = delivery_status.dead(connection, post.db)
+    with post.db.connect() as database:
+        (dead,) = delivery_status.dead(database, post.db)
     assert (dead["target"], dead["messages"], dead["last_error"]) == ("mail", 1, "no answer")
 
 
@@ -143,12 +143,12 @@ def test_the_dead_are_tried_again_when_somebody_says_so(post, message, run):
     message("m1", "mail", state="dead", attempts=8, ended_at=NOW, last_error="x")
     message("m2", "mail", state="dead", attempts=8, ended_at=NOW, last_error="x")
     message("m3", "mail", state="sent", attempts=1, ended_at=NOW)
-    with post.db.connect() as connection:
-        assert deliver.retry(connection, post.db, ["m1"], NOW) == 1
+    with post.db.connect() as database:
+        assert deliver.retry(database, post.db, ["m1"], NOW) == 1
     assert post.run("mail").sent == Counter(mail=1)
-    with post.db.connect() as connection:
-        assert deliver.retry(connection, post.db, None, NOW) == 1
-        assert deliver.retry(connection, post.db, None, NOW) == 0
+    with post.db.connect() as database:
+        assert deliver.retry(database, post.db, None, NOW) == 1
+        assert deliver.retry(database, post.db, None, NOW) == 0
     post.run("mail")
     assert post.got == [("mail", "m1"), ("mail", "m2")]
     assert set(states(run).values()) == {"sent"}
@@ -238,8 +238,8 @@ def test_an_address_that_is_no_longer_set_waits_a_day_for_who_knows_it(post, mes
     assert {(row["state"], row["last_error"]) for row in rows} == {
         ("dropped", "no setting names this address any more")
     }
-    with post.db.connect() as connection:
-        assert delivery_status.dead(connection, post.db) == []
+    with post.db.connect() as database:
+        assert delivery_status.dead(database, post.db) == []
 
 
 def test_what_was_sent_is_marked_whatever_stops_the_sender(post, message, run):
@@ -282,8 +282,8 @@ def test_an_address_has_one_message_at_a_time_whoever_sends(post, message):
     one, other = post.sender("mail"), post.sender("mail")
     claim = one._claim(())
     assert other._claim(()) is None
-    with post.db.connect() as connection:
-        assert deliver.anything_due(connection, post.db, post.now) == (0, None)
+    with post.db.connect() as database:
+        assert deliver.anything_due(database, post.db, post.now) == (0, None)
     one._end(claim, None)
     assert other._claim(()) is not None
 
@@ -338,11 +338,11 @@ def test_what_people_see(post, message, run):
     message("m1", "mail", "chat")
     post.failing["mail"] = DeliveryError("no answer")
     post.run("mail", "chat")
-    with post.db.connect() as connection:
-        counts = delivery_status.counts(connection, post.db)
-        rows = delivery_status.by_target(connection, post.db, NOW)
-        listed = delivery_status.listed(connection, post.db, states=["waiting"])
-        found = delivery_status.message(connection, post.db, "m")
+    with post.db.connect() as database:
+        counts = delivery_status.counts(database, post.db)
+        rows = delivery_status.by_target(database, post.db, NOW)
+        listed = delivery_status.listed(database, post.db, states=["waiting"])
+        found = delivery_status.message(database, post.db, "m")
     assert {name: counts[name] for name in ("waiting", "failing", "dead")} == {
         "waiting": 1, "failing": 1, "dead": 0,
     }  # fmt: skip

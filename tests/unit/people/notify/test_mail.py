@@ -123,8 +123,8 @@ class Scripted:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self):
-        connection, _ = self._socket.accept()
-        with connection, connection.makefile("rwb", buffering=0) as stream:
+        database, _ = self._socket.accept()
+        with database, database.makefile("rwb", buffering=0) as stream:
             self._handle(stream)
         self._socket.close()
 

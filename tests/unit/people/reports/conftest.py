@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.people.reports.validation import Validation, gather
 
 NOW = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
@@ -20,16 +20,14 @@ DAY = timedelta(days=1)
 class Ops:
     """Writes rows of `ops` on one connection."""
 
-    def __init__(self, connection: Any, warehouse: Warehouse) -> None:
-        self.connection = connection
-        self.warehouse = warehouse
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.warehouse = database.warehouse
 
     def insert(self, table: str, **values: Any) -> None:
-        self.connection.execute(
-            self.warehouse.sql(
-                f"insert into {{ops}}.{table} ({', '.join(values)})"
-                f" values ({', '.join(['%s'] * len(values))})"
-            ),
+        self.database.execute(
+            f"insert into {{ops}}.{table} ({', '.join(values)})"
+            f" values ({', '.join(['%s'] * len(values))})",
             list(values.values()),
         )
 
@@ -144,14 +142,12 @@ class Ops:
 
     def sessions(self, *starts: datetime, status: str = "completed") -> None:
         """The two columns of dbt's table that the report reads."""
-        self.connection.execute(
-            self.warehouse.sql(
-                "create table {marts}.fct_sessions (status text, scheduled_start timestamptz)"
-            )
+        self.database.execute(
+            "create table {marts}.fct_sessions (status text, scheduled_start timestamptz)"
         )
         for start in starts:
-            self.connection.execute(
-                self.warehouse.sql("insert into {marts}.fct_sessions values (%s, %s)"),
+            self.database.execute(
+                "insert into {marts}.fct_sessions values (%s, %s)",
                 (status, start),
             )
 
@@ -167,12 +163,12 @@ class Ops:
         )
 
     def gather(self, now: datetime = NOW, run_id: str | None = None) -> Validation:
-        return gather(self.connection, self.warehouse, now, run_id)
+        return gather(self.database, now, run_id)
 
 
 @pytest.fixture
 def ops(warehouse: Warehouse) -> Iterator[Ops]:
     """What it writes is rolled back."""
-    with warehouse.connect() as connection:
-        yield Ops(connection, warehouse)
-        connection.rollback()
+    with warehouse.connect() as database:
+        yield Ops(database)
+        database.rollback()

@@ -38,11 +38,11 @@ def port(folder):
 
 
 def ask(port, path, method="GET", host="127.0.0.1:3030"):
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.putrequest(method, path, skip_host=True)
-        connection.putheader("Host", host)
-        connection.endheaders()
-        response = connection.getresponse()
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as database:
+        database.putrequest(method, path, skip_host=True)
+        database.putheader("Host", host)
+        database.endheaders()
+        response = database.getresponse()
         return response.status, dict(response.getheaders()), response.read()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.changes import ledger, versions
 
 NOW = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
@@ -33,15 +33,15 @@ class Desk:
     runs: int = 0
 
     @cached_property
-    def connection(self) -> psycopg.Connection[Any]:
+    def database(self) -> psycopg.Connection[Any]:
         """For looking and for changing the platform: each statement is a transaction."""
         return self.warehouse.connect(autocommit=True)
 
     def execute(self, statement: str, *parameters: Any) -> None:
-        self.connection.execute(self.warehouse.sql(statement), parameters or None)
+        self.database.execute(statement, parameters or None)
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return self.connection.execute(self.warehouse.sql(query), parameters).fetchall()
+        return self.database.execute(query, parameters).fetchall()
 
     def clear(self) -> None:
         self.now, self.runs = NOW, 0
@@ -77,27 +77,27 @@ class Desk:
         )
 
     def compare(self, *, whole: bool = False) -> ledger.Queue:
-        with self.warehouse.connect() as connection:
-            return ledger.compare(connection, self.warehouse, self.now, whole=whole)
+        with self.warehouse.connect() as database:
+            return ledger.compare(database, self.now, whole=whole)
 
     def take(self) -> ledger.Batch | None:
         self.runs += 1
-        with self.warehouse.connect() as connection:
-            return ledger.take(connection, self.warehouse, f"run/{self.runs}", self.now)
+        with self.warehouse.connect() as database:
+            return ledger.take(database, f"run/{self.runs}", self.now)
 
     def take_all(self) -> ledger.Batch:
         self.runs += 1
-        with self.warehouse.connect() as connection:
-            return ledger.take_all(connection, self.warehouse, f"run/{self.runs}", self.now)
+        with self.warehouse.connect() as database:
+            return ledger.take_all(database, f"run/{self.runs}", self.now)
 
     def settle(self, batch: ledger.Batch | None) -> ledger.Settled:
         assert batch is not None
-        with self.warehouse.connect() as connection:
-            return ledger.settle(connection, self.warehouse, batch.run_id)
+        with self.warehouse.connect() as database:
+            return ledger.settle(database, batch.run_id)
 
     def set_aside(self, tutor_id: str, run_id: str = "run") -> None:
-        with self.warehouse.connect() as connection:
-            ledger.set_aside(connection, self.warehouse, tutor_id, "broken", run_id, self.now)
+        with self.warehouse.connect() as database:
+            ledger.set_aside(database, tutor_id, "broken", run_id, self.now)
 
     def fill(self) -> ledger.Settled:
         """What a first full refresh does."""
@@ -115,8 +115,8 @@ class Desk:
         self, since: timedelta = ledger.WINDOW, *, whole: bool = True
     ) -> dict[tuple[str, str], tuple[Any, ...]]:
         """(tutor, session) → start, versions, of what started since."""
-        columns = versions.read_columns(self.connection, self.warehouse)
-        found = self.connection.execute(
+        columns = versions.read_columns(self.database)
+        found = self.database.execute(
             versions.session_versions(self.warehouse, columns, whole=whole),
             {"since": self.now - since, "until": self.now, "recent": self.now - ledger.WINDOW},
         ).fetchall()

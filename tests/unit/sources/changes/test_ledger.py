@@ -7,7 +7,7 @@ from math import log2
 import psycopg
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.changes import ledger
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -17,11 +17,11 @@ def test_before_the_first_full_refresh_nothing_is_compared(desk):
     desk.add("S1")
     assert desk.compare() == desk.compare(whole=True) == ledger.Queue(0, 0, None, 0)
     assert desk.take() is None
-    with desk.warehouse.connect() as connection:
-        assert not ledger.is_filled(connection, desk.warehouse)
+    with desk.warehouse.connect() as database:
+        assert not ledger.is_filled(database)
     assert desk.fill().changes == 1
-    with desk.warehouse.connect() as connection:
-        assert ledger.is_filled(connection, desk.warehouse)
+    with desk.warehouse.connect() as database:
+        assert ledger.is_filled(database)
     assert desk.ledger() == desk.platform()
 
 
@@ -146,9 +146,9 @@ def test_the_peek_writes_nothing_while_nothing_is_new(desk):
     desk.add("S3", "T1")
     desk.compare(whole=True)
     desk.set_aside("T1")
-    with desk.warehouse.connect(options="-c default_transaction_read_only=on") as connection:
+    with desk.warehouse.connect(options="-c default_transaction_read_only=on") as database:
         for whole in (False, True):
-            queue = ledger.compare(connection, desk.warehouse, desk.now, whole=whole)
+            queue = ledger.compare(database, desk.now, whole=whole)
             assert queue == ledger.Queue(0, 0, None, 1)
 
 
@@ -196,22 +196,22 @@ def test_an_attempt_is_committed_whatever_becomes_of_the_connection(desk):
     desk.add("S1", "T1")
     desk.fill()
     desk.add("S2", "T2")
-    with pytest.raises(ZeroDivisionError), desk.warehouse.connect() as connection:
-        ledger.take(connection, desk.warehouse, "run", desk.now)
+    with pytest.raises(ZeroDivisionError), desk.warehouse.connect() as database:
+        ledger.take(database, "run", desk.now)
         raise ZeroDivisionError
     assert desk.rows("select attempts from {ops}.session_ledger order by attempts") == [(0,), (1,)]
-    with desk.warehouse.connect() as connection:
-        connection.execute("select 1")
+    with desk.warehouse.connect() as database:
+        database.execute("select 1")
         with pytest.raises(AssertionError, match="commits"):
-            ledger.take(connection, desk.warehouse, "run", desk.now)
+            ledger.take(database, "run", desk.now)
 
 
 def test_findings_that_are_rolled_back_settle_nothing(desk):
     desk.add("S1")
     batch = desk.take_all()
-    with desk.warehouse.connect() as connection:
-        ledger.settle(connection, desk.warehouse, batch.run_id)
-        connection.rollback()
+    with desk.warehouse.connect() as database:
+        ledger.settle(database, batch.run_id)
+        database.rollback()
     assert desk.ledger() == {}
     assert desk.settle(batch).changes == 1
 
@@ -327,8 +327,8 @@ def test_past_days_are_noted_for_history(make_desk, module_desk):
 
 def test_a_finished_refresh_is_one_with_all_its_findings(desk):
     def finished():
-        with desk.warehouse.connect() as connection:
-            return ledger.finished_refresh(connection, desk.warehouse)
+        with desk.warehouse.connect() as database:
+            return ledger.finished_refresh(database)
 
     assert finished() is None
     desk.execute(
@@ -344,8 +344,8 @@ def test_a_finished_refresh_is_one_with_all_its_findings(desk):
 
 def test_an_empty_ledger_is_filled_when_there_was_nothing_to_fill_it_with(desk):
     def is_filled():
-        with desk.warehouse.connect() as connection:
-            return ledger.is_filled(connection, desk.warehouse)
+        with desk.warehouse.connect() as database:
+            return ledger.is_filled(database)
 
     desk.add("S1")
     batch = desk.take_all()

@@ -173,11 +173,11 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.batch is not None)
     @rule(crashes=st.booleans())
     def settle(self, crashes):
-        with self.desk.warehouse.connect() as connection:
-            settled = ledger.settle(connection, self.desk.warehouse, self.batch.run_id)
+        with self.desk.warehouse.connect() as database:
+            settled = ledger.settle(database, self.batch.run_id)
             assert settled.changes == len(self.taken)
             if crashes:
-                connection.rollback()
+                database.rollback()
         if not crashes:
             self.batch, self.taken = None, {}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.changes import ledger, versions
 
 PROJECT = Path(__file__).parents[4]

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from tutor_pipeline.cli.simulate import log_line, per_second, seconds
 from tutor_pipeline.core.errors import RefusedError, UsageError
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.live import Summary, play, read_cast
 from tutor_pipeline.sources.synthetic.load import load
@@ -59,8 +59,8 @@ def run(
 def cast(warehouse: Warehouse) -> Cast:
     """A platform as generated, and its cast."""
     with warehouse.connect() as connection:
-        load(connection, warehouse, generate(PARAMETERS))
-        return read_cast(connection, warehouse, PARAMETERS, START)
+        load(connection, generate(PARAMETERS))
+        return read_cast(connection, PARAMETERS, START)
 
 
 def table(warehouse: Warehouse, name: str) -> dict[str, dict[str, Any]]:
@@ -240,7 +240,7 @@ def test_platforms_of_others_and_empty_ones_are_refused(warehouse: Warehouse, ca
             read_cast(connection, nowhere, PARAMETERS, START)
         connection.execute("update platform.tutors set active_status = false")
         with pytest.raises(RefusedError, match="no tutors to simulate"):
-            read_cast(connection, warehouse, PARAMETERS, START)
+            read_cast(connection, PARAMETERS, START)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.warehouse.connection import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.synthetic import Parameters, Population, generate
 from tutor_pipeline.sources.synthetic.copy_binary import ROWS_PER_CHUNK, encode
 from tutor_pipeline.sources.synthetic.load import load
@@ -21,10 +21,10 @@ END = date(2026, 11, 19)
 
 
 def read(warehouse: Warehouse, schema: str, table: str, columns: list[str]) -> list[tuple[Any]]:
-    with warehouse.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
+    with warehouse.connect() as database:
+        database.execute("set timezone = 'UTC'")
         names = ", ".join(columns)
-        return connection.execute(f"select {names} from {schema}.{table}").fetchall()
+        return database.execute(f"select {names} from {schema}.{table}").fetchall()
 
 
 def as_python(values: Array) -> list[Any]:
@@ -51,8 +51,8 @@ def from_database(value: Any) -> Any:
 def assert_holds(warehouse: Warehouse, population: Population) -> None:
     """Every value of every table, row by row, and no table or column left out."""
     for schema, tables in (("platform", population.platform), ("truth", population.truth)):
-        with warehouse.connect() as connection:
-            there = connection.execute(
+        with warehouse.connect() as database:
+            there = database.execute(
                 "select table_name, array_agg(column_name::text) from information_schema.columns"
                 " where table_schema = %s group by 1",
                 (schema,),
@@ -77,15 +77,15 @@ def population() -> Population:
 
 def test_database_holds_what_was_generated(warehouse: Warehouse, population: Population) -> None:
     seen: list[tuple[str, int, int]] = []
-    with warehouse.connect() as connection:
-        rows = load(connection, warehouse, population, lambda *step: seen.append(step))
+    with warehouse.connect() as database:
+        rows = load(database, population, lambda *step: seen.append(step))
     assert_holds(warehouse, population)
     assert seen[-1][1:] == (rows, rows)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     assert {table for table, _, _ in seen} >= {"sessions", "tutor_days"}
 
-    with warehouse.connect() as connection:
-        assert load(connection, warehouse, population) == rows
+    with warehouse.connect() as database:
+        assert load(database, population) == rows
     assert_holds(warehouse, population)
 
 
@@ -93,52 +93,52 @@ def test_another_population_replaces_all_of_it(warehouse: Warehouse) -> None:
     bare = generate(
         Parameters.preset("dev", END, seed=2, engagement_events=False, interventions=False)
     )
-    with warehouse.connect() as connection:
-        load(connection, warehouse, bare)
+    with warehouse.connect() as database:
+        load(database, bare)
     assert_holds(warehouse, bare)
 
 
 def test_tables_without_rows_are_emptied(warehouse: Warehouse, population: Population) -> None:
     sparse = generate(Parameters.preset("dev", END, world="sparse"))
-    with warehouse.connect() as connection:
-        load(connection, warehouse, population)
-        load(connection, warehouse, sparse)
+    with warehouse.connect() as database:
+        load(database, population)
+        load(database, sparse)
     assert_holds(warehouse, sparse)
 
 
 def test_without_replace_sessions_are_kept(warehouse: Warehouse, population: Population) -> None:
-    with warehouse.connect() as connection:
-        load(connection, warehouse, population)
+    with warehouse.connect() as database:
+        load(database, population)
     other = generate(Parameters.preset("dev", END, seed=3))
     with (
-        warehouse.connect() as connection,
+        warehouse.connect() as database,
         pytest.raises(RefusedError, match="holds sessions already; nothing was"),
     ):
-        load(connection, warehouse, other, replace=False)
+        load(database, other, replace=False)
     assert_holds(warehouse, population)
 
 
 def test_a_load_that_breaks_changes_nothing(warehouse: Warehouse, population: Population) -> None:
-    with warehouse.connect() as connection:
-        load(connection, warehouse, population)
+    with warehouse.connect() as database:
+        load(database, population)
 
     def break_off(table: str, _done: int, _total: int) -> None:
         if table == "session_feedback":
             raise KeyboardInterrupt
 
     other = generate(Parameters.preset("dev", END, seed=4))
-    with warehouse.connect() as connection, pytest.raises(KeyboardInterrupt):
-        load(connection, warehouse, other, break_off)
+    with warehouse.connect() as database, pytest.raises(KeyboardInterrupt):
+        load(database, other, break_off)
     assert_holds(warehouse, population)
 
 
 def test_a_truth_made_before_gets_the_tables_it_lacks(
     warehouse: Warehouse, population: Population
 ) -> None:
-    with warehouse.connect() as connection:
-        load(connection, warehouse, population)
-        connection.execute("drop table truth.students")
-        load(connection, warehouse, population)
+    with warehouse.connect() as database:
+        load(database, population)
+        database.execute("drop table truth.students")
+        load(database, population)
     assert_holds(warehouse, population)
 
 
@@ -146,16 +146,16 @@ def test_a_truth_made_before_gets_the_tables_it_lacks(
 def test_schemas_of_others_are_refused(
     warehouse: Warehouse, population: Population, taken: str
 ) -> None:
-    with warehouse.connect() as connection:
-        connection.execute(f"create schema if not exists foreign_{taken}")
+    with warehouse.connect() as database:
+        database.execute(f"create schema if not exists foreign_{taken}")
     schemas = (
         Schemas(platform="foreign_platform") if taken == "platform" else Schemas(prefix="foreign_")
     )
     aimed = Warehouse(warehouse.url, schemas)
-    with warehouse.connect() as connection, pytest.raises(RefusedError):
-        load(connection, aimed, population)
-    with warehouse.connect() as connection:
-        assert connection.execute(
+    with warehouse.connect() as database, pytest.raises(RefusedError):
+        load(database, aimed, population)
+    with warehouse.connect() as database:
+        assert database.execute(
             "select count(*) from pg_tables where schemaname = %s", (f"foreign_{taken}",)
         ).fetchone() == (0,)
 
@@ -176,12 +176,12 @@ def test_chunks_have_all_rows_and_the_ends(warehouse: Warehouse, rows: int) -> N
         "whole": np.arange(rows, dtype=np.int32) - 2,
     }
     types = {"name": "text", "amount": "numeric", "whole": "integer"}
-    with warehouse.connect() as connection:
-        connection.execute("create temp table t (name text, amount numeric(6,2), whole integer)")
-        with connection.cursor().copy("copy t from stdin (format binary)") as copy:
+    with warehouse.connect() as database:
+        database.execute("create temp table t (name text, amount numeric(6,2), whole integer)")
+        with database.connection.cursor().copy("copy t from stdin (format binary)") as copy:
             for _, data in encode(columns, types):
                 copy.write(data)
-        found = connection.execute("select * from t order by whole").fetchall()
+        found = database.execute("select * from t order by whole").fetchall()
     assert len(found) == rows
     expected = [(None, 0.0, -2), ("x", 9999.99, -1), ("long enough", None, 0), (None, 1.05, 1)]
     assert [tuple(map(from_database, row)) for row in found[:4]] == expected[:rows]
@@ -198,18 +198,18 @@ import resource, time
 from datetime import date
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.load import load
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 begun = time.monotonic()
 warehouse = Warehouse({warehouse.url!r})
 made = generate(Parameters(end=date(2026, 11, 19), tutors=3000, sessions_per_day=11_112))
 with warehouse.connect() as connection:
-    load(connection, warehouse, made)
+    load(connection, made)
 print(time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, gigabytes = map(float, done.stdout.split())
     assert gigabytes < 2
     assert seconds < 60  # 30 on an idle machine: 21 measured
-    with warehouse.connect() as connection:
-        (rows,) = connection.execute("select count(*) from platform.sessions").fetchone() or (0,)
+    with warehouse.connect() as database:
+        (rows,) = database.execute("select count(*) from platform.sessions").fetchone() or (0,)
     assert rows > 1_000_000

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.cli import platform_data
 from tutor_pipeline.cli.installation import Session
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.sources.synthetic import Parameters, Population, generate
 from tutor_pipeline.sources.synthetic.export import export_csv
@@ -392,8 +392,8 @@ def test_what_was_loaded_before_there_were_worlds_counts_as_ordinary(
     session = cast(Session, SimpleNamespace(warehouse=warehouse))
     now = platform_data._plain(Parameters(end=END))
     before = {key: value for key, value in now.items() if key != "world"} | named
-    with warehouse.connect() as connection:
-        connection.execute(
+    with warehouse.connect() as database:
+        database.execute(
             "insert into ops.platform_loads (kind, parameters, loaded_at) values (%s, %s, %s)",
             (platform_data.SYNTHETIC, Jsonb(before), datetime.now(UTC)),
         )

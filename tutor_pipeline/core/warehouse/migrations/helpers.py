@@ -3,7 +3,7 @@
 from alembic import context, op
 from sqlalchemy import text
 
-from tutor_pipeline.core.warehouse.connection import Schemas
+from tutor_pipeline.core.warehouse.database import Schemas
 
 
 def run_sql(statements: str) -> None:

@@ -9,43 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import numpy as np
-import psycopg
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.connection import Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.scores.departure.forecast import Forecast
 from tutor_pipeline.judgement.scores.departure.outcomes import Week
 
 _HEADER, _TRAILER = 19, 2  # bytes of COPY's binary format before the first row and after the last
 
 
-def days(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, forecast: Forecast, until: date
-) -> list[date]:
+def days(database: Database, forecast: Forecast, until: date) -> list[date]:
     """The days that have evidence, oldest first."""
-    rows = connection.execute(
-        warehouse.sql(
-            f"select distinct as_of_date from {{marts}}.{forecast.history}"
-            " where as_of_date <= %s order by 1"
-        ),
+    rows = database.execute(
+        f"select distinct as_of_date from {{marts}}.{forecast.history}"
+        " where as_of_date <= %s order by 1",
         (until,),
     ).fetchall()
     return [day for (day,) in rows]
 
 
 def weeks(
-    connection: psycopg.Connection[Any],
-    warehouse: Warehouse,
+    database: Database,
     forecast: Forecast,
     days: Sequence[date],
     left_out: Mapping[date, frozenset[str]],
 ) -> Iterator[Week]:
     """The evidence of each day, by id, but for those `left_out` that day."""
     for day in days:
-        week = _week(connection, warehouse, forecast, day)
+        week = _week(database, forecast, day)
         out = left_out.get(day)
         if out:
             kept = np.array([each not in out for each in week.ids], dtype=bool)
@@ -58,19 +51,15 @@ def weeks(
             yield week
 
 
-def _week(
-    connection: psycopg.Connection[Any], warehouse: Warehouse, forecast: Forecast, day: date
-) -> Week:
-    asked = warehouse.sql(f" from {{marts}}.{forecast.history} where as_of_date = ") + sql.Literal(
+def _week(database: Database, forecast: Forecast, day: date) -> Week:
+    asked = database.sql(f" from {{marts}}.{forecast.history} where as_of_date = ") + sql.Literal(
         day
     )
     key = sql.Identifier(forecast.key)
     order = sql.SQL(' order by {} collate "C"').format(key)
     ids = [
         each
-        for (each,) in connection.execute(
-            sql.SQL("select {}").format(key) + asked + order
-        ).fetchall()
+        for (each,) in database.execute(sql.SQL("select {}").format(key) + asked + order).fetchall()
     ]
     cells = sql.SQL(", ").join(
         sql.SQL("coalesce({}::float8, 'NaN')").format(sql.Identifier(name))
@@ -79,7 +68,7 @@ def _week(
     statement = (
         sql.SQL("copy (select ") + cells + asked + order + sql.SQL(") to stdout (format binary)")
     )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with database.copy(statement) as copy:
         data = b"".join(bytes(block) for block in copy)
     # Every cell is there and 8 bytes long, so rows are of one length.
     row = np.dtype(
