@@ -24,6 +24,7 @@ check: install-dev ## Linters, types, import contracts, definitions
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/sqlfluff lint --config dbt_project/.sqlfluff dbt_project/models
+	@.venv/bin/sqlfluff lint --config tutor_pipeline/.sqlfluff tutor_pipeline
 	@scripts/check-defs
 
 up: install ## The Dagster UI and its daemon

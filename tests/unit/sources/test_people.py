@@ -107,7 +107,7 @@ def ours(warehouse):
 
 
 def test_a_tutor_goes_with_their_sessions(ours, contract):
-    database, warehouse = ours
+    database, _ = ours
     person = Person(Role.TUTOR, "T1")
     assert erase_from_ours(database, contract, person) == {
         "platform.session_audio_metrics": 1, "platform.session_feedback": 1,
@@ -123,7 +123,7 @@ def test_a_tutor_goes_with_their_sessions(ours, contract):
 
 
 def test_a_student_goes_and_their_tutors_sessions_stay(ours, contract):
-    database, warehouse = ours
+    database, _ = ours
     person = Person(Role.STUDENT, "S1")
     assert erase_from_ours(database, contract, person) == {
         "platform.session_transcript_highlights": 1, "platform.session_feedback": 2,
@@ -141,7 +141,7 @@ def test_a_student_goes_and_their_tutors_sessions_stay(ours, contract):
 
 
 def test_a_truth_that_is_not_ours_is_left_alone(ours, contract):
-    database, warehouse = ours
+    database, _ = ours
     database.execute("comment on schema truth is 'of the church'")
     erase_from_ours(database, contract, Person(Role.TUTOR, "T1"))
     assert database.execute("select count(*) from truth.moves").fetchone() == (2,)

@@ -97,8 +97,8 @@ def refuse_others(database: Database) -> None:
     if not is_ours(database):
         raise RefusedError(
             f'the schema "{database.schemas.platform}" of {database.warehouse.masked_url} is a'
-            " platform's own: nothing is ever written to it.\nUnset TUTOR_PLATFORM_SCHEMA, and run first:"
-            " tutor-pipeline generate"
+            " platform's own: nothing is ever written to it.\nUnset TUTOR_PLATFORM_SCHEMA, and run"
+            " first: tutor-pipeline generate"
         )
 
 
