@@ -1,0 +1,30 @@
+"""Markdown tables, for pages of the docs and for what Dagster shows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Collection[str] = (),
+    limit: int | None = None,
+) -> str:
+    """A Markdown table. `numbers` names the columns that are aligned to the right. After `limit`
+    rows a last one says how many more there are.
+    """
+    cells = [[str(value) for value in row] for row in rows]
+    shown = cells[:limit]
+    if len(cells) > len(shown):
+        shown.append([f"… {len(cells) - len(shown)} more", *[""] * (len(columns) - 1)])
+    rule = ["---:" if name in numbers else "---" for name in columns]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, rule, *shown])
+
+
+def cell(text: str) -> str:
+    """A text from outside as a cell: neither markup nor HTML."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ").replace("\r", " ")
