@@ -34,9 +34,6 @@ from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-from tutor_pipeline.defs.findings import make
-from tutor_pipeline.defs.scores import Scoring, score_tutors
-from tutor_pipeline.defs.usual import usual_here
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.evaluate import evaluate
@@ -45,6 +42,9 @@ from tutor_pipeline.metrics import dbt, wide_rows
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.load import load
 from tutor_pipeline.sources.synthetic.worlds import WORLDS
+from tutor_pipeline.steps.judge import judge
+from tutor_pipeline.steps.score import Scoring, score_tutors
+from tutor_pipeline.steps.usual import usual_here
 
 DAYS = 120
 ENDS = {"seasonal": date(2026, 7, 20)}
@@ -149,7 +149,7 @@ def follow(
         run_id = refresh(warehouse, home, end - timedelta(days=back))
         with warehouse.connect() as connection:
             store.lock(connection, Kind.ALERT)
-            changes = make(connection, catalogue, Kind.ALERT, run_id).applied.changes
+            changes = judge(connection, catalogue, Kind.ALERT, run_id).applied.changes
             for change in changes:
                 pair = change.tutor_id, change.rule_id
                 opened[pair] += change.step is Step.OPENED

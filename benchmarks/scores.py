@@ -30,9 +30,9 @@ from history import CURRENT, Bench, report
 
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-from tutor_pipeline.defs.past import decision_of, learn_from, read_past, run_backtest
-from tutor_pipeline.defs.scores import Scoring, score_tutors
 from tutor_pipeline.people.reports.backtest import render
+from tutor_pipeline.steps.backtest_tutors import decision_of, learn_from, read_past, run_backtest
+from tutor_pipeline.steps.score import Scoring, score_tutors
 
 SAMPLE = 40
 """Tutors scored one at a time."""

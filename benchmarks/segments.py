@@ -29,7 +29,6 @@ from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-from tutor_pipeline.defs.past import Past, read_past
 from tutor_pipeline.judgement.scores import health, segments
 from tutor_pipeline.judgement.scores.departure import history, learning, outcomes, scorer
 from tutor_pipeline.judgement.scores.judge import auc
@@ -39,6 +38,7 @@ from tutor_pipeline.metrics import dbt
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.load import load
 from tutor_pipeline.sources.synthetic.worlds import WORLDS
+from tutor_pipeline.steps.backtest_tutors import Past, read_past
 
 END, DAYS = date(2026, 6, 27), 400
 WEEKS = 52

@@ -27,7 +27,6 @@ from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-from tutor_pipeline.defs import past_students
 from tutor_pipeline.judgement.scores.backtest import BOOSTING
 from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 from tutor_pipeline.judgement.scores.judge import DAYS, auc
@@ -36,6 +35,7 @@ from tutor_pipeline.metrics import dbt
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.load import load
 from tutor_pipeline.sources.synthetic.worlds import WORLDS
+from tutor_pipeline.steps import backtest_students
 
 MODELS = ("+student_evidence_history", "student_aggregates_history")
 YEARLY_RATE = 0.5
@@ -69,10 +69,10 @@ def backtest(server: EmbeddedServer, home: Path, world: str, tutors: int, seed: 
     write_header(warehouse, run)
     dbt.invoke(["run", "--select", *MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
     with warehouse.connect() as connection:
-        past = past_students.read_past(connection, run.as_of, 52)
+        past = backtest_students.read_past(connection, run.as_of, 52)
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")
-    result = past_students.run_backtest(past, YEARLY_RATE, lambda *_: None, replicates=1)
+    result = backtest_students.run_backtest(past, YEARLY_RATE, lambda *_: None, replicates=1)
     return result.answers[0]
 
 

@@ -130,7 +130,9 @@ def move() -> Callable[[Warehouse, str], None]:
 
     def move(warehouse: Warehouse, revision: str) -> None:
         engine = create_engine(
-            "postgresql+psycopg://", creator=warehouse.connect, poolclass=NullPool
+            "postgresql+psycopg://",
+            creator=lambda: warehouse.connect().connection,
+            poolclass=NullPool,
         )
         configuration = Config()
         configuration.set_main_option("script_location", str(migrate.MIGRATIONS))

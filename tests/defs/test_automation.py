@@ -23,16 +23,16 @@ from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.definitions import build_defs, defs
 from tutor_pipeline.defs import new_sessions
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
-from tutor_pipeline.defs.new_sessions import DAILY, GONE_AFTER, build_new_sessions_sensor
-from tutor_pipeline.defs.post_session import JOB
-from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.new_sessions import GONE_AFTER, build_new_sessions_sensor
 from tutor_pipeline.defs.schedules import build_schedules, days_due
 from tutor_pipeline.judgement.quality.guard import Required
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.judgement.quality.results import record
 from tutor_pipeline.people import incidents
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.steps.names import Job
 
 PROJECT = Path(__file__).parents[2]
 REQUIRED = Required("marts/fct_sessions", "known")
@@ -57,6 +57,7 @@ def job(name):
     return made
 
 
+DAILY, JOB = Job.DAILY_REFRESH, Job.POST_SESSION_REFRESH
 CODE = JobPythonOrigin(
     JOB, RepositoryPythonOrigin(sys.executable, ModuleCodePointer("tests", "jobs"))
 )

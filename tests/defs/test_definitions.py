@@ -8,12 +8,12 @@ import pytest
 
 from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.definitions import defs
-from tutor_pipeline.defs.dbt_manifest import load_manifest
-from tutor_pipeline.defs.findings import INPUTS
+from tutor_pipeline.defs.common.dbt_manifest import load_manifest
 from tutor_pipeline.judgement.quality.suites import load_suites
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.sources.contract import load_contract
+from tutor_pipeline.steps.order import FINDINGS_REST_ON
 
 DELIVERED = {"ops/messages", "digest"}
 MATERIALIZABLE = {
@@ -166,9 +166,9 @@ def test_what_findings_rest_on_blocks_them(graph):
     blocking = {
         (spec.asset_key.to_user_string(), spec.name)
         for spec in map(graph.get_check_spec, graph.asset_check_keys)
-        if spec.blocking and spec.asset_key.to_user_string() in INPUTS
+        if spec.blocking and spec.asset_key.to_user_string() in FINDINGS_REST_ON
     }
-    assert {asset for asset, _ in blocking} == set(INPUTS) - {"staging/session_rows"}
+    assert {asset for asset, _ in blocking} == set(FINDINGS_REST_ON) - {"staging/session_rows"}
     parents = {
         key.to_user_string() for key in graph.get(dg.AssetKey(["ops", "alerts"])).parent_keys
     }

@@ -9,16 +9,17 @@ from tests.servers import MailServer
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.definitions import defs
 from tutor_pipeline.defs import delivery
-from tutor_pipeline.defs.delivery import HELPED_AFTER, JOB, build_outbox_sensor
-from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
+from tutor_pipeline.defs.delivery import HELPED_AFTER, build_outbox_sensor
 from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.steps.names import Job
 
 NOW = datetime(2026, 3, 18, 9, tzinfo=UTC)
 DETAILS = {"title": "t", "kind": "drift", "subject": "s", "why": "w", "means": "m", "next": "n"}
 TABLES = ("outbox", "messages", "deliveries")
 
 
-@dg.job(name=JOB, executor_def=dg.in_process_executor)
+@dg.job(name=Job.DELIVER_MESSAGES, executor_def=dg.in_process_executor)
 def job():
     @dg.op
     def work():
@@ -41,7 +42,7 @@ def place(databases, monkeypatch, tmp_path):
 def look(place):
     """What the sensor says: a request for a run, or why not."""
     _, instance = place
-    sensor = build_outbox_sensor(job, dg.DefaultSensorStatus.STOPPED)
+    sensor = build_outbox_sensor(dg.DefaultSensorStatus.STOPPED)
 
     def evaluate():
         context = dg.build_sensor_context(
@@ -59,7 +60,7 @@ def note(warehouse, number=1, at=None):
 
 
 def execute(instance, **config):
-    return defs.resolve_job_def(JOB).execute_in_process(
+    return defs.resolve_job_def(Job.DELIVER_MESSAGES).execute_in_process(
         instance=instance,
         run_config={"ops": {"ops__messages": {"config": {"linger_seconds": 0, **config}}}},
         raise_on_error=False,
@@ -69,7 +70,9 @@ def execute(instance, **config):
 def started(instance, age=timedelta(0)):
     """A run of the job that is at work since a while."""
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
-    event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.PIPELINE_START.value, job_name=JOB)
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.PIPELINE_START.value, job_name=Job.DELIVER_MESSAGES
+    )
     instance.report_dagster_event(event, run.run_id)
     return run
 

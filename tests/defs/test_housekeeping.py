@@ -9,6 +9,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from tutor_pipeline.core.settings import PROJECT_DIR
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.housekeeping import (
     RUN_RULES,
     build_housekeeping_job,
@@ -16,7 +17,6 @@ from tutor_pipeline.defs.housekeeping import (
     delete_old_runs,
     retention,
 )
-from tutor_pipeline.defs.resources import WarehouseResource
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-11-01", end_date="2026-11-08")
 FAILS = {"ops": {"alerts": {"config": {"fails": True}}}}

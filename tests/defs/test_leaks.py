@@ -18,15 +18,15 @@ from tests.defs.test_learning import (
 from tests.unit.judgement.scores.frames import made_up
 from tutor_pipeline.cli.app import app
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.defs import forecaster, leaks
-from tutor_pipeline.defs.past import read_past
-from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.judgement.scores import feature_log, store
 from tutor_pipeline.judgement.scores.departure import reference
 from tutor_pipeline.judgement.scores.departure.measures import columns_of
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.store import Subject
 from tutor_pipeline.people import incidents
+from tutor_pipeline.steps import forecaster, leaks
+from tutor_pipeline.steps.backtest_tutors import read_past
 
 
 @pytest.fixture

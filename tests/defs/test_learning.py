@@ -14,10 +14,8 @@ from tests.unit.judgement.scores.departure.student_frames import people as stude
 from tests.unit.judgement.scores.frames import FIRST, made_up
 from tests.unit.judgement.scores.test_refinement import CURRENT, OTHERS, platform
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.learning import build_learning_assets
-from tutor_pipeline.defs.past import dates_to_test, read_past
-from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.scores import Scoring
 from tutor_pipeline.judgement.scores import health, store, tutor_scorers, weighted, weights
 from tutor_pipeline.judgement.scores.departure import learning, reference
 from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
@@ -29,6 +27,8 @@ from tutor_pipeline.judgement.scores.departure.version import Version
 from tutor_pipeline.judgement.scores.score import Status
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.people import incidents
+from tutor_pipeline.steps.backtest_tutors import dates_to_test, read_past
+from tutor_pipeline.steps.score import Scoring
 
 LEARN, REFINE = build_learning_assets([], Scoring(tutor_scorers.AUTO, 0.25, 0.5))
 

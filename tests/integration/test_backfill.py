@@ -35,15 +35,8 @@ def definitions(project):
         for name, value in project.environment.items():
             patch.setenv(name, value)
         from tutor_pipeline.definitions import build_defs
-        from tutor_pipeline.defs.history import build_history_checks, build_reconcile_job
 
-        defs = build_defs()
-        if "reconcile_history" not in {job.name for job in defs.jobs}:
-            checks = build_history_checks()
-            defs = dg.Definitions.merge(
-                defs, dg.Definitions(asset_checks=checks, jobs=[build_reconcile_job(checks)])
-            )
-        yield defs
+        yield build_defs()
 
 
 def run(definitions, job, days=None, assets=None):

@@ -8,11 +8,11 @@ import pytest
 
 from tutor_pipeline.core.findings import Kind, Step
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-from tutor_pipeline.defs.findings import make
-from tutor_pipeline.defs.scores import Scoring, score_tutors
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.metrics import dbt, wide_rows
+from tutor_pipeline.steps.judge import judge
+from tutor_pipeline.steps.score import Scoring, score_tutors
 
 ALERTS = (
     "select tutor_id, alert_type, description, metrics from ops.alerts where resolved_at is null"
@@ -157,7 +157,7 @@ def test_nothing_flaps_in_a_month_of_daily_refreshes(new_project):
             score_tutors(database, run.run_id, Scoring("auto", 0.25, 0.5))
         with warehouse.connect() as database:
             store.lock(database, Kind.ALERT)
-            made = make(database, catalogue, Kind.ALERT, run.run_id)
+            made = judge(database, catalogue, Kind.ALERT, run.run_id)
         for change in made.applied.changes:
             pair = change.tutor_id, change.rule_id
             opened[pair] += change.step is Step.OPENED

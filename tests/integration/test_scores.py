@@ -11,8 +11,8 @@ from psycopg.conninfo import make_conninfo
 
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
-from tutor_pipeline.defs.past import read_past
-from tutor_pipeline.defs.scores import Scoring, score_students, score_tutors
+from tutor_pipeline.steps.backtest_tutors import read_past
+from tutor_pipeline.steps.score import Scoring, score_students, score_tutors
 
 SCORES = (
     "select tutor_id, scorer, version, target, horizon_days, score, level, reasons::text, status,"

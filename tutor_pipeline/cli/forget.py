@@ -159,9 +159,9 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
     all or none; then Dagster's history. Killed in between, the same command again does the rest.
     """
     from tutor_pipeline.core.warehouse.dagster_erasure import mask_history, runs_in_progress
-    from tutor_pipeline.defs.metrics import HISTORY, REFRESH
     from tutor_pipeline.judgement.lifecycle import store
     from tutor_pipeline.people.reports import file_erasure as files
+    from tutor_pipeline.steps.take import HISTORY, REFRESH
 
     warehouse, found = session.warehouse, _Found(role, id_)
     with ExitStack() as held:

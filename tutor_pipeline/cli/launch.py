@@ -12,6 +12,8 @@ import psutil
 
 from tutor_pipeline.cli.console import done, note, warn
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.steps.names import Job
+from tutor_pipeline.steps.order import TABLES, Step
 
 FINDINGS = {
     "alerts": "ops/alerts",
@@ -20,16 +22,7 @@ FINDINGS = {
 }
 """What people call the tables of findings -> the asset."""
 
-SCORES = (
-    "ops/churn_algorithm_weights",
-    "ops/score_references",
-    "ops/tutor_scores",
-    "ops/current_tutor_risk",
-    "ops/tutor_health",
-    "ops/student_scores",
-    "ops/tutor_student_churn",
-    "ops/student_health",
-)
+SCORES = tuple(name for name, table in TABLES.items() if table.step is Step.SCORE)
 """What scorers are configured with, and what they make."""
 
 _GUARDED = {
@@ -39,13 +32,6 @@ _GUARDED = {
 }
 """What is not made while checks of what it rests on do not hold -> its step."""
 
-DAILY_REFRESH = "daily_refresh"
-DAILY_SNAPSHOTS = "daily_snapshots"
-DATA_QUALITY = "data_quality"
-WEEKLY_LEARNING = "weekly_learning"
-
-DELIVER_MESSAGES = "deliver_messages"
-WEEKLY_DIGEST = "weekly_digest"
 DIGEST = "digest"
 """The asset of the digest."""
 
@@ -127,16 +113,16 @@ def refresh(
     """
     scope = {"as_of": as_of, "tutors": None if tutors is None else list(tutors)}
     if only is not None:
-        return _execute(DAILY_REFRESH, _forced(only, forced_by), {}, only, report)
+        return _execute(Job.DAILY_REFRESH, _forced(only, forced_by), {}, only, report)
     config = {"ops": {"metrics": {"config": scope}}}
-    outcome = _execute(DAILY_REFRESH, config, {}, None, report)
+    outcome = _execute(Job.DAILY_REFRESH, config, {}, None, report)
     stopped = [key for key in (*SCORES, *FINDINGS.values()) if key in outcome.skipped]
     if forced_by is not None and stopped and not outcome.blocking:
         warn("not forced: no check stopped them, a step failed; see what it says")
     elif forced_by is not None and stopped:
         warn(f"forced by {forced_by}: {', '.join(stopped)}")
         rest = [*stopped, SESSION_LEDGER, REPORT]
-        again = _execute(DAILY_REFRESH, _forced(stopped, forced_by), {}, rest, report)
+        again = _execute(Job.DAILY_REFRESH, _forced(stopped, forced_by), {}, rest, report)
         outcome = _joined(outcome, again)
     return outcome
 
@@ -173,7 +159,7 @@ def _is_of_checks(step: str) -> bool:
 
 def run_checks(report: Callable[[str], None] = done) -> Outcome:
     """Evaluate the suites' checks of the tables as they are, and write the validation report."""
-    return _execute(DATA_QUALITY, {}, {}, None, report)
+    return _execute(Job.DATA_QUALITY, {}, {}, None, report)
 
 
 def snapshots(first: date, last: date, report: Callable[[str], None] = done) -> Outcome:
@@ -182,13 +168,13 @@ def snapshots(first: date, last: date, report: Callable[[str], None] = done) -> 
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
-    return _execute(DAILY_SNAPSHOTS, {}, tags, None, report)
+    return _execute(Job.DAILY_SNAPSHOTS, {}, tags, None, report)
 
 
 def learn(weeks: int, report: Callable[[str], None] = done) -> Outcome:
     """Run `weekly_learning` over so many weekly dates of the history that is there."""
     config = {"ops": {"learn_departures": {"config": {"weeks": weeks}}}}
-    return _execute(WEEKLY_LEARNING, config, {}, None, report)
+    return _execute(Job.WEEKLY_LEARNING, config, {}, None, report)
 
 
 def deliver_messages(
@@ -198,7 +184,7 @@ def deliver_messages(
     config: dict[str, Any] = {"ops__messages": {"config": {"linger_seconds": 0}}}
     if digest:
         config[DIGEST] = {"config": {} if week is None else {"week": week}}
-    job = WEEKLY_DIGEST if digest else DELIVER_MESSAGES
+    job = Job.WEEKLY_DIGEST if digest else Job.DELIVER_MESSAGES
     return _execute(job, {"ops": config}, {}, None, report)
 
 
@@ -213,7 +199,7 @@ def _execute(
     import dagster as dg
 
     from tutor_pipeline.definitions import defs
-    from tutor_pipeline.defs import progress
+    from tutor_pipeline.defs.common import progress
 
     with dg.DagsterInstance.get() as instance:
         outcome = Outcome(run_id="", success=False)

@@ -86,8 +86,8 @@ def _try_addresses(
 
 
 def _test_message(settings: Settings, audience: Audience, now: datetime) -> Outgoing:
-    from tutor_pipeline.defs.delivery import setting
     from tutor_pipeline.people.notify import render
+    from tutor_pipeline.steps.tell import setting
 
     made = render.test(audience, setting(settings, now))
     test_id = f"test-{audience}-{now:%Y%m%dT%H%M%S%f}"

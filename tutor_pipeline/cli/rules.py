@@ -313,7 +313,7 @@ def _as_dict(rule: Rule) -> dict[str, Any]:
 
 def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
     """What a run under these rules would do to the rows that are there, per rule."""
-    from tutor_pipeline.defs.usual import exceptions_of, usual_here
+    from tutor_pipeline.steps.usual import exceptions_of, usual_here
 
     warehouse = session.warehouse
     rows: list[dict[str, Any]] = []

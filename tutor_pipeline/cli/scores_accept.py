@@ -71,11 +71,11 @@ def _version(session: Session, version: int, by: str, why: str, at: datetime) ->
 
 
 def _column(session: Session, column: str, by: str, why: str, at: datetime) -> dict[str, Any]:
-    from tutor_pipeline.defs.leaks import OF_STUDENTS
     from tutor_pipeline.judgement.scores import feature_log, store
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
     from tutor_pipeline.judgement.scores.store import Subject
+    from tutor_pipeline.steps.leaks import OF_STUDENTS
 
     forecast = STUDENTS if column.endswith(OF_STUDENTS) else TUTORS
     subject, name = Subject(forecast.who), column.removesuffix(OF_STUDENTS)

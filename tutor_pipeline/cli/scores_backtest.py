@@ -69,7 +69,7 @@ def backtest(
 
 def _days(session: Session, weeks: int) -> list[date]:
     """The days to look at. Raises TutorPipelineError where there is none."""
-    from tutor_pipeline.defs.past import WARM_UP_DAYS, dates_to_test
+    from tutor_pipeline.steps.backtest_tutors import WARM_UP_DAYS, dates_to_test
 
     start = session.settings.history_start
     with session.warehouse.connect() as database:

@@ -154,7 +154,6 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
     """Make one platform, refresh what the forecast reads, judge."""
     from tutor_pipeline.core.warehouse import migrate
     from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-    from tutor_pipeline.defs.past import read_truth
     from tutor_pipeline.judgement.scores import judge as scores
     from tutor_pipeline.judgement.scores.departure import history, outcomes
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
@@ -162,6 +161,7 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
     from tutor_pipeline.sources.synthetic import Parameters, generate
     from tutor_pipeline.sources.synthetic.load import load
     from tutor_pipeline.sources.synthetic.worlds import WORLDS
+    from tutor_pipeline.steps.backtest_tutors import read_truth
 
     name = f"judge_{uuid4().hex}"
     maintenance = server.url("postgres")

@@ -92,7 +92,7 @@ def demo() -> None:
 
 def _held_against_the_truth(session: Session) -> str:
     """How right the levels are: this platform is made up, so its truth is known."""
-    from tutor_pipeline.defs.past import levels_and_truth
+    from tutor_pipeline.steps.backtest_tutors import levels_and_truth
 
     with session.warehouse.connect() as database:
         counts = levels_and_truth(database)
@@ -135,7 +135,7 @@ def up(
     chosen = _free_port(
         host, port or session.settings.ui_port, is_wish=port is not None, option="--port"
     )
-    from tutor_pipeline.defs.dbt_manifest import load_manifest
+    from tutor_pipeline.defs.common.dbt_manifest import load_manifest
 
     load_manifest(session.settings)
     if host not in ("127.0.0.1", "localhost", "::1"):
@@ -319,10 +319,9 @@ def _automation(instance: Any, now: datetime) -> dict[str, Any]:
 
     beat = instance.get_daemon_heartbeats().get("SENSOR")
     looks = [
-        delivery_status.instigator_data.last_tick_start_timestamp
-        for delivery_status in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-        if delivery_status.instigator_name == "new_sessions"
-        and delivery_status.instigator_data is not None
+        state.instigator_data.last_tick_start_timestamp
+        for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        if state.instigator_name == "new_sessions" and state.instigator_data is not None
     ]
     looked = max((look for look in looks if look is not None), default=None)
 

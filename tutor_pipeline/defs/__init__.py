@@ -1,5 +1,5 @@
-"""Dagster only: one adapter per stage over the rooms, plus resources and automation.
+"""What Dagster runs and shows: one file per concern, loaded by itself.
 
-Belongs here: assets, checks, jobs, metadata for the UI.
-Does not belong here: what a metric, a rule or an alert means.
+Belongs here: declarations of assets, checks, jobs, schedules and sensors, and what the UI shows of
+them. `common` holds what they share. Does not belong here: what runs inside; that is in `steps`.
 """

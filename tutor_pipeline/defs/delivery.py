@@ -5,29 +5,26 @@ delays none, and what was sent to whom is seen where everything else is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 import psycopg
 
 from tutor_pipeline.core.audiences import Audience
-from tutor_pipeline.core.errors import TutorPipelineError, UsageError
+from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import count, span
-from tutor_pipeline.core.settings import Settings
 from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.core.warehouse.refresh_runs import built_moment
-from tutor_pipeline.defs import run_records
-from tutor_pipeline.defs.guarded import cell
+from tutor_pipeline.defs.common import run_records
+from tutor_pipeline.defs.common.assets import cadence, of_table, table, with_code_references
+from tutor_pipeline.defs.common.project import load_project
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.metrics import OWNER
-from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.people.notify import compose, deliver, delivery_status, outbox, targets
-from tutor_pipeline.people.notify.render import Setting
+from tutor_pipeline.people.notify import compose, deliver, delivery_status
+from tutor_pipeline.steps import tell
+from tutor_pipeline.steps.names import Cadence, Group, Job
 
-JOB = "deliver_messages"
-DIGEST, DIGEST_JOB = "digest", "weekly_digest"
-GROUP = "delivery"
+DIGEST = "digest"
 NO_DEAD_LETTERS = "no_dead_letters"
 
 _NO_DEAD_LETTERS_SAYS = "Every message got to every address it was meant for, or is still tried."
@@ -40,7 +37,14 @@ MOST_AT_ONCE = 2
 GONE_AFTER = timedelta(minutes=45)
 """A run takes nothing new after ten minutes, and no message takes as long as this."""
 
-_SHOWN = 50
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The messages, the digest, the sensor `outbox`."""
+    return dg.Definitions(
+        assets=with_code_references(messages, digest),
+        sensors=[build_outbox_sensor(load_project().sensors)],
+    )
 
 
 class DeliverConfig(dg.Config):
@@ -53,12 +57,7 @@ class DeliverConfig(dg.Config):
 
 
 @dg.asset(
-    key=["ops", "messages"],
-    deps=[["ops", "alerts"], [DIGEST]],
-    group_name=GROUP,
-    kinds={"python", "postgres"},
-    owners=[OWNER],
-    metadata={"dagster/table_name": "ops.messages"},
+    **of_table("ops/messages", Group.DELIVERY, made=Cadence.DELIVERY, deps=("ops/alerts", DIGEST)),
     check_specs=[
         dg.AssetCheckSpec(
             NO_DEAD_LETTERS,
@@ -75,72 +74,56 @@ def messages(
     One that fails is tried again later, eight times in all; a failing address fails no run, but
     what no message can be made of does, once the others have gone.
     """
-    settings, target = warehouse.settings, warehouse.warehouse
-    addresses = targets.read(settings.addresses, settings.messages_dir)
-    sender = deliver.Sender(target, addresses, _clock, context.log.info)
-
-    broken = compose.Composed()
-
-    def make_messages() -> None:
-        now = _clock()
-        with target.connect() as database:
-            told = compose.may_tell(database, settings.addresses, now)
-            made = compose.compose(
-                database,
-                {audience: list(addresses[audience]) for audience in told},
-                setting(settings, now),
-            )
-        if made.broken:
-            broken.broken += made.broken
-            broken.error = made.error
-        if made.messages or made.dropped:
-            context.log.info(
-                f"{count(made.messages, 'message')} made,"
-                f" {made.dropped} not told (ops.outbox says why)"
-            )
-
-    tally = sender.run(
-        make_messages, max_seconds=config.max_seconds, linger_seconds=config.linger_seconds
+    sent = tell.send(
+        warehouse.warehouse,
+        warehouse.settings,
+        context.log.info,
+        max_seconds=config.max_seconds,
+        linger_seconds=config.linger_seconds,
     )
-    targets.prune(settings.messages_dir)
-    with target.connect() as database:
-        left = delivery_status.counts(database)
-        dead = delivery_status.dead(database)
     yield dg.MaterializeResult(
         metadata={
-            "sent": tally.sent.total(),
-            "failed": tally.failed.total(),
-            "dead": tally.dead.total(),
-            "waiting": left["waiting"],
-            "dead_letters": left["dead"],
-            "what_was_sent": dg.MetadataValue.md(_table(tally.lines)),
+            "sent": sent.tally.sent.total(),
+            "failed": sent.tally.failed.total(),
+            "dead": sent.tally.dead.total(),
+            "waiting": sent.left["waiting"],
+            "dead_letters": sent.left["dead"],
+            "what_was_sent": table(
+                (
+                    {"message": subject, "address": address, "what became of it": what}
+                    for subject, address, what in sent.tally.lines
+                ),
+                none="Nothing was sent.",
+            ),
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=NO_DEAD_LETTERS,
-                passed=not dead,
-                severity=dg.AssetCheckSeverity.ERROR,
-                metadata={
-                    "rule": _NO_DEAD_LETTERS_SAYS,
-                    "dead_letters": left["dead"],
-                    "addresses": dg.MetadataValue.md(
-                        "\n".join(
-                            f"- {cell(row['target'])}: {count(row['messages'], 'message')},"
-                            f" {cell(row['last_error'] or '')}"
-                            for row in dead
-                        )
-                        or "none"
-                    ),
-                },
-            )
-        ],
+        check_results=[_no_dead_letters(sent)],
     )
-    if broken.broken:
+    if sent.broken.broken:
         raise dg.Failure(
-            f"of {count(broken.broken, 'thing')} no message could be made (ops.outbox says of"
-            f" which): {broken.error}",
+            f"of {count(sent.broken.broken, 'thing')} no message could be made (ops.outbox says of"
+            f" which): {sent.broken.error}",
             allow_retries=False,
         )
+
+
+def _no_dead_letters(sent: tell.Sent) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=NO_DEAD_LETTERS,
+        passed=not sent.dead,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "rule": _NO_DEAD_LETTERS_SAYS,
+            "dead_letters": sent.left["dead"],
+            "addresses": table(
+                {
+                    "address": row["target"],
+                    "messages": row["messages"],
+                    "last error": row["last_error"] or "",
+                }
+                for row in sent.dead
+            ),
+        },
+    )
 
 
 class DigestConfig(dg.Config):
@@ -153,9 +136,10 @@ class DigestConfig(dg.Config):
 @dg.asset(
     key=[DIGEST],
     deps=[["ops", "alerts"], ["ops", "achievements"], ["marts", "platform_metrics"]],
-    group_name=GROUP,
+    group_name=Group.DELIVERY,
     kinds={"python"},
     owners=[OWNER],
+    tags=cadence(Cadence.DELIVERY),
 )
 def digest(
     context: dg.AssetExecutionContext, config: DigestConfig, warehouse: WarehouseResource
@@ -163,50 +147,22 @@ def digest(
     """A week in a page: who needs attention, new, resolved and oldest alerts, movers, badges, the
     platform's trend. Noted here once per week; the step after this one makes it and sends it.
     """
-    target = warehouse.warehouse
-    now = _clock()
-    newest = last_week(now, target.timezone)
-    week = newest if config.week is None else monday(config.week)
-    if week > newest:
-        raise UsageError(f"the week of {week} is not over: its digest comes when it is")
-    with target.connect() as database:
-        built_moment(database)  # nothing can be told of a platform that was never read
-        is_new = outbox.note_digest(
-            database, week.isoformat(), {}, now=now, run_id=context.run.run_id
-        )
+    week, is_new = tell.digest(warehouse.warehouse, config.week, context.run.run_id)
     if not is_new:
         context.log.info(f"the digest of the week of {week} was made before")
     return dg.MaterializeResult(metadata={"week": week.isoformat(), "is_new": is_new})
 
 
-def build_delivery_jobs() -> list[Any]:
-    """The jobs `deliver_messages` and `weekly_digest`."""
-    return [
-        dg.define_asset_job(
-            JOB,
-            selection=dg.AssetSelection.assets(messages),
-            description="Make messages of what people are to be told, and send them.",
-            # A person waits for it.
-            tags={"dagster/priority": "5", "dagster/max_retries": "0"},
-        ),
-        dg.define_asset_job(
-            DIGEST_JOB,
-            selection=dg.AssetSelection.assets(digest, messages),
-            description="The digest of the last whole week, made and sent.",
-        ),
-    ]
-
-
-def build_outbox_sensor(job: Any, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def build_outbox_sensor(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """The sensor `outbox`: starts `deliver_messages` when there is something to send."""
 
     @dg.sensor(
         name="outbox",
-        job=job,
+        job_name=Job.DELIVER_MESSAGES,
         minimum_interval_seconds=5,
         default_status=status,
-        description=f"What people are to be told: starts {JOB} when a message is to be made or"
-        " sent. What it says on skipping holds how much waits, and how much is dead.",
+        description=f"What people are to be told: starts {Job.DELIVER_MESSAGES} when a message is"
+        " to be made or sent. What it says on skipping holds how much waits, and how much is dead.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource
@@ -218,23 +174,6 @@ def build_outbox_sensor(job: Any, status: dg.DefaultSensorStatus) -> dg.SensorDe
             return dg.SkipReason(str(error).strip().splitlines()[0])
 
     return sensor
-
-
-def setting(settings: Settings, now: datetime) -> Setting:
-    """What messages say of where they come from."""
-    return Setting(settings.ui_address, settings.report_address(""), settings.timezone, now)
-
-
-def last_week(now: datetime, timezone: str) -> date:
-    """The Monday of the last week that is over."""
-    today = now.astimezone(ZoneInfo(timezone)).date()
-    return today - timedelta(days=today.weekday() + 7)
-
-
-def monday(day: str) -> date:
-    """The Monday of the week of a day. Raises ValueError."""
-    found = date.fromisoformat(day)
-    return found - timedelta(days=found.weekday())
 
 
 def _clock() -> datetime:
@@ -256,7 +195,7 @@ def _look(
     if since is None:
         return dg.SkipReason(f"nothing to send; {_left(left)}")
     waits = f"{count(notes, 'thing')} to tell, {count(due, 'delivery', 'deliveries')} due"
-    running = run_records.all_in_progress(instance, JOB)
+    running = run_records.all_in_progress(instance, Job.DELIVER_MESSAGES)
     if running and _is_gone(running[0], now):
         instance.report_run_failed(running[0].dagster_run, "Its process is gone.")
         running = running[1:]
@@ -264,10 +203,10 @@ def _look(
         first = running[0]
         for_ = span((now - run_records.since(first)).total_seconds())
         return dg.SkipReason(
-            f"{JOB} {run_records.short(first.dagster_run.run_id)} is {run_records.state(first)}"
-            f" since {for_}: {waits}; {_left(left)}"
+            f"{Job.DELIVER_MESSAGES} {run_records.short(first.dagster_run.run_id)} is"
+            f" {run_records.state(first)} since {for_}: {waits}; {_left(left)}"
         )
-    failures = run_records.failures_in_a_row(instance, JOB)
+    failures = run_records.failures_in_a_row(instance, Job.DELIVER_MESSAGES)
     if (remaining := failures.remaining(now)) > 0:
         return dg.SkipReason(
             f"{count(failures.count, 'run')} in a row failed; tried again in {span(remaining)};"
@@ -289,15 +228,3 @@ def _needs_help(newest: dg.RunRecord, since: datetime, now: datetime) -> bool:
 def _left(left: dict[str, Any]) -> str:
     later = f"{count(left['noted'], 'thing')} to be told later"
     return f"{later}, {left['failing']} to be tried again, {left['dead']} dead"
-
-
-def _table(lines: Sequence[tuple[str, str, str]]) -> str:
-    if not lines:
-        return "Nothing was sent."
-    rows = [
-        f"| {cell(subject)} | {cell(target)} | {cell(what)} |"
-        for subject, target, what in lines[:_SHOWN]
-    ]
-    head = ["| message | address | what became of it |", "| --- | --- | --- |"]
-    more = [f"| … | | {len(lines) - _SHOWN} more |"] if len(lines) > _SHOWN else []
-    return "\n".join(head + rows + more)

@@ -16,11 +16,9 @@ from dagster import DagsterRunStatus
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.retention import BATCH, Size, delete_old, sizes
-from tutor_pipeline.defs.metrics import OWNER
-from tutor_pipeline.defs.resources import WarehouseResource
-
-JOB = "housekeeping"
-GROUP = "operations"
+from tutor_pipeline.defs.common.assets import of_table, table, with_code_references
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
+from tutor_pipeline.steps.names import Cadence, Group, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +34,9 @@ _DONE = (DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED)
 
 RUN_RULES = (
     # One a minute; what each pass did stays in ops.refresh_passes.
-    RunRule(2, _DONE, "post_session_refresh"),
+    RunRule(2, _DONE, Job.POST_SESSION_REFRESH),
     # What was sent to whom stays in ops.deliveries.
-    RunRule(2, _DONE, "deliver_messages"),
+    RunRule(2, _DONE, Job.DELIVER_MESSAGES),
     RunRule(30, (*_DONE, DagsterRunStatus.FAILURE)),
 )
 
@@ -69,12 +67,13 @@ _DELETE_CHECKS = """
 """
 
 
-@dg.asset(
-    key=["ops", "retention"],
-    group_name=GROUP,
-    kinds={"python", "postgres"},
-    owners=[OWNER],
-)
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """`ops/retention`."""
+    return dg.Definitions(assets=with_code_references(retention))
+
+
+@dg.asset(**of_table("ops/retention", Group.OPERATIONS, made=Cadence.HOUSEKEEPING, deps=()))
 def retention(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
@@ -85,7 +84,7 @@ def retention(
     dagster = Warehouse(warehouse.settings.locate().dagster_url)
     now = datetime.now(UTC)
     with (
-        one_writer(target, JOB, context.log.warning),
+        one_writer(target, Job.HOUSEKEEPING, context.log.warning),
         target.connect(autocommit=True) as ours,
         dagster.connect(autocommit=True) as theirs,
     ):
@@ -98,19 +97,10 @@ def retention(
             "ops": sizes(ours, target.schemas.ops),
             "dagster": sizes(theirs, _schema(theirs)),
         }
-    for table, rows in deleted.items():
+    for name, rows in deleted.items():
         if rows:
-            context.log.info(f"deleted {rows:,} rows of {table}")
+            context.log.info(f"deleted {rows:,} rows of {name}")
     return dg.MaterializeResult(metadata=_metadata(deleted, left))
-
-
-def build_housekeeping_job() -> Any:
-    """The job `housekeeping`."""
-    return dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(retention),
-        description="Delete what is old: outcomes of checks, passes, the ledger, runs of Dagster.",
-    )
 
 
 def delete_old_runs(instance: dg.DagsterInstance, database: Database, now: datetime) -> int:
@@ -160,12 +150,6 @@ def _schema(database: Database) -> str:
 
 def _metadata(deleted: Mapping[str, int], left: Mapping[str, Mapping[str, Size]]) -> dict[str, Any]:
     """Numbers that Dagster plots, and a table of all."""
-    lines = [
-        f"| {where}.{table} | {size.rows:,} | {size.bytes / 1e6:,.1f} | {deleted.get(table, 0):,} |"
-        for where, tables in left.items()
-        for table, size in tables.items()
-    ]
-    head = ["| table | rows | MB | deleted |", "| --- | ---: | ---: | ---: |"]
     return {
         "rows_deleted": sum(deleted.values()),
         "runs_deleted": deleted["runs"],
@@ -178,5 +162,14 @@ def _metadata(deleted: Mapping[str, int], left: Mapping[str, Mapping[str, Size]]
             for table in ("runs", "event_logs", "job_ticks", "asset_check_executions")
         },
         "session_ledger_rows": left["ops"]["session_ledger"].rows,
-        "tables": dg.MetadataValue.md("\n".join(head + lines)),
+        "tables": table(
+            {
+                "table": f"{where}.{name}",
+                "rows": size.rows,
+                "MB": round(size.bytes / 1e6, 1),
+                "deleted": deleted.get(name, 0),
+            }
+            for where, tables in left.items()
+            for name, size in tables.items()
+        ),
     }

@@ -13,15 +13,20 @@ import psycopg
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import count, span
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.defs import run_records
+from tutor_pipeline.defs.common import run_records
+from tutor_pipeline.defs.common.project import load_project
+from tutor_pipeline.defs.common.required import required
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.new_sessions import has_sessions
-from tutor_pipeline.defs.post_session import JOB
-from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
-from tutor_pipeline.people.notify import delivery_status, outbox
+from tutor_pipeline.people.notify import delivery_status
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.steps import tell
+from tutor_pipeline.steps.names import Job
+from tutor_pipeline.steps.order import FINDINGS_REST_ON
+from tutor_pipeline.steps.rebuild_history import EQUALS_A_REBUILD
 
 STUCK_AFTER = timedelta(minutes=10)
 NEW_SESSIONS = "new sessions"
@@ -32,16 +37,22 @@ MOST_OF_ONE_CAUSE = 3
 THE_OTHERS = "the other tutors"
 _SHOWN = 50
 
-EQUALS_A_REBUILD = "equals_a_rebuild"
-"""The check whose failure is a drift."""
-
 _CONNECTION_ERRORS = (TutorPipelineError, psycopg.OperationalError)
 
 
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The sensors `failures` and `watch`."""
+    project = load_project()
+    return dg.Definitions(
+        sensors=build_incident_sensors(required(project, FINDINGS_REST_ON), project.sensors)
+    )
+
+
 def build_incident_sensors(
-    required: Sequence[guard.Required], status: dg.DefaultSensorStatus
+    blocking: Sequence[guard.Required], status: dg.DefaultSensorStatus
 ) -> list[dg.SensorDefinition]:
-    """`failures` and `watch`. `required` are the blocking checks that may hold up new sessions."""
+    """`failures` and `watch`. `blocking` are the checks that may hold up new sessions."""
 
     @dg.sensor(
         name="failures",
@@ -86,7 +97,7 @@ def build_incident_sensors(
     def watch(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SkipReason:
         try:
             return dg.SkipReason(
-                _watch(context.instance, warehouse.warehouse, required, datetime.now(UTC))
+                _watch(context.instance, warehouse.warehouse, blocking, datetime.now(UTC))
             )
         except _CONNECTION_ERRORS as error:
             return dg.SkipReason(_first_line(error))
@@ -140,7 +151,7 @@ def _report_failure(
     names = [f"{each['asset']}: {each['check_name']}" for each in broken]
     opened = 0
     for name, check in zip(names[:MOST_OF_ONE_CAUSE], broken, strict=False):
-        opened += tell(
+        opened += tell.incident(
             database,
             Kind.BLOCKING_CHECK,
             name,
@@ -156,7 +167,7 @@ def _report_failure(
     if broken:
         return opened
     about = run_records.subject(run)
-    return tell(
+    return tell.incident(
         database,
         Kind.RUN_FAILURE,
         about,
@@ -165,33 +176,6 @@ def _report_failure(
         run_id=run.run_id,
         now=at,
     )
-
-
-def tell(
-    database: Database,
-    kind: Kind,
-    subject: str,
-    title: str,
-    details: Mapping[str, Any],
-    *,
-    run_id: str | None,
-    now: datetime,
-) -> bool:
-    """Something is broken; where this opens an incident, somebody is told. Whether it did."""
-    opened = incidents.report(database, kind, subject, title, details, run_id=run_id, now=now)
-    if opened is None:
-        return False
-    means, following = incidents.MEANING[kind]
-    told = {
-        "title": title,
-        "kind": kind,
-        "subject": subject,
-        "why": details.get("why"),
-        "means": means,
-        "next": following,
-    }
-    outbox.note_incident(database, opened, told, at=now, run_id=run_id)
-    return True
 
 
 def _broken_checks(database: Database, run_id: str) -> list[dict[str, Any]]:
@@ -222,7 +206,9 @@ class _Watch:
     now: datetime
 
     def report(self, kind: Kind, subject: str, title: str, details: Mapping[str, Any]) -> None:
-        tell(self.database, kind, subject, title, details, run_id=details.get("run"), now=self.now)
+        tell.incident(
+            self.database, kind, subject, title, details, run_id=details.get("run"), now=self.now
+        )
 
     def stuck_queue(self, queue: ledger.Queue) -> set[str]:
         waits = timedelta() if queue.oldest_at is None else self.now - queue.oldest_at
@@ -245,16 +231,18 @@ class _Watch:
     def _why_stuck(self) -> str:
         if objections := guard.objections(self.database, self.required):
             return "; ".join(objections[:MOST_OF_ONE_CAUSE])
-        failures = run_records.failures_in_a_row(self.instance, JOB)
+        failures = run_records.failures_in_a_row(self.instance, Job.POST_SESSION_REFRESH)
         if failures.newest is not None:
             return run_records.why(self.instance, failures.newest.dagster_run.run_id)
-        if (running := run_records.in_progress(self.instance, JOB)) is not None:
+        if (
+            running := run_records.in_progress(self.instance, Job.POST_SESSION_REFRESH)
+        ) is not None:
             return (
-                f"{JOB} {run_records.short(running.dagster_run.run_id)} is"
+                f"{Job.POST_SESSION_REFRESH} {run_records.short(running.dagster_run.run_id)} is"
                 f" {run_records.state(running)} since"
                 f" {span((self.now - run_records.since(running)).total_seconds())}"
             )
-        return f"no {JOB} was started: is the sensor new_sessions on?"
+        return f"no {Job.POST_SESSION_REFRESH} was started: is the sensor new_sessions on?"
 
     def tutors_set_aside(self, _: ledger.Queue) -> set[str]:
         rows = self.database.rows(
@@ -377,13 +365,13 @@ def _watch(
             closed += incidents.close(database, kind, sorted(over), now)
         found = incidents.listed(database)
     if not queue.changes:
-        delivery_status = "nothing waits"
+        waits = "nothing waits"
     else:
         oldest = now - (queue.oldest_at or now)
-        delivery_status = (
+        waits = (
             f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, oldest"
             f" {span(oldest.total_seconds())}"
         )
     named = ", ".join(f"{each['kind']} {each['subject']}" for each in found[:MOST_OF_ONE_CAUSE])
     open_ = f"{count(len(found), 'open incident')}" + (f" ({named})" if named else "")
-    return f"{delivery_status}; {open_}" + (f"; {closed} closed" if closed else "")
+    return f"{waits}; {open_}" + (f"; {closed} closed" if closed else "")

@@ -2,43 +2,51 @@
 the forecasts of departures, and the weights of the student churn score.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
-import psycopg
 
-from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
-from tutor_pipeline.defs import past_students
-from tutor_pipeline.defs.checks import asset_key
-from tutor_pipeline.defs.columns import column_schema
-from tutor_pipeline.defs.forecaster import keep_version
-from tutor_pipeline.defs.guarded import GuardedConfig
-from tutor_pipeline.defs.metrics import OWNER
-from tutor_pipeline.defs.past import (
-    SETTLING_DAYS,
-    decision_of,
-    learn_from,
-    nothing_to_test,
-    read_past,
-    run_backtest,
+from tutor_pipeline.defs.common.assets import (
+    column_schema,
+    of_table,
+    table,
+    table_spec,
+    with_code_references,
 )
-from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.defs.scores import GROUP, Scoring, require
-from tutor_pipeline.judgement.quality import guard
-from tutor_pipeline.judgement.scores import store, weights
+from tutor_pipeline.defs.common.guarded import GuardedConfig, require
+from tutor_pipeline.defs.common.project import load_project
+from tutor_pipeline.defs.common.required import required
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
+from tutor_pipeline.judgement.quality.guard import Required
+from tutor_pipeline.judgement.scores import store
 from tutor_pipeline.judgement.scores.store import Subject
-from tutor_pipeline.people.reports.publish import write_whole
-
-JOB = "weekly_learning"
+from tutor_pipeline.steps.names import Cadence, Group
+from tutor_pipeline.steps.order import SCORES_REST_ON
+from tutor_pipeline.steps.score import Scoring
 
 WEEKS = 52
 """How far a back-test looks back at most; a date a week."""
 
-MUCH_RECORDED_LATER = 0.2
-"""Beyond this share of rows left out for it, what is left may not be typical: it is said."""
+_PAST = (
+    "marts/tutor_aggregates_history",
+    "marts/tutor_features_history",
+    "marts/tutor_evidence_history",
+    "marts/tutor_departures",
+    "marts/fct_sessions",
+    "marts/student_aggregates_history",
+    "marts/student_evidence_history",
+    "marts/dim_students",
+)
+_ABOUT = {
+    "ops/backtest_metrics": "How well each scorer would have done on past days, with intervals: who"
+    " is at risk now (where the truth is known), which tutors and which students leave within 30"
+    " days.",
+    "ops/model_versions": "The forecasts of departures (of tutors, of students), by version:"
+    " documented weights, moved by every departure that was recorded. Its gain on departures that"
+    " it had not seen stands beside it; the newest version is in use.",
+}
 
 
 class BacktestConfig(GuardedConfig):
@@ -48,135 +56,75 @@ class BacktestConfig(GuardedConfig):
     """Dates, a week apart, up to the newest day of the history."""
 
 
-def build_learning_assets(
-    required: Sequence[guard.Required], scoring: Scoring
-) -> list[dg.AssetsDefinition]:
-    """What departures teach the forecasts, with the back-test that shows it, and the refinement of
-    the weights. `required` are the blocking checks without which nothing is learned.
-    """
-    return [_build_departures(required, scoring), _build_refinement(required)]
-
-
-def build_learning_job(*assets: dg.AssetsDefinition) -> Any:
-    """`weekly_learning`: these assets."""
-    return dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(*assets),
-        description="Once a week: the back-test of every scorer, what departures teach"
-        " departure_v1, and the weights of the student churn score, replaced only where that is"
-        " proved better.",
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """What departures teach the forecasts, and the refinement of the weights."""
+    project = load_project()
+    blocking = required(project, SCORES_REST_ON)
+    return dg.Definitions(
+        assets=with_code_references(*build_learning_assets(blocking, project.scoring))
     )
 
 
-def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> dg.AssetsDefinition:
+def build_learning_assets(
+    blocking: Sequence[Required], scoring: Scoring
+) -> tuple[dg.AssetsDefinition, dg.AssetsDefinition]:
+    """What departures teach the forecasts, with the back-test that shows it, and the refinement of
+    the weights. `blocking` are the checks without which nothing is learned.
+    """
+    return _build_departures(blocking, scoring), _build_refinement(blocking)
+
+
+def _build_departures(blocking: Sequence[Required], scoring: Scoring) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="learn_departures",
         specs=[
-            dg.AssetSpec(
-                ["ops", table],
-                deps=[
-                    asset_key("marts/tutor_aggregates_history"),
-                    asset_key("marts/tutor_features_history"),
-                    asset_key("marts/tutor_evidence_history"),
-                    asset_key("marts/tutor_departures"),
-                    asset_key("marts/fct_sessions"),
-                    asset_key("marts/student_aggregates_history"),
-                    asset_key("marts/student_evidence_history"),
-                    asset_key("marts/dim_students"),
-                ],
-                group_name=GROUP,
-                kinds={"python", "postgres"},
-                owners=[OWNER],
-                description=description,
-                metadata={"dagster/table_name": f"ops.{table}"},
-            )
-            for table, description in (
-                (
-                    "backtest_metrics",
-                    "How well each scorer would have done on past days, with intervals: who is at"
-                    " risk now (where the truth is known), which tutors and which students leave"
-                    " within 30 days.",
-                ),
-                (
-                    "model_versions",
-                    "The forecasts of departures (of tutors, of students), by version: documented"
-                    " weights, moved by every departure that was recorded. Its gain on departures"
-                    " that it had not seen stands beside it; the newest version is in use.",
-                ),
-            )
+            table_spec(each, Group.SCORES, about, made=Cadence.WEEK, deps=_PAST)
+            for each, about in _ABOUT.items()
         ],
     )
     def learn_departures(
         context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         # Numbers are read only where something is learned: loading the definitions needs none.
-        from tutor_pipeline.defs import leaks
-        from tutor_pipeline.judgement.scores.departure.students import STUDENTS
-        from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
-
-        target = warehouse.warehouse
-        with target.connect() as database:
-            require(database, required, "ops/model_versions", context, config)
-            as_of = built_moment(database)
-            logged = leaks.log_evidence(database, as_of)
-        # Whatever goes wrong from here on: the day was new today, and never will be again.
-        with target.connect() as database:
-            past = read_past(database, as_of, config.weeks)
-            found = None if past is None else leaks.look(database, past)
-            students = past_students.read_past(database, as_of, config.weeks)
-        if logged is not None:
-            context.log.info(f"evidence of {logged} logged")
-        why = nothing_to_test(past)
-        if why is not None:
-            context.log.warning(why)
+        from tutor_pipeline.steps import leaks
+        from tutor_pipeline.steps import learn_departures as learning
 
         def progress(step: str, done: int, total: int) -> None:
             context.log.info(f"{step} ({done} of {total})")
 
-        of_students = _learn_students(context, target, as_of, students, scoring, progress)
-        if past is None or found is None:
-            yield _keep_backtest(context, warehouse, of_students.result, why)
+        target, run_id, log = warehouse.warehouse, context.run.run_id, context.log
+        with target.connect() as database:
+            require(context, config, database, blocking, "ops/model_versions")
+            as_of = built_moment(database)
+            logged = leaks.log_evidence(database, as_of)
+        # Whatever goes wrong from here on: the day was new today, and never will be again.
+        if logged is not None:
+            log.info(f"evidence of {logged} logged")
+        known = learning.know(target, as_of, config.weeks, log)
+        of_students = learning.learn_students(target, known, scoring, progress, log)
+        tested = learning.test(known, of_students, scoring, progress, log)
+        yield _backtest(context, warehouse, tested.result, known.why)
+        if tested.past is None or known.found is None:
             yield dg.MaterializeResult(
                 asset_key=["ops", "model_versions"],
-                metadata={"decision": why, **of_students.metadata},
+                metadata={"decision": known.why, **_of_students(of_students)},
             )
             return
-        if past.share_recorded_later > MUCH_RECORDED_LATER:
-            context.log.warning(
-                f"{past.share_recorded_later:.0%} of the rows rest on what was recorded more than"
-                f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
-            )
-
-        rate = scoring.yearly_departure_rate
-        _warn_of(context, found)
-        past = leaks.without_leaks(past, found)
-        result = run_backtest(past, rate, progress) if why is None else None
-        comparison = {} if result is None else result.comparison(past.weeks[-1].reference.forecast)
-        if of_students.result is not None:
-            result = of_students.result if result is None else result.joined(of_students.result)
-        yield _keep_backtest(context, warehouse, result, why)
-        learned = learn_from(past, rate)
-        kept = leaks.Kept(why or "Nothing to learn from: no past week has matured")
         with target.connect() as database:
-            if learned is not None:
-                told = leaks.tells(past, learned, rate)
-                kept = leaks.keep(database, as_of, learned, found, told, comparison)
-            looked = [(TUTORS.scorer, found, kept)]
-            if of_students.found is not None:
-                looked.append((STUDENTS.scorer, of_students.found, of_students.kept))
-            leaks.report(database, looked, context.run.run_id, datetime.now(UTC))
-            schema = column_schema(database, target.schemas.ops, "model_versions")
+            kept, learned = learning.learn(database, known, tested, of_students, scoring, run_id)
+            schema = column_schema(database, database.schemas.ops, "model_versions")
         yield dg.MaterializeResult(
             asset_key=["ops", "model_versions"],
             metadata={
                 "decision": kept.decision,
-                "comparison": dg.MetadataValue.json(comparison),
-                "verified": found.verified,
-                "left_out": ", ".join(found.left_out) or "none",
+                "comparison": dg.MetadataValue.json(tested.comparison),
+                "verified": known.found.verified,
+                "left_out": ", ".join(known.found.left_out) or "none",
                 **({} if kept.version is None else {"version": kept.version}),
                 "held_back": kept.held is not None,
                 **({} if learned is None else _numbers(learned)),
-                **of_students.metadata,
+                **_of_students(of_students),
                 "dagster/column_schema": schema,
             },
         )
@@ -184,135 +132,42 @@ def _build_departures(required: Sequence[guard.Required], scoring: Scoring) -> d
     return learn_departures
 
 
-def _warn_of(context: dg.AssetExecutionContext, found: Any) -> None:
-    for leak in found.leaks:
-        context.log.warning(
-            f"{', '.join(leak.signs)} left out of learning: {leak.column} {leak.why}"
-        )
+def _of_students(made: Any) -> dict[str, Any]:
+    """What was learned of students (`learn_departures.OfStudents`), as metadata."""
+    if made.learned is None:
+        return {"students_decision": made.decision}
+    return {
+        "students_decision": made.decision,
+        "students_comparison": dg.MetadataValue.json(made.comparison),
+        "students_version": made.kept.version,
+        "students_left_out": ", ".join(made.found.left_out) or "none",
+        "students_held_back": made.kept.held is not None,
+        **{f"students_{name}": value for name, value in _numbers(made.learned).items()},
+    }
 
 
-class _OfStudents(NamedTuple):
-    """The back-test of the students' scorers (None: nothing could be asked), what was learned of
-    students, as metadata, what looked like leakage (`leaks.Look`), and what became of the version
-    (`leaks.Kept`).
-    """
-
-    result: Any
-    metadata: Mapping[str, Any]
-    found: Any = None
-    kept: Any = None
-
-
-def _learn_students(
-    context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
-    as_of: datetime,
-    past: past_students.PastOfStudents | None,
-    scoring: Scoring,
-    progress: Callable[[str, int, int], None],
-) -> _OfStudents:
-    """Test the students' scorers, and store the version that students who left teach. One under
-    which nobody would be at risk is kept with the reason, and not used.
-    """
-    from tutor_pipeline.defs import leaks
-
-    if past is None:
-        return _OfStudents(None, {"students_decision": "Nothing to learn from: no past week"})
-    rate = scoring.yearly_student_departure_rate
-    with warehouse.connect() as database:
-        found = leaks.look_at_students(database, past)
-    _warn_of(context, found)
-    past = leaks.without_leaks(past, found)
-    result = past_students.run_backtest(past, rate, progress)
-    learned = learn_from(past, rate)
-    if learned is None:
-        nothing = "Nothing to learn from: no past week has matured"
-        return _OfStudents(result, {"students_decision": nothing}, found, leaks.Kept(nothing))
-    comparison = {} if result is None else result.comparison(learned.forecast)
-    with warehouse.connect() as database:
-        if past_students.silences(learned, past):
-            decision = (
-                "Refused, as nobody would have been at Medium or High in any week:"
-                f" {decision_of(learned)}"
-            )
-            context.log.warning(f"{learned.forecast.scorer}: {decision}")
-            version = keep_version(
-                database, as_of, learned, decision, comparison, is_promoted=False
-            ).version
-            kept = leaks.Kept(decision, version)
-        else:
-            told = leaks.tells(past, learned, rate)
-            kept = leaks.keep(database, as_of, learned, found, told, comparison)
-    return _OfStudents(
-        result,
-        {
-            "students_decision": kept.decision,
-            "students_comparison": dg.MetadataValue.json(comparison),
-            "students_version": kept.version,
-            "students_left_out": ", ".join(found.left_out) or "none",
-            "students_held_back": kept.held is not None,
-            **{f"students_{name}": value for name, value in _numbers(learned).items()},
-        },
-        found,
-        kept,
-    )
-
-
-def _store_backtest(database: Database, run_id: str, now: datetime, result: Any, page: str) -> None:
-    for table in ("backtest_metrics", "backtest_runs"):
-        database.execute(
-            database.sql("delete from {ops}.")
-            + psycopg.sql.Identifier(table)
-            + psycopg.sql.SQL(" where run_id = %s"),
-            (run_id,),
-        )
-    store.add(
-        database,
-        "backtest_runs",
-        {
-            "run_id": run_id,
-            "at": now,
-            "first_as_of": result.first_as_of,
-            "last_as_of": result.last_as_of,
-            "dates": result.dates,
-            "rows": result.rows,
-            "left_out": result.left_out,
-            "report_html": page,
-        },
-    )
-    for row in result.metric_rows():
-        store.add(database, "backtest_metrics", {"run_id": run_id, **row})
-
-
-def _keep_backtest(
+def _backtest(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, result: Any, why: str | None
 ) -> dg.MaterializeResult[None]:
-    """Write figures and report, in the database and as a file. `why` there is no result, where
-    there is none.
-    """
-    if result is None:
-        return dg.MaterializeResult(
-            asset_key=["ops", "backtest_metrics"], metadata={"decision": why}
-        )
-    from tutor_pipeline.people.reports.backtest import render
+    """Keep a back-test. `why` there is no result, where there is none."""
+    from tutor_pipeline.steps.learn_departures import keep_backtest
 
-    target, now = warehouse.warehouse, datetime.now(UTC)
-    page = render(result.content(), now.date())
-    with target.connect() as database:
-        _store_backtest(database, context.run.run_id, now, result, page)
-        schema = column_schema(database, target.schemas.ops, "backtest_metrics")
+    key = ["ops", "backtest_metrics"]
+    if result is None:
+        return dg.MaterializeResult(asset_key=key, metadata={"decision": why})
     file = warehouse.settings.backtest_report
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, page)
+    with warehouse.warehouse.connect() as database:
+        keep_backtest(database, context.run.run_id, result, file)
+        schema = column_schema(database, database.schemas.ops, "backtest_metrics")
     return dg.MaterializeResult(
-        asset_key=["ops", "backtest_metrics"],
+        asset_key=key,
         metadata={
             "dates": result.dates,
             "rows": result.rows,
             "tutors": result.tutors,
             **{f"left_out_{name}": number for name, number in result.left_out.items()},
             **_headline(result),
-            "figures": dg.MetadataValue.md(_figures(result)),
+            "figures": table((_figure(row) for row in _measured(result)), limit=500),
             "report": dg.MetadataValue.path(file),
             "notes": "; ".join(result.notes) or "none",
             "dagster/column_schema": schema,
@@ -332,6 +187,10 @@ def _numbers(learned: Any) -> dict[str, float]:
     }
 
 
+def _measured(result: Any) -> list[Mapping[str, Any]]:
+    return [row for row in result.metric_rows() if row["value"] is not None]
+
+
 def _headline(result: Any) -> dict[str, float]:
     """The figures that Dagster plots: AUC of each scorer, and what is found of those at risk."""
     from tutor_pipeline.judgement.scores.evaluation import Metric
@@ -339,39 +198,30 @@ def _headline(result: Any) -> dict[str, float]:
     names = {Metric.AUC: "auc", Metric.RECALL: "found"}  # short: the UI has little room
     return {
         f"{row['target']}_{names[row['metric']]}_{row['scorer']}": row["value"]
-        for row in result.metric_rows()
-        if row["metric"] in names and row["value"] is not None
+        for row in _measured(result)
+        if row["metric"] in names
     }
 
 
-def _figures(result: Any) -> str:
-    lines = [
-        "| target | scorer | metric | value | 90 % interval |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for row in result.metric_rows():
-        if row["value"] is not None:
-            interval = "" if row["lower"] is None else f"{row['lower']:.3f} to {row['upper']:.3f}"
-            lines.append(
-                f"| {row['target']} | {row['scorer']} | {row['metric']} | {row['value']:.3f}"
-                f" | {interval} |"
-            )
-    return "\n".join(lines)
+def _figure(row: Mapping[str, Any]) -> dict[str, str]:
+    interval = "" if row["lower"] is None else f"{row['lower']:.3f} to {row['upper']:.3f}"
+    return {
+        "target": str(row["target"]),
+        "scorer": row["scorer"],
+        "metric": str(row["metric"]),
+        "value": f"{row['value']:.3f}",
+        "90 % interval": interval,
+    }
 
 
-def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition:
-    @dg.asset(
-        key=["ops", "churn_weight_history"],
-        deps=[
-            asset_key("marts/student_aggregates_history"),
-            asset_key("marts/dim_students"),
-            asset_key("ops/churn_algorithm_weights"),
-        ],
-        group_name=GROUP,
-        kinds={"python", "postgres"},
-        owners=[OWNER],
-        metadata={"dagster/table_name": "ops.churn_weight_history"},
+def _build_refinement(blocking: Sequence[Required]) -> dg.AssetsDefinition:
+    deps = (
+        "marts/student_aggregates_history",
+        "marts/dim_students",
+        "ops/churn_algorithm_weights",
     )
+
+    @dg.asset(**of_table("ops/churn_weight_history", Group.SCORES, made=Cadence.WEEK, deps=deps))
     def refine_weights(
         context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
@@ -379,77 +229,38 @@ def _build_refinement(required: Sequence[guard.Required]) -> dg.AssetsDefinition
         only where it predicts held-out weeks better; every attempt is kept, with why it was
         refused.
         """
-        from tutor_pipeline.judgement.scores import refinement
+        from tutor_pipeline.steps.refine_weights import refine
 
-        target, now = warehouse.warehouse, datetime.now(UTC)
-        with target.connect() as database:
+        with warehouse.warehouse.connect() as database:
             store.lock(database, Subject.STUDENT)
-            require(database, required, "ops/churn_weight_history", context, config)
-            as_of = built_moment(database)
-            weights.seed(database, now)
-            current = weights.current(database)
-            assert current is not None
-            rows = database.rows(
-                target.sql(refinement.OUTCOMES),
-                {"known_until": store.day_of(target, as_of) - timedelta(days=1)},
-            )
-            decision = refinement.refine(rows, current)
-            version = None
-            if decision.accepted:
-                assert decision.weights is not None and decision.levels is not None
-                version = weights.add(
-                    database,
-                    decision.weights,
-                    decision.levels,
-                    replaces=current,
-                    at=now,
-                    notes=f"{weights.LEARNED} {decision.reason}",
-                ).version
-            store.add(
-                database,
-                "churn_weight_history",
-                {
-                    "run_id": context.run.run_id,
-                    "decided_at": now,
-                    "as_of": as_of,
-                    "old_version": current.version,
-                    "new_version": version,
-                    "old_weights": current.weights,
-                    "new_weights": decision.weights,
-                    "metric": refinement.METRIC,
-                    "metric_before": decision.metric_before,
-                    "metric_after": decision.metric_after,
-                    "gain_lower_bound": decision.gain_lower_bound,
-                    "rows": decision.rows,
-                    "churn_events": decision.churn_events,
-                    "decision": "accepted" if decision.accepted else "refused",
-                    "reason": decision.reason,
-                },
-            )
-            schema = column_schema(database, target.schemas.ops, "churn_weight_history")
-        figures = {
-            name: value
-            for name in ("metric_before", "metric_after", "gain_lower_bound")
-            if (value := getattr(decision, name)) is not None
-        }
+            require(context, config, database, blocking, "ops/churn_weight_history")
+            refined = refine(database, context.run.run_id)
+            schema = column_schema(database, database.schemas.ops, "churn_weight_history")
+        decision = refined.decision
+        figures = ("metric_before", "metric_after", "gain_lower_bound")
         return dg.MaterializeResult(
             metadata={
                 "decision": "accepted" if decision.accepted else "refused",
                 "reason": decision.reason,
                 "rows": decision.rows,
                 "churn_events": decision.churn_events,
-                **figures,
-                "weights": dg.MetadataValue.md(_weights(current.weights, decision.weights)),
+                **{
+                    name: value
+                    for name in figures
+                    if (value := getattr(decision, name)) is not None
+                },
+                "weights": table(
+                    {
+                        "factor": factor,
+                        "in force": f"{weight:.3f}",
+                        "fitted": "–"
+                        if decision.weights is None
+                        else f"{decision.weights.get(factor, 0.0):.3f}",
+                    }
+                    for factor, weight in refined.in_force.items()
+                ),
                 "dagster/column_schema": schema,
             }
         )
 
     return refine_weights
-
-
-def _weights(old: Mapping[str, float], new: Mapping[str, float] | None) -> str:
-    lines = ["| factor | in force | fitted |", "| --- | --- | --- |"]
-    for factor, weight in old.items():
-        fitted = "–" if new is None else f"{new.get(factor, 0.0):.3f}"
-        lines.append(f"| {factor} | {weight:.3f} | {fitted} |")
-    return "\n".join(lines)

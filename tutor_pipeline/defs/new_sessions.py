@@ -20,13 +20,17 @@ from tutor_pipeline.core.formatting import count, span
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import is_held
 from tutor_pipeline.core.warehouse.refresh_runs import newest_completed_session
-from tutor_pipeline.defs import run_records
-from tutor_pipeline.defs.post_session import JOB, PostSessionConfig
-from tutor_pipeline.defs.resources import WarehouseResource
+from tutor_pipeline.defs.common import run_records
+from tutor_pipeline.defs.common.project import load_project
+from tutor_pipeline.defs.common.required import required
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
+from tutor_pipeline.defs.jobs import asset_jobs
+from tutor_pipeline.defs.refresh_after_sessions import PostSessionConfig, post_session_refresh
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.sources.changes import ledger
-
-DAILY = "daily_refresh"
+from tutor_pipeline.steps.names import Job
+from tutor_pipeline.steps.order import FINDINGS_REST_ON
+from tutor_pipeline.steps.take import REFRESH
 
 WAIT_SECONDS = 19.0
 """How long an evaluation waits: just under a multiple of Dagster's five seconds, so that the next
@@ -86,31 +90,43 @@ class _Memory:
         )
 
 
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The sensor."""
+    project = load_project()
+    jobs = {post_session_refresh.name: post_session_refresh, **asset_jobs(project)}
+    return dg.Definitions(
+        sensors=[
+            build_new_sessions_sensor(jobs, required(project, FINDINGS_REST_ON), project.sensors)
+        ]
+    )
+
+
 def build_new_sessions_sensor(
     jobs: Mapping[str, Any],
-    required: Sequence[guard.Required],
+    blocking: Sequence[guard.Required],
     status: dg.DefaultSensorStatus,
     wait_seconds: float = WAIT_SECONDS,
 ) -> dg.SensorDefinition:
     """The sensor `new_sessions`. `jobs` by name: the refresh after sessions, and the full one that
-    must come before; `required` are the blocking checks without which nothing is derived.
+    must come before; `blocking` are the checks without which nothing is derived.
     """
 
     @dg.sensor(
         name="new_sessions",
-        jobs=[jobs[JOB], jobs[DAILY]],
+        jobs=[jobs[Job.POST_SESSION_REFRESH], jobs[Job.DAILY_REFRESH]],
         minimum_interval_seconds=1,
         default_status=status,
         description="Sessions that came, changed or went, with their feedback and metrics: starts"
-        f" {JOB}, one run at a time. What it says on skipping holds how much waits, for how long,"
-        " and for what.",
+        f" {Job.POST_SESSION_REFRESH}, one run at a time. What it says on skipping holds how much"
+        " waits, for how long, and for what.",
     )
     def new_sessions(
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource
     ) -> dg.SensorResult:
         memory = _Memory.read(context.cursor)
         try:
-            found = _wait(context.instance, warehouse.warehouse, required, memory, wait_seconds)
+            found = _wait(context.instance, warehouse.warehouse, blocking, memory, wait_seconds)
             memory.unreachable_since = None
         except (TutorPipelineError, psycopg.OperationalError) as error:
             found = _unreachable(error, memory, datetime.now(UTC))
@@ -148,7 +164,7 @@ def _look(
     now: datetime,
 ) -> dg.RunRequest | _Skip:
     # Read once: one of two that ends in between would leave the other to be relieved at once.
-    in_progress = run_records.all_in_progress(instance, JOB)
+    in_progress = run_records.all_in_progress(instance, Job.POST_SESSION_REFRESH)
     # Autocommit: comparing takes transactions of its own.
     with warehouse.connect(autocommit=True) as database:
         if in_progress:
@@ -156,7 +172,9 @@ def _look(
             if not _is_gone(database, running, now):
                 if _is_to_be_relieved(database, in_progress, now):
                     relieved = run_records.short(running.dagster_run.run_id)
-                    return dg.RunRequest(job_name=JOB, tags={**_TAGS, "relieves": relieved})
+                    return dg.RunRequest(
+                        job_name=Job.POST_SESSION_REFRESH, tags={**_TAGS, "relieves": relieved}
+                    )
                 return _Skip(_at_work(running, ledger.waiting(database, now), now))
             instance.report_run_failed(
                 running.dagster_run, "Its process is gone: nobody holds the writers' lock."
@@ -182,7 +200,7 @@ def _start(
     now: datetime,
 ) -> dg.RunRequest | _Skip:
     """Start a refresh, unless the last ones failed or a check blocks it."""
-    failures = run_records.failures_in_a_row(instance, JOB)
+    failures = run_records.failures_in_a_row(instance, Job.POST_SESSION_REFRESH)
     if (remaining := failures.remaining(now)) > 0:
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
     if objections := guard.objections(database, required):
@@ -192,7 +210,7 @@ def _start(
             )
         return _Skip(_blocked(objections, queue, now))
     return dg.RunRequest(
-        job_name=JOB,
+        job_name=Job.POST_SESSION_REFRESH,
         tags={
             "changes": str(queue.changes),
             "tutors": str(queue.tutors),
@@ -227,7 +245,7 @@ def _is_gone(database: Database, running: dg.RunRecord, now: datetime) -> bool:
     return (
         running.dagster_run.status is dg.DagsterRunStatus.STARTED
         and now - run_records.since(running) > GONE_AFTER
-        and not is_held(database, "refresh")
+        and not is_held(database, REFRESH)
     )
 
 
@@ -259,17 +277,17 @@ def _build_all(
     instance: dg.DagsterInstance, now: datetime, why: str, meanwhile: str
 ) -> dg.RunRequest | _Skip:
     """Start a full refresh, unless one is running or has just ended in vain."""
-    running = run_records.in_progress(instance, DAILY)
+    running = run_records.in_progress(instance, Job.DAILY_REFRESH)
     if running is not None:
         return _Skip(f"{_run(running, now)}; {meanwhile}")
-    ended = run_records.last(instance, DAILY)
+    ended = run_records.last(instance, Job.DAILY_REFRESH)
     at = None if ended is None else run_records.ended_at(ended)
     if ended is None or at is None or now - at >= BUILD_AGAIN_AFTER:
-        return dg.RunRequest(job_name=DAILY, tags={"reason": why})
+        return dg.RunRequest(job_name=Job.DAILY_REFRESH, tags={"reason": why})
     run = ended.dagster_run
     failed = f" failed ({run_records.why(instance, run.run_id)})" if run.is_failure else " ended"
     return _Skip(
-        f"{why}, and {DAILY} {run_records.short(run.run_id)}{failed}; started again in"
+        f"{why}, and {Job.DAILY_REFRESH} {run_records.short(run.run_id)}{failed}; started again in"
         f" {span((at + BUILD_AGAIN_AFTER - now).total_seconds())}; {meanwhile}",
         looks_on=False,
     )

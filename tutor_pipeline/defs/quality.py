@@ -1,25 +1,35 @@
 """Data quality in Dagster: the quarantine, a step of checks per suite, and the report.
 
 A check that blocks fails its step when it does not hold, so what depends on its table is not made
-in that run; in later runs the guard says no (`defs.findings`).
+in that run; in later runs the guard says no (`common.guarded`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 
 from tutor_pipeline.core.warehouse.refresh_runs import moment
-from tutor_pipeline.defs.checks import asset_key, check_result
-from tutor_pipeline.defs.columns import column_schema
-from tutor_pipeline.defs.metrics import OWNER
-from tutor_pipeline.defs.resources import WarehouseResource
-from tutor_pipeline.judgement.quality import results
+from tutor_pipeline.defs.common.assets import (
+    OWNER,
+    asset_key,
+    cadence,
+    column_schema,
+    of_table,
+    table,
+    with_code_references,
+)
+from tutor_pipeline.defs.common.checks import check_result
+from tutor_pipeline.defs.common.project import Project, load_project
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.judgement.quality.suites import Suite
 from tutor_pipeline.people.reports.publish import write_report
 from tutor_pipeline.sources.quarantine import sync_live
+from tutor_pipeline.steps import check
+from tutor_pipeline.steps.names import Cadence, Group
 
-GROUP = "quality"
+REPORT = dg.AssetKey("validation_report")
 
 _REFRESHED = dg.AssetKey(["staging", "session_rows"])
 """Made by the step that makes all tables of a refresh. Suites come after it by way of this table,
@@ -27,25 +37,25 @@ which has no check that blocks: of two suites neither keeps the other from being
 """
 
 
-@dg.asset(
-    key=["ops", "quarantine"],
-    deps=[["staging", "session_rows"]],
-    group_name=GROUP,
-    kinds={"python", "postgres"},
-    owners=[OWNER],
-    metadata={"dagster/table_name": "ops.quarantine"},
-)
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The quarantine, the report, and the checks of the suites."""
+    return dg.Definitions(
+        assets=with_code_references(quarantine, validation_report),
+        asset_checks=suite_checks(load_project()),
+    )
+
+
+@dg.asset(**of_table("ops/quarantine", Group.QUALITY))
 def quarantine(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
     """Incoming sessions that broke their contract, each with its reasons; a corrected one resolves
     its entry. None of them reaches a metric, and none is lost.
     """
-    target = warehouse.warehouse
-    with target.connect() as database:
+    with warehouse.warehouse.connect() as database:
         summary = sync_live(database, moment(database, context.run.run_id))
-        columns = column_schema(database, target.schemas.ops, "quarantine")
-    reasons = [f"| {reason} | {count} |" for reason, count in summary.by_reason.items()]
+        columns = column_schema(database, database.schemas.ops, "quarantine")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": summary.quarantined,
@@ -54,18 +64,19 @@ def quarantine(
             "clean": summary.clean,
             "quarantined": summary.quarantined,
             "resolved": summary.resolved,
-            "by_reason": dg.MetadataValue.md(
-                "\n".join(["| reason | rows |", "| --- | --- |", *reasons])
+            "by_reason": table(
+                {"reason": reason, "rows": rows} for reason, rows in summary.by_reason.items()
             ),
         }
     )
 
 
 @dg.asset(
-    key=["validation_report"],
-    group_name=GROUP,
+    key=REPORT,
+    group_name=Group.QUALITY,
     kinds={"python", "html"},
     owners=[OWNER],
+    tags=cadence(Cadence.REFRESH),
     # It reads nearly all tables and depends on none: where checks stop what follows, it is what
     # people need. Steps run one at a time, and one of the least priority runs last.
     op_tags={"dagster/priority": "-100"},
@@ -77,8 +88,8 @@ def validation_report(
     quarantine, freshness, alerts, insights, achievements, what changed. Written at the end of
     every refresh, whatever came before.
     """
-    settings, target = warehouse.settings, warehouse.warehouse
-    with target.connect() as database:
+    settings = warehouse.settings
+    with warehouse.warehouse.connect() as database:
         written = write_report(
             database, settings.reports_dir, context.run.run_id, datetime.now(UTC)
         )
@@ -90,14 +101,20 @@ def validation_report(
             "verdict": validation.verdict.sentence,
             "checks": len(validation.checks),
             "checks_failing": len(validation.attention),
-            "checks_stopping": sum(check.stops for check in validation.checks),
+            "checks_stopping": sum(each.stops for each in validation.checks),
         }
     )
 
 
-def build_suite_checks(suites: Iterable[Suite]) -> list[dg.AssetChecksDefinition]:
+@cache
+def suite_checks(project: Project) -> Sequence[dg.AssetChecksDefinition]:
     """One step per suite; each of its checks is a check of the table in Dagster."""
-    return [_build_suite(suite) for suite in suites]
+    return [_build_suite(suite) for suite in project.suites]
+
+
+def suite_check_keys(project: Project) -> list[dg.AssetCheckKey]:
+    """The checks of all suites, for jobs to choose."""
+    return [key for checks in suite_checks(project) for key in checks.check_keys]
 
 
 def _build_suite(suite: Suite) -> dg.AssetChecksDefinition:
@@ -106,33 +123,22 @@ def _build_suite(suite: Suite) -> dg.AssetChecksDefinition:
         description=suite.about,
         specs=[
             dg.AssetCheckSpec(
-                check.name,
+                each.name,
                 asset=asset_key(suite.asset),
-                description=check.says,
-                blocking=check.blocking,
+                description=each.says,
+                blocking=each.blocking,
                 additional_deps={_REFRESHED} - {asset_key(suite.asset)},
-                metadata={"severity": check.severity, "suite": suite.name},
+                metadata={"severity": each.severity, "suite": suite.name},
             )
-            for check in suite.checks
+            for each in suite.checks
         ],
         can_subset=True,
     )
     def checks(
         context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.AssetCheckResult]:
-        # Great Expectations takes seconds to import: only who runs a check pays.
-        from tutor_pipeline.judgement.quality.run import run_suite
-
-        target = warehouse.warehouse
-        run_id = context.run.run_id
         chosen = {key.name for key in context.selected_asset_check_keys}
-        with target.connect() as database:
-            as_of = moment(database, run_id)
-            ((began,),) = database.execute("select clock_timestamp()").fetchall()
-        outcomes = run_suite(suite, target, as_of, chosen)
-        with target.connect() as database:
-            results.record(database, run_id, as_of, outcomes, began)
-        for outcome in outcomes:
+        for outcome in check.suite(warehouse.warehouse, context.run.run_id, suite, chosen):
             yield check_result(outcome)
 
     return checks

@@ -1,25 +1,17 @@
-"""What assets need from outside: the warehouse. The only place in Dagster that reads settings."""
-
-from functools import cached_property
+"""What assets need from outside, how runs execute, and where they log."""
 
 import dagster as dg
 
-from tutor_pipeline.core.settings import Settings, load_settings
-from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.core.warehouse.migrate import upgrade
+from tutor_pipeline.defs.common.progress import progress_logger
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 
 
-class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
-    """The warehouse of the settings: found, and brought up to date, when an asset first asks."""
-
-    @property
-    def settings(self) -> Settings:
-        """The settings, read anew (a run is a process of its own)."""
-        return load_settings()
-
-    @cached_property
-    def warehouse(self) -> Warehouse:
-        """The warehouse, migrated. Raises TutorPipelineError when it can't be reached."""
-        located = self.settings.locate()
-        upgrade(located.warehouse)
-        return located.warehouse
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The resource `warehouse`, the executor, the loggers."""
+    return dg.Definitions(
+        resources={"warehouse": WarehouseResource()},
+        loggers={"console": dg.colored_console_logger, "progress": progress_logger},
+        # Steps are short and share imports: a process each would cost more than all of them.
+        executor=dg.in_process_executor,
+    )

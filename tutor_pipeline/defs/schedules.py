@@ -11,7 +11,11 @@ from typing import Any
 
 import dagster as dg
 
-SNAPSHOTS = "daily_snapshots"
+from tutor_pipeline.defs.common.project import load_project
+from tutor_pipeline.defs.jobs import asset_jobs
+from tutor_pipeline.defs.metrics import metrics_assets
+from tutor_pipeline.steps.names import Job
+
 DAYS_MADE_UP = 90
 """A night that was missed is made up for within so many days; older ones take a backfill."""
 
@@ -25,28 +29,44 @@ class _Nightly:
 
 _SCHEDULES = (
     _Nightly(
-        "daily_refresh",
+        Job.DAILY_REFRESH,
         "0 3 * * *",
         "Everything, for all tutors: windows age without new sessions.",
     ),
     _Nightly(
-        SNAPSHOTS,
+        Job.DAILY_SNAPSHOTS,
         "30 3 * * *",
         "Yesterday's rows of the tables with a row per day, and those of nights that were missed.",
     ),
     _Nightly(
-        "reconcile_history",
+        Job.RECONCILE_HISTORY,
         "0 4 * * 0",
         "Compare the last 90 days with a rebuild, and keep the rebuilt rows.",
     ),
     _Nightly(
-        "weekly_learning",
+        Job.WEEKLY_LEARNING,
         "30 4 * * 0",
         "How well scorers do, what is learned from who left; after the history was compared.",
     ),
-    _Nightly("housekeeping", "0 5 * * *", "Delete what is old."),
-    _Nightly("weekly_digest", "0 7 * * 1", "The digest of the week that is over."),
+    _Nightly(Job.HOUSEKEEPING, "0 5 * * *", "Delete what is old."),
+    _Nightly(Job.WEEKLY_DIGEST, "0 7 * * 1", "The digest of the week that is over."),
 )
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """All schedules."""
+    project = load_project()
+    _, snapshots, _ = metrics_assets(project)
+    return dg.Definitions(
+        schedules=build_schedules(
+            asset_jobs(project),
+            snapshots.keys,
+            project.settings.history_start,
+            project.settings.timezone,
+            project.schedules,
+        )
+    )
 
 
 def build_schedules(
@@ -83,7 +103,7 @@ def _build(
         description=nightly.description,
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if nightly.job != SNAPSHOTS:
+        if nightly.job != Job.DAILY_SNAPSHOTS:
             return dg.RunRequest()
         yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
         if yesterday < first_day:

@@ -6,7 +6,7 @@ Does not belong here: any table, and locks that outlive a transaction (`locks`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -220,3 +220,8 @@ class Database:
 
     def _composed(self, query: Query) -> SQL | Composed:
         return self.sql(query) if isinstance(query, str) else query
+
+
+def identifiers(names: Iterable[str]) -> Composed:
+    """Names of columns (or one table) for a query, quoted and separated by commas."""
+    return SQL(", ").join(map(Identifier, names))

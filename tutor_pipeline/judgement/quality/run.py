@@ -123,7 +123,7 @@ def _batch(suite: Suite, warehouse: Warehouse) -> Iterator[Any]:
             # The driver's name alone: connections come from us.
             connection_string="postgresql+psycopg://",
             create_temp_table=False,
-            kwargs={"creator": warehouse.connect},
+            kwargs={"creator": lambda: warehouse.connect().connection},
         )
     try:
         with warnings.catch_warnings():

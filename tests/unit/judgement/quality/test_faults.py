@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-import dagster as dg
 import psycopg
 import pytest
 from psycopg import sql
@@ -23,12 +21,12 @@ from psycopg import sql
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
-from tutor_pipeline.defs.metrics import _test_outcome
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.judgement.quality.run import placeholders, run_suite
 from tutor_pipeline.judgement.quality.suites import PERSONAL, QUERY, Suite, load_suites
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.sources.quarantine import sync_live
+from tutor_pipeline.steps.build import Check, outcome_of
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 CHECKS = {check.name: suite.name for suite in load_suites() for check in suite.checks}
@@ -854,15 +852,10 @@ def test_dbts_own_tests_are_outcomes_too(
                 dbt.dbt_environment(bench.warehouse, None, bench.home),
                 on_event=events.append,
             )
-        resource: Any = SimpleNamespace(settings=SimpleNamespace(home=bench.home))
         nodes = [manifest["nodes"][event["data"]["node_info"]["unique_id"]] for event in events]
         outcomes = {
-            node["name"]: _test_outcome(
-                node,
-                event,
-                dg.AssetCheckKey(dg.AssetKey(["marts", "a_table"]), node["name"]),
-                bench.warehouse,
-                resource,
+            node["name"]: outcome_of(
+                bench.warehouse, bench.home, node, event, Check("marts/a_table", node["name"])
             )
             for node, event in zip(nodes, events, strict=True)
         }

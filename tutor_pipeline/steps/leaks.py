@@ -14,15 +14,15 @@ import numpy as np
 
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.defs.forecaster import keep_version
-from tutor_pipeline.defs.incidents import tell
-from tutor_pipeline.defs.past import SETTLING_DAYS, Past, decision_of
 from tutor_pipeline.judgement.scores import feature_log, leakage, store
 from tutor_pipeline.judgement.scores.evaluation import NOTHING, Array, Figure, Sample, auc
 from tutor_pipeline.judgement.scores.store import Subject
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
+from tutor_pipeline.steps import tell
+from tutor_pipeline.steps.backtest_tutors import SETTLING_DAYS, Past, decision_of
+from tutor_pipeline.steps.forecaster import keep_version
 
 OF_STUDENTS = " of students"
 """After the name of a column, where it is one of the students' evidence."""
@@ -440,7 +440,7 @@ def report(
         for leak in found.leaks:
             subject = leak.column + (OF_STUDENTS if scorer == STUDENTS.scorer else "")
             broken[Kind.LEAKAGE].add(subject)
-            tell(
+            tell.incident(
                 database,
                 Kind.LEAKAGE,
                 subject,
@@ -457,7 +457,7 @@ def report(
             )
         if kept.held is not None:
             broken[Kind.HELD_BACK].add(scorer)
-            tell(
+            tell.incident(
                 database,
                 Kind.HELD_BACK,
                 scorer,

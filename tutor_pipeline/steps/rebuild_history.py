@@ -1,38 +1,36 @@
 """Whether the tables with a row per day still equal what a rebuild makes of the platform."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import dagster as dg
 from psycopg import sql
 
-from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-from tutor_pipeline.defs.checks import asset_key, check_result
-from tutor_pipeline.defs.metrics import HISTORY
-from tutor_pipeline.defs.resources import WarehouseResource
 from tutor_pipeline.judgement.quality import results
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.metrics import dbt
+from tutor_pipeline.steps.take import HISTORY
 
 EQUALS_A_REBUILD = "equals_a_rebuild"
 DAYS_REBUILT = 90
-_WRITES_DAYS = {"dagster/partition", "dagster/asset_partition_range_start"}
-"""Tags of the runs that write days."""
 
-_SAYS = (
+SAYS = (
     f"The rows of the last {DAYS_REBUILT} days are what a rebuild makes of the platform as it is"
     " (but for what is already noted to be repaired). Where they were not, the rebuilt rows stand."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class DailyTable:
     """A table with a row per day: its key, the day that wrote a row, the days it has (SQL), and the
     columns that are not compared.
     """
@@ -44,8 +42,8 @@ class _Table:
     not_compared: tuple[str, ...] = ()
 
 
-_TABLES = (
-    _Table(
+TABLES = (
+    DailyTable(
         "tutor_aggregates_history",
         ("tutor_id", "as_of_date"),
         "as_of_date",
@@ -54,7 +52,7 @@ _TABLES = (
         # It knows what was booked ahead then; of a booking that is deleted since, nothing is left.
         ("first_session_convert_rate_90d",),
     ),
-    _Table(
+    DailyTable(
         "tutor_performance_snapshots",
         ("tutor_id", "snapshot_date", "period_type"),
         "snapshot_date + case period_type when 'weekly' then 6 else 0 end",
@@ -68,69 +66,41 @@ _TABLES = (
 )
 
 
-def build_reconcile_job(checks: list[dg.AssetChecksDefinition]) -> Any:
-    """`reconcile_history`: these checks."""
-    return dg.define_asset_job(
-        "reconcile_history",
-        selection=dg.AssetSelection.checks(*checks),
-        description=f"Rebuilds the last {DAYS_REBUILT} days of the tables with a row per day and"
-        " reports which rows differed.",
+HISTORY_CHECKS = tuple((f"marts/{table.name}", EQUALS_A_REBUILD) for table in TABLES)
+"""The checks by table and name."""
+
+
+def reconcile(
+    warehouse: Warehouse, home: Path, table: DailyTable, run_id: str, warn: Callable[[str], None]
+) -> Outcome:
+    """Rebuild the last days of a table, keep the rebuilt rows, and say which rows differed."""
+    now = datetime.now(UTC)
+    with one_writer(warehouse, HISTORY, warn):
+        began = perf_counter()
+        as_of, rows, differing, sample = _rebuild(warehouse, home, table, run_id, now)
+    outcome = Outcome(
+        f"marts/{table.name}",
+        EQUALS_A_REBUILD,
+        "pipeline",
+        SAYS,
+        "warn",
+        False,
+        Status.FAILED if differing else Status.PASSED,
+        observed=f"{differing:,} rows differed",
+        rows_checked=rows,
+        rows_failing=differing,
+        sample=sample,
+        seconds=round(perf_counter() - began, 3),
     )
-
-
-def build_history_checks() -> list[dg.AssetChecksDefinition]:
-    """`equals_a_rebuild` of each table with a row per day."""
-    return [_build_check(table) for table in _TABLES]
-
-
-def _build_check(table: _Table) -> dg.AssetChecksDefinition:
-    @dg.multi_asset_check(
-        name=f"reconcile_{table.name}",
-        specs=[
-            dg.AssetCheckSpec(
-                EQUALS_A_REBUILD, asset=asset_key(f"marts/{table.name}"), description=_SAYS
-            )
-        ],
-        # Its result may be left out.
-        can_subset=True,
-    )
-    def check(
-        context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
-    ) -> Iterator[dg.AssetCheckResult]:
-        if _WRITES_DAYS & context.run.tags.keys():
-            # A backfill from the asset page takes all checks with it. It is no time to compare.
-            return
-        target, run_id = warehouse.warehouse, context.run.run_id
-        now = datetime.now(UTC)
-        with one_writer(target, HISTORY, context.log.warning):
-            began = perf_counter()
-            as_of, rows, differing, sample = _rebuild(warehouse, table, run_id, now)
-        outcome = Outcome(
-            f"marts/{table.name}",
-            EQUALS_A_REBUILD,
-            "pipeline",
-            _SAYS,
-            "warn",
-            False,
-            Status.FAILED if differing else Status.PASSED,
-            observed=f"{differing:,} rows differed",
-            rows_checked=rows,
-            rows_failing=differing,
-            sample=sample,
-            seconds=round(perf_counter() - began, 3),
-        )
-        with target.connect() as database:
-            results.record(database, run_id, as_of, [outcome])
-        yield check_result(outcome)
-
-    return check
+    with warehouse.connect() as database:
+        results.record(database, run_id, as_of, [outcome])
+    return outcome
 
 
 def _rebuild(
-    resource: WarehouseResource, table: _Table, run_id: str, now: datetime
+    target: Warehouse, home: Path, table: DailyTable, run_id: str, now: datetime
 ) -> tuple[datetime, int, int, list[dict[str, Any]]]:
     """Rebuild the last days of a table: as of when, rows, rows that differed, some of those."""
-    target = resource.warehouse
     today = now.astimezone(ZoneInfo(target.timezone)).date()
     with target.connect(autocommit=True) as database:
         days = _keep(database, table, today)
@@ -139,12 +109,12 @@ def _rebuild(
         as_of = min(end_of_day(days[-1], target.timezone), now)
         run = RefreshRun(run_id, as_of, snapshot_from=days[0], snapshot_until=days[-1])
         write_header(target, run)
-        environment = dbt.dbt_environment(target, run_id, resource.settings.home)
+        environment = dbt.dbt_environment(target, run_id, home)
         dbt.invoke(["run", "--select", table.name], environment)
         return as_of, *_compare(database, table, days)
 
 
-def _keep(database: Database, table: _Table, today: date) -> list[date]:
+def _keep(database: Database, table: DailyTable, today: date) -> list[date]:
     """Keep hashes of the rows of the recorded days, and what waits to be repaired, in temporary
     tables; returns the days. In autocommit: a rebuild takes minutes, and nothing may wait for it.
     """
@@ -159,7 +129,7 @@ def _keep(database: Database, table: _Table, today: date) -> list[date]:
     return days
 
 
-def _keep_hashes(database: Database, table: _Table, kept_as: str, days: list[date]) -> None:
+def _keep_hashes(database: Database, table: DailyTable, kept_as: str, days: list[date]) -> None:
     database.execute(
         sql.SQL(
             "create temporary table {kept_as} as"
@@ -177,12 +147,12 @@ def _keep_hashes(database: Database, table: _Table, kept_as: str, days: list[dat
     )
 
 
-def _names(table: _Table) -> sql.Composed:
+def _names(table: DailyTable) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, table.key))
 
 
 def _compare(
-    database: Database, table: _Table, days: list[date]
+    database: Database, table: DailyTable, days: list[date]
 ) -> tuple[int, int, list[dict[str, Any]]]:
     """Rows compared, rows that differ, and some of those: the key and how it differs."""
     _keep_hashes(database, table, "rebuilt", days)

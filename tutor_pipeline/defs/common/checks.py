@@ -1,18 +1,12 @@
-"""Checks in Dagster, whoever evaluates them: how an outcome looks, and which ones block."""
+"""How the outcome of a check looks in Dagster, whoever evaluated it."""
 
-import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-from tutor_pipeline.judgement.quality.guard import Required
+from tutor_pipeline.defs.common.assets import asset_key, table
 from tutor_pipeline.judgement.quality.outcome import Outcome
-
-
-def asset_key(asset: str) -> dg.AssetKey:
-    """`marts/fct_sessions` as a key."""
-    return dg.AssetKey(asset.split("/"))
 
 
 def check_result(outcome: Outcome) -> dg.AssetCheckResult:
@@ -41,12 +35,7 @@ def _metadata(outcome: Outcome) -> Mapping[str, Any]:
     }
     metadata: dict[str, Any] = {name: value for name, value in shown.items() if value is not None}
     if outcome.sample:
-        metadata["failing_rows"] = dg.MetadataValue.table(
-            [
-                dg.TableRecord({name: _cell(each) for name, each in row.items()})
-                for row in outcome.sample
-            ]
-        )
+        metadata["failing_rows"] = table(outcome.sample)
     if outcome.query is not None:
         metadata["query"] = dg.MetadataValue.md(f"```sql\n{outcome.query}\n```")
     return metadata
@@ -58,22 +47,3 @@ def _number_or_text(observed: str | None) -> float | str | None:
         return None if observed is None else float(observed.replace(",", ""))
     except ValueError:
         return observed
-
-
-def _cell(value: Any) -> str | int | float | bool:
-    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    return "" if value is None else str(value)
-
-
-def blocking_checks(
-    definitions: Iterable[dg.AssetsDefinition], assets: Collection[str]
-) -> list[Required]:
-    """The blocking checks that these definitions make on some tables, as the guard needs them."""
-    found = {
-        Required(spec.asset_key.to_user_string(), spec.name)
-        for definition in definitions
-        for spec in definition.check_specs
-        if spec.blocking and spec.asset_key.to_user_string() in assets
-    }
-    return sorted(found, key=lambda each: (each.asset, each.check))

@@ -13,8 +13,14 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.defs.past import HORIZON_DAYS, SETTLING_DAYS, WATCHED, Watched, watch
 from tutor_pipeline.judgement.scores import weights
+from tutor_pipeline.steps.backtest_tutors import (
+    HORIZON_DAYS,
+    SETTLING_DAYS,
+    WATCHED,
+    Watched,
+    watch,
+)
 
 if TYPE_CHECKING:
     from tutor_pipeline.judgement.scores.backtest import Outcome, Scorer

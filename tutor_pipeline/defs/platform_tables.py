@@ -4,10 +4,17 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from tutor_pipeline.sources.contract import Table
+from tutor_pipeline.metrics.catalogue import CONTRACT
+from tutor_pipeline.sources.contract import Table, load_contract
+from tutor_pipeline.steps.names import Group
 
-GROUP = "source"
 OWNER = "team:platform"
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """One asset per table of the contract."""
+    return dg.Definitions(assets=build_source_assets(load_contract(CONTRACT).tables))
 
 
 def source_key(table: str) -> dg.AssetKey:
@@ -20,7 +27,7 @@ def build_source_assets(contract: Iterable[Table]) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             source_key(table.name),
-            group_name=GROUP,
+            group_name=Group.SOURCE,
             description=table.description,
             kinds={"postgres"},
             owners=[OWNER],

@@ -1,0 +1,111 @@
+"""What every asset of ours says of itself: owner, group, tags, the table behind it."""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.steps.names import Cadence
+from tutor_pipeline.steps.order import TABLES
+
+OWNER = "team:data-engineering"
+TABLE_KINDS = {"python", "postgres"}
+
+
+def asset_key(asset: str) -> dg.AssetKey:
+    """`marts/fct_sessions` as a key."""
+    return dg.AssetKey(asset.split("/"))
+
+
+def cadence(name: str) -> dict[str, str]:
+    """The tag that says with what an asset is made; jobs choose their assets by it."""
+    return {"cadence": name}
+
+
+def of_table(
+    asset: str,
+    group: str,
+    *,
+    made: str = Cadence.REFRESH,
+    deps: Iterable[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `dg.asset` and `dg.AssetSpec` take for a table of ours. `deps` None = what `steps.order`
+    says that it rests on.
+    """
+    return {
+        "key": asset_key(asset),
+        "deps": [asset_key(each) for each in (TABLES[asset].rests_on if deps is None else deps)],
+        "group_name": group,
+        "kinds": TABLE_KINDS,
+        "owners": [OWNER],
+        "tags": cadence(made),
+        "metadata": {"dagster/table_name": asset.replace("/", "."), **(metadata or {})},
+    }
+
+
+def table_spec(asset: str, group: str, description: str, **more: Any) -> dg.AssetSpec:
+    """A table of ours as one of the tables that a step makes; `more` as in `of_table`."""
+    return dg.AssetSpec(**of_table(asset, group, **more), description=description)
+
+
+def with_code_references(*assets: Any) -> Sequence[Any]:
+    """The assets with links to their code."""
+    with warnings.catch_warnings():
+        # The links to the code are a beta of Dagster's; a warning per asset helps nobody.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.with_source_code_references(assets)
+
+
+def table(
+    rows: Iterable[Mapping[str, Any]], *, limit: int = 50, none: str = "none"
+) -> dg.MetadataValue[Any]:
+    """Rows as a table of metadata, the first `limit` of them; the text `none` where there is no
+    row. A cell that is no number is a text.
+    """
+    found = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    if not found:
+        return dg.MetadataValue.text(none)
+    shown = found[:limit]
+    if len(found) > limit:
+        first = next(iter(found[0]))
+        shown.append({first: f"… {len(found) - limit} more"})
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in shown])
+
+
+def _cell(value: Any) -> str | int | float | bool:
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return "" if value is None else str(value)
+
+
+def column_schema(database: Database, schema: str, table_name: str) -> dg.TableSchema:
+    """Names, types and comments of the columns of a table that migrations made."""
+    rows = database.execute(
+        """
+        select
+            attname,
+            format_type(atttypid, atttypmod),
+            attnotnull,
+            col_description(attrelid, attnum)
+        from pg_attribute
+        where attrelid = format('%%I.%%I', %s::text, %s::text)::regclass
+            and attnum > 0 and not attisdropped
+        order by attnum
+        """,
+        (schema, table_name),
+    ).fetchall()
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name,
+                kind,
+                description=comment,
+                constraints=dg.TableColumnConstraints(nullable=not required),
+            )
+            for name, kind, required, comment in rows
+        ]
+    )

@@ -1,0 +1,67 @@
+"""What the definitions are made from, read once: settings, dbt's manifest, rules and suites."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtProject
+
+from tutor_pipeline.core.settings import Settings, load_settings
+from tutor_pipeline.defs.common.dbt_manifest import load_manifest
+from tutor_pipeline.judgement.quality.suites import Suite, load_suites
+from tutor_pipeline.judgement.rules.catalogue import Catalogue, load_catalogue
+from tutor_pipeline.metrics.wide_rows import rule_inputs
+from tutor_pipeline.steps.score import Scoring
+
+
+# Compared by identity: what is made from a project is kept with it.
+@dataclass(frozen=True, eq=False)
+class Project:
+    """The project under the settings with which it was loaded."""
+
+    settings: Settings
+    manifest: Mapping[str, Any]
+    dbt_project: DbtProject
+    catalogue: Catalogue
+    suites: Sequence[Suite]
+
+    @property
+    def scoring(self) -> Scoring:
+        """How people are scored."""
+        return Scoring(
+            self.settings.champion,
+            self.settings.yearly_departure_rate,
+            self.settings.yearly_student_departure_rate,
+        )
+
+    @property
+    def sensors(self) -> dg.DefaultSensorStatus:
+        """Whether sensors run from the start."""
+        return dg.DefaultSensorStatus(self._automation)
+
+    @property
+    def schedules(self) -> dg.DefaultScheduleStatus:
+        """Whether schedules run from the start."""
+        return dg.DefaultScheduleStatus(self._automation)
+
+    @property
+    def _automation(self) -> str:
+        return "RUNNING" if self.settings.automation == "on" else "STOPPED"
+
+
+@cache
+def load_project() -> Project:
+    """The project. Raises TutorPipelineError when a setting, a rule, a suite or dbt's project is
+    wrong. `load_project.cache_clear()` makes the next call read it anew.
+    """
+    settings = load_settings()
+    manifest, dbt_project = load_manifest(settings)
+    return Project(
+        settings,
+        manifest,
+        dbt_project,
+        load_catalogue(settings.rule_profile, rule_inputs()),
+        load_suites(),
+    )

@@ -1,0 +1,29 @@
+"""The blocking checks that stand before whatever is derived."""
+
+from collections.abc import Collection, Iterable
+
+import dagster as dg
+
+from tutor_pipeline.defs.common.project import Project
+from tutor_pipeline.defs.metrics import metrics_assets
+from tutor_pipeline.defs.quality import suite_checks
+from tutor_pipeline.judgement.quality.guard import Required
+
+
+def required(project: Project, assets: Collection[str]) -> list[Required]:
+    """The blocking checks of some tables, of dbt's tests and of the suites."""
+    current, *_ = metrics_assets(project)
+    return blocking_checks([current, *suite_checks(project)], assets)
+
+
+def blocking_checks(
+    definitions: Iterable[dg.AssetsDefinition], assets: Collection[str]
+) -> list[Required]:
+    """The blocking checks that these definitions make on some tables, as the guard needs them."""
+    found = {
+        Required(spec.asset_key.to_user_string(), spec.name)
+        for definition in definitions
+        for spec in definition.check_specs
+        if spec.blocking and spec.asset_key.to_user_string() in assets
+    }
+    return sorted(found, key=lambda each: (each.asset, each.check))

@@ -1,0 +1,145 @@
+"""The job `post_session_refresh`: the refresh after sessions as one step, and what the UI shows of
+its passes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+from psycopg import sql
+
+from tutor_pipeline.core.findings import Applied, Kind
+from tutor_pipeline.defs.common.project import load_project
+from tutor_pipeline.defs.common.required import required
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
+from tutor_pipeline.defs.findings import numbers, what_changed
+from tutor_pipeline.steps.judge import FINDINGS
+from tutor_pipeline.steps.names import Job
+from tutor_pipeline.steps.order import FINDINGS_REST_ON, MODELS_OF_A_TUTOR
+from tutor_pipeline.steps.refresh_after_sessions import Pass, Plan, Refresh
+from tutor_pipeline.steps.score import TABLES_OF_TUTORS
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The job."""
+    return dg.Definitions(jobs=[post_session_refresh])
+
+
+class PostSessionConfig(dg.Config):
+    """How long a run goes on."""
+
+    max_seconds: float = 60
+    """When it ends, though more may wait."""
+    linger_seconds: float | None = None
+    """How long it waits for the next change; None = TUTOR_LINGER_SECONDS."""
+
+
+@dg.op(
+    name="refresh_tutors",
+    description="Take what changed, build the tutors' rows, check them, write scores, findings"
+    " and ledger in one transaction; again, until nothing waits.",
+)
+def refresh_tutors(
+    context: dg.OpExecutionContext, config: PostSessionConfig, warehouse: WarehouseResource
+) -> None:
+    """Run `steps.refresh_after_sessions`."""
+    project = load_project()
+    linger = config.linger_seconds
+    plan = Plan(
+        project.catalogue,
+        project.suites,
+        required(project, FINDINGS_REST_ON),
+        project.scoring,
+        warehouse.settings.home,
+        warehouse.settings.linger_seconds if linger is None else linger,
+        config.max_seconds,
+    )
+    refresh = Refresh(
+        context.run_id,
+        warehouse.warehouse,
+        plan,
+        context.log,
+        on_pass=lambda this: _show_alerts(context, this),
+    )
+    passes = refresh.run()
+    if passes:
+        _show(context, warehouse, passes)
+    else:
+        context.log.info("nothing changed")
+
+
+@dg.job(
+    name=Job.POST_SESSION_REFRESH,
+    description="Seconds after a session: the tutors touched, from the platform's rows to"
+    " scores, alerts, insights and achievements.",
+    executor_def=dg.in_process_executor,
+    # Bound here: where Dagster binds the job of a sensor, it warns of a beta.
+    resource_defs={"warehouse": WarehouseResource()},
+    # Before anything that may wait, backfills above all.
+    tags={"dagster/priority": "10"},
+)
+def post_session_refresh() -> None:
+    """See its description."""
+    refresh_tutors()
+
+
+def _show_alerts(context: dg.OpExecutionContext, this: Pass) -> None:
+    """What changed among the alerts, as it happens."""
+    judged = this.judged[Kind.ALERT]
+    if not judged.applied.changes:
+        return
+    (alerts,) = (each for each in FINDINGS if each.kind is Kind.ALERT)
+    metadata = {
+        **numbers(judged),
+        **_metadata([this]),
+        "what_changed": what_changed([judged.applied], alerts.says),
+    }
+    context.log_event(dg.AssetMaterialization(["ops", alerts.table], metadata=metadata))
+
+
+def _show(
+    context: dg.OpExecutionContext, resource: WarehouseResource, passes: Sequence[Pass]
+) -> None:
+    """What the run made, one materialization per table."""
+
+    def materialized(schema: str, table: str, metadata: dict[str, Any]) -> None:
+        context.log_event(dg.AssetMaterialization([schema, table], metadata=metadata))
+
+    shared = _metadata(passes)
+    with resource.warehouse.connect() as database:
+        for model, schema in MODELS_OF_A_TUTOR.items():
+            name = sql.Identifier(getattr(database.schemas, schema), model)
+            rows = database.value(sql.SQL("select count(*) from {}").format(name))
+            materialized(schema, model, {"dagster/row_count": rows, **shared})
+    scores = sum(len(this.scored.scores) for this in passes if this.scored is not None)
+    for table in TABLES_OF_TUTORS:
+        materialized("ops", table, {"scores": scores, **shared})
+    for findings in FINDINGS:
+        applied = [this.judged[findings.kind].applied for this in passes]
+        changed = what_changed(applied, findings.says)
+        materialized("ops", findings.table, {**_total(applied), **shared, "what_changed": changed})
+    materialized("ops", "session_ledger", shared)
+
+
+def _metadata(passes: Sequence[Pass]) -> dict[str, Any]:
+    """Numbers that Dagster plots, over some passes."""
+    steps = Counter[str]()
+    for this in passes:
+        steps.update(this.seconds)
+    return {
+        "passes": len(passes),
+        "changes_taken": sum(this.batch.changes for this in passes),
+        "tutors_touched": len({tutor for this in passes for tutor in this.batch.tutors}),
+        "oldest_change_seconds": max(this.age(this.batch.as_of) for this in passes),
+        "seconds": round(sum(steps.values()), 3),
+        **{f"{name}_seconds": round(each, 3) for name, each in steps.items()},
+    }
+
+
+def _total(applied: Sequence[Applied]) -> dict[str, int]:
+    return {
+        name: sum(getattr(each, name) for each in applied)
+        for name in ("opened", "confirmed", "escalated", "resolved", "suppressed")
+    }

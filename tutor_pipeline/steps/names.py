@@ -1,0 +1,41 @@
+"""Names of jobs and groups: what people choose in the UI, and what the command line launches.
+
+Plain texts, as Dagster stores them.
+"""
+
+from __future__ import annotations
+
+
+class Job:
+    """What runs together."""
+
+    DAILY_REFRESH = "daily_refresh"
+    DAILY_SNAPSHOTS = "daily_snapshots"
+    DATA_QUALITY = "data_quality"
+    POST_SESSION_REFRESH = "post_session_refresh"
+    RECONCILE_HISTORY = "reconcile_history"
+    WEEKLY_LEARNING = "weekly_learning"
+    HOUSEKEEPING = "housekeeping"
+    DELIVER_MESSAGES = "deliver_messages"
+    WEEKLY_DIGEST = "weekly_digest"
+
+
+class Group:
+    """Groups of assets. The models of dbt are grouped by their schema."""
+
+    SOURCE = "source"
+    QUALITY = "quality"
+    SCORES = "scores"
+    FINDINGS = "findings"
+    DELIVERY = "delivery"
+    OPERATIONS = "operations"
+
+
+class Cadence:
+    """The value of the tag `cadence`: with what an asset is made."""
+
+    REFRESH = "refresh"  # every full refresh
+    DAY = "day"  # a row per day
+    WEEK = "week"  # what learning reads and writes
+    DELIVERY = "delivery"
+    HOUSEKEEPING = "housekeeping"

@@ -1,0 +1,252 @@
+"""The refresh after sessions: what changed, of the tutors it concerns, seconds after it happened.
+
+It goes round: take what changed, build the tutors' rows, check them, and write their scores, their
+findings and the ledger in one transaction. While nothing waits it lingers, so that the next session
+finds everything loaded. After `max_seconds` it ends, and its caller starts the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.findings import Kind
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.quality import guard
+from tutor_pipeline.judgement.quality.suites import Suite
+from tutor_pipeline.judgement.quality.touched import failing_tutors
+from tutor_pipeline.judgement.rules.catalogue import Catalogue
+from tutor_pipeline.metrics import dbt
+from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.quarantine import sync_live_of
+from tutor_pipeline.steps.judge import FINDINGS, Judged, judge
+from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, Step
+from tutor_pipeline.steps.score import Scored, Scoring, score_tutors
+from tutor_pipeline.steps.take import REFRESH
+
+GIVE_UP_AFTER = 6
+"""Failures in a row. A search for one broken tutor mostly has four; the next run goes on."""
+
+_POLL_SECONDS = 0.5
+_POLL_SHARE = 4
+"""Looking takes a fifth of the time at most, however many sessions there are."""
+
+
+class Log(Protocol):
+    """Where a run tells what it does: the methods of a `logging.Logger`."""
+
+    def info(self, text: str, /) -> None:
+        """Tell what is done."""
+
+    def warning(self, text: str, /) -> None:
+        """Tell what somebody should know."""
+
+    def error(self, text: str, /) -> None:
+        """Tell what somebody should mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a refresh needs beside the database: `required` are the blocking checks without which
+    nothing is derived; `linger_seconds` how long it waits for the next change.
+    """
+
+    catalogue: Catalogue
+    suites: Sequence[Suite]
+    required: Sequence[guard.Required]
+    scoring: Scoring
+    home: Path
+    linger_seconds: float
+    max_seconds: float
+
+
+@dataclass(slots=True)
+class Pass:
+    """One round: what it took, what it made, and its seconds by step."""
+
+    batch: ledger.Batch
+    began: float = field(default_factory=perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    judged: Mapping[Kind, Judged] = field(default_factory=dict)
+    scored: Scored | None = None
+
+    @property
+    def tutors(self) -> tuple[str, ...]:
+        """The tutors touched; a session may have none."""
+        return tuple(tutor for tutor in self.batch.tutors if tutor)
+
+    def ended(self, step: Step) -> None:
+        """The step ends now; it began where the one before ended."""
+        self.seconds[step] = round(perf_counter() - self.began - sum(self.seconds.values()), 3)
+
+    def age(self, now: datetime) -> float:
+        """Seconds since the oldest change of the batch was first seen."""
+        oldest = self.batch.oldest_at
+        return 0.0 if oldest is None else round((now - oldest).total_seconds(), 3)
+
+
+@dataclass
+class Refresh:
+    """One run, and what it has done so far. `on_pass` is called after each pass is committed."""
+
+    run_id: str
+    warehouse: Warehouse
+    plan: Plan
+    log: Log
+    on_pass: Callable[[Pass], None] = lambda _: None
+    taken: int = 0
+    failures: int = 0
+    passes: list[Pass] = field(default_factory=list)
+
+    @cached_property
+    def _manifest(self) -> Any:
+        return dbt.parse()
+
+    def run(self) -> Sequence[Pass]:
+        """Go round until nothing waits and nothing comes, or the time is over; the passes made."""
+        began = busy = time.monotonic()
+        has_compared_all = False
+        environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
+        with dbt.hold_environment(environment):
+            # Before looking: a run that starts while another still works is ready to go on.
+            _ = self._manifest
+            while time.monotonic() - began < self.plan.max_seconds:
+                looked = time.monotonic()
+                if self._waits(whole=False) and self._go_round():
+                    busy = time.monotonic()
+                elif not has_compared_all:
+                    # Late feedback shows in no session's own columns.
+                    self._waits(whole=True)
+                    has_compared_all = True
+                elif time.monotonic() - busy > self.plan.linger_seconds:
+                    break
+                else:
+                    time.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - looked)))
+        return self.passes
+
+    def _waits(self, *, whole: bool) -> bool:
+        with self.warehouse.connect() as database:
+            queue = ledger.compare(database, datetime.now(UTC), whole=whole)
+        return queue.changes > 0
+
+    def _go_round(self) -> bool:
+        """Take a batch and work on it; False when there was nothing to take, or must not be."""
+        with one_writer(self.warehouse, REFRESH, self.log.warning):
+            with self.warehouse.connect() as database:
+                if self._is_blocked(database):
+                    return False
+            with self.warehouse.connect() as database:
+                run_id = f"{self.run_id}/{self.taken + 1}"
+                batch = ledger.take(database, run_id, datetime.now(UTC))
+            if batch is None:
+                return False
+            self.taken += 1
+            try:
+                self._work(Pass(batch))
+                self.failures = 0
+            except psycopg.OperationalError:
+                raise  # the database, not the data
+            except Exception as error:
+                self._failed(batch, error)
+        return True
+
+    def _is_blocked(self, database: Database) -> bool:
+        objections = guard.objections(database, self.plan.required)
+        if objections:
+            self.log.warning("nothing is derived now: " + "; ".join(objections))
+        return bool(objections)
+
+    def _failed(self, batch: ledger.Batch, error: Exception) -> None:
+        self.failures += 1
+        message = str(error)
+        self.log.warning(
+            f"pass {self.taken} over {len(batch.tutors)} tutors failed, its changes wait: {message}"
+        )
+        if batch.is_alone and not isinstance(error, RefusedError):
+            self._set_aside({batch.tutors[0]: message}, batch.run_id)
+        elif self.failures >= GIVE_UP_AFTER:
+            raise error
+
+    def _set_aside(self, tutors: Mapping[str, str], run_id: str) -> None:
+        with self.warehouse.connect() as database:
+            for tutor_id, reason in tutors.items():
+                ledger.set_aside(database, tutor_id, reason, run_id, datetime.now(UTC))
+                self.log.error(f"tutor {tutor_id} is set aside: {reason}")
+
+    def _work(self, this: Pass) -> None:
+        """One pass, in the order of `steps.order`."""
+        batch, plan, run_id = this.batch, self.plan, this.batch.run_id
+        write_header(self.warehouse, RefreshRun(run_id, batch.as_of, this.tutors))
+        this.ended(Step.TAKE)
+        with dbt.hold_environment({"TUTOR_RUN_ID": run_id}):
+            # The files of an invocation are written for somebody who looks at it: here nobody does.
+            dbt.run(
+                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR], manifest=self._manifest
+            )
+        this.ended(Step.BUILD)
+        with self.warehouse.connect() as database:
+            broken = failing_tutors(database, plan.suites, this.tutors, batch.as_of)
+        self._set_aside(broken, run_id)
+        this.ended(Step.CHECK)
+        with self.warehouse.connect() as database:
+            for findings in FINDINGS:
+                store.lock(database, findings.kind)
+            if self._is_blocked(database):
+                return  # a full refresh has come in between: what was taken waits for it
+            narrow(database, run_id, without=list(broken))
+            sync_live_of(database, batch.as_of, this.tutors)
+            this.scored = score_tutors(database, run_id, plan.scoring)
+            this.ended(Step.SCORE)
+            this.judged = {
+                findings.kind: judge(database, plan.catalogue, findings.kind, run_id)
+                for findings in FINDINGS
+            }
+            this.ended(Step.JUDGE)
+            outbox.note_sessions(database, run_id, datetime.now(UTC))
+            this.ended(Step.TELL)
+            settled = ledger.settle(database, run_id)
+            _note(database, this, settled.at)
+        this.ended(Step.SETTLE)
+        self._tell(this)
+        self.passes.append(this)
+        self.on_pass(this)
+
+    def _tell(self, this: Pass) -> None:
+        applied = this.judged[Kind.ALERT].applied
+        steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in this.seconds.items())
+        self.log.info(
+            f"pass {self.taken}: {this.batch.changes} changes of {len(this.batch.tutors)} tutors"
+            f" ({steps}); alerts: {applied.opened} opened, {applied.resolved} resolved"
+        )
+
+
+def _note(database: Database, this: Pass, settled_at: datetime) -> None:
+    batch = this.batch
+    database.execute(
+        "insert into {ops}.refresh_passes"
+        " (run_id, taken_at, settled_at, changes, tutors, oldest_change_at, seconds)"
+        " values (%s, %s, %s, %s, %s, %s, %s)",
+        (
+            batch.run_id,
+            batch.as_of,
+            settled_at,
+            batch.changes,
+            len(batch.tutors),
+            batch.oldest_at,
+            Jsonb(this.seconds),
+        ),
+    )

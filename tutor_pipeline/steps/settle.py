@@ -1,0 +1,25 @@
+"""Settle: the ledger notes what was processed, when the findings that rest on it are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from tutor_pipeline.core.warehouse.database import Warehouse
+from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.sources.changes import ledger
+
+
+def full_refresh(warehouse: Warehouse, warn: Callable[[str], None]) -> tuple[int, ledger.Queue]:
+    """Settle what the newest full refresh took; the changes settled, and what still waits."""
+    settled = 0
+    with warehouse.connect() as database:
+        run_id = ledger.finished_refresh(database)
+        if run_id is None:
+            warn("nothing to settle: the newest full refresh has not made all findings yet")
+        else:
+            # Before the first refresh was settled, all changes are older than the installation.
+            if ledger.is_filled(database):
+                outbox.note_sessions(database, run_id, datetime.now(UTC))
+            settled = ledger.settle(database, run_id).changes
+        return settled, ledger.waiting(database, datetime.now(UTC))

@@ -1,0 +1,122 @@
+"""Take: what a refresh covers, as of when, and who may write meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.warehouse.database import Warehouse
+from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.refresh_runs import (
+    RefreshRun,
+    all_or,
+    built_moment,
+    end_of_day,
+    latest_as_of,
+    newest_completed_session,
+    write_header,
+)
+from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.sources.changes import ledger
+
+REFRESH, HISTORY = "refresh", "history"
+"""Locks of those who write the tables as of now, and the tables with a row per day. A full refresh
+takes both, history first. Whoever covers some tutors or some days takes one, so that a refresh
+after a session never waits for a backfill.
+"""
+
+LATEST, LAST = "latest", "last"
+
+Warn = Callable[[str], None]
+
+
+@contextmanager
+def refresh(
+    warehouse: Warehouse,
+    run_id: str,
+    as_of: str | None,
+    tutors: Sequence[str] | None,
+    *,
+    every_table: bool,
+    warn: Warn,
+) -> Iterator[RefreshRun]:
+    """Hold the locks of a refresh and write its header. `as_of`: see `resolve_as_of`; `tutors`
+    None = all; `every_table`: it builds all tables, so it takes all changes.
+    """
+    with ExitStack() as held:
+        for lock in (HISTORY, REFRESH) if tutors is None else (REFRESH,):
+            held.enter_context(one_writer(warehouse, lock, warn))
+        run = RefreshRun(run_id, resolve_as_of(warehouse, as_of), all_or(tutors))
+        write_header(warehouse, run)
+        if run.tutors is None and every_table:
+            _take_all(warehouse, run, warn)
+        yield run
+
+
+@contextmanager
+def days(
+    warehouse: Warehouse, run_id: str, first: date, last: date, warn: Warn
+) -> Iterator[RefreshRun]:
+    """Hold the lock of the tables with a row per day, and write the header of some days."""
+    with one_writer(warehouse, HISTORY, warn):
+        as_of = min(end_of_day(last, warehouse.timezone), datetime.now(UTC))
+        run = RefreshRun(run_id, as_of, snapshot_from=first, snapshot_until=last)
+        write_header(warehouse, run)
+        yield run
+
+
+@contextmanager
+def past_weeks(warehouse: Warehouse, run_id: str, warn: Warn) -> Iterator[RefreshRun]:
+    """Hold the same lock, for the tables that only learning reads, as of the tables they read."""
+    with one_writer(warehouse, HISTORY, warn):
+        with warehouse.connect() as database:
+            as_of = built_moment(database)
+        # A refresh of no tutor: the tables as of now stay as they are.
+        run = RefreshRun(run_id, as_of, ())
+        write_header(warehouse, run)
+        yield run
+
+
+def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
+    """The moment that a refresh computes for: None = now, a date = the end of that day, `latest` =
+    the end of the newest completed session's day, `last` = the moment of the alerts.
+
+    Raises RefusedError when it lies in the past of the alerts: history is for back-tests, the live
+    tables only move forward.
+    """
+    now = datetime.now(UTC)
+    if requested is None:
+        return now
+    with warehouse.connect() as database:
+        applied = store.last_applied(database)
+        if requested == LAST:
+            return applied or now
+        if requested == LATEST:
+            newest = newest_completed_session(database, now)
+            moment = now if newest is None else latest_as_of(newest, now, warehouse.timezone)
+        else:
+            day = date.fromisoformat(requested)
+            if day > now.astimezone(ZoneInfo(warehouse.timezone)).date():
+                raise RefusedError(f"as of {day} lies in the future; leave --as-of out for now")
+            moment = min(end_of_day(day, warehouse.timezone), now)
+    if applied is not None and moment < applied:
+        raise RefusedError(
+            f"as of {moment:%Y-%m-%d %H:%M} lies before {applied:%Y-%m-%d %H:%M}, for which alerts"
+            " were made already; the live tables only move forward.\n"
+            "Leave --as-of out, or remove what was made, with its history, first:"
+            " tutor-pipeline clear"
+        )
+    return moment
+
+
+def _take_all(warehouse: Warehouse, run: RefreshRun, warn: Warn) -> None:
+    """Before dbt reads: what changes while it does is found to differ later."""
+    try:
+        with warehouse.connect() as database:
+            ledger.take_all(database, run.run_id, run.as_of)
+    except TutorPipelineError as error:
+        # Sessions that cannot be read: dbt says what is missing, and what for.
+        warn(str(error))

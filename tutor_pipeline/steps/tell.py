@@ -1,0 +1,133 @@
+"""Tell: incidents are reported and noted, the outbox is made into messages and sent.
+
+What findings and sessions have to tell is noted by the steps that make them, in their transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.formatting import count
+from tutor_pipeline.core.settings import Settings
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.refresh_runs import built_moment
+from tutor_pipeline.people import incidents
+from tutor_pipeline.people.incidents import Kind
+from tutor_pipeline.people.notify import compose, deliver, delivery_status, outbox, targets
+from tutor_pipeline.people.notify.render import Setting
+
+
+def incident(
+    database: Database,
+    kind: Kind,
+    subject: str,
+    title: str,
+    details: Mapping[str, Any],
+    *,
+    run_id: str | None,
+    now: datetime,
+) -> bool:
+    """Report that something is broken; where this opens an incident, somebody is told. Returns
+    whether it did.
+    """
+    opened = incidents.report(database, kind, subject, title, details, run_id=run_id, now=now)
+    if opened is None:
+        return False
+    means, following = incidents.MEANING[kind]
+    told = {
+        "title": title,
+        "kind": kind,
+        "subject": subject,
+        "why": details.get("why"),
+        "means": means,
+        "next": following,
+    }
+    outbox.note_incident(database, opened, told, at=now, run_id=run_id)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a run sent, what is left, and of what no message could be made."""
+
+    tally: deliver.Tally
+    left: Mapping[str, Any]
+    dead: list[dict[str, Any]]
+    broken: compose.Composed = field(default_factory=compose.Composed)
+
+
+def send(
+    warehouse: Warehouse,
+    settings: Settings,
+    info: Callable[[str], None],
+    *,
+    max_seconds: float,
+    linger_seconds: float,
+) -> Sent:
+    """Make messages of what is due and bring each to its addresses, until nothing is due for
+    `linger_seconds`; after `max_seconds` nothing new is taken.
+    """
+    addresses = targets.read(settings.addresses, settings.messages_dir)
+    sender = deliver.Sender(warehouse, addresses, _now, info)
+    broken = compose.Composed()
+
+    def make_messages() -> None:
+        now = _now()
+        with warehouse.connect() as database:
+            told = compose.may_tell(database, settings.addresses, now)
+            to = {audience: list(addresses[audience]) for audience in told}
+            made = compose.compose(database, to, setting(settings, now))
+        if made.broken:
+            broken.broken += made.broken
+            broken.error = made.error
+        if made.messages or made.dropped:
+            info(
+                f"{count(made.messages, 'message')} made,"
+                f" {made.dropped} not told (ops.outbox says why)"
+            )
+
+    tally = sender.run(make_messages, max_seconds=max_seconds, linger_seconds=linger_seconds)
+    targets.prune(settings.messages_dir)
+    with warehouse.connect() as database:
+        return Sent(tally, delivery_status.counts(database), delivery_status.dead(database), broken)
+
+
+def digest(warehouse: Warehouse, week: str | None, run_id: str) -> tuple[date, bool]:
+    """Note the digest of the week of a day, None = the last whole week; its Monday, and whether it
+    is new. Raises UsageError where the week is not over.
+    """
+    now = _now()
+    newest = last_week(now, warehouse.timezone)
+    first_day = newest if week is None else monday(week)
+    if first_day > newest:
+        raise UsageError(f"the week of {first_day} is not over: its digest comes when it is")
+    with warehouse.connect() as database:
+        built_moment(database)  # nothing can be told of a platform that was never read
+        is_new = outbox.note_digest(database, first_day.isoformat(), {}, now=now, run_id=run_id)
+    return first_day, is_new
+
+
+def setting(settings: Settings, now: datetime) -> Setting:
+    """What messages say of where they come from."""
+    return Setting(settings.ui_address, settings.report_address(""), settings.timezone, now)
+
+
+def last_week(now: datetime, timezone: str) -> date:
+    """The Monday of the last week that is over."""
+    today = now.astimezone(ZoneInfo(timezone)).date()
+    return today - timedelta(days=today.weekday() + 7)
+
+
+def monday(day: str) -> date:
+    """The Monday of the week of a day. Raises ValueError."""
+    found = date.fromisoformat(day)
+    return found - timedelta(days=found.weekday())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
