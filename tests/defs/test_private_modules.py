@@ -17,7 +17,8 @@ def test_nothing_else_private_is_used():
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for module in re.findall(
-            r"(?:from|import) ((?:dagster|dbt)\w*(?:\.\w+)*\.(?:_\w+|core)[\w.]*|dagster\._\S+)", text
+            r"(?:from|import) ((?:dagster|dbt)\w*(?:\.\w+)*\.(?:_\w+|core)[\w.]*|dagster\._\S+)",
+            text,
         ):
             found[path.relative_to(PACKAGE).as_posix()] = module
     assert found == PRIVATE

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
-from tutor_pipeline.cli.failing_tutors import isolate
+from tutor_pipeline.cli.failing_tutors import find_failing
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.people.reports import queries
 
 LAST = "last"
 """As of the moment of the alerts that are there."""
@@ -108,8 +111,6 @@ def backfill(
 
     Example: [bold]tutor-pipeline backfill --tutor T0007 --tutor T0012[/bold]
     """
-    from tutor_pipeline.people.reports import queries
-
     check_as_of(as_of)
     first = day(since, "--since") if since else None
     session = open_session(note)
@@ -124,16 +125,35 @@ def backfill(
     if as_of is None and age is not None and age > STALE_DAYS:
         # Old data is looked at as of its own days: one tutor must not be moved to today.
         as_of = LAST
-    everybody = not (tutor or since)
-    position = {tutor_id: number for number, tutor_id in enumerate(chosen, 1)}
-    rows: list[dict[str, Any]] = []
-    outcomes: list[Outcome] = []
-    worked: list[bool] = []
+    work = _Backfill(session, chosen, as_of, everybody=not (tutor or since), quiet=as_json)
+    broken = find_failing(chosen, work.attempt, warn)
+    _report_backfill(work.rows, broken, work.outcomes, len(chosen), as_json)
+    skipped = any(outcome.unreadable for outcome in work.outcomes)
+    raise typer.Exit(0 if all(work.worked) and not broken and not skipped else 1)
 
-    def attempt(tutors: Sequence[str]) -> str | None:
-        whole = everybody and len(tutors) == len(chosen)
-        outcome = refresh(as_of=as_of, tutors=None if whole else tutors)
-        outcomes.append(outcome)
+
+@dataclass
+class _Backfill:
+    """The tutors of a backfill, and what became of them so far."""
+
+    session: Session
+    chosen: Sequence[str]
+    as_of: str | None
+    everybody: bool
+    quiet: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    worked: list[bool] = field(default_factory=list)
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {tutor_id: number for number, tutor_id in enumerate(self.chosen, 1)}
+
+    def attempt(self, tutors: Sequence[str]) -> str | None:
+        """Compute some tutors in one run; None where that worked, else what went wrong."""
+        whole = self.everybody and len(tutors) == len(self.chosen)
+        outcome = refresh(as_of=self.as_of, tutors=None if whole else tutors)
+        self.outcomes.append(outcome)
         if outcome.blocking:
             # It is about everybody's tables: no tutor could be set aside for it.
             raise RefusedError(
@@ -143,20 +163,15 @@ def backfill(
             )
         if not set(FINDINGS.values()).isdisjoint(outcome.skipped):
             return "; ".join(outcome.failed.values()) or "not computed"
-        worked.append(outcome.success)
-        with session.warehouse.connect() as database:
+        self.worked.append(outcome.success)
+        with self.session.warehouse.connect() as database:
             found = queries.findings_by_tutor(database, tutors)
-        rows.extend(found)
-        if not as_json:
+        self.rows.extend(found)
+        if not self.quiet:
             for row in found:
-                number = f"Tutor {position[row['tutor_id']]}/{len(chosen)}"
+                number = f"Tutor {self._number[row['tutor_id']]}/{len(self.chosen)}"
                 out.print(f"{number}: {escape(_findings_of(row))}", soft_wrap=True)
         return None
-
-    broken = isolate(chosen, attempt, warn)
-    _report_backfill(rows, broken, outcomes, len(chosen), as_json)
-    skipped = any(outcome.unreadable for outcome in outcomes)
-    raise typer.Exit(0 if all(worked) and not broken and not skipped else 1)
 
 
 def _findings_of(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Find the few that break a batch, so that the others can go on. Pure."""
+"""Find the few tutors that make a batch fail, so that the others go on. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HOPELESS_AFTER = 30
 """So many attempts in a row that failed, of whatever size: it is not their data."""
 
 
-def isolate(
+def find_failing(
     items: Sequence[str],
     attempt: Callable[[Sequence[str]], str | None],
     tell: Callable[[str], None] = lambda _: None,

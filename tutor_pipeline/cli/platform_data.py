@@ -86,13 +86,11 @@ def generate(
         "sessions_per_day": sessions_per_day,
         "seed": seed,
         "world": world,
-    }
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    changes |= {
         "engagement_events": not no_engagement_events,
         "interventions": not no_interventions,
         "experiments": not no_experiments,
     }
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     last = _day(end) if end else yesterday()
     parameters = (
         Parameters.preset(mode, last, **changes) if mode else Parameters(end=last, **changes)

@@ -6,7 +6,7 @@ import csv
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,6 +16,9 @@ from tutor_pipeline.cli.console import emit_json, out, progress_bar, warn
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count, visible
+
+if TYPE_CHECKING:
+    from tutor_pipeline.judgement.scores.crossval import Validation
 
 _HEADINGS = {
     "auc": "AUC (ranks right)",
@@ -76,7 +79,11 @@ def crossval(
         )
     if as_json:
         emit_json(asdict(found))
-        return
+    else:
+        _report(found, target, group)
+
+
+def _report(found: Validation, target: str, group: str | None) -> None:
     for name, why in found.dropped.items():
         if name != group:
             warn(f"column {visible(name) or '(without a name)'} is not used: {why}")

@@ -56,7 +56,6 @@ def judge(
     Example: [bold]tutor-pipeline scores judge --world ordinary --tutors 150 --seeds 3[/bold]
     """
     from tutor_pipeline.judgement.scores import judge as scores
-    from tutor_pipeline.sources.synthetic.worlds import WORLDS
 
     names = list(worlds or WORLDS)
     if unknown := [name for name in names if name not in WORLDS]:
@@ -153,44 +152,20 @@ class _server:  # noqa: N801 (a context manager)
 def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
     """Make one platform, refresh what the forecast reads, judge."""
     from tutor_pipeline.core.warehouse import migrate
-    from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
     from tutor_pipeline.judgement.scores import judge as scores
     from tutor_pipeline.judgement.scores.departure import history, outcomes
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
-    from tutor_pipeline.metrics import dbt
-    from tutor_pipeline.sources.synthetic import Parameters, generate
-    from tutor_pipeline.sources.synthetic.load import load
     from tutor_pipeline.sources.synthetic.worlds import WORLDS
     from tutor_pipeline.steps.backtest_tutors import read_truth
 
     name = f"judge_{uuid4().hex}"
     maintenance = server.url("postgres")
-    with psycopg.connect(maintenance, autocommit=True) as database:
-        database.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     warehouse = Warehouse(server.url(name), Schemas(), "UTC", "UTC")
     try:
         migrate.upgrade(warehouse)
-        busy = WORLDS[world].sessions_a_week is not None
-        sessions: dict[str, Any] = (
-            {} if busy else {"sessions_per_day": round(SESSIONS_A_DAY * tutors)}
-        )
-        population = generate(
-            Parameters(
-                end=END,
-                tutors=tutors,
-                days=scores.DAYS,
-                seed=seed,
-                world=world,
-                interventions=False,
-                experiments=False,
-                **sessions,
-            )
-        )
-        run = RefreshRun(uuid4().hex, end_of_day(END, "UTC"), None)
-        with warehouse.connect() as database:
-            load(database, population)
-        write_header(warehouse, run)
-        dbt.invoke(["run", "--select", *_MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
+        _fill(warehouse, home, world, tutors, seed)
         with warehouse.connect() as database:
             days = history.days(database, TUTORS, END)
             weeks = [
@@ -211,10 +186,40 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
         )
         return scores.judge(platform, _YEARLY_RATE)
     finally:
-        with psycopg.connect(maintenance, autocommit=True) as database:
-            database.execute(
+        with psycopg.connect(maintenance, autocommit=True) as connection:
+            connection.execute(
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
             )
+
+
+def _fill(warehouse: Warehouse, home: Path, world: str, tutors: int, seed: int) -> None:
+    """Make a platform, and build what the forecast reads of it."""
+    from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
+    from tutor_pipeline.judgement.scores import judge as scores
+    from tutor_pipeline.metrics import dbt
+    from tutor_pipeline.sources.synthetic import Parameters, generate
+    from tutor_pipeline.sources.synthetic.load import load
+    from tutor_pipeline.sources.synthetic.worlds import WORLDS
+
+    busy = WORLDS[world].sessions_a_week is not None
+    sessions: dict[str, Any] = {} if busy else {"sessions_per_day": round(SESSIONS_A_DAY * tutors)}
+    population = generate(
+        Parameters(
+            end=END,
+            tutors=tutors,
+            days=scores.DAYS,
+            seed=seed,
+            world=world,
+            interventions=False,
+            experiments=False,
+            **sessions,
+        )
+    )
+    run = RefreshRun(uuid4().hex, end_of_day(END, "UTC"), None)
+    with warehouse.connect() as database:
+        load(database, population)
+    write_header(warehouse, run)
+    dbt.invoke(["run", "--select", *_MODELS], dbt.dbt_environment(warehouse, run.run_id, home))
 
 
 _YEARLY_RATE = 0.25

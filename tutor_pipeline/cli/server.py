@@ -120,18 +120,7 @@ def up(
     """
     session = open_session(note)
     pid_file = session.settings.home / "up.pid"
-    # Held as long as this process lives, so of two that start at once one is told.
-    only_one = FileLock(session.settings.home / "up.lock", timeout=0)
-    try:
-        only_one.acquire()
-        is_up = running_group(pid_file) is not None
-    except Timeout:
-        is_up = True
-    if is_up:
-        raise RefusedError(
-            "the UI of this project is up already.\n"
-            "Stop it with `tutor-pipeline down --ui-only`, or with Ctrl-C where it runs."
-        )
+    _only_one = _refuse_another(session, pid_file)  # held as long as this process lives
     chosen = _free_port(
         host, port or session.settings.ui_port, is_wish=port is not None, option="--port"
     )
@@ -145,24 +134,7 @@ def up(
     reports = _serve_reports(session, host, chosen)
     note(f"Starting Dagster; the UI will be at http://{host}:{chosen} (Ctrl-C stops it)")
     _fail_runs_left_behind()
-    workspace = PROJECT_DIR / "workspace.yaml"
-    # A shell that starts us in the background has us ignore SIGINT, which Dagster would inherit,
-    # and it ends on SIGTERM only where it may end on SIGINT.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A group of its own: Dagster leaves code servers behind unless the whole group is ended.
-    child = subprocess.Popen(
-        [program("dagster"), "dev", "-w", str(workspace), "-h", host, "-p", str(chosen)],
-        cwd=os.environ["DAGSTER_HOME"],
-        env={
-            **os.environ,
-            "TUTOR_AUTOMATION": os.environ.get("TUTOR_AUTOMATION", "on"),
-            # Each process that a code server starts would be told of in the log.
-            "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "ERROR"),
-            # Its successor `dg dev` is a tool for developers, which users need not install.
-            "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
-        },
-        start_new_session=True,
-    )
+    child = _start_dagster(host, chosen)
     pid_file.write_text(str(child.pid))
     url = f"http://{host}:{chosen}"
     Thread(target=_say_when_ready, args=(host, chosen, reports), daemon=True).start()
@@ -185,6 +157,45 @@ def up(
     if not is_wanted:
         warn("Dagster ended by itself: its last lines say why")
         raise typer.Exit(1)
+
+
+def _refuse_another(session: Session, pid_file: Path) -> FileLock:
+    """Raise RefusedError where the UI is up already. Returns the lock that another one meets: of
+    two that start at once one is told.
+    """
+    only_one = FileLock(session.settings.home / "up.lock", timeout=0)
+    try:
+        only_one.acquire()
+        is_up = running_group(pid_file) is not None
+    except Timeout:
+        is_up = True
+    if is_up:
+        raise RefusedError(
+            "the UI of this project is up already.\n"
+            "Stop it with `tutor-pipeline down --ui-only`, or with Ctrl-C where it runs."
+        )
+    return only_one
+
+
+def _start_dagster(host: str, port: int) -> subprocess.Popen[bytes]:
+    workspace = PROJECT_DIR / "workspace.yaml"
+    # A shell that starts us in the background has us ignore SIGINT, which Dagster would inherit,
+    # and it ends on SIGTERM only where it may end on SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A group of its own: Dagster leaves code servers behind unless the whole group is ended.
+    return subprocess.Popen(
+        [program("dagster"), "dev", "-w", str(workspace), "-h", host, "-p", str(port)],
+        cwd=os.environ["DAGSTER_HOME"],
+        env={
+            **os.environ,
+            "TUTOR_AUTOMATION": os.environ.get("TUTOR_AUTOMATION", "on"),
+            # Each process that a code server starts would be told of in the log.
+            "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "ERROR"),
+            # Its successor `dg dev` is a tool for developers, which users need not install.
+            "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
+        },
+        start_new_session=True,
+    )
 
 
 def down(

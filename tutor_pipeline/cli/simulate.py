@@ -23,7 +23,8 @@ from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 if TYPE_CHECKING:
-    from tutor_pipeline.sources.synthetic.simulate import Event, Kind
+    from tutor_pipeline.sources.synthetic.live import Summary
+    from tutor_pipeline.sources.synthetic.simulate import Event
 
 RATE_UNITS = {"day": 86_400, "h": 3_600, "min": 60, "s": 1}
 DURATION_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -102,7 +103,11 @@ def simulate(
             | {"tutors": len(cast.tutor_ids), "by_kind": counts}
             | asdict(summary)
         )
-        return
+    else:
+        _report(summary, counts)
+
+
+def _report(summary: Summary, counts: Mapping[Any, int]) -> None:
     done(f"Committed {summary.transactions:,} transactions: {_listed(counts) or 'none'}")
     if summary.outages:
         note(
@@ -203,5 +208,5 @@ def _wait(seconds: float, stopped: list[int]) -> bool:
     return bool(stopped)
 
 
-def _listed(counts: Mapping[Kind, int]) -> str:
+def _listed(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in counts.items() if n)

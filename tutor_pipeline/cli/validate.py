@@ -89,6 +89,12 @@ def _show(found: Validation) -> None:
         )
         for objection in each.objections:
             out.print(f"  {escape(visible(objection))}")
+    _show_data(found)
+    _show_findings(found)
+
+
+def _show_data(found: Validation) -> None:
+    """Checks, quarantine, freshness."""
     if found.checks:
         _heading("Checks", f"{found.passed:,} of {count(len(found.checks), 'check')} hold")
         _lines(
@@ -113,6 +119,10 @@ def _show(found: Validation) -> None:
     )
     if fresh.loaded_since:
         out.print("  The platform was loaded anew since then: tutor-pipeline enrich")
+
+
+def _show_findings(found: Validation) -> None:
+    """Alerts, insights, achievements, and which rules could be evaluated."""
     critical = sum(each.critical for each in found.alerts)
     warnings = sum(each.warning for each in found.alerts)
     under = f" (rules {found.rules})" if found.rules else ""

@@ -16,10 +16,15 @@ from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import count, span
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.defs.common import run_records
-from tutor_pipeline.defs.common.assets import cadence, of_table, table, with_code_references
+from tutor_pipeline.defs.common.assets import (
+    OWNER,
+    cadence,
+    table,
+    table_asset,
+    with_code_references,
+)
 from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
-from tutor_pipeline.defs.metrics import OWNER
 from tutor_pipeline.people.notify import compose, deliver, delivery_status
 from tutor_pipeline.steps import tell
 from tutor_pipeline.steps.names import Cadence, Group, Job
@@ -56,8 +61,11 @@ class DeliverConfig(dg.Config):
     """How long it waits for something to send."""
 
 
-@dg.asset(
-    **of_table("ops/messages", Group.DELIVERY, made=Cadence.DELIVERY, deps=("ops/alerts", DIGEST)),
+@table_asset(
+    "ops/messages",
+    Group.DELIVERY,
+    made=Cadence.DELIVERY,
+    deps=("ops/alerts", DIGEST),
     check_specs=[
         dg.AssetCheckSpec(
             NO_DEAD_LETTERS,

@@ -9,8 +9,8 @@ from tutor_pipeline.core.findings import Applied, Change, Kind, Step
 from tutor_pipeline.defs.common.assets import (
     asset_key,
     column_schema,
-    of_table,
     table,
+    table_asset,
     with_code_references,
 )
 from tutor_pipeline.defs.common.checks import check_result
@@ -58,7 +58,7 @@ def _build_asset(
     kind, name = findings.kind, f"ops/{findings.table}"
     rules = {"rule_profile": catalogue.profile, "rules": len(catalogue.of(kind))}
 
-    @dg.asset(**of_table(name, Group.FINDINGS, metadata=rules), description=_ABOUT[kind])
+    @table_asset(name, Group.FINDINGS, _ABOUT[kind], metadata=rules)
     def asset(
         context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:

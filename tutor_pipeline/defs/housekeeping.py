@@ -16,7 +16,7 @@ from dagster import DagsterRunStatus
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.retention import BATCH, Size, delete_old, sizes
-from tutor_pipeline.defs.common.assets import of_table, table, with_code_references
+from tutor_pipeline.defs.common.assets import table, table_asset, with_code_references
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.steps.names import Cadence, Group, Job
 
@@ -73,7 +73,7 @@ def definitions() -> dg.Definitions:
     return dg.Definitions(assets=with_code_references(retention))
 
 
-@dg.asset(**of_table("ops/retention", Group.OPERATIONS, made=Cadence.HOUSEKEEPING, deps=()))
+@table_asset("ops/retention", Group.OPERATIONS, made=Cadence.HOUSEKEEPING, deps=())
 def retention(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:

@@ -10,8 +10,8 @@ import dagster as dg
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.defs.common.assets import (
     column_schema,
-    of_table,
     table,
+    table_asset,
     table_spec,
     with_code_references,
 )
@@ -221,7 +221,7 @@ def _build_refinement(blocking: Sequence[Required]) -> dg.AssetsDefinition:
         "ops/churn_algorithm_weights",
     )
 
-    @dg.asset(**of_table("ops/churn_weight_history", Group.SCORES, made=Cadence.WEEK, deps=deps))
+    @table_asset("ops/churn_weight_history", Group.SCORES, made=Cadence.WEEK, deps=deps)
     def refine_weights(
         context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:

@@ -16,8 +16,8 @@ from tutor_pipeline.defs.common.assets import (
     asset_key,
     cadence,
     column_schema,
-    of_table,
     table,
+    table_asset,
     with_code_references,
 )
 from tutor_pipeline.defs.common.checks import check_result
@@ -46,7 +46,7 @@ def definitions() -> dg.Definitions:
     )
 
 
-@dg.asset(**of_table("ops/quarantine", Group.QUALITY))
+@table_asset("ops/quarantine", Group.QUALITY)
 def quarantine(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:

@@ -10,8 +10,8 @@ from tutor_pipeline.core import formatting
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.defs.common.assets import (
     column_schema,
-    of_table,
     table,
+    table_asset,
     table_spec,
     with_code_references,
 )
@@ -61,7 +61,7 @@ def definitions() -> dg.Definitions:
     )
 
 
-@dg.asset(**of_table("ops/churn_algorithm_weights", Group.SCORES))
+@table_asset("ops/churn_algorithm_weights", Group.SCORES)
 def churn_algorithm_weights(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from tutor_pipeline.defs.common.assets import of_table, with_code_references
+from tutor_pipeline.defs.common.assets import table_asset, with_code_references
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.steps import settle
 from tutor_pipeline.steps.names import Group
@@ -16,7 +16,7 @@ def definitions() -> dg.Definitions:
     return dg.Definitions(assets=with_code_references(session_ledger))
 
 
-@dg.asset(**of_table("ops/session_ledger", Group.FINDINGS))
+@table_asset("ops/session_ledger", Group.FINDINGS)
 def session_ledger(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.scores.score import Score, Target
 from tutor_pipeline.metrics.catalogue import metric_columns
 
@@ -98,89 +99,35 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
     """Rows of the history by day, and what became of the tutors; None where no day can be
     tested, and there is no evidence to learn from either.
     """
-    from tutor_pipeline.judgement.scores import tutor_scorers
-    from tutor_pipeline.judgement.scores.departure import history, outcomes
+    from tutor_pipeline.judgement.scores.departure import history
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     today = as_of.astimezone(ZoneInfo(database.timezone)).date()
     known_until = today - timedelta(days=1)
-    recorded = database.rows(
-        "select distinct as_of_date as day from {marts}.tutor_aggregates_history"
+    first_session = database.value("select min(session_on) from {marts}.fct_sessions")
+    if first_session is None:
+        return None
+    recorded = database.execute(
+        "select distinct as_of_date from {marts}.tutor_aggregates_history"
         " where as_of_date <= %(until)s",
         {"until": known_until},
     )
-    ((first_session,),) = database.execute(
-        "select min(session_on) from {marts}.fct_sessions"
-    ).fetchall()
-    if first_session is None:
-        return None
-    dates = dates_to_test([row["day"] for row in recorded], first_session, weeks)
+    dates = dates_to_test([day for (day,) in recorded], first_session, weeks)
     evidence_days = history.days(database, TUTORS, known_until)
     if not dates and not evidence_days:
         return None
-    metrics, features = (
-        metric_columns()[table] for table in ("tutor_aggregates", "tutor_features")
+    departures = dict(
+        database.execute("select tutor_id, departed_on from {marts}.tutor_departures").fetchall()
     )
-    names = sorted(
-        {name for name in tutor_scorers.READS if name in metrics or name in features}
-        | {"tutor_id", "as_of_date", "days_since_last_session"}
-    )
-    every = sorted({*dates, *evidence_days})
-    late = {
-        (row["tutor_id"], row["as_of_date"])
-        for row in database.rows(
-            _LATE,
-            {
-                "dates": every,
-                "settling": SETTLING_DAYS,
-                "timezone": database.timezone,
-                "from": every[0],
-                "until": every[-1],
-            },
-        )
-    }
-    departures = {
-        row["tutor_id"]: row["departed_on"]
-        for row in database.rows("select tutor_id, departed_on from {marts}.tutor_departures")
-    }
-    inactive = database.rows("select tutor_id from {marts}.dim_tutors where not is_active")
-    unknown = {row["tutor_id"] for row in inactive} - departures.keys()
-    left_out = {"recorded_later": 0, "left_at_an_unknown_time": 0}
-    rows_by_day: dict[date, list[dict[str, Any]]] = {day: [] for day in dates}
-    for row in database.rows(
-        database.sql("select ")
-        + _columns(names)
-        + database.sql(
-            " from {marts}.tutor_aggregates_history as metrics"
-            " inner join {marts}.tutor_features_history as features using (tutor_id, as_of_date)"
-            " where as_of_date = any(%(dates)s) order by as_of_date, tutor_id"
-        ),
-        {"dates": dates},
-    ):
-        if row["tutor_id"] in unknown:
-            left_out["left_at_an_unknown_time"] += 1
-        elif (row["tutor_id"], row["as_of_date"]) in late:
-            left_out["recorded_later"] += 1
-        else:
-            rows_by_day[row["as_of_date"]].append(row)
-    not_used: dict[date, set[str]] = {}
-    for tutor, day in late:
-        not_used.setdefault(day, set()).add(tutor)
-    ((tutors,),) = database.execute("select count(*) from {marts}.dim_tutors").fetchall()
-    one_in = max(1, tutors // WATCHED)
-    evidence, watched = [], []
-    for week in history.weeks(
-        database,
-        TUTORS,
-        evidence_days,
-        {day: frozenset(not_used.get(day, set()) | unknown) for day in evidence_days},
-    ):
-        evidence.append(outcomes.standard(TUTORS, week))
-        watched.append(watch(evidence[-1], week.columns, departures, one_in))
+    inactive = database.execute("select tutor_id from {marts}.dim_tutors where not is_active")
+    unknown = {tutor_id for (tutor_id,) in inactive} - departures.keys()
+    late = _recorded_later(database, sorted({*dates, *evidence_days}))
+    rows, left_out = _history(database, dates, late, unknown)
+    evidence, watched = _evidence(database, evidence_days, late, unknown, departures)
     truth = read_truth(database, dates)
     return Past(
         known_until,
-        {day: rows for day, rows in rows_by_day.items() if rows},
+        rows,
         departures,
         {(row["tutor_id"], row["day"]): row["burnout"] for row in truth},
         {(row["tutor_id"], row["day"]): row["is_at_risk"] for row in truth},
@@ -188,6 +135,76 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
         evidence,
         watched,
     )
+
+
+def _recorded_later(database: Database, days: Sequence[date]) -> set[tuple[str, date]]:
+    """The rows (tutor, day) that rest on what was recorded after they would have been used."""
+    parameters = {
+        "dates": list(days),
+        "settling": SETTLING_DAYS,
+        "timezone": database.timezone,
+        "first": days[0],
+        "last": days[-1],
+    }
+    return set(database.execute(statement(__file__, "recorded_later"), parameters).fetchall())
+
+
+def _history(
+    database: Database,
+    dates: Sequence[date],
+    late: set[tuple[str, date]],
+    unknown: set[str],
+) -> tuple[dict[date, list[dict[str, Any]]], dict[str, int]]:
+    """The rows that a back-test asks about, by day, and how many are left out, by why."""
+    from tutor_pipeline.judgement.scores import tutor_scorers
+
+    of_row, of_features = (
+        metric_columns()[table] for table in ("tutor_aggregates", "tutor_features")
+    )
+    names = sorted(
+        {name for name in tutor_scorers.READS if name in of_row or name in of_features}
+        | {"tutor_id", "as_of_date", "days_since_last_session"}
+    )
+    query = database.sql(
+        "select {columns} from {marts}.tutor_aggregates_history as metrics"
+        " inner join {marts}.tutor_features_history as features using (tutor_id, as_of_date)"
+        " where as_of_date = any(%(dates)s) order by as_of_date, tutor_id",
+        columns=_columns(names),
+    )
+    left_out = {"recorded_later": 0, "left_at_an_unknown_time": 0}
+    by_day: dict[date, list[dict[str, Any]]] = {}
+    for row in database.rows(query, {"dates": list(dates)}):
+        if row["tutor_id"] in unknown:
+            left_out["left_at_an_unknown_time"] += 1
+        elif (row["tutor_id"], row["as_of_date"]) in late:
+            left_out["recorded_later"] += 1
+        else:
+            by_day.setdefault(row["as_of_date"], []).append(row)
+    return by_day, left_out
+
+
+def _evidence(
+    database: Database,
+    days: Sequence[date],
+    late: set[tuple[str, date]],
+    unknown: set[str],
+    departures: Mapping[str, date],
+) -> "tuple[list[Standard], list[Watched]]":
+    """The evidence of past weeks by the yardstick of each, and some rows of each week."""
+    from tutor_pipeline.judgement.scores.departure import history, outcomes
+    from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+
+    not_used: dict[date, set[str]] = {day: set(unknown) for day in days}
+    for tutor, day in late:
+        if day in not_used:
+            not_used[day].add(tutor)
+    one_in = max(1, database.value("select count(*) from {marts}.dim_tutors") // WATCHED)
+    evidence, watched = [], []
+    left_out = {day: frozenset(tutors) for day, tutors in not_used.items()}
+    for week in history.weeks(database, TUTORS, days, left_out):
+        evidence.append(outcomes.standard(TUTORS, week))
+        watched.append(watch(evidence[-1], week.columns, departures, one_in))
+    return evidence, watched
 
 
 def watch(
@@ -212,36 +229,6 @@ def _columns(names: Sequence[str]) -> psycopg.sql.Composable:
         else psycopg.sql.Identifier("metrics" if name in metrics else "features", name)
         for name in names
     )
-
-
-# Rows of the history that hold a session of which something was recorded after the row is used.
-_LATE = """
-    with recorded as (
-        select
-            tutor_id,
-            session_on,
-            (greatest(
-                -- What an import created on its day, was there before.
-                case when imports.created_on is null then created_at end,
-                audio_created_at,
-                feedback_submitted_at
-            ) at time zone %(timezone)s)::date as recorded_on
-        from {marts}.fct_sessions
-        left join {intermediate}.int_import_days as imports
-            on imports.recorded = 'sessions'
-            and (created_at at time zone %(timezone)s)::date = imports.created_on
-        where session_on between %(from)s::date - 90 and %(until)s
-            and status not in ('scheduled', 'in_progress')
-    )
-
-    select distinct recorded.tutor_id, tested.as_of_date
-    from recorded
-    inner join unnest(%(dates)s::date[]) as tested (as_of_date)
-        on recorded.session_on <= tested.as_of_date
-        and recorded.session_on > tested.as_of_date - 90
-        and recorded.recorded_on > tested.as_of_date + %(settling)s
-    where recorded.recorded_on > recorded.session_on + %(settling)s
-"""
 
 
 def read_truth(database: Database, dates: Sequence[date]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor_pipeline.cli.failing_tutors import HOPELESS_AFTER, isolate
+from tutor_pipeline.cli.failing_tutors import HOPELESS_AFTER, find_failing
 
 ITEMS = [f"T{number:02}" for number in range(20)]
 
@@ -17,7 +17,7 @@ def run(items, bad):
         done.extend(batch)
         return None
 
-    return isolate(items, attempt), done
+    return find_failing(items, attempt), done
 
 
 def test_nothing_broken_is_one_attempt():
@@ -47,7 +47,7 @@ def test_when_nothing_works_any_more_it_gives_up():
         return None if len(attempts) == 2 else "the server is gone"
 
     items = [f"T{number:05}" for number in range(10_000)]
-    broken = isolate(items, attempt)
+    broken = find_failing(items, attempt)
     assert list(broken) == items[5_000:]
     assert len(attempts) == 2 + HOPELESS_AFTER
     assert all("the server is gone" in message for message in broken.values())

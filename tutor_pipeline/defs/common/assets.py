@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import dagster as dg
 
@@ -25,17 +25,47 @@ def cadence(name: str) -> dict[str, str]:
     return {"cadence": name}
 
 
-def of_table(
+def table_spec(
     asset: str,
     group: str,
+    description: str | None = None,
     *,
     made: str = Cadence.REFRESH,
     deps: Iterable[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What `dg.asset` and `dg.AssetSpec` take for a table of ours. `deps` None = what `steps.order`
-    says that it rests on.
+) -> dg.AssetSpec:
+    """A table of ours as one of those that a step makes. `deps` None = what `steps.order` says that
+    it rests on.
     """
+    return dg.AssetSpec(**_of_table(asset, group, description, made, deps, metadata))
+
+
+def table_asset(
+    asset: str,
+    group: str,
+    description: str | None = None,
+    *,
+    made: str = Cadence.REFRESH,
+    deps: Iterable[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    check_specs: Sequence[dg.AssetCheckSpec] = (),
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Decorator: `dg.asset` for a table of ours, with the arguments of `table_spec`. Without a
+    `description`, the function's docstring is it.
+    """
+    arguments = _of_table(asset, group, description, made, deps, metadata)
+    made_by = dg.asset(**arguments, check_specs=check_specs)
+    return cast("Callable[[Callable[..., Any]], dg.AssetsDefinition]", made_by)
+
+
+def _of_table(
+    asset: str,
+    group: str,
+    description: str | None,
+    made: str,
+    deps: Iterable[str] | None,
+    metadata: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     return {
         "key": asset_key(asset),
         "deps": [asset_key(each) for each in (TABLES[asset].rests_on if deps is None else deps)],
@@ -43,13 +73,9 @@ def of_table(
         "kinds": TABLE_KINDS,
         "owners": [OWNER],
         "tags": cadence(made),
+        "description": description,
         "metadata": {"dagster/table_name": asset.replace("/", "."), **(metadata or {})},
     }
-
-
-def table_spec(asset: str, group: str, description: str, **more: Any) -> dg.AssetSpec:
-    """A table of ours as one of the tables that a step makes; `more` as in `of_table`."""
-    return dg.AssetSpec(**of_table(asset, group, **more), description=description)
 
 
 def with_code_references(*assets: Any) -> Sequence[Any]:
