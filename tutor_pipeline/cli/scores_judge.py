@@ -56,6 +56,7 @@ def judge(
     Example: [bold]tutor-pipeline scores judge --world ordinary --tutors 150 --seeds 3[/bold]
     """
     from tutor_pipeline.judgement.scores import judge as scores
+    from tutor_pipeline.sources.synthetic.worlds import WORLDS
 
     names = list(worlds or WORLDS)
     if unknown := [name for name in names if name not in WORLDS]:
@@ -155,7 +156,6 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
     from tutor_pipeline.judgement.scores import judge as scores
     from tutor_pipeline.judgement.scores.departure import history, outcomes
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
-    from tutor_pipeline.sources.synthetic.worlds import WORLDS
     from tutor_pipeline.steps.backtest_tutors import read_truth
 
     name = f"judge_{uuid4().hex}"

@@ -19,7 +19,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun
-from tutor_pipeline.defs.common.assets import OWNER, cadence, with_code_references
+from tutor_pipeline.defs.common.assets import FRESHNESS, OWNER, cadence, with_code_references
 from tutor_pipeline.defs.common.checks import check_result
 from tutor_pipeline.defs.common.project import Project, load_project
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
@@ -72,6 +72,7 @@ class Translator(DagsterDbtTranslator):
             group_name=spec.group_name or node["config"]["schema"],
             owners=[OWNER],
             tags={**spec.tags, **cadence(_cadence(node))},
+            freshness_policy=FRESHNESS.get(_cadence(node)),
             description=node.get("description") or None,
         )
 

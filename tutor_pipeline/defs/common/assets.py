@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import dagster as dg
@@ -13,6 +14,16 @@ from tutor_pipeline.steps.order import TABLES
 
 OWNER = "team:data-engineering"
 TABLE_KINDS = {"python", "postgres"}
+
+FRESHNESS = {
+    Cadence.REFRESH: dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=26), fail_window=timedelta(hours=50)
+    ),
+    Cadence.WEEK: dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(days=8), fail_window=timedelta(days=15)
+    ),
+}
+"""By cadence, how old an asset may be: one night or week missed is a warning, two a failure."""
 
 
 def asset_key(asset: str) -> dg.AssetKey:
@@ -73,6 +84,7 @@ def _of_table(
         "kinds": TABLE_KINDS,
         "owners": [OWNER],
         "tags": cadence(made),
+        "freshness_policy": FRESHNESS.get(made),
         "description": description,
         "metadata": {"dagster/table_name": asset.replace("/", "."), **(metadata or {})},
     }
