@@ -159,24 +159,34 @@ def maybe(values):
     return st.none() | values
 
 
-ROWS = st.fixed_dictionaries(
-    {
-        "tutor_id": st.text(min_size=1, max_size=4),
-        "sessions_7d": st.integers(0, 40),
-        "sessions_30d": st.integers(0, 200),
-        "sessions_90d": st.integers(0, 600),
-        "avg_rating_7d": maybe(st.floats(1, 5)),
-        "avg_rating_7d_n": st.integers(0, 40),
-        "avg_rating_30d": maybe(st.floats(1, 5)),
-        "avg_engagement_30d": maybe(st.floats(0, 10)),
-        "avg_engagement_30d_n": st.integers(0, 200),
-        "reschedule_rate_30d": maybe(st.floats(0, 1)),
-        "tutor_reschedules_30d": maybe(st.integers(0, 200)),
-        "first_session_avg_rating_90d": maybe(st.floats(1, 5)),
-        "first_session_avg_rating_90d_n": st.integers(0, 20),
-        "no_show_tutor_30d": maybe(st.integers(0, 9)),
+@st.composite
+def rows_of_a_platform(draw):
+    """Counts that can be: a session of 7 days is one of 30 and of 90, and no-shows are sessions."""
+    week = draw(st.integers(0, 40))
+    month = week + draw(st.integers(0, 160))
+    quarter = month + draw(st.integers(0, 400))
+    return {
+        "tutor_id": draw(st.text(min_size=1, max_size=4)),
+        "sessions_7d": week,
+        "sessions_30d": month,
+        "sessions_90d": quarter,
+        **_average(draw, "avg_rating_7d", 1, 5, week),
+        "avg_rating_30d": draw(maybe(st.floats(1, 5))) if month else None,
+        **_average(draw, "avg_engagement_30d", 0, 10, month),
+        "reschedule_rate_30d": draw(maybe(st.floats(0, 1))) if month else None,
+        "tutor_reschedules_30d": draw(maybe(st.integers(0, month))),
+        **_average(draw, "first_session_avg_rating_90d", 1, 5, quarter),
+        "no_show_tutor_30d": draw(maybe(st.integers(0, min(month, 9)))),
     }
-)
+
+
+def _average(draw, name, least, most, sessions):
+    """An average and what it is over; over nothing there is none."""
+    n = draw(st.integers(0, sessions))
+    return {name: draw(st.floats(least, most)) if n else None, f"{name}_n": n}
+
+
+ROWS = rows_of_a_platform()
 WORSE = {
     "avg_rating_7d": -0.5,
     "avg_engagement_30d": -1.0,
@@ -199,7 +209,8 @@ def test_contributions_are_positive_and_add_up_to_the_score(rows):
 @given(ROWS, st.sampled_from(sorted(WORSE)))
 def test_what_gets_worse_never_lowers_the_score(row, name):
     (before,) = signals.score([row])
-    if row[name] is not None and before.score is not None:
+    # No tutor has fewer sessions than none.
+    if row[name] is not None and row[name] + WORSE[name] >= 0 and before.score is not None:
         (after,) = signals.score([row | {name: row[name] + WORSE[name]}])
         assert after.score >= before.score
 
