@@ -18,6 +18,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
@@ -26,6 +27,17 @@ from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.platform import ensure_platform
+
+# Nothing fails because the machine is busy, and what failed can be run again from what it prints.
+# On a CI server the examples are the same each time: there only a change makes a test fail.
+settings.register_profile(
+    "tutor_pipeline",
+    deadline=None,
+    print_blob=True,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tutor_pipeline")
 
 _HOME = "TUTOR_TEST_HOME"
 _TEMPLATE = "template_migrated"

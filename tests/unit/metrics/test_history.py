@@ -84,7 +84,6 @@ ages = st.sampled_from([1, 7, 13, 14, 17, 18, 21, 29, 30, 45, 46, 60, 74, 75])
 
 @settings(
     max_examples=1,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -96,7 +95,7 @@ def test_history_is_the_wide_row_as_of_the_end_of_each_day(bench: Any, seed: int
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), ages=st.lists(ages, min_size=1, max_size=4, unique=True))
 def test_history_is_the_wide_row_as_of_the_end_of_each_day_at_length(
     bench: Any, seed: int, ages: list[int]

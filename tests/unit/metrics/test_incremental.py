@@ -134,7 +134,6 @@ def roster(bench: Any) -> Any:
 
 @settings(
     max_examples=1,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -148,7 +147,7 @@ def test_scoped_refreshes_equal_a_full_rebuild(
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), batches=st.lists(operations, min_size=1, max_size=4))
 def test_scoped_refreshes_equal_a_full_rebuild_at_length(
     roster: Any, random_session: Any, seed: int, batches: list

@@ -506,7 +506,6 @@ BYTES = st.binary(max_size=60)
 
 ANY_ROWS = st.lists(ROWS | BYTES, min_size=1, max_size=25)
 FUZZ = settings(
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -312,7 +312,8 @@ RECONCILED = st.lists(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(HEADERS, OUTCOMES, RECONCILED)
 def test_readers_say_the_same_as_before(warehouse, headers, outcomes, reconciled):

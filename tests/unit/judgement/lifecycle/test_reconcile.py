@@ -230,7 +230,7 @@ def today(make, number, states, evidence):
 
 
 @given(days)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_history_keeps_its_promises(make, history):
     memory = Memory()
     sessions = ["S0"]
@@ -282,7 +282,7 @@ def test_any_history_keeps_its_promises(make, history):
 
 
 @given(days)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_order_of_findings_and_rows_does_not_matter(make, history):
     forward, backward = Memory(), Memory()
     for number, event in enumerate(history):

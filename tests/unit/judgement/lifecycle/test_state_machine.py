@@ -394,5 +394,5 @@ def test_any_life(db, make, reader, empty, everything, killing, examples, steps)
         )
 
     run_state_machine_as_test(
-        Here, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+        Here, settings=settings(max_examples=examples, stateful_step_count=steps)
     )

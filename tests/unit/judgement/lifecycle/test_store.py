@@ -419,7 +419,8 @@ def test_kinds_leave_each_other_alone(run, everything, make):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), max_size=5),

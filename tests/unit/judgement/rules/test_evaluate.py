@@ -311,7 +311,7 @@ _ROWS = st.lists(
 
 
 @given(values=_ROWS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_is_said_of_a_tutor_never_depends_on_the_others(loaded, as_of, values):
     rows = [{"tutor_id": f"T{number}", **each} for number, each in enumerate(values)]
     together = evaluate(loaded, Kind.ALERT, rows, as_of)

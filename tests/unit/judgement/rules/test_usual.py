@@ -92,7 +92,7 @@ def test_a_change_is_of_two_averages_and_surer_with_more_sessions():
     assert (many.now, many.others) == ("-2.6", "+0.1")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(COUNTS, st.randoms(use_true_random=False))
 def test_the_order_of_the_tutors_decides_nothing(pairs, random):
     values = rates(pairs, is_candidate=True)
@@ -101,14 +101,14 @@ def test_the_order_of_the_tutors_decides_nothing(pairs, random):
     assert fit(RATE, values) == fit(RATE, shuffled)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(COUNTS)
 def test_stored_it_is_read_back_exactly(pairs):
     found = fit(RATE, rates(pairs, is_candidate=True, is_open=True))
     assert Usual.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(COUNTS, st.integers(1, 40))
 def test_more_of_the_same_sessions_is_never_less_unusual(pairs, sessions):
     """What the tutor has done does not count among the others', however much it was."""
@@ -120,7 +120,7 @@ def test_more_of_the_same_sessions_is_never_less_unusual(pairs, sessions):
     assert all(less <= more + 1e-6 for less, more in pairwise(seen))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(COUNTS, st.integers(0, 30), st.integers(1, 30))
 def test_a_probability_is_one_whatever_the_platform(pairs, k, sessions):
     """Also of a tutor who was not among those that it was fitted on."""

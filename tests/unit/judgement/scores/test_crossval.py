@@ -232,7 +232,7 @@ CELLS = ["", "NA", "inf", "1e400", "1e149", "-1e149", "1e-200", "0", "1", "1.0",
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whatever_the_cells_there_are_figures_or_clear_words(data):
     rows = data.draw(st.integers(0, 40))
 

@@ -251,7 +251,7 @@ def test_of_few_people_nothing_can_be_said():
 
 
 @given(arrays.arrays(float, 60, elements=NUMBERS), st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_the_numbers_there_is_an_answer(column, positives):
     left = np.arange(60) < positives
     told = leakage.telling(leakage.value_and_knowledge(column), left, np.arange(60))

@@ -108,8 +108,7 @@ steps = st.lists(
 
 @settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps)
 def test_the_open_ones_are_those_reported_and_not_closed_since(database, steps):

@@ -180,7 +180,7 @@ def test_a_hostile_text_is_only_text(page_of, ops, text):
 
 
 @given(st.lists(st.text(), min_size=6, max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_no_text_changes_the_structure(texts):
     def page(asset: str, says: str, observed: str, message: str, key: str, value: str) -> Page:
         return Page(

@@ -221,7 +221,7 @@ def run(desk, examples, steps):
     machine = type("Bound", (Machine,), {"tools": SimpleNamespace(desk=desk)})
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
+        settings=settings(max_examples=examples, stateful_step_count=steps),
     )
 
 

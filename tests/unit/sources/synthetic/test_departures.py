@@ -343,7 +343,7 @@ def test_leaving_is_foreshadowed_by_what_happened_before() -> None:
     assert 0.58 < auc(np.concatenate(score), np.concatenate(leaves)) < 0.75
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     tutors=st.integers(1, 4),

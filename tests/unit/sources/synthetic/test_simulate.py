@@ -192,7 +192,7 @@ def assert_in_order(events: list[Event]) -> None:
                 assert write.values["scheduled_start"] <= now
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**63 - 1),
     burst=st.integers(0, 200),

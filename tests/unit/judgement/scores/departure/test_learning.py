@@ -56,7 +56,7 @@ def high(version, z):
 # Whatever the order, whatever the platform ------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.integers(1, 120),
     seed=st.integers(0, 999),
@@ -261,7 +261,7 @@ def test_departures_of_those_who_do_best_do_not_turn_the_order_around(panel):
     assert max(map(abs, learned.deviations)) < 6 * DEVIATION_SD
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 999), share=st.floats(0.01, 0.9), strength=st.floats(-3, 3))
 def test_the_multiplier_is_never_below_its_least(seed, share, strength):
     z = signs(200, seed)
@@ -334,7 +334,7 @@ def at_of(version):
     return np.array([version.intercept, version.multiplier, *version.deviations])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 999),
     strength=st.floats(-2, 3),
@@ -416,7 +416,7 @@ def test_calibrated_on_what_it_learned_from():
 # Cut-offs ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 400), seed=st.integers(0, 999), departures=st.sampled_from([0, 3, 20, 60])
 )

@@ -36,7 +36,7 @@ def z_of(columns, code, usual=None):
     return standardise(columns, usual or reference.fit(TUTORS, columns)).z[:, CODES.index(code)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tutors=st.integers(1, 80), seed=st.integers(0, 999), weekly=st.sampled_from([0.3, 3, 20]))
 def test_the_order_of_tutors_decides_nothing(tutors, seed, weekly):
     columns = people(tutors, seed, weekly=weekly)
@@ -55,7 +55,7 @@ def test_the_order_of_tutors_decides_nothing_even_unrounded(monkeypatch):
         assert reference.fit(TUTORS, only(columns, order)) == fitted
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     tutors=st.integers(0, 60),
     seed=st.integers(0, 999),
@@ -74,7 +74,7 @@ def test_rows_say_what_columns_say():
     assert all(np.array_equal(read[name], columns[name], equal_nan=True) for name in columns)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tutors=st.integers(1, 30),
     seed=st.integers(0, 999),

@@ -74,7 +74,7 @@ def test_scored_alone_and_among_all_a_tutor_gets_the_same_bytes(gappy):
         assert repr(alone) == repr(expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 119), min_size=1, max_size=40))
 def test_whoever_else_is_scored_a_tutor_gets_the_same_bytes(gappy, places):
     all_scores = {score.subject_id: repr(score) for score in gappy.scores()}
@@ -124,7 +124,7 @@ def test_a_held_level_is_an_input_where_it_decides(ordinary):
 # The shape of a score ---------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     tutors=st.integers(1, 60),
     seed=st.integers(0, 999),

@@ -170,7 +170,7 @@ def test_who_comes_less_is_at_the_head_and_the_reasons_say_so(ordinary, prior):
     assert not any(score.is_probability for score in scores)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 399), st.booleans())
 def test_a_student_alone_and_among_all_has_the_same_bytes(place, learned):
     columns = people(400, 1, fall=FALLING)
@@ -188,7 +188,7 @@ def test_a_student_alone_and_among_all_has_the_same_bytes(place, learned):
     assert repr(alone) == repr(among)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 60), st.integers(0, 99))
 def test_the_order_of_students_decides_nothing(students, seed):
     columns = people(students, seed)

@@ -23,7 +23,7 @@ from tutor_pipeline.judgement.scores.departure.version import (
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rows=st.integers(0, 60),
     seed=st.integers(0, 999),
