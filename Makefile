@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check up down install install-dev lock clean
+.PHONY: help demo test test-fast test-long check fmt up down install install-dev lock clean
 
 # Plain relative paths throughout: the checkout may lie below a folder with a space in its name.
 TUTOR := .venv/bin/tutor-pipeline
@@ -15,6 +15,10 @@ demo: install ## Install, make up a platform, run the whole pipeline, show who n
 test: install-dev ## Every test but the long ones, under 10 minutes
 	@$(PYTEST) -n 2 --dist loadfile
 
+test-fast: install-dev ## Tests that start no PostgreSQL, dbt, Dagster or server, under 90 seconds
+	@$(PYTEST) -n 2 --dist loadfile --no-database -m "not long and not slow" \
+		--ignore=tests/integration --ignore=tests/defs
+
 test-long: install-dev ## Many seeds, long fuzzing, kills
 	@$(PYTEST) -n 2 --dist loadfile -m long --durations=10
 
@@ -27,13 +31,19 @@ check: install-dev ## Linters, types, import contracts, definitions
 	@.venv/bin/sqlfluff lint --config tutor_pipeline/.sqlfluff tutor_pipeline
 	@scripts/check-defs
 
+fmt: install-dev ## Format, and mend what ruff and sqlfluff can mend without a doubt
+	@.venv/bin/ruff check --fix --quiet --exit-zero .
+	@.venv/bin/ruff format .
+	@.venv/bin/sqlfluff fix --config dbt_project/.sqlfluff dbt_project/models
+	@.venv/bin/sqlfluff fix --config tutor_pipeline/.sqlfluff tutor_pipeline
+
 up: install ## The Dagster UI and its daemon
 	@$(TUTOR) up
 
 down: ## Stop the UI and the embedded PostgreSQL
 	@if [ -x $(TUTOR) ]; then $(TUTOR) down; fi
 
-install:
+install: ## Install into .venv, from the lock
 	@scripts/install
 
 install-dev: install ## Install what tests, linters and `dg` need

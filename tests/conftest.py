@@ -28,6 +28,8 @@ from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 
+pytest_plugins = ["tests.fast"]
+
 # Nothing fails because the machine is busy, and what failed can be run again from what it prints.
 # On a CI server the examples are the same each time: there only a change makes a test fail.
 settings.register_profile(
@@ -63,7 +65,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def server_url() -> str:
+def server_url(starts_something: None) -> str:
     """URL of the run's server, on its maintenance database."""
     home = Path(os.environ[_HOME])
     server = EmbeddedServer(home)

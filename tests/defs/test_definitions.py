@@ -197,6 +197,7 @@ def test_checks_stand_on_the_grain_of_every_model(graph):
     assert checked >= FINDINGS
 
 
+@pytest.mark.usefixtures("starts_something")
 def test_loading_gives_no_warning_and_connects_to_nothing(tmp_path):
     code = (
         "import sys; from tutor_pipeline.definitions import defs; defs.resolve_asset_graph();"
@@ -219,6 +220,7 @@ def test_loading_gives_no_warning_and_connects_to_nothing(tmp_path):
     assert not (tmp_path / "postgres").exists()
 
 
+@pytest.mark.usefixtures("starts_something")
 def test_half_a_manifest_is_parsed_anew(tmp_path):
     """dbt writes it anew in every run, and may be killed while it does."""
     settings = load_settings().model_copy(update={"home": tmp_path})

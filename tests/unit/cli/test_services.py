@@ -12,7 +12,7 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
 
 
 @pytest.fixture
-def start():
+def start(starts_something):
     """Start a process with such a command line, in the group of the first."""
     made = []
 

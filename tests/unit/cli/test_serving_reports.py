@@ -12,6 +12,8 @@ from tutor_pipeline.cli.server import _serve_reports
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.settings import load_settings
 
+pytestmark = pytest.mark.usefixtures("starts_something")
+
 HOST = "127.0.0.1"
 
 

@@ -98,6 +98,7 @@ def test_a_file_that_cannot_be_written_is_an_error(run, outcome, tmp_path):
     assert f"cannot write {tmp_path}/none/page.html" in result.stderr
 
 
+@pytest.mark.usefixtures("starts_something")
 def test_it_reads_and_imports_nothing_heavy():
     code = (
         "import sys, tutor_pipeline.cli.validate, tutor_pipeline.cli.app;"

@@ -184,7 +184,7 @@ def test_what_the_image_copies_is_all_that_the_project_reads():
     """Settings name the files of the checkout; each is in the image."""
     named = set()
     for path in (PROJECT / "tutor_pipeline").rglob("*.py"):
-        named |= set(re.findall(r'PROJECT_DIR / "([^"]+)"', path.read_text(encoding="utf-8")))
+        named |= set(re.findall(r'\bPROJECT_DIR / "([^"]+)"', path.read_text(encoding="utf-8")))
     assert named - {".tutor"} <= {"dagster.yaml", "workspace.yaml", "dbt_project"}
 
 

@@ -114,6 +114,7 @@ def test_events_tell_of_each_model_and_test(built: Any) -> None:
     assert any(name == "LogTestResult" for name in nodes.values())
 
 
+@pytest.mark.usefixtures("starts_something")
 def test_parsing_needs_no_server_and_no_connection_variables(tmp_path: Path) -> None:
     environment = dbt.parse_environment(Schemas("a_", "b"), tmp_path)
     dbt.invoke(["parse"], environment)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
 from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
 from tutor_pipeline.judgement.scores.departure.tutors.evidence import READS
-from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import metric_columns
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)  # a Wednesday
@@ -641,5 +641,5 @@ def test_tables_that_are_not_there_leave_nothing_known(cut):
 
 
 def test_the_weeks_that_can_be_learned_from_are_asked_until_the_same_silence():
-    project = (dbt.PROJECT_DIR / "dbt_project.yml").read_text("utf-8")
+    project = (DBT_PROJECT_DIR / "dbt_project.yml").read_text("utf-8")
     assert f"asked_silence_days: {ASKED_SILENCE_DAYS}\n" in project

@@ -97,6 +97,7 @@ def test_a_required_value_must_be_there(kind: str, text: str) -> None:
     assert read(text, type=kind, required=True) == (NULL, "c_missing")
 
 
+@pytest.mark.slow
 def test_bad_values_are_found_again_after_much_else_was_read() -> None:
     reader = ColumnReader(CsvColumn("c", "number", maximum=5))
     assert reader.read(["6"])[1] == {0: "c_out_of_range"}

@@ -31,6 +31,7 @@ def test_a_transaction_sees_what_others_commit_whatever_the_url_asks_for(warehou
             database.rollback()
 
 
+@pytest.mark.usefixtures("starts_something")
 def test_an_unreachable_server_is_a_sentence():
     with pytest.raises(TutorPipelineError, match="TUTOR_DATABASE_URL"):
         Warehouse("postgresql://app:s3cret@127.0.0.1:1/live").connect()

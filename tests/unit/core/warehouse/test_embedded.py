@@ -20,6 +20,8 @@ import pytest
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.embedded import SHARED_ROOT, EmbeddedServer
 
+pytestmark = pytest.mark.usefixtures("starts_something")
+
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 START = (
     "import sys; from pathlib import Path;"

@@ -26,6 +26,8 @@ from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.evaluation import Metric
 from tutor_pipeline.judgement.scores.score import Level
 
+pytestmark = pytest.mark.slow
+
 SCORER, PRIORS = TUTORS.scorer, TUTORS.priors
 DAY = timedelta(days=1)
 YEARLY = 0.25

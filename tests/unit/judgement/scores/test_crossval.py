@@ -24,6 +24,8 @@ from tutor_pipeline.core.errors import RefusedError, TutorPipelineError, UsageEr
 from tutor_pipeline.judgement.scores.crossval import cross_validate
 from tutor_pipeline.judgement.scores.evaluation import SEED, Metric
 
+pytestmark = pytest.mark.slow
+
 ROWS = 1_500
 CITIES = ("Berlin", "Lima", "Oslo")
 

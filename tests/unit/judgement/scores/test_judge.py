@@ -92,6 +92,7 @@ def platform(seed: int, at_risk: dict[tuple[str, date], bool]) -> Platform:
     return Platform(weeks, at_risk, departures, START)
 
 
+@pytest.mark.slow
 def test_the_truth_decides_nothing_of_what_is_said():
     days = [START + timedelta(days=age) for age in range(90, 400, 7)]
     tutors = [f"T{n:02}" for n in range(60)]

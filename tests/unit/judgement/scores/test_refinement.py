@@ -19,6 +19,8 @@ from tutor_pipeline.judgement.scores import refinement
 from tutor_pipeline.judgement.scores.refinement import MIN_CHURN_EVENTS, READS, Decision, refine
 from tutor_pipeline.judgement.scores.weights import Levels, Weights, add, current, seed
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 FIRST_WEEK = date(2025, 3, 2)
 CURRENT = Weights(

@@ -150,7 +150,7 @@ def compose(db):
 
 
 @pytest.fixture
-def mail_server():
+def mail_server(starts_something):
     server = MailServer()
     server.start()
     yield server
@@ -158,7 +158,7 @@ def mail_server():
 
 
 @pytest.fixture
-def web_server():
+def web_server(starts_something):
     server = WebServer()
     yield server
     server.stop()

@@ -17,6 +17,8 @@ from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.people.notify import mail, targets
 from tutor_pipeline.people.notify.targets import FILE, DeliveryError, Outgoing
 
+pytestmark = pytest.mark.usefixtures("starts_something")
+
 MADE_AT = datetime(2026, 3, 18, 9, 0, tzinfo=UTC)
 MESSAGE = Outgoing(
     "0123456789abcdef", Audience.CRITICAL, "alert", "Critical: Zoë Müller (T1): No-Show",

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def port(folder):
+def port(folder, starts_something):
     server = serve(folder, "127.0.0.1", 0)
     yield server.server_address[1]
     server.shutdown()
@@ -66,6 +66,7 @@ def test_a_name_that_was_turned_to_our_address_reads_nothing(port, host):
     assert b"run" not in body
 
 
+@pytest.mark.usefixtures("starts_something")
 def test_by_the_name_of_the_reverse_proxy(folder):
     with serve(folder, "127.0.0.1", 0, "https://reports.example.com/quality") as server:
         assert ask(server.server_address[1], f"/{NAME}", host="reports.example.com")[0] == 200

@@ -23,6 +23,8 @@ from tutor_pipeline.sources.synthetic.personas import Traits, draw_traits
 from tutor_pipeline.sources.synthetic.population import Array
 from tutor_pipeline.sources.synthetic.students import NOT_LEFT, Encounters, accompany
 
+pytestmark = pytest.mark.slow
+
 END = date(2026, 11, 19)
 HORIZON = 30
 LONG_RUN = 270

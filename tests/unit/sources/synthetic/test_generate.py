@@ -45,6 +45,7 @@ def test_same_arguments_same_bytes(population: Population) -> None:
     assert generate(Parameters(end=END)).fingerprint() == population.fingerprint()
 
 
+@pytest.mark.usefixtures("starts_something")
 def test_same_bytes_in_a_fresh_process(population: Population) -> None:
     code = (
         "from datetime import date\n"
@@ -271,6 +272,7 @@ def test_who_is_there_reports_the_coming_week(population: Population) -> None:
     assert not (offers["week_start"] >= left_on).any()
 
 
+@pytest.mark.slow
 def test_bookings_ahead_do_not_tell_who_will_leave() -> None:
     """As of each of the last five days before leaving: as many as those who stay have."""
     made = generate(

@@ -16,6 +16,8 @@ import pytest
 from tutor_pipeline.sources.synthetic import Parameters, Population, generate
 from tutor_pipeline.sources.synthetic.population import is_missing
 
+pytestmark = pytest.mark.slow
+
 END = date(2026, 11, 19)
 
 

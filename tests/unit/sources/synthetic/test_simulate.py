@@ -230,6 +230,7 @@ def test_poor_first_sessions_come_in_runs_with_one_tutor_and_stay_as_they_are() 
     assert others.isdisjoint(event.session_id for event in poor)
 
 
+@pytest.mark.slow
 def test_what_is_remembered_does_not_grow() -> None:
     plan = Plan(10 * DAILY, poor_firsts=0.1)
     simulation = _Simulation(CAST, plan, START)

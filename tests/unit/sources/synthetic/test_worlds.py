@@ -23,6 +23,8 @@ from tutor_pipeline.sources.synthetic.export import export_csv
 from tutor_pipeline.sources.synthetic.population import Array, row_count
 from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS
 
+pytestmark = pytest.mark.slow
+
 END = date(2026, 11, 19)
 DAYS = 120
 START = np.datetime64(END) - np.timedelta64(DAYS - 1, "D")

@@ -42,6 +42,8 @@ from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.departure.version import interval, log_odds, probability
 from tutor_pipeline.judgement.scores.regression import LEAST_MULTIPLIER
 
+pytestmark = pytest.mark.slow
+
 ALL = frozenset(CODES)
 
 

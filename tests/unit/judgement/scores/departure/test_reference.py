@@ -36,6 +36,7 @@ def z_of(columns, code, usual=None):
     return standardise(columns, usual or reference.fit(TUTORS, columns)).z[:, CODES.index(code)]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(tutors=st.integers(1, 80), seed=st.integers(0, 999), weekly=st.sampled_from([0.3, 3, 20]))
 def test_the_order_of_tutors_decides_nothing(tutors, seed, weekly):
@@ -74,6 +75,7 @@ def test_rows_say_what_columns_say():
     assert all(np.array_equal(read[name], columns[name], equal_nan=True) for name in columns)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     tutors=st.integers(1, 30),

@@ -74,6 +74,7 @@ def test_scored_alone_and_among_all_a_tutor_gets_the_same_bytes(gappy):
         assert repr(alone) == repr(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 119), min_size=1, max_size=40))
 def test_whoever_else_is_scored_a_tutor_gets_the_same_bytes(gappy, places):

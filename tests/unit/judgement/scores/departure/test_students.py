@@ -170,6 +170,7 @@ def test_who_comes_less_is_at_the_head_and_the_reasons_say_so(ordinary, prior):
     assert not any(score.is_probability for score in scores)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(0, 399), st.booleans())
 def test_a_student_alone_and_among_all_has_the_same_bytes(place, learned):
