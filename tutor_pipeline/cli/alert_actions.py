@@ -22,7 +22,7 @@ from tutor_pipeline.judgement.lifecycle import alert_actions
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.inputs import nearest
 from tutor_pipeline.metrics import wide_rows
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import alert_queries, tutor_queries
 
 Ids = Annotated[
     list[str] | None,
@@ -175,12 +175,12 @@ def reopen(
 def check_names(session: Session, database: Any, tutor: str | None, alert_type: str | None) -> None:
     """Raises UsageError, with the nearest name, for a tutor or a type that there is not."""
     if tutor is not None:
-        queries.profile_of(database, tutor)
+        tutor_queries.profile_of(database, tutor)
     if alert_type is None:
         return
     catalogue = load_catalogue(session.settings.rule_profile, wide_rows.rule_inputs())
     known = {rule.id for rule in catalogue.rules if rule.kind is Kind.ALERT}
-    known |= queries.alert_types(database)
+    known |= alert_queries.alert_types(database)
     if alert_type not in known:
         near = nearest(alert_type, dict.fromkeys(known))
         raise UsageError(
@@ -209,14 +209,14 @@ def _act(
     session = open_session(note)
     with session.warehouse.connect() as database:
         if ids:
-            chosen = queries.alert_ids(database, ids)
+            chosen = alert_queries.alert_ids(database, ids)
         else:
             check_names(session, database, tutor, alert_type)
-            chosen = queries.alert_ids_of(
+            chosen = alert_queries.alert_ids_of(
                 database, tutor=tutor, alert_type=alert_type, resolved_by_hand=resolved_by_hand
             )
         acted = act(database, chosen) if chosen else alert_actions.Acted((), {})
-        rows = queries.alerts_by_id(database, chosen)
+        rows = alert_queries.alerts_by_id(database, chosen)
     if as_json:
         emit_json({"changed": list(acted.changed), "unchanged": dict(acted.unchanged)})
         return

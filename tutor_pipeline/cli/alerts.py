@@ -21,7 +21,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import Severity
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import alert_queries
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def list_(
     session = open_session(note)
     with session.warehouse.connect() as database:
         alert_actions.check_names(session, database, tutor_id, alert_type)
-        rows = queries.alerts(
+        rows = alert_queries.alerts(
             database,
             tutor=tutor_id,
             alert_type=alert_type,
@@ -93,7 +93,7 @@ def show(
     """
     session = open_session(note)
     with session.warehouse.connect() as database:
-        row = queries.alert(database, alert_id)
+        row = alert_queries.alert(database, alert_id)
     if as_json:
         emit_json(row)
         return
@@ -142,7 +142,7 @@ def activity(
     session = open_session(note)
     since = datetime.now(UTC).date() - timedelta(days=days - 1)
     with session.warehouse.connect() as database:
-        rows = queries.activity(database, since, by_day=by_day)
+        rows = alert_queries.activity(database, since, by_day=by_day)
     if as_json:
         emit_json(rows)
         return
@@ -206,7 +206,7 @@ def export_alerts(session: Session, target: Path, *, include_resolved: bool) -> 
     if target.suffix not in (".csv", ".json"):
         raise UsageError(f"{target}: name a file ending in .csv or .json")
     with session.warehouse.connect() as database:
-        rows = queries.alerts(database, include_resolved=include_resolved)
+        rows = alert_queries.alerts(database, include_resolved=include_resolved)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from tutor_pipeline.cli.console import STYLES, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core import formatting
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import alert_queries, status_queries, tutor_queries
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def attention(
     session = open_session(note)
     if as_json:
         with session.warehouse.connect() as database:
-            emit_json(queries.attention(database, limit))
+            emit_json(alert_queries.attention(database, limit))
     else:
         show_attention(session, limit)
 
@@ -44,13 +44,12 @@ def attention(
 def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
     """Print the tutors in need of attention, each with reasons, evidence and what to do."""
     with session.warehouse.connect() as database:
-        rows = queries.attention(database, limit)
-        in_need = queries.tutors_in_need(database)
-        counts = queries.status(database)
-        stale = queries.is_stale(database)
-        rules = queries.profile_in_force(database)
+        rows = alert_queries.attention(database, limit)
+        in_need = alert_queries.tutors_in_need(database)
+        counts = status_queries.status(database)
+        stale = status_queries.is_stale(database)
+        rules = alert_queries.profile_in_force(database)
     tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
-    as_of = counts["data"]["computed_as_of"]
     if tutors is None:
         out.print(
             "Nothing is computed yet. Have a platform to read (tutor-pipeline generate, import, or"
@@ -62,9 +61,12 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         out.print("tutor-pipeline enrich")
         return []
     verb = "needs" if in_need == 1 else "need"
+    # The alerts' moment, not the metrics': a blocking check stops alerts while metrics go on.
+    as_of = counts["data"]["alerts_as_of"]
+    when = f"as of {as_of}, " if as_of else ""
     out.print(
         f"[bold]{in_need:,} of {tutors:,} active tutors {verb} attention[/bold]"
-        f" [dim](as of {as_of}, rules {escape(rules)})[/dim]"
+        f" [dim]({when}rules {escape(rules)})[/dim]"
     )
     if stale:
         warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
@@ -87,7 +89,7 @@ def tutor(
     """
     session = open_session(note)
     with session.warehouse.connect() as database:
-        facts = queries.tutor(database, tutor_id)
+        facts = tutor_queries.tutor(database, tutor_id)
     if as_json:
         emit_json(facts)
         return

@@ -18,7 +18,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import status_queries, tutor_queries
 
 LAST = "last"
 """As of the moment of the alerts that are there."""
@@ -115,8 +115,8 @@ def backfill(
     first = day(since, "--since") if since else None
     session = open_session(note)
     with session.warehouse.connect() as database:
-        chosen = queries.tutors_to_refresh(database, tutor or None, first)
-        age = queries.newest_session_age_days(database)
+        chosen = tutor_queries.tutors_to_refresh(database, tutor or None, first)
+        age = status_queries.newest_session_age_days(database)
     if not chosen:
         done(f"No tutor has a session since {since}: nothing to do")
         if as_json:
@@ -165,7 +165,7 @@ class _Backfill:
             return "; ".join(outcome.failed.values()) or "not computed"
         self.worked.append(outcome.success)
         with self.session.warehouse.connect() as database:
-            found = queries.findings_by_tutor(database, tutors)
+            found = tutor_queries.findings_by_tutor(database, tutors)
         self.rows.extend(found)
         if not self.quiet:
             for row in found:
@@ -307,10 +307,9 @@ def report(outcome: Outcome, as_json: bool) -> None:
 def hint_at_stale_data(session: Session) -> None:
     """Say it when windows are empty because the data is old, not because all is well."""
     from tutor_pipeline.judgement.lifecycle import store
-    from tutor_pipeline.people.reports import queries
 
     with session.warehouse.connect() as database:
-        age = queries.newest_session_age_days(database)
+        age = status_queries.newest_session_age_days(database)
         applied = store.last_applied(database)
     if age is not None and age > STALE_DAYS:
         # What was found as of today bars the way back.
@@ -323,14 +322,13 @@ def hint_at_stale_data(session: Session) -> None:
 
 def hint_at_adaptive(session: Session) -> None:
     """Say it when tutors give so many sessions that counts alone raise alerts."""
-    from tutor_pipeline.people.reports import queries
 
     if session.settings.rule_profile not in ("conservative", "standard"):
         return
     with session.warehouse.connect() as database:
-        if not queries.exists(database, session.warehouse.schemas.marts, "tutor_aggregates"):
+        if not status_queries.exists(database, session.warehouse.schemas.marts, "tutor_aggregates"):
             return
-        load = queries.monthly_load(database)
+        load = status_queries.monthly_load(database)
     if load is not None and load > HIGH_VOLUME:
         warn(
             f"half of the tutors gave {load:.0f} sessions or more in 30 days: at that load a count"

@@ -28,7 +28,7 @@ from tutor_pipeline.judgement.rules.evaluate import evaluate
 from tutor_pipeline.judgement.rules.inputs import NUMERIC, Scale, nearest
 from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.metrics import wide_rows
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import alert_queries, finding_queries, tutor_queries
 
 Profile = Annotated[
     str | None,
@@ -188,7 +188,7 @@ def override(
         if remove:
             changed = exceptions.remove(database, kind, tutor_id, rule_id)
         else:
-            queries.profile_of(database, tutor_id)  # or an error that names near ids
+            tutor_queries.profile_of(database, tutor_id)  # or an error that names near ids
             exceptions.put(
                 database,
                 kind,
@@ -341,8 +341,8 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
             would_fail |= found.skipped_share > MAX_SKIPPED_SHARE
             rows += _by_rule(kind, changes, found.evaluated)
             if kind is Kind.ALERT:
-                before = queries.open_findings(database, "alerts")
-                alerts = _open_after(changes, queries.open_alert_types(database))
+                before = finding_queries.open_findings(database, "alerts")
+                alerts = _open_after(changes, alert_queries.open_alert_types(database))
     then = sum(1 for types in alerts.values() if types)
     return {
         "as_of": wide.as_of,

@@ -17,7 +17,7 @@ from tutor_pipeline.cli.launch import learn, snapshots
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import backtest_queries
 
 _SHOWN = {
     "auc": "AUC",
@@ -48,7 +48,7 @@ def backtest(
         report_run(outcome, as_json)
         raise typer.Exit(1)
     with session.warehouse.connect() as database:
-        metrics = queries.backtest(database, outcome.run_id)
+        metrics = backtest_queries.backtest(database, outcome.run_id)
     decisions = {
         "model": outcome.metadata["ops/model_versions"]["decision"],
         "students": outcome.metadata["ops/model_versions"].get("students_decision"),
@@ -74,7 +74,7 @@ def _days(session: Session, weeks: int) -> list[date]:
     start = session.settings.history_start
     with session.warehouse.connect() as database:
         as_of = built_moment(database)
-        began = queries.first_session_on(database)
+        began = backtest_queries.first_session_on(database)
     last = as_of.astimezone(ZoneInfo(session.warehouse.timezone)).date() - timedelta(days=1)
     possible = [start + timedelta(days=n) for n in range((last - start).days + 1)]
     days = dates_to_test(possible, began, weeks)
@@ -90,7 +90,7 @@ def _days(session: Session, weeks: int) -> list[date]:
 def _make_history(session: Session, days: list[date]) -> None:
     """Make the days that will be looked at, where the history lacks any."""
     with session.warehouse.connect() as database:
-        recorded = queries.days_of_history(database)
+        recorded = backtest_queries.days_of_history(database)
     missing = [day for day in days if day not in recorded]
     if not missing:
         return

@@ -269,15 +269,15 @@ def env() -> None:
 def _facts(session: Session) -> dict[str, dict[str, Any]]:
     from tutor_pipeline.people import incidents
     from tutor_pipeline.people.notify import delivery_status
-    from tutor_pipeline.people.reports import queries
+    from tutor_pipeline.people.reports import status_queries
     from tutor_pipeline.sources.changes import ledger
 
     now = datetime.now(UTC)
     with session.warehouse.connect() as database:
-        counts = queries.status(database)
+        counts = status_queries.status(database)
         server = database.info.server_version
         queue = ledger.waiting(database, now)
-        last_pass = queries.last_pass(database)
+        last_pass = status_queries.last_pass(database)
         broken = incidents.listed(database)
         messages = delivery_status.counts(database)
     settings = session.settings

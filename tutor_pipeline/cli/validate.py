@@ -17,7 +17,7 @@ from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import age, count, label, moment, percent, value, visible
-from tutor_pipeline.people.reports import validation as reading
+from tutor_pipeline.people.reports import validation_reader
 from tutor_pipeline.people.reports.validation import Check, Level, State, Validation
 
 _LEVELS = {Level.SOUND: "bold green", Level.WARNINGS: "bold yellow", Level.BLOCKED: "bold red"}
@@ -55,7 +55,7 @@ def validate(
                 warn(f"{step} failed: {message}")
                 incomplete = True
     with session.warehouse.connect() as database:
-        found = reading.gather(database, datetime.now(UTC))
+        found = validation_reader.gather(database, datetime.now(UTC))
     if html is not None:
         _write(found, html)
     if as_json:
@@ -114,6 +114,7 @@ def _show_data(found: Validation) -> None:
         for name, at in (
             ("Newest completed session", fresh.newest_session),
             ("Computed as of", fresh.as_of),
+            ("Alerts as of", fresh.alerts_as_of),
             ("Refreshed at", fresh.refreshed_at),
         )
     )

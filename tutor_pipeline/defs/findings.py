@@ -22,7 +22,7 @@ from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.quality import coverage
 from tutor_pipeline.judgement.quality.guard import Required
 from tutor_pipeline.judgement.rules.catalogue import Catalogue
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import finding_queries
 from tutor_pipeline.steps import check as checks
 from tutor_pipeline.steps.judge import FINDINGS, Findings, Judged, judge
 from tutor_pipeline.steps.names import Group
@@ -70,7 +70,7 @@ def _build_asset(
             judged = judge(database, catalogue, kind, run_id)
             if judged.is_full:
                 coverage.record(database, run_id, judged.evaluation)
-            now = queries.open_findings(database, findings.table)
+            now = finding_queries.open_findings(database, findings.table)
             schema = column_schema(database, database.schemas.ops, findings.table)
         return dg.MaterializeResult(
             metadata={

@@ -1,7 +1,7 @@
-"""Incidents: `report` says that something is broken, `close` that it is over.
+"""Incidents: `report` opens one, `close` ends it.
 
-A cause is a kind and a subject, and has one open row at most (the database sees to it), however
-often and by however many it is reported.
+A cause is a kind and a subject. The database allows one open row per cause, however often and from
+however many processes it is reported.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.database import Database, Row
 
 
 class Kind(StrEnum):
-    """What may break, as the column `kind` has it."""
+    """The kinds of incidents, as in the column `kind`."""
 
     RUN_FAILURE = "run_failure"
     BLOCKING_CHECK = "blocking_check"
@@ -78,16 +78,16 @@ def report(
     run_id: str | None,
     now: datetime,
 ) -> int | None:
-    """Something is broken. The incident's id when this opened one, else None.
+    """Opens an incident. Returns its id, or None when the cause has an open one already.
 
-    An open one of that cause gets these words, and counts one occurrence more if another run says
-    so: told twice of one run, or of a state that lasts (no run), it counts once.
+    The open one gets the new title and details. It counts one more occurrence when another run
+    reports it; repeated reports of the same run, or of a lasting state without a run, count once.
     """
-    row = database.execute(
+    opened: int | None = database.value(
         """
             insert into {ops}.incidents as incidents
                 (kind, subject, title, details, run_id, opened_at, last_seen_at)
-            values (%s, %s, %s, %s, %s, %s, %s)
+            values (%(kind)s, %(subject)s, %(title)s, %(details)s, %(run_id)s, %(now)s, %(now)s)
             on conflict (kind, subject) where closed_at is null do update set
                 title = excluded.title,
                 details = excluded.details,
@@ -95,20 +95,27 @@ def report(
                 last_seen_at = greatest(incidents.last_seen_at, excluded.last_seen_at),
                 occurrences = incidents.occurrences
                     + case when excluded.run_id is distinct from incidents.run_id then 1 else 0 end
-            -- xmax is 0 in a row that was not there before.
+            -- xmax is 0 in a row that this statement inserted.
             returning case when xmax = 0 then incident_id end
             """,
-        (kind, subject, title, Jsonb(dict(details)), run_id, now, now),
-    ).fetchone()
-    return None if row is None else row[0]
+        {
+            "kind": kind,
+            "subject": subject,
+            "title": title,
+            "details": Jsonb(dict(details)),
+            "run_id": run_id,
+            "now": now,
+        },
+    )
+    return opened
 
 
 def close(database: Database, kind: Kind, subjects: Collection[str], now: datetime) -> int:
-    """These incidents of a kind are over. Returns how many were open."""
+    """Closes the open incidents of a kind about these subjects. Returns how many there were."""
     closed = database.execute(
-        "update {ops}.incidents set closed_at = greatest(opened_at, %s)"
-        " where kind = %s and subject = any(%s) and closed_at is null",
-        (now, kind, list(subjects)),
+        "update {ops}.incidents set closed_at = greatest(opened_at, %(now)s)"
+        " where kind = %(kind)s and subject = any(%(subjects)s) and closed_at is null",
+        {"now": now, "kind": kind, "subjects": list(subjects)},
     )
     return closed.rowcount
 
@@ -119,8 +126,8 @@ def listed(
     kind: Kind | None = None,
     include_closed: bool = False,
     limit: int = 1_000,
-) -> list[dict[str, Any]]:
-    """Incidents with all their columns: the open ones first, the newest first among them."""
+) -> list[Row]:
+    """Returns incidents: open ones first, each group the newest first."""
     return database.rows(
         "select incident_id, kind, subject, title, details, run_id, opened_at,"
         " last_seen_at, occurrences, closed_at from {ops}.incidents"

@@ -11,7 +11,7 @@ from tutor_pipeline.core.warehouse.refresh_runs import moment
 from tutor_pipeline.judgement.quality import guard, results
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
 from tutor_pipeline.judgement.quality.suites import Suite
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import finding_queries
 
 EVERY_TUTOR = "every_tutor_was_evaluated"
 EVERY_TUTOR_SAYS = (
@@ -43,7 +43,7 @@ def every_tutor(warehouse: Warehouse, run_id: str, kind: Kind, asset: str) -> tu
     too many were not.
     """
     with warehouse.connect() as database:
-        tutors, skipped = queries.skipped_tutors(database, kind, run_id)
+        tutors, skipped = finding_queries.skipped_tutors(database, kind, run_id)
         too_many = len(skipped) > MAX_SKIPPED_SHARE * tutors
         outcome = Outcome(
             asset,

@@ -1,9 +1,11 @@
-"""Delivery: the right message to the right person, once.
+"""Messages to people: each message to each of its addresses, once.
 
-`outbox` notes what people are to be told, in the transaction of what it is about. `compose` makes
-messages of what is due (`facts` reads, `render` writes them). `deliver` brings each to each
-address: it claims, sends through `targets` and `mail`, and marks, and tries again what failed.
+`outbox` notes what people must be told, in the transaction that changes it. `compose` makes
+messages of the notes that are due: `message_data` reads the data, `render` writes the text.
+`deliver` sends each message to each address through `targets` and `mail`, marks the result, and
+tries again after a failure. `delivery_status` answers what became of the messages.
 
-Belongs here: who is told what, how it reads, and getting it there. Does not belong here: whether
-there is anything to tell (`lifecycle`, `incidents`), and when (`defs.delivery`).
+Belongs here: who is told what, the text, and the delivery.
+Does not belong here: whether there is anything to tell (`judgement`, `people.incidents`), and when
+messages are sent (`defs.delivery`).
 """

@@ -1,8 +1,8 @@
-"""From what is due in the outbox to messages: what is no longer worth telling is dropped, what
-belongs together is told together.
+"""Makes messages of the outbox rows that are due. Drops rows that are no longer worth telling, and
+puts rows that belong together into one message.
 
-One transaction, under a lock: of two senders at once, one composes. A message and its deliveries
-are there with the rows it tells, or none of them.
+Works in one transaction under a lock, so of two senders only one composes. A message is stored
+together with its deliveries and its outbox rows, or not at all.
 """
 
 from __future__ import annotations
@@ -16,75 +16,81 @@ import psycopg
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.formatting import visible
-from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.people.notify import message_data, render
-from tutor_pipeline.people.notify.message_data import Row
 from tutor_pipeline.people.notify.outbox import Kind
 from tutor_pipeline.people.notify.render import Message, Setting
 
 MOST_APART = 5
-"""Tutors or incidents that get a message each; more of them at once are told in one."""
+"""Up to this many tutors or incidents get a message each; more share one message."""
 
 CALM = timedelta(minutes=10)
 CALM_AFTER = 6
-"""After so many messages to an audience within CALM, the next waits until something has waited for
-that long, and tells all that came meanwhile: a storm is one thing to look at.
+"""After CALM_AFTER messages to an audience within CALM, the next one waits until its oldest row is
+CALM old, and tells everything that came meanwhile: one message for a storm.
 """
 _CALMED = frozenset({Audience.CRITICAL, Audience.OPS})
 
 UNTELLABLE = "no message could be made of it"
 ADDRESSED_WITHIN = timedelta(days=30)
+"""For this long, a message to an address shows that some process has it. See `may_tell`."""
 
-_AT_ONCE = 20_000
-_SHOWN = 300
+_MAX_ROWS = 20_000
+_MAX_REASON = 300
 
 _DUE = """
     select outbox_id, audience, kind, tutor_id, subject_id, transition, occurred_at, due_at,
         details, run_id
     from {ops}.outbox
-    where message_id is null and dropped is null and due_at <= %s
+    where message_id is null and dropped is null and due_at <= %(now)s
     order by audience, outbox_id
-    limit %s
+    limit %(limit)s
 """
 
 _PER_AUDIENCE = """
-    select audience, count(*) from {ops}.messages where made_at > %s group by audience
+    select audience, count(*) as messages from {ops}.messages
+    where made_at > %(since)s
+    group by audience
 """
 
 _ADDRESSED = """
     select distinct messages.audience from {ops}.messages
     inner join {ops}.deliveries on messages.message_id = deliveries.message_id
-    where messages.made_at > %s and deliveries.target <> 'file'
+    where messages.made_at > %(since)s and deliveries.target <> 'file'
 """
 
-_OVER = """
-    select incident_id::text from {ops}.incidents
-    where incident_id::text = any(%s) and closed_at is not null
+_CLOSED_INCIDENTS = """
+    select incident_id::text as incident_id from {ops}.incidents
+    where incident_id::text = any(%(ids)s) and closed_at is not null
 """
 
 _ADD_MESSAGE = """
     insert into {ops}.messages (message_id, audience, kind, tutor_ids, items, subject, text_body,
         html_body, made_at)
-    values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+    values (%(message_id)s, %(audience)s, %(kind)s, %(tutor_ids)s, %(items)s, %(subject)s, %(text)s,
+        %(html)s, %(now)s)
 """
 
 _ADD_DELIVERIES = """
     insert into {ops}.deliveries (message_id, target, due_at)
-    select %s, target, %s from unnest(%s::text[]) as addressed (target)
+    select %(message_id)s, target, %(now)s from unnest(%(targets)s::text[]) as addressed (target)
 """
 
-_TOLD = "update {ops}.outbox set message_id = %s where outbox_id = any(%s)"
-_DROPPED = """
+_MARK_TOLD = """
+    update {ops}.outbox set message_id = %(message_id)s where outbox_id = any(%(outbox_ids)s)
+"""
+
+_MARK_DROPPED = """
     update {ops}.outbox set dropped = why
-    from unnest(%s::bigint[], %s::text[]) as chosen (outbox_id, why)
+    from unnest(%(outbox_ids)s::bigint[], %(reasons)s::text[]) as chosen (outbox_id, why)
     where outbox.outbox_id = chosen.outbox_id
 """
 
 
 @dataclass(slots=True)
 class Composed:
-    """How many messages were made, how many rows of the outbox were dropped; of how many of those
-    no message could be made, and what was wrong with the last.
+    """The result: how many messages were made and how many outbox rows dropped. `broken` of the
+    dropped rows failed; `error` says why one of them did.
     """
 
     messages: int = 0
@@ -95,7 +101,7 @@ class Composed:
 
 @dataclass(slots=True)
 class _Draft:
-    """A message and the rows that it tells."""
+    """A message, and the outbox rows that it tells."""
 
     message: Message
     rows: Sequence[Row]
@@ -104,20 +110,20 @@ class _Draft:
 def compose(
     database: Database, addresses: Mapping[Audience, Sequence[str]], setting: Setting
 ) -> Composed:
-    """Make messages of what is due at `setting.made_at`, one delivery for each of the audience's
-    addresses. In the connection's transaction.
+    """Makes messages of the rows due at `setting.made_at`, with one delivery per address of their
+    audience, in the database's transaction.
 
-    Rows of an audience that is not in `addresses` stay as they are (see `may_tell`). What breaks is
+    Rows of an audience that is not in `addresses` stay (see `may_tell`). A row that fails is
     dropped with the reason, and the others go on.
     """
     now = setting.made_at
     setting = replace(setting, rules=message_data.rules_in_force(database))
     database.lock("outbox")
-    lately = dict(database.execute(_PER_AUDIENCE, (now - CALM,)).fetchall())
+    recent = _recent_messages(database, now)
     composer = _Composer(database, addresses, setting)
-    for audience, kind, rows in _by_audience(database.rows(_DUE, (now, _AT_ONCE))):
+    for audience, kind, rows in _by_audience(database.rows(_DUE, {"now": now, "limit": _MAX_ROWS})):
         oldest = min(row["due_at"] for row in rows)
-        if audience in addresses and not _is_to_wait(audience, oldest, lately, now):
+        if audience in addresses and not _must_wait(audience, oldest, recent, now):
             composer.tell(audience, kind, rows)
     return composer.done
 
@@ -130,15 +136,17 @@ class _Composer:
     done: Composed = field(default_factory=Composed)
 
     def tell(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
-        """Make messages of rows of one audience and kind. Rows that break are dropped, and the rest
-        told together; where all of several break, it is not for the rows, and they stay.
+        """Makes messages of rows of one audience and kind.
+
+        Drops rows that fail and tells the rest together. When all of several rows fail, the rows
+        are not the cause: it raises, and they stay.
         """
         try:
             self._try(audience, kind, rows)
         except Exception as error:
-            if _is_of_the_database(error):
+            if _is_database_fault(error):
                 raise
-            broken = {row["outbox_id"]: why for row in rows if (why := self._breaks(kind, row))}
+            broken = {row["outbox_id"]: why for row in rows if (why := self._error_of(kind, row))}
             if not broken or len(broken) == len(rows) > 1:
                 raise
             self.done.broken += len(broken)
@@ -147,17 +155,17 @@ class _Composer:
             if rest := [row for row in rows if row["outbox_id"] not in broken]:
                 self._try(audience, kind, rest)
 
-    def _breaks(self, kind: Kind, row: Row) -> str | None:
-        """What goes wrong with this row alone; None when nothing does."""
+    def _error_of(self, kind: Kind, row: Row) -> str | None:
+        """Returns the error that this row alone causes; None without one."""
         try:
             with self.database.transaction(force_rollback=True):
                 self._draft(kind, Audience(row["audience"]), [row], {})
         except Exception as error:
-            if _is_of_the_database(error):
+            if _is_database_fault(error):
                 raise
-            # What the database says of a value repeats it.
+            # The message of a database error repeats the value.
             said = "" if isinstance(error, psycopg.Error) else f": {error}"
-            return visible(f"{type(error).__name__}{said}", _SHOWN)
+            return visible(f"{type(error).__name__}{said}", _MAX_REASON)
         return None
 
     def _draft(
@@ -177,20 +185,22 @@ class _Composer:
 
     def _drop(self, dropped: Mapping[int, str]) -> None:
         if dropped:
-            values = (list(dropped), list(dropped.values()))
-            self.database.execute(_DROPPED, values)
+            self.database.execute(
+                _MARK_DROPPED, {"outbox_ids": list(dropped), "reasons": list(dropped.values())}
+            )
             self.done.dropped += len(dropped)
 
 
 def may_tell(
     database: Database, urls: Mapping[Audience, Sequence[str]], now: datetime
 ) -> list[Audience]:
-    """The audiences that a process with these settings may tell. One without an address is left to
-    others where messages went to addresses of it lately: somebody else has the settings, and what
-    is told in files alone would never reach anybody.
+    """Returns the audiences that a process with these settings may tell.
+
+    Leaves out an audience without an address here when messages went to an address of it within
+    ADDRESSED_WITHIN: another process has the address, and files alone would reach nobody.
     """
     addressed = {
-        audience for (audience,) in database.execute(_ADDRESSED, (now - ADDRESSED_WITHIN,))
+        row["audience"] for row in database.rows(_ADDRESSED, {"since": now - ADDRESSED_WITHIN})
     }
     return [audience for audience in Audience if urls.get(audience) or audience not in addressed]
 
@@ -198,32 +208,30 @@ def may_tell(
 def anything_due(
     database: Database, audiences: Sequence[Audience], now: datetime
 ) -> tuple[int, datetime | None]:
-    """How many rows of the outbox wait for a message that is due now, and since when the oldest."""
-    lately = dict(database.execute(_PER_AUDIENCE, (now - CALM,)).fetchall())
-    rows = database.execute(
-        "select audience, count(*), min(due_at) from {ops}.outbox"
-        " where message_id is null and dropped is null and due_at <= %s"
-        " and audience = any(%s) group by audience",
-        (now, list(audiences)),
-    ).fetchall()
+    """Returns how many outbox rows are due for a message now, and since when the oldest is due."""
+    recent = _recent_messages(database, now)
+    rows = database.rows(
+        "select audience, count(*) as notes, min(due_at) as oldest from {ops}.outbox"
+        " where message_id is null and dropped is null and due_at <= %(now)s"
+        " and audience = any(%(audiences)s) group by audience",
+        {"now": now, "audiences": list(audiences)},
+    )
     due = [
-        (number, oldest)
-        for audience, number, oldest in rows
-        if not _is_to_wait(Audience(audience), oldest, lately, now)
+        row for row in rows if not _must_wait(Audience(row["audience"]), row["oldest"], recent, now)
     ]
-    return sum(number for number, _ in due), min((oldest for _, oldest in due), default=None)
+    return sum(row["notes"] for row in due), min((row["oldest"] for row in due), default=None)
 
 
 def retry(database: Database) -> int:
-    """Try again what no message could be made of. Returns how many there were."""
+    """Makes the rows that failed due again. Returns how many there were."""
     return database.execute(
-        "update {ops}.outbox set dropped = null where starts_with(dropped, %s)",
-        (UNTELLABLE,),
+        "update {ops}.outbox set dropped = null where starts_with(dropped, %(reason)s)",
+        {"reason": UNTELLABLE},
     ).rowcount
 
 
-def _is_of_the_database(error: Exception) -> bool:
-    """Whether the database, or its schema, is what is wrong, and no row."""
+def _is_database_fault(error: Exception) -> bool:
+    """Returns whether the database or its schema failed, and not the values of a row."""
     return isinstance(error, psycopg.Error) and not isinstance(error, psycopg.DataError)
 
 
@@ -234,18 +242,23 @@ def _by_audience(rows: Iterable[Row]) -> list[tuple[Audience, Kind, list[Row]]]:
     return [(audience, kind, own) for (audience, kind), own in found.items()]
 
 
-def _is_to_wait(
-    audience: Audience, oldest: datetime, lately: Mapping[str, int], now: datetime
+def _recent_messages(database: Database, now: datetime) -> dict[str, int]:
+    """Returns how many messages were made for each audience within CALM."""
+    rows = database.rows(_PER_AUDIENCE, {"since": now - CALM})
+    return {row["audience"]: row["messages"] for row in rows}
+
+
+def _must_wait(
+    audience: Audience, oldest: datetime, recent: Mapping[str, int], now: datetime
 ) -> bool:
-    """Whether there was so much of late that the next message can wait for more to tell."""
-    return audience in _CALMED and lately.get(audience, 0) >= CALM_AFTER and now - oldest < CALM
+    """Returns whether an audience had so many messages that the next one waits for more to tell."""
+    return audience in _CALMED and recent.get(audience, 0) >= CALM_AFTER and now - oldest < CALM
 
 
-def why_not(row: Row, alert: Row | None, now: datetime) -> str | None:
-    """Why nobody is told of what happened to an alert; None = it is told.
+def reason_to_drop(row: Row, alert: Row | None, now: datetime) -> str | None:
+    """Returns why an outbox row about an alert is not told; None = it is told.
 
-    `row` is of the outbox, `alert` as it stands now. What somebody acknowledged is not repeated,
-    but for what happened to it after that.
+    `alert` is the alert as it is now. After an acknowledgement only later changes are told.
     """
     if alert is None:
         return "the alert is gone"
@@ -273,22 +286,22 @@ def _of_alerts(
     told: dict[str, list[Row]] = {}
     for row in rows:
         alert = found.get((row["tutor_id"], row["subject_id"]))
-        if why := why_not(row, alert, setting.made_at):
+        if why := reason_to_drop(row, alert, setting.made_at):
             dropped[row["outbox_id"]] = why
         elif alert is not None:
             is_worse = row["transition"].startswith("escalated")
             told.setdefault(row["tutor_id"], []).append(row | alert | {"is_worse": is_worse})
-    # The warnings of a day are one message, however few.
+    # The warnings of a day always share one message.
     is_summary = audience is Audience.WARNING
     open_ = message_data.open_warnings(database, setting.made_at) if is_summary else 0
     return [
-        _Draft(render.alerts(audience, _once(group), setting, open_), group)
+        _Draft(render.alerts(audience, _newest_of_each_alert(group), setting, open_), group)
         for group in _groups(list(told.values()), apart=not is_summary)
     ]
 
 
-def _once(rows: Sequence[Row]) -> list[Row]:
-    """An alert that opened and became worse meanwhile is one thing to tell."""
+def _newest_of_each_alert(rows: Sequence[Row]) -> list[Row]:
+    """Returns one row per alert: an alert that opened and then became worse is told once."""
     newest = {(row["tutor_id"], row["alert_id"]): row for row in rows}
     return list(newest.values())
 
@@ -303,14 +316,14 @@ def _of_sessions(
     reports = message_data.sessions(
         database, [(row["tutor_id"], row["subject_id"]) for row in rows], setting.made_at
     )
-    there = {
+    completed = {
         (report["tutor_id"], session["session_id"])
         for report in reports
         for session in report["sessions"]
     }
     told: dict[str, list[Row]] = {}
     for row in rows:
-        if (row["tutor_id"], row["subject_id"]) in there:
+        if (row["tutor_id"], row["subject_id"]) in completed:
             told.setdefault(row["tutor_id"], []).append(row)
         else:
             dropped[row["outbox_id"]] = "the session is gone, or no longer completed"
@@ -334,9 +347,8 @@ def _of_incidents(
     setting: Setting,
     dropped: dict[int, str],
 ) -> list[_Draft]:
-    over = {
-        incident for (incident,) in database.execute(_OVER, ([row["subject_id"] for row in rows],))
-    }
+    ids = [row["subject_id"] for row in rows]
+    over = {row["incident_id"] for row in database.rows(_CLOSED_INCIDENTS, {"ids": ids})}
     told = [[row | {"is_over": row["subject_id"] in over}] for row in rows]
     return [_Draft(render.incidents(group, setting), group) for group in _groups(told)]
 
@@ -376,27 +388,33 @@ _DRAFTERS: Mapping[Kind, Callable[..., list[_Draft]]] = {
 
 
 def _groups(found: Sequence[list[Row]], *, apart: bool = True) -> list[list[Row]]:
-    """A message each where there are few, one for all where there are many."""
+    """Returns the rows of each message: a message per item, or one for all when there are many."""
     if apart and len(found) <= MOST_APART:
         return list(found)
     return [[row for rows in found for row in rows]] if found else []
 
 
 def _write(database: Database, draft: _Draft, targets: Sequence[str], now: datetime) -> None:
+    """Stores a message with its deliveries, and marks its outbox rows as told."""
     message_id, message = uuid4().hex, draft.message
     database.execute(
         _ADD_MESSAGE,
-        (
-            message_id,
-            message.audience,
-            message.kind,
-            list(message.tutor_ids),
-            message.items,
-            message.subject,
-            message.text,
-            message.html,
-            now,
-        ),
+        {
+            "message_id": message_id,
+            "audience": message.audience,
+            "kind": message.kind,
+            "tutor_ids": list(message.tutor_ids),
+            "items": message.items,
+            "subject": message.subject,
+            "text": message.text,
+            "html": message.html,
+            "now": now,
+        },
     )
-    database.execute(_ADD_DELIVERIES, (message_id, now, list(targets)))
-    database.execute(_TOLD, (message_id, [row["outbox_id"] for row in draft.rows]))
+    database.execute(
+        _ADD_DELIVERIES, {"message_id": message_id, "now": now, "targets": list(targets)}
+    )
+    database.execute(
+        _MARK_TOLD,
+        {"message_id": message_id, "outbox_ids": [row["outbox_id"] for row in draft.rows]},
+    )

@@ -1,12 +1,12 @@
-"""Deliver: each message to each of its addresses, once.
+"""Delivers each message to each of its addresses, once.
 
-A delivery is claimed for a while (a lease, which a sender that lives prolongs), sent, and marked.
-A sender that dies leaves its lease to run out, and another one goes on: what it had sent and not
-yet marked is sent once more, as the same message. A delivery that failed is tried again after a
-wait that grows, and is dead after MAX_ATTEMPTS, which `defs` reports.
+A sender claims a delivery with a lease, sends it and marks the result. A living sender prolongs its
+leases. When a sender dies, its leases expire and another sender takes over; a message that was sent
+but not marked is sent once more, as the same message. A failed delivery is tried again after a
+growing wait and is dead after MAX_ATTEMPTS, which `defs` reports.
 
-An address has one message at a time, whoever sends, and a host a share of the workers: one that is
-slow or down holds up no other.
+Only one message at a time goes to an address, from any sender, and a host gets a share of the
+workers only: an address that is slow or down does not delay the others.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
-from psycopg.rows import dict_row
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.notify.targets import DeliveryError, Outgoing, Target
 
 Clock = Callable[[], datetime]
@@ -36,13 +35,15 @@ Clock = Callable[[], datetime]
 MAX_ATTEMPTS = 8
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=6)
-"""The wait is four times as long after each failure: 30 s, 2 min, 8 min … 15 h until dead."""
+"""Each failure makes the wait four times as long: 30 s, 2 min, 8 min … After 15 h it is dead."""
 
 LEASE = timedelta(seconds=90)
 PROLONG_SECONDS = 20
+
 LEFT_FOR = timedelta(minutes=10)
+"""The wait of a delivery to an address that this process's settings do not name."""
 UNKNOWN_AFTER = timedelta(days=1)
-"""An address that no setting names here is left to others for so long, and then given up."""
+"""The age of a message at which a delivery to such an address is dropped."""
 
 _WORKERS = 8
 _POLL_SECONDS = 0.5
@@ -50,54 +51,19 @@ _TRIES = 5
 
 # Another message is on its way to the same address.
 _AT_WORK = """exists (
-    select from {ops}.deliveries as other
+    select 1 from {ops}.deliveries as other
     where other.target = deliveries.target and other.state = 'waiting'
         and other.leased_until >= %(now)s
 )"""
 
-_CLAIM = """
-    with chosen as (
-        select message_id, target
-        from {ops}.deliveries
-        where
-            state = 'waiting'
-            and due_at <= %(now)s
-            and attempts < %(most)s
-            and (leased_until is null or leased_until < %(now)s)
-            and target <> all(%(busy)s)
-            and not {at_work}
-            and (message_id, target) in (
-                select waiting.message_id, known.target
-                from {ops}.deliveries as waiting
-                inner join {ops}.messages as sent on waiting.message_id = sent.message_id
-                inner join unnest(%(audiences)s::text[], %(targets)s::text[])
-                    as known (audience, target)
-                    on waiting.target = known.target and sent.audience = known.audience
-                where waiting.state = 'waiting' and waiting.due_at <= %(now)s
-            )
-        order by due_at, message_id, target
-        limit 1
-        for update skip locked
-    )
-
-    update {ops}.deliveries
-    set leased_until = %(until)s, leased_by = %(sender)s, attempts = attempts + 1
-    from chosen, {ops}.messages
-    where
-        deliveries.message_id = chosen.message_id
-        and deliveries.target = chosen.target
-        and messages.message_id = chosen.message_id
-    returning
-        deliveries.message_id, deliveries.target, deliveries.attempts, messages.audience,
-        messages.kind, messages.subject, messages.text_body, messages.html_body, messages.made_at
-"""
+_CLAIM = statement(__file__, "claim_delivery")
 
 _PROLONG = """
-    update {ops}.deliveries set leased_until = %s
-    where leased_by = %s and state = 'waiting' and leased_until is not null
+    update {ops}.deliveries set leased_until = %(until)s
+    where leased_by = %(sender)s and state = 'waiting' and leased_until is not null
 """
 
-# Only the sender whose claim it is may say what became of it.
+# Only the sender that holds the lease may mark the delivery.
 _MARK = """
     update {ops}.deliveries
     set
@@ -106,8 +72,8 @@ _MARK = """
     where message_id = %(message_id)s and target = %(target)s and leased_by = %(sender)s
 """
 
-# A sender died over its last try.
-_BURY = """
+# The sender died during the last try.
+_END_EXPIRED = """
     update {ops}.deliveries
     set
         state = 'dead', ended_at = %(now)s, leased_until = null, leased_by = null,
@@ -119,31 +85,11 @@ _BURY = """
     returning target
 """
 
-# Who has other settings may know the address: kept for them, and not looked at all the time.
-_LEAVE = """
-    update {ops}.deliveries
-    set
-        due_at = %(later)s,
-        state = case when sent.made_at < %(forgotten)s then 'dropped' else state end,
-        ended_at = case when sent.made_at < %(forgotten)s then %(now)s else ended_at end,
-        last_error = case
-            when sent.made_at < %(forgotten)s then 'no setting names this address any more'
-            else last_error
-        end
-    from {ops}.messages as sent
-    where
-        sent.message_id = deliveries.message_id
-        and (deliveries.state = 'dead' or (deliveries.state = 'waiting'
-            and deliveries.due_at <= %(now)s
-            and (deliveries.leased_until is null or deliveries.leased_until < %(now)s)))
-        and (deliveries.state = 'waiting' or sent.made_at < %(forgotten)s)
-        and (sent.audience, deliveries.target) not in (
-            select * from unnest(%(audiences)s::text[], %(targets)s::text[])
-        )
-"""
+_POSTPONE = statement(__file__, "postpone_unknown_targets")
 
 _DUE = """
-    select count(*), min(due_at) from {ops}.deliveries
+    select count(*) as deliveries, min(due_at) as oldest
+    from {ops}.deliveries
     where state = 'waiting' and due_at <= %(now)s
         and (leased_until is null or leased_until < %(now)s)
         and not {at_work}
@@ -151,14 +97,14 @@ _DUE = """
 
 _RETRY = """
     update {ops}.deliveries
-    set state = 'waiting', attempts = 0, due_at = %s, ended_at = null, last_error = null
-    where state = 'dead' and (%s::text[] is null or message_id = any(%s::text[]))
+    set state = 'waiting', attempts = 0, due_at = %(now)s, ended_at = null, last_error = null
+    where state = 'dead' and (%(ids)s::text[] is null or message_id = any(%(ids)s::text[]))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that this sender has to make; the `attempts`-th try."""
+    """A delivery that this sender has leased. `attempts` counts the tries, this one included."""
 
     target: str
     attempts: int
@@ -167,8 +113,8 @@ class Claim:
 
 @dataclass(slots=True)
 class Tally:
-    """What a sender did: {target: messages} that arrived, that failed and wait, that are dead; and
-    what happened, as (subject, target, what).
+    """The work of a sender: messages per target that were sent, that failed and wait, and that are
+    dead. `lines` has what happened to each, as (subject, target, what).
     """
 
     sent: Counter[str] = field(default_factory=Counter)
@@ -178,8 +124,10 @@ class Tally:
 
 
 class Sender:
-    """One sender, of any number at work at once. `targets` are the addresses of each audience by
-    name, `clock` says what time it is, `tell` is given a sentence for each delivery that ended.
+    """Sends what is due; any number of senders may work at the same time.
+
+    `targets` are the addresses of each audience by name, `clock` returns the current time, `tell`
+    receives a sentence about each try.
     """
 
     def __init__(
@@ -204,25 +152,27 @@ class Sender:
     def run(
         self, prepare: Callable[[], object], *, max_seconds: float, linger_seconds: float = 0
     ) -> Tally:
-        """Send what is due, until nothing was for `linger_seconds`, and take nothing new after
-        `max_seconds`. `prepare` is called before each look: it makes messages of the outbox.
+        """Sends what is due, and ends after `linger_seconds` without work. Returns the tally.
+
+        Starts nothing new after `max_seconds`. Calls `prepare`, which makes messages of the outbox,
+        before it looks for work.
         """
         began = busy = time.monotonic()
         at_work: dict[Future[str | None], Claim] = {}
-        in_vain = 0
+        failures = 0
         with self._prolonging(), ThreadPoolExecutor(_WORKERS) as pool:
             try:
                 while True:
                     if time.monotonic() - began < max_seconds:
                         try:
                             self._take(prepare, pool, at_work)
-                            in_vain = 0
+                            failures = 0
                         except (psycopg.OperationalError, TutorPipelineError):
-                            # The database may be back in a moment.
-                            in_vain += 1
-                            if in_vain >= _TRIES:
+                            # The database may come back soon.
+                            failures += 1
+                            if failures >= _TRIES:
                                 raise
-                            time.sleep(in_vain)
+                            time.sleep(failures)
                             continue
                     elif not at_work:
                         break
@@ -236,7 +186,7 @@ class Sender:
                     else:
                         time.sleep(_POLL_SECONDS)
             finally:
-                # Whatever stops us: what has been sent is marked, or it would be sent again.
+                # In any case mark what has been sent, or it is sent again.
                 for future, claim in at_work.items():
                     self._end(claim, future.result())
         return self.tally
@@ -247,14 +197,14 @@ class Sender:
         pool: ThreadPoolExecutor,
         at_work: dict[Future[str | None], Claim],
     ) -> None:
-        """Make messages, and begin to send as many as there are hands for."""
+        """Makes messages, and starts to send them while a worker is free."""
         prepare()
-        self._clear()
-        while len(at_work) < _WORKERS and (claim := self._claim(self._crowded(at_work.values()))):
+        self._end_what_nobody_sends()
+        while len(at_work) < _WORKERS and (claim := self._claim(self._busy(at_work.values()))):
             at_work[pool.submit(self._send, claim)] = claim
 
-    def _crowded(self, at_work: Collection[Claim]) -> list[str]:
-        """The addresses on hosts that keep their share of the workers busy already."""
+    def _busy(self, at_work: Collection[Claim]) -> list[str]:
+        """Returns the addresses on hosts that already use their share of the workers."""
         hosts = Counter(self._target(claim).host for claim in at_work)
         full = {host for host, number in hosts.items() if number >= _WORKERS // 2}
         return [
@@ -268,22 +218,19 @@ class Sender:
         return self._targets[claim.message.audience][claim.target]
 
     def _claim(self, busy: Collection[str]) -> Claim | None:
+        """Leases the oldest delivery that is due and not to a `busy` address; None without one."""
         now = self._clock()
         with self._warehouse.connect() as database:
-            row = (
-                database.connection.cursor(row_factory=dict_row)
-                .execute(
-                    _sql(self._warehouse, _CLAIM),
-                    {
-                        "now": now,
-                        "until": now + LEASE,
-                        "sender": self._name,
-                        "most": MAX_ATTEMPTS,
-                        **self._known,
-                        "busy": list(busy),
-                    },
-                )
-                .fetchone()
+            row = database.one(
+                database.sql(_CLAIM, at_work=database.sql(_AT_WORK)),
+                {
+                    "now": now,
+                    "until": now + LEASE,
+                    "sender": self._name,
+                    "most": MAX_ATTEMPTS,
+                    **self._known,
+                    "busy": list(busy),
+                },
             )
         if row is None:
             return None
@@ -299,16 +246,17 @@ class Sender:
         return Claim(row["target"], row["attempts"], message)
 
     def _send(self, claim: Claim) -> str | None:
-        """Send; None when it arrived, else why not."""
+        """Sends a message. Returns None when it arrived, else the reason."""
         try:
             self._target(claim).send(claim.message)
         except DeliveryError as error:
             return str(error)
-        except Exception as error:  # one address that breaks must not stop the others
+        except Exception as error:  # a defect of one address must not stop the others
             return f"{type(error).__name__} in the sender"
         return None
 
     def _end(self, claim: Claim, error: str | None) -> None:
+        """Marks the result of a try, counts it and reports it."""
         now = self._clock()
         is_dead = error is not None and claim.attempts >= MAX_ATTEMPTS
         state = "sent" if error is None else "dead" if is_dead else "waiting"
@@ -335,8 +283,8 @@ class Sender:
         self._tell(f"{claim.target}: {claim.message.subject}: {what}")
 
     def _mark(self, values: Mapping[str, Any]) -> None:
-        """Say what became of a delivery; a database that is away for a moment must not make us
-        send again.
+        """Writes the result of a delivery, and tries again while the database is away: a result
+        that is lost makes the message go out a second time.
         """
         for attempt in range(1, _TRIES + 1):
             try:
@@ -348,8 +296,8 @@ class Sender:
                     raise
                 time.sleep(attempt)
 
-    def _clear(self) -> None:
-        """End what will never be sent, and leave to others what only they may know how to send."""
+    def _end_what_nobody_sends(self) -> None:
+        """Ends deliveries whose last try died, and postpones those to unknown addresses."""
         now = self._clock()
         values = {
             "now": now,
@@ -359,13 +307,13 @@ class Sender:
             "forgotten": now - UNKNOWN_AFTER,
         }
         with self._warehouse.connect() as database:
-            rows = database.execute(_BURY, values).fetchall()
-            database.execute(_LEAVE, values)
-        self.tally.dead.update(target for (target,) in rows)
+            rows = database.rows(_END_EXPIRED, values)
+            database.execute(_POSTPONE, values)
+        self.tally.dead.update(row["target"] for row in rows)
 
     @contextmanager
     def _prolonging(self) -> Iterator[None]:
-        """Prolong what this sender has claimed, as long as it lives."""
+        """Prolongs the leases of this sender from a thread, until the context ends."""
         over = threading.Event()
 
         def prolong() -> None:
@@ -374,7 +322,9 @@ class Sender:
                     suppress(psycopg.OperationalError, TutorPipelineError),
                     self._warehouse.connect() as database,
                 ):
-                    database.execute(_PROLONG, (self._clock() + LEASE, self._name))
+                    database.execute(
+                        _PROLONG, {"until": self._clock() + LEASE, "sender": self._name}
+                    )
 
         thread = threading.Thread(target=prolong, daemon=True)
         thread.start()
@@ -386,26 +336,20 @@ class Sender:
 
 
 def backoff(attempts: int) -> timedelta:
-    """How long to wait after so many failures."""
+    """Returns how long to wait after this number of failures."""
     seconds = FIRST_WAIT.total_seconds() * 4.0 ** (attempts - 1)
     return timedelta(seconds=min(LONGEST_WAIT.total_seconds(), seconds))
 
 
 def anything_due(database: Database, now: datetime) -> tuple[int, datetime | None]:
-    """How many deliveries are due and in nobody's hands, and since when the oldest."""
-    row = database.execute(_sql(database.warehouse, _DUE), {"now": now}).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    """Returns how many deliveries are due and not leased, and since when the oldest is due."""
+    (row,) = database.rows(database.sql(_DUE, at_work=database.sql(_AT_WORK)), {"now": now})
+    return row["deliveries"], row["oldest"]
 
 
 def retry(database: Database, message_ids: Collection[str] | None, now: datetime) -> int:
-    """Try dead deliveries again, from the first try on: of these messages, None = all. Returns how
+    """Makes dead deliveries of these messages (None = all) due again, with all tries. Returns how
     many there were.
     """
     ids = None if message_ids is None else list(message_ids)
-    return database.execute(_RETRY, (now, ids, ids)).rowcount
-
-
-def _sql(warehouse: Warehouse, text: str) -> sql.Composed:
-    names = warehouse.schemas.identifiers()
-    return sql.SQL(text).format(at_work=warehouse.sql(_AT_WORK), **names)
+    return database.execute(_RETRY, {"now": now, "ids": ids}).rowcount

@@ -1,15 +1,12 @@
-"""What is on its way, what arrived, and what is dead: for people who look."""
+"""Queries on deliveries for commands and checks: what waits, what was sent, what is dead."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.warehouse.database import Database
-
-Row = dict[str, Any]
+from tutor_pipeline.core.warehouse.database import Database, Row
 
 _BY_TARGET = """
     select
@@ -64,33 +61,40 @@ _DEAD = """
 
 
 def by_target(database: Database, now: datetime) -> list[Row]:
-    """Per address: what waits, what was sent in the last 7 days, what is dead, and why."""
+    """Returns per address what waits, what was sent in the last 7 days, what is dead, and why."""
     return database.rows(_BY_TARGET, {"since": now - timedelta(days=7)})
 
 
 def listed(
     database: Database, *, states: Sequence[str] | None = None, limit: int = 50
 ) -> list[Row]:
-    """Deliveries, the newest messages first."""
+    """Returns deliveries, the newest messages first; `states` None = of any state."""
     states = None if states is None else list(states)
     return database.rows(_LISTED, {"states": states, "limit": limit})
 
 
 def counts(database: Database) -> Row:
-    """noted (in the outbox, no message yet), waiting, failing (tried in vain), dead, oldest."""
-    (row,) = database.rows(_COUNTS, None)
+    """Returns counts and the moment of the `oldest` waiting message.
+
+    `noted` rows are in the outbox without a message, `failing` ones are waiting after a failed try.
+    """
+    (row,) = database.rows(_COUNTS)
     return row
 
 
 def dead(database: Database) -> list[Row]:
-    """The addresses with dead deliveries: how many messages, since when, why."""
-    return database.rows(_DEAD, None)
+    """Returns the addresses with dead deliveries: how many messages, the newest moment, why."""
+    return database.rows(_DEAD)
 
 
 def message(database: Database, beginning: str) -> Row:
-    """A message by its id or the id's beginning, with its deliveries. Raises UsageError."""
+    """Returns a message with its deliveries, by its id or the beginning of its id.
+
+    Raises UsageError when no message or more than one begins like that.
+    """
     rows = database.rows(
-        "select * from {ops}.messages where starts_with(message_id, %s) limit 2", (beginning,)
+        "select * from {ops}.messages where starts_with(message_id, %(beginning)s) limit 2",
+        {"beginning": beginning},
     )
     if len(rows) != 1:
         raise UsageError(
@@ -100,7 +104,7 @@ def message(database: Database, beginning: str) -> Row:
     (found,) = rows
     found["deliveries"] = database.rows(
         "select target, state, attempts, due_at, ended_at, last_error from {ops}.deliveries"
-        " where message_id = %s order by target",
-        (found["message_id"],),
+        " where message_id = %(message_id)s order by target",
+        {"message_id": found["message_id"]},
     )
     return found

@@ -1,13 +1,13 @@
-"""Mail: one message to one recipient, in a conversation of our own with the SMTP server.
+"""Mail over SMTP: one message to one recipient.
 
-Apprise reads the address (which server, which port, which kind of TLS, whose login); what it would
-send has another Message-ID at each try, and a text part made out of the HTML. Ours is the same
-message at each try, byte for byte, so a mail program that has it shows it once.
+Apprise only parses the address (server, port, kind of TLS, login). Its own mail has a new
+Message-ID at each try, and a text part made from the HTML. This module sends the same bytes at each
+try, so a mail program shows a repeated mail once.
 
-What SMTP can't promise: the server has taken the message when it answers the final dot, and we
-know when that answer arrives. Whoever dies, or loses the connection, in between has sent a mail of
-which nobody knows, and it is sent again. That answer is therefore waited for as long as RFC 5321
-asks; whatever happens after it no longer counts.
+The server has accepted a mail when it answers the final dot. A sender that dies or loses the
+connection before it reads that answer does not know, and the mail is sent again. SMTP cannot
+prevent this. The sender therefore waits for that answer as long as RFC 5321 asks; errors after it
+no longer count.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from typing import Any
 CONNECT_SECONDS = 20
 COMMAND_SECONDS = 120
 FINAL_SECONDS = 600
-"""RFC 5321, 4.5.3.2: minutes, because to give up on the final answer is to send twice."""
+"""RFC 5321, 4.5.3.2: ten minutes, because a mail whose final answer is missed is sent twice."""
 
-# Without asking, a server need not take more than 7 bits.
+# A server need not accept 8-bit content unless it offers 8BITMIME.
 _POLICY = SMTP.clone(cte_type="7bit")
 _PORTS: Mapping[str, int] = {"insecure": 25, "starttls": 587, "ssl": 465}
 
 
 class MailError(Exception):
-    """The server was not there, or said no; the text says which, and holds no secret."""
+    """The server could not be reached, or refused. The text says which, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A sender's account on a server, and who is written to, as an address of Apprise says."""
+    """The content of an email address of Apprise: server, login, sender and recipients."""
 
     host: str
     port: int
@@ -55,7 +55,7 @@ class Mailbox:
 
     @classmethod
     def of(cls, plugin: Any) -> Mailbox:
-        """The mailbox of Apprise's email plugin."""
+        """Returns the mailbox of an instance of Apprise's email plugin."""
         names = plugin.names or {}
         return cls(
             host=plugin.smtp_host or plugin.host,
@@ -73,7 +73,7 @@ class Mailbox:
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """Everybody who gets it, each once."""
+        """All recipients, each once."""
         named = (address for _, address in (*self.to, *self.copies))
         return tuple(dict.fromkeys((*named, *self.blind)))
 
@@ -81,7 +81,7 @@ class Mailbox:
 def build(
     box: Mailbox, message_id: str, subject: str, text: str, html: str, made_at: datetime
 ) -> EmailMessage:
-    """The mail: the same bytes whenever it is built again. Headers can't be broken out of."""
+    """Returns the mail; the same arguments give the same bytes. Values cannot add headers."""
     mail = EmailMessage(policy=_POLICY)
     mail["Message-ID"] = f"<{message_id}@{box.sender[1].rpartition('@')[2] or box.host}>"
     mail["Date"] = format_datetime(made_at)
@@ -92,7 +92,7 @@ def build(
     if box.reply_to:
         mail["Reply-To"] = ", ".join(box.reply_to)
     mail["Subject"] = subject
-    # No answer from a machine, please.
+    # Asks automatic responders not to answer (RFC 3834).
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(text)
     mail.add_alternative(html, subtype="html")
@@ -101,29 +101,29 @@ def build(
 
 
 def send(box: Mailbox, recipient: str, mail: EmailMessage) -> None:
-    """Bring a mail to one recipient. Raises MailError."""
+    """Sends a mail to one recipient. Raises MailError."""
     try:
         server = _connect(box)
         try:
             server.send_message(mail, box.sender[1], [recipient])
         finally:
-            # It was taken or refused; how the conversation ends changes nothing.
+            # The result is known; an error while closing does not change it.
             with suppress(smtplib.SMTPException, OSError):
                 if server.sock is not None:
                     server.sock.settimeout(CONNECT_SECONDS)
                     server.quit()
             server.close()
     except smtplib.SMTPException as error:
-        raise MailError(_said(error)) from None
+        raise MailError(_reason(error)) from None
     except UnicodeError:
-        # Its text would repeat the password.
+        # The text of the error would repeat the password.
         raise MailError("the login or an address holds characters that SMTP can't take") from None
     except OSError as error:
         raise MailError(f"{box.host}:{box.port}: {error.strerror or error}") from None
 
 
-class _Patient:
-    """Waits for the answer to the whole message longer than for any other."""
+class _LongFinalWait:
+    """Waits longer for the answer to the whole message than for other answers."""
 
     sock: Any
 
@@ -132,15 +132,16 @@ class _Patient:
         return super().data(msg)  # type: ignore[misc]
 
 
-class _Plain(_Patient, smtplib.SMTP):
+class _Plain(_LongFinalWait, smtplib.SMTP):
     pass
 
 
-class _Tls(_Patient, smtplib.SMTP_SSL):
+class _Tls(_LongFinalWait, smtplib.SMTP_SSL):
     pass
 
 
 def _connect(box: Mailbox) -> smtplib.SMTP:
+    """Returns an open connection, encrypted and logged in as the address says."""
     context = ssl.create_default_context()
     if not box.verifies:
         context.check_hostname = False
@@ -163,8 +164,8 @@ def _connect(box: Mailbox) -> smtplib.SMTP:
     return server
 
 
-def _said(error: smtplib.SMTPException) -> str:
-    """What the server said, in a line."""
+def _reason(error: smtplib.SMTPException) -> str:
+    """Returns the server's answer in one line."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return f"the server refused the login: {_text(error.smtp_code, error.smtp_error)}"
     if isinstance(error, smtplib.SMTPRecipientsRefused):

@@ -1,130 +1,32 @@
-"""What messages say, read from our tables: plain SQL that returns dicts.
+"""Reads the data of messages from the tables.
 
-No feedback text, no address of a person, and no student's name is read here: a message may be
-forwarded to anybody.
+Reads no feedback text, no address of a person and no name of a student: anybody may forward a
+message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from tutor_pipeline.core.warehouse.database import Database
-
-Row = dict[str, Any]
+from tutor_pipeline.core.warehouse.database import Database, Row
+from tutor_pipeline.core.warehouse.statements import statement
 
 MAX_LISTED = 10
-"""Of anything in a digest: who needs more looks at `attention`."""
+"""The length of each list in a digest; `attention` shows all."""
 MOVERS = 3
+"""How many tutors a digest names whose scores rose most, and whose fell most."""
 TOLD_WITHIN = timedelta(days=7)
-"""A digest that is made later than this after its week tells of the week alone."""
+"""A digest made later than this after its week leaves out what is only known as of today."""
 
-_ALERTS = """
-    select
-        alerts.tutor_id,
-        alerts.alert_id,
-        alerts.alert_type,
-        alerts.severity,
-        alerts.title,
-        alerts.description,
-        alerts.recommended_action,
-        alerts.evidence_session_ids,
-        alerts.excess,
-        alerts.triggered_date,
-        alerts.acknowledged_at,
-        alerts.acknowledged_by,
-        alerts.snoozed_until,
-        alerts.resolved_at,
-        tutors.name,
-        aggregates.is_high_reschedule,
-        aggregates.sessions_30d,
-        aggregates.last_session_at,
-        health.segment,
-        health.recommendations
-    from {ops}.alerts as alerts
-    inner join unnest(%(tutors)s::text[], %(alerts)s::text[]) as wanted (tutor_id, alert_id)
-        on alerts.tutor_id = wanted.tutor_id and alerts.alert_id = wanted.alert_id
-    left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
-    left join {marts}.tutor_aggregates as aggregates on alerts.tutor_id = aggregates.tutor_id
-    left join {ops}.tutor_health as health on alerts.tutor_id = health.tutor_id
-"""
+_ALERTS = statement(__file__, "alert_messages")
+_SESSIONS = statement(__file__, "session_reports")
+_TUTORS = statement(__file__, "session_report_tutors")
 
-_SESSIONS = """
-    select
-        sessions.tutor_id,
-        sessions.session_id,
-        sessions.scheduled_start,
-        sessions.status,
-        sessions.subject,
-        sessions.actual_duration_minutes,
-        sessions.late_minutes,
-        sessions.is_late,
-        sessions.is_first_session,
-        sessions.technical_issues,
-        sessions.session_score,
-        sessions.student_engagement_score,
-        sessions.student_satisfaction_rating,
-        sessions.empathy_score,
-        sessions.clarity_score,
-        sessions.tutor_talk_ratio,
-        sessions.student_frustration_count
-    from {marts}.fct_sessions as sessions
-    inner join unnest(%(tutors)s::text[], %(sessions)s::text[]) as wanted (tutor_id, session_id)
-        on sessions.tutor_id = wanted.tutor_id and sessions.session_id = wanted.session_id
-    order by sessions.tutor_id, sessions.scheduled_start, sessions.session_id
-"""
-
-# The tutor's own averages are of 30 days, the session itself among them.
-_TUTORS = """
-    select
-        tutors.tutor_id,
-        tutors.name,
-        aggregates.is_high_reschedule,
-        aggregates.sessions_7d,
-        aggregates.sessions_30d,
-        aggregates.sessions_90d,
-        aggregates.reschedule_rate_7d,
-        aggregates.reschedule_rate_30d,
-        aggregates.reschedule_rate_90d,
-        aggregates.avg_session_score_30d,
-        aggregates.avg_engagement_30d,
-        aggregates.avg_rating_30d,
-        aggregates.avg_empathy_30d,
-        aggregates.avg_clarity_30d,
-        aggregates.avg_talk_ratio,
-        (
-            select json_agg(json_build_object(
-                'insight_type', insights.insight_type,
-                'display_text', insights.display_text,
-                'coaching_tip', insights.coaching_tip
-            ) order by insights.detected_at desc, insights.category)
-            from {ops}.tutor_insights as insights
-            where
-                insights.tutor_id = tutors.tutor_id
-                and insights.is_active
-                and insights.insight_type <> 'at_threshold'
-        ) as insights,
-        (
-            select json_agg(json_build_object(
-                'severity', alerts.severity, 'title', alerts.title,
-                'description', alerts.description
-            ) order by alerts.severity, alerts.triggered_date desc, alerts.alert_id)
-            from {ops}.alerts as alerts
-            where
-                alerts.tutor_id = tutors.tutor_id
-                and alerts.resolved_at is null
-                and (alerts.snoozed_until is null or alerts.snoozed_until <= %(now)s)
-        ) as alerts
-    from {marts}.dim_tutors as tutors
-    left join {marts}.tutor_aggregates as aggregates on tutors.tutor_id = aggregates.tutor_id
-    where tutors.tutor_id = any(%(tutors)s::text[])
-"""
-
-# Whoever is on the list at a moment: open then, and not snoozed now.
+# The tutors with an alert that was open at a moment and is not snoozed beyond it.
 _IN_NEED = """
-    select count(distinct tutor_id) as tutors
+    select count(distinct tutor_id)
     from {ops}.alerts
     where
         triggered_date < %(at)s
@@ -215,18 +117,21 @@ TRENDS = (
     ("avg_rating", "Student rating (1 to 5)", "decimal", True),
     ("avg_engagement", "Engagement (0 to 10)", "decimal", True),
 )
-"""What of `platform_metrics` is told: column, words, form, and whether more is better."""
+"""Metrics of `platform_metrics` in a digest: column, words, form, and whether more is better."""
 
 
 def alerts(database: Database, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row]:
-    """Alerts as they stand now, by (tutor, alert): name, texts, evidence, health."""
+    """Returns alerts as they are now, with the tutor's name and health, by (tutor, alert)."""
     tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
     rows = database.rows(_ALERTS, {"tutors": list(tutors), "alerts": list(ids)})
     return {(row["tutor_id"], row["alert_id"]): row for row in rows}
 
 
 def sessions(database: Database, wanted: Sequence[tuple[str, str]], now: datetime) -> list[Row]:
-    """A report for each tutor of these (tutor, session): `sessions`, own averages, insights."""
+    """Returns a report per tutor of these (tutor, session): sessions, averages, insights, alerts.
+
+    Leaves out sessions that are not completed, and tutors without a completed one.
+    """
     tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
     found = database.rows(_SESSIONS, {"tutors": list(tutors), "sessions": list(ids)})
     reports = database.rows(_TUTORS, {"tutors": sorted(set(tutors)), "now": now})
@@ -245,37 +150,29 @@ def sessions(database: Database, wanted: Sequence[tuple[str, str]], now: datetim
 
 
 def week(database: Database, first_day: date, now: datetime) -> Row:
-    """What happened in the seven days from `first_day` on, in the pipeline's time zone."""
+    """Returns the data of a digest: the seven days from `first_day` on, in the pipeline's zone."""
     zone = ZoneInfo(database.timezone)
     last_day = first_day + timedelta(days=6)
-    values: dict[str, Any] = {
-        "since": datetime.combine(first_day, time(), zone),
-        "until": datetime.combine(first_day + timedelta(days=7), time(), zone),
-        "first_day": first_day,
-        "last_day": last_day,
-        "now": now,
-    }
-
-    # A week that ended long ago is told as it ended; what is known of today alone is left out.
-    is_late = now > values["until"] + TOLD_WITHIN
-    at = values["at"] = values["until"] if is_late else now
+    since = datetime.combine(first_day, time(), zone)
+    until = datetime.combine(first_day + timedelta(days=7), time(), zone)
+    # The digest of an earlier week describes its end; metrics as of today do not belong in it.
+    is_late = now > until + TOLD_WITHIN
+    at = until if is_late else now
+    values = {"since": since, "until": until, "first_day": first_day, "last_day": last_day,
+              "now": now, "at": at}  # fmt: skip
 
     def read(query: str) -> list[Row]:
         return database.rows(query, values)
 
-    def in_need(at: datetime) -> int:
-        (row,) = database.rows(_IN_NEED, {"at": at})
-        return int(row["tutors"])
-
     moved = [] if is_late else read(_MOVERS)
     movers = sorted(moved, key=lambda row: (row["change"], row["tutor_id"]))
-    trend = read(_TREND)
+    platform = database.one(_TREND, values)
     return {
         "first_day": first_day,
         "last_day": last_day,
         "at": at,
-        "in_need": in_need(at),
-        "in_need_before": in_need(values["since"]),
+        "in_need": database.value(_IN_NEED, {"at": at}),
+        "in_need_before": database.value(_IN_NEED, {"at": since}),
         "sessions": read(_SESSIONS_OF_WEEK)[0],
         "new": read(_NEW),
         "resolved": read(_RESOLVED),
@@ -283,31 +180,31 @@ def week(database: Database, first_day: date, now: datetime) -> Row:
         "falling": [row for row in movers if row["change"] < 0][:MOVERS],
         "rising": [row for row in reversed(movers) if row["change"] > 0][:MOVERS],
         "badges": read(_BADGES),
-        "trend": _trend(trend[0]) if trend else [],
+        "trend": _trend(platform) if platform else [],
     }
 
 
 def rules_in_force(database: Database) -> str | None:
-    """The rule profile of the newest run over alerts; None before the first."""
-    rows = database.rows(
+    """Returns the rule profile of the newest run over alerts; None before the first."""
+    found: str | None = database.value(
         "select profile from {ops}.reconcile_runs where kind = 'alert'"
-        " order by applied_at desc limit 1",
-        {},
+        " order by applied_at desc limit 1"
     )
-    return rows[0]["profile"] if rows else None
+    return found
 
 
 def open_warnings(database: Database, now: datetime) -> int:
-    """How many warnings are open and not snoozed."""
-    (row,) = database.rows(
-        "select count(*) as alerts from {ops}.alerts where severity = 'warning'"
+    """Returns how many warnings are open and not snoozed."""
+    found: int = database.value(
+        "select count(*) from {ops}.alerts where severity = 'warning'"
         " and resolved_at is null and (snoozed_until is null or snoozed_until <= %(now)s)",
         {"now": now},
     )
-    return int(row["alerts"])
+    return found
 
 
 def _trend(row: Row) -> list[Row]:
+    """Returns the metrics of the platform that are known, each with its change."""
     return [
         {
             "words": words,

@@ -1,7 +1,7 @@
-"""The outbox: what people are to be told, noted in the transaction of what it is about.
+"""The outbox: notes what people must be told, in the transaction that changes the subject.
 
-So neither exists without the other. A row is unique per subject, transition and audience: noted
-again, it stays the one it was.
+So a change is never stored without its note, nor a note without its change. A row is unique per
+subject, transition and audience: noting it again changes nothing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.findings import Change, Severity, Step
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.statements import statement
 
 
 class Kind(StrEnum):
-    """What a row is about."""
+    """The kind of a row's subject."""
 
     ALERT = "alert"
     SESSION = "session"
@@ -30,13 +31,13 @@ class Kind(StrEnum):
 
 
 SUMMARY_AT = time(7)
-"""When warnings of the last day are told together, in the pipeline's time zone."""
+"""The time of day of the summary of warnings, in the pipeline's time zone."""
 
 OF_THE_PAST = timedelta(days=2)
-"""An alert as of longer ago comes from looking back: nobody is called for it."""
+"""Nobody is told of alerts whose as-of lies further back: they come from computing past days."""
 
 REPORTED_WITHIN = timedelta(days=2)
-"""A session that began longer ago and was only found now gets no report of its own."""
+"""Sessions that began earlier than this before they were found get no report."""
 
 _INSERT = """
     insert into {ops}.outbox
@@ -45,26 +46,10 @@ _INSERT = """
     select
         audience, kind, tutor_id, subject_id, transition, occurred_at, due_at, details, run_id,
         dropped
-    from jsonb_to_recordset(%s) as noted (
+    from jsonb_to_recordset(%(rows)s) as noted (
         audience text, kind text, tutor_id text, subject_id text, transition text,
         occurred_at timestamptz, due_at timestamptz, details jsonb, run_id text, dropped text
     )
-    on conflict (tutor_id, kind, subject_id, transition, audience) do nothing
-"""
-
-_SESSIONS = """
-    insert into {ops}.outbox
-        (audience, kind, tutor_id, subject_id, transition, occurred_at, due_at, run_id)
-    select
-        'sessions', 'session', sessions.tutor_id, sessions.session_id, 'completed',
-        sessions.scheduled_start, %(now)s, %(run_id)s
-    from {ops}.session_changes as changes
-    inner join {marts}.fct_sessions as sessions
-        on changes.tutor_id = sessions.tutor_id and changes.session_id = sessions.session_id
-    where
-        changes.run_id = %(run_id)s
-        and sessions.status = 'completed'
-        and sessions.scheduled_start between %(since)s and %(now)s
     on conflict (tutor_id, kind, subject_id, transition, audience) do nothing
 """
 
@@ -72,8 +57,9 @@ _SESSIONS = """
 def note_alerts(
     database: Database, changes: Iterable[Change], *, as_of: datetime, now: datetime, run_id: str
 ) -> int:
-    """Alerts that opened, and those that became worse: critical ones are told at once, warnings
-    with the next summary. Returns how many there were.
+    """Notes alerts that opened or became worse. Returns how many it noted.
+
+    Critical ones are due at once, warnings with the next summary.
     """
     is_past = now - as_of > OF_THE_PAST
     rows = []
@@ -86,9 +72,9 @@ def note_alerts(
                 Audience.CRITICAL if is_critical else Audience.WARNING,
                 Kind.ALERT,
                 change.row_id,
-                # An alert may escalate, ease, and escalate again.
+                # The number keeps repeated escalations of one alert apart.
                 f"{change.step} {change.event_no}",
-                # By the clock, as what people do is: which came first decides who is told.
+                # By the clock, like the moment of an acknowledgement: the two are compared.
                 now,
                 now if is_critical else next_summary(now, database.timezone),
                 run_id,
@@ -102,9 +88,11 @@ def note_alerts(
 def note_switch(
     database: Database, details: Mapping[str, Any], *, as_of: datetime, now: datetime, run_id: str
 ) -> int:
-    """Another rule profile is in force: told once. `details`: `profile`, the one `before` and
-    whether that one ships (`is_shipped`), and what became of the alerts (see
-    `lifecycle.store.adopt`). What opened is told besides, as ever.
+    """Notes that another rule profile is in force. Returns how many rows it noted.
+
+    `details` has the `profile`, the one `before`, whether that one is part of the project
+    (`is_shipped`), and the counts of `lifecycle.store.adopt`. Alerts that opened are noted on their
+    own, as always.
     """
     row = _row(
         Audience.CRITICAL,
@@ -121,11 +109,11 @@ def note_switch(
 
 
 def note_sessions(database: Database, run_id: str, now: datetime) -> int:
-    """The completed sessions among what a refresh has taken (`ops.session_changes`), each once
-    for ever. Called before the ledger settles them.
+    """Notes the completed sessions that a run has taken (`ops.session_changes`), each session once
+    ever. Returns how many it noted. Must run before the ledger settles them.
     """
     return database.execute(
-        _SESSIONS,
+        statement(__file__, "note_sessions"),
         {"run_id": run_id, "now": now, "since": now - REPORTED_WITHIN},
     ).rowcount
 
@@ -138,7 +126,7 @@ def note_incident(
     at: datetime,
     run_id: str | None,
 ) -> int:
-    """Something broke. `details`: title, kind, subject, means, next, and why where it is known."""
+    """Notes an incident. `details` has title, kind, subject, means, next, and why if known."""
     row = _row(
         Audience.OPS, Kind.INCIDENT, str(incident_id), "opened", at, at, run_id, details=details
     )
@@ -148,13 +136,16 @@ def note_incident(
 def note_digest(
     database: Database, week: str, details: Mapping[str, Any], *, now: datetime, run_id: str
 ) -> bool:
-    """The digest of a week (named by its first day) is due; False when it was noted before."""
+    """Notes that the digest of a week is due. Returns False when it was noted before.
+
+    `week` is the first day of the week, as an ISO date.
+    """
     row = _row(Audience.DIGEST, Kind.DIGEST, week, "ended", now, now, run_id, details=details)
     return _insert(database, [row]) == 1
 
 
 def next_summary(now: datetime, timezone: str) -> datetime:
-    """The next moment after `now` at which warnings are told."""
+    """Returns the next moment after `now` at which the summary of warnings is due."""
     here = now.astimezone(ZoneInfo(timezone))
     today = datetime.combine(here.date(), SUMMARY_AT, here.tzinfo)
     if today > here:
@@ -192,4 +183,4 @@ def _row(
 def _insert(database: Database, rows: Sequence[Mapping[str, Any]]) -> int:
     if not rows:
         return 0
-    return database.execute(_INSERT, (Jsonb(list(rows)),)).rowcount
+    return database.execute(_INSERT, {"rows": Jsonb(list(rows))}).rowcount

@@ -1,7 +1,7 @@
-"""Addresses: what the settings TUTOR_NOTIFY_… hold, and how a message gets to each.
+"""The addresses of the settings TUTOR_NOTIFY_…, and how to send a message to each.
 
-An address is a URL of Apprise and mostly holds a password or a token. It is read here and shown
-nowhere: what is stored and shown of it is its name (the service, its host, the recipient).
+An address is a URL of Apprise and usually holds a password or a token. It is never stored, logged
+or shown. Its name is: the service, its host, the recipient.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.people.notify import mail
 
 FILE = "file"
-"""The address that is always there: a folder of messages that anybody here can open."""
+"""The address that every audience has: a folder of messages on this machine."""
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 120.0
-"""Whoever gives up on an answer sends again."""
+"""Timeouts are long, because a message whose answer is missed is sent again."""
 
 KEPT = 1_000
-"""Messages that stay in the folder, the newest."""
+"""How many messages stay in the folder, the newest ones."""
 
-_SHOWN = 300
+_MAX_REASON = 300
 _MIN_SECRET = 4
 
 
 class DeliveryError(Exception):
-    """A message did not get to an address; why, without anything secret."""
+    """A message did not reach an address. The text says why, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message as `ops.messages` has it."""
+    """A message of `ops.messages`."""
 
     message_id: str
     audience: Audience
@@ -54,8 +54,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address. `name` may be shown; `send` raises DeliveryError; `host` is what it shares with
-    others that are slow when it is; `problem` says what is wrong with the setting.
+    """An address. `name` holds no secret; `send` raises DeliveryError.
+
+    Addresses with the same `host` are slow or down together. `problem` says what is wrong with the
+    setting, None = nothing.
     """
 
     name: str
@@ -68,8 +70,9 @@ Targets = Mapping[str, Target]
 
 
 def read(urls: Mapping[Audience, Sequence[str]], folder: Path) -> dict[Audience, dict[str, Target]]:
-    """{audience: {name: target}}, the folder among them. What is no address is a target that says
-    so when it is used: nothing is lost for a slip of the pen.
+    """Returns {audience: {name: target}}; each audience has the folder.
+
+    Keeps an invalid address as a target that reports the error when used, so no message is lost.
     """
     found: dict[Audience, dict[str, Target]] = {}
     named: dict[str, str] = {}
@@ -77,16 +80,19 @@ def read(urls: Mapping[Audience, Sequence[str]], folder: Path) -> dict[Audience,
         targets: dict[str, Target] = {FILE: Target(FILE, partial(_file, folder))}
         for number, url in enumerate(urls.get(audience, ()), 1):
             if url == FILE:
-                continue  # somebody says that files are enough
+                continue  # the setting says that files are enough
             for target in _targets(audience, number, url):
-                name = _name_of_its_own(target.name, url, named)
+                name = _unique_name(target.name, url, named)
                 targets[name] = replace(target, name=name)
         found[audience] = targets
     return found
 
 
-def _name_of_its_own(name: str, url: str, named: dict[str, str]) -> str:
-    """The name; with a number where another address differs from it in what is secret alone."""
+def _unique_name(name: str, url: str, named: dict[str, str]) -> str:
+    """Returns the name, with a number when another address differs only in its secret part.
+
+    `named` has the URL of each name given so far.
+    """
     number = 1
     while named.setdefault(own := name if number == 1 else f"{name} ({number})", url) != url:
         number += 1
@@ -94,12 +100,13 @@ def _name_of_its_own(name: str, url: str, named: dict[str, str]) -> str:
 
 
 def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
-    # Some 0.2 s with what it imports: only whoever sends or looks at addresses pays.
+    """Yields the targets of an address: for mail one per recipient, and one for each problem."""
+    # Takes about 0.2 s, which commands without messages need not pay.
     from apprise import Apprise
     from apprise.plugins.email.base import NotifyEmail
 
     name = f"address {number} of TUTOR_NOTIFY_{audience.upper()}"
-    with _heard() as said:
+    with _captured_warnings() as said:
         plugin = Apprise.instantiate(url, asset=_asset(), suppress_exceptions=True)
     if plugin is None:
         problem = (
@@ -109,8 +116,8 @@ def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
         yield Target(name, partial(_refuse, problem), problem=problem)
         return
     box = mail.Mailbox.of(plugin) if isinstance(plugin, NotifyEmail) else None
-    if wrong := [*said, *(_no_recipients(url, box) if box is not None else ())]:
-        # A part of it is left out: somebody would not be told.
+    if wrong := [*said, *(_ignored_recipients(url, box) if box is not None else ())]:
+        # Apprise ignores a part of the address, so somebody would not be told.
         secrets = _secrets(url) if box is None else [box.password or ""]
         problem = _masked(wrong[-1], secrets)
         yield Target(f"a part of {name}", partial(_refuse, problem), problem=problem)
@@ -124,8 +131,8 @@ def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
     yield Target(_name(plugin), partial(_notify, plugin, url), host=_name(plugin))
 
 
-def _no_recipients(url: str, box: mail.Mailbox) -> Iterator[str]:
-    """What Apprise left out without a word: whom the address names that is no mail address."""
+def _ignored_recipients(url: str, box: mail.Mailbox) -> Iterator[str]:
+    """Yields what is wrong with recipients, which Apprise ignores without a warning."""
     asked = parse_qs(urlsplit(url).query)
     named = [each for name in ("to", "cc", "bcc") for part in asked.get(name, ())
              for each in re.split(r"[,;]", part) if each.strip()]  # fmt: skip
@@ -139,7 +146,7 @@ def _no_recipients(url: str, box: mail.Mailbox) -> Iterator[str]:
 def _asset() -> Any:
     from apprise import AppriseAsset
 
-    # No picture is fetched from Apprise's own site.
+    # Empty URLs: messages must not link to images on Apprise's site.
     return AppriseAsset(
         app_id="Tutor pipeline",
         app_desc="Tutor pipeline",
@@ -150,7 +157,7 @@ def _asset() -> Any:
 
 
 def _name(plugin: Any) -> str:
-    """The service, and its host where that is no secret (of some services it is a token)."""
+    """Returns the service with its host, or without it where the host part is a token."""
     service = str(plugin.service_name)
     if "host" not in plugin.template_tokens or not plugin.host:
         return service
@@ -164,7 +171,7 @@ def _scheme(url: str) -> str:
 
 
 def _file(folder: Path, message: Outgoing) -> None:
-    """Write both parts; the name begins with the moment, so that a listing is in order."""
+    """Writes a message as HTML and as text. The file names begin with the moment, so they sort."""
     at = message.made_at.astimezone(UTC)
     stem = f"{at:%Y%m%dT%H%M%SZ}-{message.audience}-{message.message_id[:8]}"
     try:
@@ -181,9 +188,9 @@ def _file(folder: Path, message: Outgoing) -> None:
 
 
 def prune(folder: Path) -> None:
-    """Remove the oldest messages of the folder beyond the newest KEPT."""
+    """Removes all but the newest KEPT messages of the folder."""
     for suffix in ("html", "txt"):
-        # Their names begin with the moment.
+        # The names begin with the moment, so they sort by age.
         for old in sorted(folder.glob(f"*.{suffix}"))[:-KEPT]:
             old.unlink(missing_ok=True)
 
@@ -202,10 +209,10 @@ def _notify(plugin: Any, url: str, message: Outgoing) -> None:
     from apprise import NotifyFormat, NotifyType
     from apprise.common import OverflowMode
 
-    # Cut off by the service, the end of a message would be missing.
+    # Some services cut off long messages; several short ones keep the end.
     if plugin.overflow_mode == OverflowMode.UPSTREAM:
         plugin.overflow_mode = OverflowMode.SPLIT
-    with _heard() as said:
+    with _captured_warnings() as said:
         try:
             arrived = plugin.notify(
                 title=plain(message.subject),
@@ -213,7 +220,7 @@ def _notify(plugin: Any, url: str, message: Outgoing) -> None:
                 notify_type=_TYPES.get(message.audience, NotifyType.INFO),
                 body_format=NotifyFormat.TEXT,
             )
-        except Exception as error:  # a plugin of somebody else's: whatever it raises
+        except Exception as error:  # third-party plugins raise anything
             raise DeliveryError(
                 _masked(f"{type(error).__name__}: {error}", _secrets(url))
             ) from None
@@ -232,33 +239,34 @@ _NEUTRAL = str.maketrans({"@": "＠", "<": "‹", ">": "›"})
 
 
 def plain(text: str) -> str:
-    """Text for a chat: nobody is mentioned by it, and no link hides behind other words."""
+    """Returns text for a chat that mentions nobody and hides no link behind other words."""
     return text.translate(_NEUTRAL).replace("](", "] (")
 
 
 def _secrets(url: str) -> list[str]:
-    """Every part of an address but its scheme."""
+    """Returns every part of an address except its scheme."""
     rest = url.partition("://")[2]
     parts = {url, *re.split(r"[/@:?&=]+", rest)}
     return sorted({*parts, *map(unquote, parts)}, key=len, reverse=True)
 
 
 def _masked(text: str, secrets: Sequence[str]) -> str:
+    """Returns a text in one line, without the secrets."""
     for secret in secrets:
         if len(secret) >= _MIN_SECRET:
             text = text.replace(secret, "****")
-    return visible(" ".join(text.split()), _SHOWN)
+    return visible(" ".join(text.split()), _MAX_REASON)
 
 
-class _Ear(logging.Filter):
-    """Hears what is logged in a thread that listens, so that nobody else does."""
+class _WarningCapture(logging.Filter):
+    """Takes the log records of a thread that captures, so that they reach no log."""
 
     def __init__(self) -> None:
         super().__init__()
         self._local = threading.local()
 
     @contextmanager
-    def listening(self) -> Iterator[list[str]]:
+    def capturing(self) -> Iterator[list[str]]:
         self._local.said = said = list[str]()
         try:
             yield said
@@ -274,14 +282,17 @@ class _Ear(logging.Filter):
         return False
 
 
-_EAR = _Ear()
+_CAPTURE = _WarningCapture()
 _LOGGERS = ("apprise", "urllib3.connectionpool")
 
 
 @contextmanager
-def _heard() -> Iterator[list[str]]:
-    """What Apprise warns of in this thread. It reaches no log: it may repeat an address."""
+def _captured_warnings() -> Iterator[list[str]]:
+    """Yields a list that fills with Apprise's warnings in this thread.
+
+    They reach no log, because they may repeat an address.
+    """
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_EAR)  # once, however often it is added
-    with _EAR.listening() as said:
+        logging.getLogger(name).addFilter(_CAPTURE)  # adding it again has no effect
+    with _CAPTURE.capturing() as said:
         yield said

@@ -1,7 +1,7 @@
-"""The back-test's report as one HTML file: no script, nothing from outside, everything escaped.
+"""The back-test's report as one HTML file: no script, nothing from outside, all text escaped.
 
-Belongs here: how it reads and looks. Does not belong here: what was found; it comes as plain
-values (`scores.backtest.Result.content`).
+Belongs here: how the report reads and looks.
+Does not belong here: the figures, which come as plain values (`scores.backtest.Result.content`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from tutor_pipeline.core import formatting
 from tutor_pipeline.people.reports.render import template
 
 FOUND_GOAL, FALSE_FLAGS_GOAL = 0.80, 0.15
-"""Of those at risk so many are to be found while at most so many of the others are flagged."""
+"""The goal: the share of tutors at risk that is found, and the share of the others that may be
+flagged.
+"""
 
 SCORERS = {
     "signals_v1": "Signals, the literal rule",
@@ -64,11 +66,11 @@ LEFT_OUT = {
 }
 
 _SIDE = 100
-"""Plots are drawn in percent."""
+"""Width and height of a plot: its units are percent."""
 
 
 def render(content: Mapping[str, Any], made_on: date) -> str:
-    """The report of a back-test (`scores.backtest.Result.content`) as HTML."""
+    """Returns the report of a back-test (`scores.backtest.Result.content`) as HTML."""
     targets = [_target(target) for target in content["targets"]]
     return _template().render(
         report=content,
@@ -88,14 +90,14 @@ def render(content: Mapping[str, Any], made_on: date) -> str:
 def _template() -> Template:
     return template(
         "backtest.html.j2",
-        figure=_number,
+        figure=_figure,
         number=lambda value: f"{value:,}",
         percent=lambda share: "–" if share is None else formatting.percent(round(100 * share, 1)),
     )
 
 
 def _target(target: Mapping[str, Any]) -> dict[str, Any]:
-    """A target as the page shows it: a row per scorer, the best of each column, the plots."""
+    """Returns a target as the page shows it: its scorers, the columns with a figure, the plots."""
     scorers = [
         {**scorer, "name": SCORERS.get(scorer["scorer"], formatting.label(scorer["scorer"]))}
         for scorer in target["scorers"]
@@ -124,7 +126,9 @@ def _target(target: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _goal(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The best found at 15 % false flags of the state, and what a ceiling has of departures."""
+    """Returns how the scorers meet the goal for the target `state`, and the ceiling's AUC for the
+    target `departure`; None without a figure for `state`.
+    """
     by_name = {target["target"]: target for target in targets}
     if "state" not in by_name:
         return None
@@ -160,13 +164,13 @@ def _value(scorer: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _path(curve: Sequence[Sequence[float]]) -> str:
-    """A line through (recall, precision): to the right, and up."""
+    """Returns an SVG path through points of (recall, precision)."""
     points = [f"{_SIDE * recall:.1f} {_SIDE * (1 - precision):.1f}" for recall, precision in curve]
     return "M" + "L".join(points)
 
 
 def _calibration(scorer: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Forecast against what happened, both axes to the highest of either."""
+    """Returns the plot of forecasts against what happened. Both axes end at the highest value."""
     top = max(max(forecast, happened) for forecast, happened, _ in scorer["bins"]) or 1.0
     points = [
         {
@@ -187,7 +191,7 @@ def _calibration(scorer: Mapping[str, Any], number: int) -> dict[str, Any]:
     }
 
 
-def _number(value: float | None) -> str:
+def _figure(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" if 0 < abs(value) < 0.1 else f"{value:.2f}"

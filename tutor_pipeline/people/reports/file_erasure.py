@@ -1,6 +1,7 @@
-"""A person in files below our home: reports, messages, exports, logs of runs and of dbt.
+"""Finds and deletes files about a person below the home: reports, messages, exports, logs.
 
-All of these are made anew or only looked back on, so a file about the person is deleted whole.
+A file about the person is deleted as a whole: the pipeline writes each of them again, or nobody
+depends on it.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.personal_data import Person
 
 _OURS = ("reports", "dagster/storage", "dagster/logs", "dagster/.logs_queue", "dbt/logs")
-"""Folders of the home in which every file is one that we wrote."""
+"""Folders of the home in which the pipeline wrote every file."""
 
 
 def files_about(home: Path, person: Person) -> list[Path]:
-    """The files that are about the person: those that may be deleted."""
+    """Returns the files of the pipeline that mention the person."""
     return [
         file
         for folder in _OURS
         for file in _files(home / folder)
-        # A file is made anew more easily than the numbers in it are told apart.
+        # A file with a number that only looks like the id is deleted too: it is written again.
         if person.is_meant_in(_text(file), numbers_count=True)
     ]
 
 
 def others_about(home: Path, log: Path, person: Person) -> list[Path]:
-    """Files that name the person and are not ours to delete: what somebody put into the home
-    itself, and the log of the embedded server, which is writing it. What can't be read is passed.
+    """Returns files that mention the person and that the pipeline must not delete: files that
+    somebody put into the home, and the log that the embedded server is writing.
+
+    Skips files that cannot be read.
     """
     beside = [file for file in _in(home) if file.suffix in (".csv", ".json", ".html", ".log")]
     found = []
@@ -41,7 +44,7 @@ def others_about(home: Path, log: Path, person: Person) -> list[Path]:
 
 
 def delete(files: list[Path]) -> None:
-    """Delete files; one that is gone already is no matter. Raises TutorPipelineError."""
+    """Deletes files that still exist. Raises TutorPipelineError when one cannot be deleted."""
     for file in files:
         try:
             file.unlink(missing_ok=True)

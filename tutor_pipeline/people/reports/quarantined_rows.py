@@ -1,20 +1,21 @@
-"""What commands show of the quarantine, as plain SQL. Reads only."""
+"""Queries on the quarantine for commands. Reads only."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 
-from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.people.reports.queries import Row
+from psycopg.sql import SQL
 
-_CHOSEN = """
-    from {ops}.quarantine
-    where
-        (%(all)s or resolved_at is null)
-        and (%(source)s::text is null or source = %(source)s)
-        and (%(reason)s::text is null or %(reason)s = any(reasons))
-"""
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.warehouse.database import Database, Row
+
+_CHOSEN = SQL(
+    """
+    (%(all)s or resolved_at is null)
+    and (%(source)s::text is null or source = %(source)s)
+    and (%(reason)s::text is null or %(reason)s = any(reasons))
+    """
+)
 
 
 def entries(
@@ -25,28 +26,34 @@ def entries(
     include_resolved: bool = False,
     limit: int,
 ) -> tuple[int, list[Row]]:
-    """How many entries there are, and the first of them: the newest, and of a file in the order
-    of its lines. Without payload and raw text, which `entry` has.
+    """Returns the number of entries and the first `limit` of them, without payload and raw text.
 
-    Raises UsageError for a source or a reason that no entry ever had.
+    The newest come first, those of one file in the order of its lines. Raises UsageError for a
+    source or a reason that no entry ever had.
     """
-    _check(database, "source", "source", source)
-    _check(database, "reason", "unnest(reasons)", reason)
+    _check_known(database, "source", SQL("source"), source)
+    _check_known(database, "reason", SQL("unnest(reasons)"), reason)
     chosen = {"all": include_resolved, "source": source, "reason": reason, "limit": limit}
-    count: int = database.value(f"select count(*) {_CHOSEN}", chosen)
+    count: int = database.value(
+        database.sql("select count(*) from {ops}.quarantine where {chosen}", chosen=_CHOSEN), chosen
+    )
     rows = database.rows(
-        "select source, row_key, business_key, file, line, reasons, first_seen, last_seen,"
-        f" resolved_at {_CHOSEN} order by last_seen desc, source, file, line, row_key"
-        " limit %(limit)s",
+        database.sql(
+            "select source, row_key, business_key, file, line, reasons, first_seen, last_seen,"
+            " resolved_at from {ops}.quarantine where {chosen}"
+            " order by last_seen desc, source, file, line, row_key limit %(limit)s",
+            chosen=_CHOSEN,
+        ),
         chosen,
     )
     return count, rows
 
 
 def entry(database: Database, row_key: str) -> Row:
-    """One entry, by its key: beginning, or beginning and number (`3fa2#1`).
+    """Returns one entry with all its columns, by the beginning of its key, or beginning and number
+    (`3fa2#1`).
 
-    Raises UsageError: none or several have it.
+    Raises UsageError when no entry or more than one fits.
     """
     beginning, _, number = row_key.partition("#")
     found = database.rows(
@@ -63,15 +70,16 @@ def entry(database: Database, row_key: str) -> Row:
     return found[0]
 
 
-def _check(database: Database, what: str, column: str, value: str | None) -> None:
+def _check_known(database: Database, what: str, column: SQL, value: str | None) -> None:
+    """Raises UsageError with the known values when no entry ever had this one."""
     if value is None:
         return
-    known = [
-        row["value"]
-        for row in database.rows(
-            f"select distinct {column} as value from {{ops}}.quarantine order by 1"
+    rows = database.rows(
+        database.sql(
+            "select distinct {column} as value from {ops}.quarantine order by 1", column=column
         )
-    ]
+    )
+    known = [row["value"] for row in rows]
     if value not in known:
         near = get_close_matches(value, known) or known
         hint = f" Known: {', '.join(near)}" if near else ""

@@ -1,6 +1,6 @@
-"""The validation report as one HTML file: no script, nothing from outside, everything escaped.
+"""The validation report as one HTML file: no script, nothing loaded from outside, all text escaped.
 
-Belongs here: how it looks. Does not belong here: what it says (`validation`).
+Belongs here: how the report looks. Does not belong here: what it says (`validation`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tutor_pipeline.core import formatting, templates
 from tutor_pipeline.people.reports.validation import Day, Validation
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""Whatever a browser might make of the report, it loads and runs nothing."""
+"""A browser that shows the report loads nothing and runs no script."""
 
 MAX_CELL = 120
 MAX_QUERY = 20_000
@@ -25,11 +25,11 @@ _STEP, _HEIGHT = 10, 100
 
 
 def render(validation: Validation) -> str:
-    """The report as HTML."""
+    """Returns the report as HTML."""
     return _template().render(
         report=validation,
         policy=CONTENT_SECURITY_POLICY,
-        trend=_trend(validation.quarantine.days),
+        trend=_charts(validation.quarantine.days),
         age=lambda since: formatting.age(since, validation.made_at),
         max_query=MAX_QUERY,
     )
@@ -40,17 +40,17 @@ def _template() -> Template:
     return template(
         "validation.html.j2",
         number=lambda value: "–" if value is None else f"{value:,}",
-        table=_table,
+        table=_columns_and_cells,
     )
 
 
 def template(file: str, **filters: Callable[..., Any]) -> Template:
-    """A page of this room."""
+    """Returns a template of this package's pages."""
     return templates.template(Path(__file__).with_name("templates"), file, **filters)
 
 
-def _table(sample: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Failing rows as column names and cells, whatever JSON they are."""
+def _columns_and_cells(sample: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Returns failing rows, which are JSON of any shape, as column names and cells."""
     names = list(dict.fromkeys(name for row in sample for name in row))
     cells = [
         [formatting.value(row[name], MAX_CELL) if name in row else "" for name in names]
@@ -59,8 +59,8 @@ def _table(sample: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[st
     return [formatting.visible(name, MAX_CELL) for name in names], cells
 
 
-def _trend(days: Sequence[Day]) -> dict[str, Any]:
-    """Shapes of two charts that are stretched to the page: what is open, and what came and went."""
+def _charts(days: Sequence[Day]) -> dict[str, Any]:
+    """Returns the shapes of two charts in SVG units: rows open, and rows opened and resolved."""
     top = max(1, *(day.open for day in days))
     most = max(1, *(max(day.opened, day.resolved) for day in days))
 

@@ -1,7 +1,7 @@
-"""Serving the validation reports to browsers, which open no file from a page of the Dagster UI.
+"""Serves the validation reports over HTTP: a browser opens no local file from the Dagster UI.
 
-Belongs here: the *.html files of one folder, to read. Does not belong here: anything else. There
-is no login, so it listens where the UI listens.
+Belongs here: read access to the *.html files of one folder, without login, on the UI's address.
+Does not belong here: anything else.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _HEADERS = {
 
 
 def serve(folder: Path, host: str, port: int, public_url: str | None = None) -> ThreadingHTTPServer:
-    """Serve a folder's reports from a thread until `shutdown()` or the end of the process; `/` is
-    the newest. Port 0 takes a free one. `public_url`: where a reverse proxy offers them. Raises
-    OSError when the port is taken.
+    """Serves a folder's reports from a thread until `shutdown()` or the end of the process.
+
+    `/` is the newest report. Port 0 takes a free port. `public_url` is the address of a reverse
+    proxy in front. Raises OSError when the port is taken.
     """
     names = {"localhost", host, urlsplit(public_url or "").hostname or host}
     server = _server(host)((host, port), partial(_Handler, folder, names))
@@ -49,7 +50,7 @@ def _server(host: str) -> type[ThreadingHTTPServer]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A client that goes away in the middle is no news for `up`'s terminal."""
+            """Keeps errors of clients that disconnect out of the terminal of `up`."""
 
     return Server
 
@@ -57,7 +58,7 @@ def _server(host: str) -> type[ThreadingHTTPServer]:
 class _Handler(BaseHTTPRequestHandler):
     server_version = "tutor-pipeline"
     sys_version = ""
-    timeout = 30  # a client that says nothing holds no thread for ever
+    timeout = 30  # seconds, so that a silent client does not hold a thread for ever
 
     def __init__(self, folder: Path, names: Set[str], *args: Any) -> None:
         self._folder = folder
@@ -76,16 +77,16 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse  # noqa: N815
 
     def end_headers(self) -> None:
-        """Headers of every answer, of errors too."""
+        """Adds the headers that every answer carries, errors included."""
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The terminal is `up`'s."""
+        """Keeps requests out of the terminal of `up`."""
 
     def _answer(self) -> None:
-        if not self._is_for_us():
+        if not self._is_for_this_host():
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST, explain="Ask by the server's own name")
             return
         try:
@@ -106,8 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(page)
 
-    def _is_for_us(self) -> bool:
-        """A page elsewhere may give its own name our address (DNS rebinding), and then read us."""
+    def _is_for_this_host(self) -> bool:
+        """Returns whether the Host header names this server, an IP address included.
+
+        A foreign page could otherwise point its own name at this address and read the reports (DNS
+        rebinding).
+        """
         try:
             name = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
             return name in self._names or bool(ip_address(name))
@@ -115,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             return False
 
     def _read(self, name: str) -> bytes | None:
-        """A report of the folder; None for whatever is not one, a link to elsewhere too."""
+        """Returns a report of the folder; None for anything else, symbolic links included."""
         if not _NAME.fullmatch(name):
             return None
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -9,7 +9,7 @@ import pytest
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import Resolution, Step
 from tutor_pipeline.judgement.lifecycle import alert_actions
-from tutor_pipeline.people.reports import queries
+from tutor_pipeline.people.reports import alert_queries
 
 ACTIVE = frozenset({"T1", "T2", "T3"})
 pytestmark = pytest.mark.usefixtures("empty")
@@ -354,8 +354,8 @@ def test_the_activity_since_a_day_by_type_and_of_all(db, act, run, sessions, mak
     def activity(number):
         with db.connect() as database:
             since = make.day(number).date()
-            rows = queries.activity(database, db, since, by_day=False)
-            days = queries.activity(database, db, since, by_day=True)
+            rows = alert_queries.activity(database, since, by_day=False)
+            days = alert_queries.activity(database, since, by_day=True)
         for row in days:
             assert row.keys() - {"day"} == (rows[0].keys() if rows else set())
         return {row["alert_type"]: row for row in rows}

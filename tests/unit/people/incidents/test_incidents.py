@@ -19,7 +19,7 @@ def database(warehouse):
         database.execute("truncate {ops}.incidents")
         database.commit()
         yield database
-        database.rollback()
+        database.connection.rollback()
 
 
 def say(database, subject="daily_refresh", *, run="r1", at=NOW, kind=Kind.RUN_FAILURE):
@@ -71,7 +71,7 @@ def test_another_kind_of_the_same_subject_is_another_incident(database):
 def test_reported_by_many_at_once_it_is_one(database):
     def one(number):
         with database.warehouse.connect() as own:
-            return say(own, database.warehouse, run=f"r{number}")
+            return say(own, run=f"r{number}")
 
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(one, range(24)))

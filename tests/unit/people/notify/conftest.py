@@ -144,7 +144,7 @@ def compose(db):
         setting = Setting("http://ui.example.com", "http://reports.example.com", timezone, now)
         wanted = {audience: [FILE, *addresses.get(audience, ())] for audience in map(str, Audience)}
         with db.connect() as database:
-            return composing.compose(database, db, wanted, setting)
+            return composing.compose(database, wanted, setting)
 
     return run_once
 

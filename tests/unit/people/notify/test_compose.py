@@ -11,7 +11,7 @@ from tests.unit.people.notify.conftest import NOW
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.people.notify import compose as composing
 from tutor_pipeline.people.notify import message_data
-from tutor_pipeline.people.notify.compose import CALM, CALM_AFTER, MOST_APART, why_not
+from tutor_pipeline.people.notify.compose import CALM, CALM_AFTER, MOST_APART, reason_to_drop
 
 ALERT = {
     "resolved_at": None, "snoozed_until": None, "acknowledged_at": None, "severity": "critical",
@@ -36,11 +36,14 @@ SOON, BEFORE = NOW + timedelta(hours=1), NOW - timedelta(hours=1)
 )
 def test_why_nobody_is_told(changes, audience, why):
     row = {"audience": audience, "occurred_at": NOW}
-    assert why_not(row, ALERT | changes, NOW) == why
+    assert reason_to_drop(row, ALERT | changes, NOW) == why
 
 
 def test_an_alert_that_is_gone_is_not_told():
-    assert why_not({"audience": "critical", "occurred_at": NOW}, None, NOW) == "the alert is gone"
+    assert (
+        reason_to_drop({"audience": "critical", "occurred_at": NOW}, None, NOW)
+        == "the alert is gone"
+    )
 
 
 def messages(run):
@@ -177,7 +180,7 @@ def test_who_dies_while_composing_leaves_nothing_behind(tutor, alert, compose, r
     tutor("T1")
     alert("T1")
     with monkeypatch.context() as patch:
-        patch.setattr("tutor_pipeline.people.notify.compose._PER_AUDIENCE", "select 1 / 0, %s")
+        patch.setattr(composing, "_PER_AUDIENCE", "select 1 / 0, %(since)s")
         with pytest.raises(psycopg.errors.DivisionByZero):
             compose()
     assert messages(run) == []
@@ -247,8 +250,8 @@ def test_what_could_not_be_told_can_be_tried_again(tutor, alert, compose, run, d
         assert compose().broken == 1
     assert compose().messages == 0
     with db.connect() as database:
-        assert composing.retry(database, db) == 1
-        assert composing.retry(database, db) == 0
+        assert composing.retry(database) == 1
+        assert composing.retry(database) == 0
     assert compose().messages == 1
 
 
@@ -259,18 +262,18 @@ def test_who_has_no_address_leaves_it_to_who_has(tutor, alert, compose, run, db)
     compose(critical=["email to ops@example.com via mail"])
     urls = {Audience.CRITICAL: (), Audience.OPS: ()}
     with db.connect() as database:
-        assert Audience.CRITICAL not in composing.may_tell(database, db, urls, NOW)
-        assert Audience.OPS in composing.may_tell(database, db, urls, NOW)
+        assert Audience.CRITICAL not in composing.may_tell(database, urls, NOW)
+        assert Audience.OPS in composing.may_tell(database, urls, NOW)
         for url in ("mailto://…", "file"):
-            told = composing.may_tell(database, db, {Audience.CRITICAL: (url,)}, NOW)
+            told = composing.may_tell(database, {Audience.CRITICAL: (url,)}, NOW)
             assert Audience.CRITICAL in told
         late = NOW + composing.ADDRESSED_WITHIN + timedelta(seconds=1)
-        assert Audience.CRITICAL in composing.may_tell(database, db, urls, late)
+        assert Audience.CRITICAL in composing.may_tell(database, urls, late)
         tutor("T2")
         alert("T2")
-        due = composing.anything_due(database, db, [Audience.OPS], NOW)
+        due = composing.anything_due(database, [Audience.OPS], NOW)
         assert due == (0, None)
-        assert composing.anything_due(database, db, [Audience.CRITICAL], NOW) == (1, NOW)
+        assert composing.anything_due(database, [Audience.CRITICAL], NOW) == (1, NOW)
 
 
 def test_what_waits_for_calm_is_not_due(tutor, alert, compose, db, run):
@@ -282,7 +285,7 @@ def test_what_waits_for_calm_is_not_due(tutor, alert, compose, db, run):
     alert("T99")
     with db.connect() as database:
         for now, due in ((NOW + CALM - timedelta(seconds=1), 0), (NOW + CALM, 1)):
-            found, _ = composing.anything_due(database, db, [Audience.CRITICAL], now)
+            found, _ = composing.anything_due(database, [Audience.CRITICAL], now)
             assert found == due
 
 
@@ -525,7 +528,7 @@ def test_a_week_in_which_nothing_happened(empty, insert, compose, run):
 def test_a_trend_is_good_or_bad_by_what_it_counts(db, run, insert, tutor, alert):
     week(insert, tutor, alert, run)
     with db.connect() as database:
-        found = message_data.week(database, db, (NOW - timedelta(days=9)).date(), NOW)
+        found = message_data.week(database, (NOW - timedelta(days=9)).date(), NOW)
     assert {row["words"]: row["is_good"] for row in found["trend"]} == {
         "Sessions": True, "Tutor did not come": False, "Student rating (1 to 5)": None,
     }  # fmt: skip

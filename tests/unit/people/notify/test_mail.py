@@ -279,5 +279,5 @@ def test_a_password_that_smtp_cannot_take_is_not_repeated(tls_server, tmp_path):
 
 
 def test_what_smtplib_says_is_told_in_a_line():
-    said = mail._said(smtplib.SMTPServerDisconnected("Connection unexpectedly closed"))
+    said = mail._reason(smtplib.SMTPServerDisconnected("Connection unexpectedly closed"))
     assert said == "Connection unexpectedly closed"

@@ -10,7 +10,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.people.reports.validation import Validation, gather
+from tutor_pipeline.people.reports.validation import Validation
+from tutor_pipeline.people.reports.validation_reader import gather
 
 NOW = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -50,19 +51,18 @@ class Ops:
         row["sample"] = Jsonb(row.get("sample", []))
         self.insert("dq_results", check_name=name, evaluated_at=at, **row)
 
-    def applied(self, at: datetime) -> None:
+    def applied(self, at: datetime, *, evaluated: int = 0, kind: str = "alert") -> None:
+        numbers = ("tutors", "opened", "confirmed", "escalated", "resolved", "suppressed")
         self.insert(
             "reconcile_runs",
-            kind="alert",
+            kind=kind,
             run_id=f"run at {at}",
             as_of=at,
             profile="conservative",
             skipped=Jsonb({}),
             applied_at=at,
-            **dict.fromkeys(
-                ("tutors", "evaluated", "opened", "confirmed", "escalated", "resolved"), 0
-            ),
-            suppressed=0,
+            evaluated=evaluated,
+            **dict.fromkeys(numbers, 0),
         )
 
     def quarantined(self, key: str, at: datetime, **values: Any) -> None:
@@ -171,4 +171,4 @@ def ops(warehouse: Warehouse) -> Iterator[Ops]:
     """What it writes is rolled back."""
     with warehouse.connect() as database:
         yield Ops(database)
-        database.rollback()
+        database.connection.rollback()

@@ -12,13 +12,13 @@ RUN = "7722bbe8-91cf-4922-9a06-be40c9f77e7d"
 
 
 def rows(ops):
-    return ops.connection.execute(
+    return ops.database.execute(
         "select run_id, made_at, as_of, verdict, file from {ops}.validation_reports"
     ).fetchall()
 
 
 def write(ops, folder, run_id=RUN, now=NOW):
-    return write_report(ops.connection, folder, run_id, now)
+    return write_report(ops.database, folder, run_id, now)
 
 
 def test_a_file_per_run_and_the_newest(ops, tmp_path):

@@ -170,7 +170,7 @@ def test_it_can_be_read_by_all(page_of):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_text_is_only_text(page_of, ops, text):
     _, hostile = page_of(text)
-    ops.connection.rollback()
+    ops.database.connection.rollback()
     _, harmless = page_of()
     expected, found = Page(harmless), Page(hostile)
     assert structure(found) == structure(expected)

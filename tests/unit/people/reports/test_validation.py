@@ -16,10 +16,9 @@ from tutor_pipeline.people.reports.validation import (
     Freshness,
     Level,
     State,
-    _trend,
-    gather,
     judge,
 )
+from tutor_pipeline.people.reports.validation_reader import _trend, gather
 
 BEGAN = NOW - HOUR
 
@@ -145,7 +144,7 @@ def test_what_a_run_over_days_of_its_own_checked_is_not_missing_from_a_refresh(o
 def test_a_refresh_that_died_before_its_suites_is_not_sound(ops):
     ops.refresh("first", BEGAN)
     ops.check("grain", BEGAN, owner="dbt")
-    verdict = gather(ops.connection, BEGAN + HOUR / 4).verdict
+    verdict = gather(ops.database, BEGAN + HOUR / 4).verdict
     assert verdict.level is Level.BLOCKED
     assert "no check has been run" in verdict.sentence
 
@@ -156,7 +155,7 @@ def test_what_failed_is_named_before_what_is_missing(ops):
     ops.check("b", BEGAN)
     ops.refresh("second", BEGAN + HOUR / 4)
     ops.check("b", BEGAN + HOUR / 4, status="failed")
-    found = gather(ops.connection, BEGAN + HOUR / 2)
+    found = gather(ops.database, BEGAN + HOUR / 2)
     assert [check.name for check in found.attention] == ["b", "a"]
 
 

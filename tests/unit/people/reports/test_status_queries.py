@@ -1,0 +1,33 @@
+"""How new the alerts are, which may be older than the metrics."""
+
+from tests.unit.people.reports.conftest import DAY, HOUR, NOW
+from tutor_pipeline.people.reports import status_queries
+
+
+def test_alerts_are_as_of_the_newest_run_that_evaluated_rules(ops):
+    assert status_queries.alerts_as_of(ops.database) is None
+    ops.applied(NOW, evaluated=0)
+    assert status_queries.alerts_as_of(ops.database) is None
+    ops.applied(NOW - DAY, evaluated=10)
+    ops.applied(NOW - HOUR, evaluated=10, kind="insight")
+    assert status_queries.alerts_as_of(ops.database) == NOW - DAY
+
+
+def test_status_has_the_moments_of_metrics_and_of_alerts(ops):
+    ops.database.execute("create table {marts}.tutor_aggregates (as_of timestamptz)")
+    ops.database.execute("insert into {marts}.tutor_aggregates values (%s)", (NOW,))
+    ops.applied(NOW - DAY, evaluated=10)
+    assert status_queries.status(ops.database)["data"] == {
+        "newest_session": None,
+        "computed_as_of": "2026-03-10 18:50 UTC",
+        "alerts_as_of": "2026-03-09 18:50 UTC",
+        "open_alerts": 0,
+        "open_quarantine": 0,
+    }
+
+
+def test_the_report_says_as_of_when_the_alerts_are(ops):
+    ops.refresh("today", NOW)
+    ops.applied(NOW - DAY, evaluated=10)
+    freshness = ops.gather().freshness
+    assert (freshness.as_of, freshness.alerts_as_of) == (NOW, NOW - DAY)
