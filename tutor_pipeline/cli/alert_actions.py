@@ -99,7 +99,7 @@ def snooze(
     if (until is None) == (days is None):
         raise UsageError("until when? Say either --until 2026-01-31 or --days 7")
 
-    def act(database: Database, chosen: list[str]) -> alert_actions.Acted:
+    def act(database: Database, chosen: list[str]) -> alert_actions.ActionResult:
         now = datetime.now(UTC)
         end = (
             now + timedelta(days=days)
@@ -194,7 +194,7 @@ def _act(
     ids: list[str] | None,
     tutor: str | None,
     alert_type: str | None,
-    act: Callable[[Database, list[str]], alert_actions.Acted],
+    act: Callable[[Database, list[str]], alert_actions.ActionResult],
     as_json: bool,
     *,
     resolved_by_hand: bool = False,
@@ -215,7 +215,7 @@ def _act(
             chosen = alert_queries.alert_ids_of(
                 database, tutor=tutor, alert_type=alert_type, resolved_by_hand=resolved_by_hand
             )
-        acted = act(database, chosen) if chosen else alert_actions.Acted((), {})
+        acted = act(database, chosen) if chosen else alert_actions.ActionResult((), {})
         rows = alert_queries.alerts_by_id(database, chosen)
     if as_json:
         emit_json({"changed": list(acted.changed), "unchanged": dict(acted.unchanged)})

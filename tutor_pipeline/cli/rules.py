@@ -23,10 +23,11 @@ from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.judgement.lifecycle import overrides as exceptions
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.rules import describe
-from tutor_pipeline.judgement.rules.catalogue import Catalogue, Rule, load_catalogue
+from tutor_pipeline.judgement.rules.catalogue import Catalogue, load_catalogue
 from tutor_pipeline.judgement.rules.evaluate import evaluate
 from tutor_pipeline.judgement.rules.inputs import NUMERIC, Scale, nearest
 from tutor_pipeline.judgement.rules.profiles import shipped
+from tutor_pipeline.judgement.rules.rule import Rule
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.people.reports import alert_queries, finding_queries, tutor_queries
 

@@ -1,16 +1,17 @@
-"""What the metric tables offer, read from the YAML beside the models.
+"""The columns of the metric tables, read from the YAML beside the models.
 
-Belongs here: names, types and exposure columns. Does not belong here: a metric's definition.
+Belongs here: names, types and exposure columns. Does not belong here: the definition of a metric.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
@@ -18,16 +19,16 @@ from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 MODELS = DBT_PROJECT_DIR / "models"
 MARTS = MODELS / "marts"
 CONTRACT = MODELS / "staging" / "_platform__sources.yml"
-"""What is read of the platform: tables, columns, types, what is required."""
+"""The platform contract: the tables and columns that are read, their types, what is required."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: PostgreSQL type, description, and the column that says how much it rests on.
+    """A column of a metric table.
 
-    `exposure` is None for what is no metric: keys, moments, evidence arrays. `values` are the
-    words that a text column may hold, where there are few. `unit` and `group` are those of a
-    feature.
+    `exposure` is the column that counts what the metric is based on; None for a column that is not
+    a metric: keys, moments, evidence arrays. `values` are the words that a text column may hold, if
+    there are few. Only features have `unit` and `group`.
     """
 
     type: str
@@ -38,24 +39,54 @@ class Column:
     group: str | None = None
 
 
+class _Meta(BaseModel):
+    exposure: str | None = None
+    unit: str | None = None
+    group: str | None = None
+
+
+class _Config(BaseModel):
+    meta: _Meta = _Meta()
+
+
+class _Column(BaseModel):
+    name: str
+    data_type: str
+    description: str
+    config: _Config = _Config()
+
+    def column(self) -> Column:
+        return Column(self.data_type, self.description, **dict(self.config.meta))
+
+
+class _Model(BaseModel):
+    name: str
+    columns: list[_Column]
+
+
+class _File(BaseModel):
+    """What is read of a dbt properties file; dbt checks the rest."""
+
+    models: list[_Model]
+
+
 @cache
 def metric_columns() -> dict[str, dict[str, Column]]:
-    """{model: {column: Column}} of every mart, in the order of the columns.
+    """Return {model: {column: Column}} of every mart, in the order of the columns.
 
-    Raises TutorPipelineError when the file is not there.
+    Raises TutorPipelineError if a file is missing or wrong.
     """
     columns: dict[str, dict[str, Column]] = {}
     for path in sorted(MARTS.glob("_*__models.yml")):
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
         columns |= {
-            model["name"]: {column["name"]: _column(column) for column in model["columns"]}
-            for model in document["models"]
+            model.name: {column.name: column.column() for column in model.columns}
+            for model in _read(path).models
         }
     if "tutor_aggregates" not in columns:
         raise TutorPipelineError(
             f"{MARTS} does not describe tutor_aggregates\nIs this a whole checkout of the project?"
         )
-    # As its macros say: the wide row but for the evidence.
+    # The history has the columns of the wide row except the evidence (see its macros).
     wide = columns["tutor_aggregates"]
     columns["tutor_aggregates_history"] = {
         name: column for name, column in wide.items() if not column.type.endswith("[]")
@@ -63,15 +94,29 @@ def metric_columns() -> dict[str, dict[str, Column]]:
     return columns
 
 
-def _column(body: Mapping[str, Any]) -> Column:
-    meta = body.get("config", {}).get("meta", {})
-    return Column(
-        type=body["data_type"],
-        description=body["description"],
-        exposure=meta.get("exposure"),
-        unit=meta.get("unit"),
-        group=meta.get("group"),
-    )
+def _read(path: Path) -> _File:
+    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    try:
+        return _File.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise TutorPipelineError(
+            f"{path}: {_place(first['loc'], document)}: {first['msg']}"
+        ) from error
+
+
+def _place(loc: tuple[int | str, ...], document: Any) -> str:
+    """Return where a value is, with the names of model and column instead of their numbers."""
+    steps = []
+    found = document
+    for step in loc:
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            found = None
+        name = found.get("name") if isinstance(step, int) and isinstance(found, dict) else None
+        steps.append(str(name or step))
+    return ".".join(steps)
 
 
 # The parser written in C, where PyYAML was built with it: 10 times faster on this file.

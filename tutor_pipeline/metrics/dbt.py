@@ -1,7 +1,7 @@
-"""Running dbt in this process: no second interpreter to start, and a kill takes dbt with it.
+"""Runs dbt in this process: saves starting an interpreter, and a kill ends dbt too.
 
-Belongs here: the environment dbt reads, invoking it, turning its failures into readable errors.
-Does not belong here: SQL, and any knowledge of a model.
+Belongs here: the environment that dbt reads, invoking it, readable errors.
+Does not belong here: SQL, and knowledge of any model.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 PROGRESS = "JinjaLogInfo"
-"""The event of a macro that says how far it is, in data.msg."""
-# The events that tell how a model or a test ended, or how far it is.
+"""The event with a macro's progress, in data.msg."""
+# The events with the result of a model or a test, or with progress.
 _TOLD = frozenset({"LogModelResult", "LogTestResult", PROGRESS})
 
 
 def definition(*files: str) -> str:
-    """The text of files of the project, and the vars: what defines the tables made of them."""
+    """Return the text of files of the project, and the vars: they define the tables."""
     project = yaml.safe_load(
         DBT_PROJECT_DIR.joinpath("dbt_project.yml").read_text(encoding="utf-8")
     )
@@ -40,17 +40,17 @@ def definition(*files: str) -> str:
 
 
 def target_dir(home: Path) -> Path:
-    """Where dbt keeps its manifest and compiled SQL: one folder per home, not in the checkout."""
+    """Return the folder of dbt's manifest and compiled SQL: one per home, not in the checkout."""
     return home / "dbt" / "target"
 
 
 def log_file(home: Path) -> Path:
-    """dbt's own log."""
+    """Return the path of dbt's own log."""
     return home / "dbt" / "logs" / "dbt.log"
 
 
 def compiled_sql(home: Path, node: Mapping[str, Any]) -> str | None:
-    """The SQL of a node of the manifest as dbt last compiled it; None when it did not."""
+    """Return the SQL of a manifest's node as dbt last compiled it, or None."""
     name = Path(node["original_file_path"])
     name = name / f"{node['name']}.sql" if name.suffix == ".yml" else name
     path = target_dir(home) / "compiled" / node["package_name"] / name
@@ -58,7 +58,7 @@ def compiled_sql(home: Path, node: Mapping[str, Any]) -> str | None:
 
 
 def parse_environment(schemas: Schemas, home: Path) -> dict[str, str]:
-    """The variables that `dbt parse` reads: names of schemas and folders, no connection."""
+    """Return the variables that `dbt parse` reads: names of schemas and folders, no connection."""
     return {
         "TUTOR_SCHEMA_PREFIX": schemas.prefix,
         "TUTOR_PLATFORM_SCHEMA": schemas.platform,
@@ -68,12 +68,12 @@ def parse_environment(schemas: Schemas, home: Path) -> dict[str, str]:
 
 
 def dbt_environment(warehouse: Warehouse, run_id: str | None, home: Path) -> dict[str, str]:
-    """The variables that dbt reads: the connection in libpq's names, schemas, zones, folders, run.
+    """Return the variables that dbt reads: connection (libpq names), schemas, zones, folders, run.
 
     `run_id` None = whoever runs dbt gets a full refresh as of now.
     """
-    # Everything that the URL says, under libpq's own names; what it leaves to libpq (a socket, the
-    # user of the system, the one of several hosts that answers) as a connection finds it.
+    # The settings of the URL under libpq's names. A connection supplies those that the URL leaves
+    # to libpq: a socket, the system's user, the host that answers.
     environment = {
         option.envvar.decode(): option.val.decode()
         for option in Conninfo.parse(warehouse.url.encode())
@@ -88,14 +88,14 @@ def dbt_environment(warehouse: Warehouse, run_id: str | None, home: Path) -> dic
             "PGDATABASE": info.dbname,
         }
     environment.pop("PGHOSTADDR", None)
-    # Moments in a row's payload must not depend on how a role likes its dates.
+    # The format of moments in a payload must not depend on the settings of a role.
     environment |= {"PGDATESTYLE": "ISO", "PGTZ": "UTC"}
     environment |= parse_environment(warehouse.schemas, home) | {
         "PGAPPNAME": APPLICATION_NAME,
         "TUTOR_TIMEZONE": warehouse.timezone,
         "TUTOR_PLATFORM_TIMEZONE": warehouse.platform_timezone,
     }
-    # Always there: a run id left in the shell must not reach a dbt that was called without one.
+    # Always set: a run id left in the shell must not reach a dbt that is called without one.
     environment["TUTOR_RUN_ID"] = run_id or ""
     return environment
 
@@ -105,11 +105,11 @@ def invoke(
     environment: Mapping[str, str],
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> dbtRunnerResult:
-    """Run `dbt <args>` on our project, quietly; `on_event` gets each finished node, and what
+    """Run `dbt <args>` on our project, quietly. `on_event` gets each finished node, and what
     macros say of their progress, as in dbt's log.
 
-    Not beside other threads, which may read the environment while it changes: to run dbt in a
-    thread, have its starter use `hold_environment` and call `run`.
+    Changes the environment, so do not call it while other threads run. To run dbt in a thread, use
+    `hold_environment` in the thread that starts it, and call `run`.
     Raises TutorPipelineError naming the nodes that failed, with the database's message.
     """
     with hold_environment(environment):
@@ -117,7 +117,7 @@ def invoke(
 
 
 def parse() -> Manifest:
-    """The project as dbt parsed it: for `run`, where one process runs dbt again and again."""
+    """Return the parsed project, for a process that calls `run` more than once."""
     result = run(["parse"])
     manifest: Manifest = result.result  # type: ignore[assignment]
     return manifest
@@ -128,10 +128,10 @@ def run(
     on_event: Callable[[dict[str, Any]], None] | None = None,
     manifest: Manifest | None = None,
 ) -> dbtRunnerResult:
-    """What `invoke` does, with the process's environment as it is; with `manifest`, the project
+    """Do the same as `invoke` in the process's environment as it is. With `manifest`, the project
     is not parsed.
     """
-    # dbt costs a second to import: only who runs it pays.
+    # Importing dbt takes a second, so it is imported on first use.
     from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict
 
@@ -139,7 +139,7 @@ def run(
         if on_event is not None and event.info.name in _TOLD:
             on_event(MessageToDict(event, preserving_proto_field_name=True))
 
-    # A copy: what was compiled for one run is noted in it, and refused by the next.
+    # A copy: a run stores its compiled SQL in the manifest, and the next run refuses it.
     known = None if manifest is None else manifest.deepcopy()  # type: ignore[no-untyped-call]
     runner = dbtRunner(manifest=known, callbacks=[forward])
     where = ["--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)]
@@ -165,18 +165,18 @@ def _failure(args: Sequence[str], result: dbtRunnerResult) -> str:
 
 
 def _said(message: str | None) -> str:
-    """What went wrong, without the macros that were on the way to it."""
+    """Return an error message without its stack of macros."""
     lines = (message or "").strip().splitlines()
     return "\n".join(line for line in lines if not line.strip().startswith("> ")).strip()
 
 
 @contextmanager
 def hold_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The process's environment with `variables` in it, and as before afterwards.
+    """Set `variables` in the process's environment, and restore it afterwards.
 
     PostgreSQL's client library reads the environment whenever it connects, and in C that is not
-    safe while another thread adds or removes a variable: the process may crash. So this is for
-    the thread that starts the others and outlives them, and it touches only what differs.
+    safe while another thread adds or removes a variable: the process may crash. So use it in the
+    thread that starts the others and outlives them. It changes only variables that differ.
     """
     wanted = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", **variables}
     before = {name: os.environ.get(name) for name in wanted}

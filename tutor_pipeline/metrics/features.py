@@ -1,8 +1,8 @@
-"""The page of all features, docs/features.md, printed from the YAML beside the models.
+"""Prints the page of all features, docs/features.md, from the YAML beside the models.
 
     python -m tutor_pipeline.metrics.features > docs/features.md
 
-Belongs here: how the page reads. Does not belong here: a feature's definition.
+Belongs here: the text of the page. Does not belong here: the definition of a feature.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 
+from tutor_pipeline.core import markdown
 from tutor_pipeline.metrics.catalogue import Column, metric_columns
 
 MODEL = "tutor_features"
 
 
 def features() -> dict[str, Column]:
-    """{feature: Column} in the order of the table; every one has a unit and a group."""
+    """Return {feature: Column} in the order of the table. Each has a unit and a group."""
     return {name: column for name, column in metric_columns()[MODEL].items() if column.group}
 
 
 def page() -> str:
-    """The page, in Markdown: a table per group."""
+    """Return the page in Markdown, with a table per group."""
     parts = [_INTRODUCTION.format(count=len(features()))]
     for group, members in groupby(features().items(), key=lambda item: item[1].group):
         rows = [
-            f"| `{name}` | {column.unit} | {column.description.replace('|', chr(92) + '|')} |"
+            (f"`{name}`", column.unit, column.description.replace("|", "\\|"))
             for name, column in members
         ]
-        table = ["| feature | unit | definition |", "| --- | --- | --- |", *rows]
-        parts.append("\n".join([f"## {str(group).capitalize()} ({len(rows)})", "", *table]))
+        table = markdown.table(("feature", "unit", "definition"), rows)
+        parts.append(f"## {str(group).capitalize()} ({len(rows)})\n\n{table}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,12 +1,12 @@
-"""The rows that rules read: the metrics of each tutor, and what is known beside them.
+"""The rows that rules read: the metrics of each tutor, with scores, evidence and profile.
 
-Belongs here: the inputs that rules may name and how a row is put together from them, in SQL.
-Does not belong here: how a metric or a score is computed, what a rule makes of it.
+Belongs here: the inputs that rules may name, and the SQL that joins them into a row.
+Does not belong here: how a metric or a score is computed, how a rule uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,12 +20,12 @@ from tutor_pipeline.metrics.catalogue import Column, metric_columns
 
 MAIN = "tutor_aggregates"
 OPEN_ALERTS = "open_alerts"
-"""`open_alerts.<alert>`: whether that alert is open. The catalogue itself knows which there are."""
+"""`open_alerts.<alert>`: whether that alert is open. The rule catalogue knows the alerts."""
 
 FEATURES, EVIDENCE, PROFILES = "tutor_features", "tutor_evidence", "dim_tutors"
-"""Beside the metrics in `marts`, a row for each of theirs: what scorers read too."""
+"""Marts with one row for each row of the metrics; scorers read them too."""
 
-# What rules may read beside the metrics: a relation, its table in `ops` and its columns.
+# What rules may read besides the metrics: a relation, its table in `ops` and its columns.
 _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
     "tutor_risk": (
         "current_tutor_risk",
@@ -57,14 +57,14 @@ _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
 
 
 def _percent(column: str) -> str:
-    """SQL of a likelihood in percent, to the tenth below 10 (as `words.likelihood`)."""
+    """Return SQL for a probability in percent, with one decimal below 10 (as `likelihood`)."""
     share = f"tutor_risk.{column}::numeric"
     return f"trim_scale(round(100 * {share}, case when {share} < 0.0995 then 1 else 0 end))"
 
 
 _EXPRESSIONS = {
     "tutor_risk.reasons": """(
-        -- What is unknown is a reason that adds nothing.
+        -- An unknown factor is a reason that contributes nothing.
         select string_agg(label.value #>> '{}', '; ' order by label.ordinality)
         from jsonb_path_query(tutor_risk.reasons, '$[*] ? (@.contribution > 0).label')
             with ordinality as label (value, ordinality)
@@ -84,7 +84,7 @@ _EXPRESSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class WideRows:
-    """One row per active tutor as of a moment. `scope` None = all tutors."""
+    """One row per active tutor as of a moment. `scope` is None for all tutors."""
 
     rows: list[dict[str, Any]]
     as_of: datetime
@@ -93,37 +93,33 @@ class WideRows:
 
 
 def rule_inputs() -> dict[str, Mapping[str, Column]]:
-    """{relation: {column: Column}} of all that rules may name, but for `open_alerts`."""
+    """Return {relation: {column: Column}} of all that rules may name except `open_alerts`."""
     scores = {relation: columns for relation, (_, columns) in _SCORES.items()}
     return {MAIN: metric_columns()[MAIN], **scores}
 
 
 def read(database: Database, run_id: str, columns: Sequence[str]) -> WideRows:
-    """The rows of the tutors that the refresh `run_id` covered; all where there was none.
+    """Return the rows of the tutors that the refresh `run_id` covered; all if there is none.
 
-    `columns` are named as rules name them: `metric` or `relation.column`; scorers may name
-    `tutor_features.column`, `tutor_evidence.column` and `dim_tutors.column` too. The moment comes
-    from the rows themselves, so findings are as of what they were made from, whatever happened
-    between the two steps. Raises TutorPipelineError: never built, built by an older version, no
-    tutor.
+    `columns` have the names that rules use: `metric` or `relation.column`. Scorers may also name
+    `tutor_features.column`, `tutor_evidence.column` and `dim_tutors.column`. The as-of moment comes
+    from the rows, so findings are as of the data they were made from. Raises TutorPipelineError if
+    the table is not built, is built by an older version, or has no tutor.
     """
     marts = database.schemas.marts
-    built = database.execute(
-        "select to_regclass(%s) is not null", (f'"{marts}"."{MAIN}"',)
-    ).fetchone()
-    if built != (True,):
+    if database.value("select to_regclass(%s)", (f'"{marts}"."{MAIN}"',)) is None:
         raise TutorPipelineError(
             f"{marts}.{MAIN} is not built yet.\nRun the whole refresh first: tutor-pipeline enrich"
         )
-    header = database.execute(
+    header = database.one(
         "select is_full, as_of from {ops}.refresh_runs where run_id = %s", (run_id,)
-    ).fetchone()
+    )
     scope: tuple[str, ...] | None = None
-    if header is not None and not header[0]:
+    if header is not None and not header["is_full"]:
         found = database.execute(
             "select tutor_id from {ops}.refresh_scope where run_id = %s order by tutor_id",
             (run_id,),
-        ).fetchall()
+        )
         scope = tuple(tutor_id for (tutor_id,) in found)
     active = database.execute("select tutor_id from {marts}.dim_tutors where is_active").fetchall()
     try:
@@ -140,31 +136,40 @@ def read(database: Database, run_id: str, columns: Sequence[str]) -> WideRows:
                 f"{marts}.{MAIN} has no row: the platform has no"
                 " active tutor.\nSee what was found with: tutor-pipeline check-source"
             )
-        moments = [header[1]]
+        moments = [header["as_of"]]
     return WideRows(rows, max(moments), frozenset(tutor for (tutor,) in active), scope)
 
 
 def everybody(database: Database, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of all tutors, whomever a run covers."""
+    """Return the rows of all tutors, whatever a run covers."""
     return _rows(database, columns, None)
 
 
 def _rows(
     database: Database, columns: Sequence[str], scope: Sequence[str] | None
 ) -> list[dict[str, Any]]:
-    """Only what the rules read: of 160 columns they name some thirty."""
+    """Return rows with only the named columns: rules read some thirty of 160."""
     names = dict.fromkeys(("tutor_id", "as_of", *columns))
     relations = {name.partition(".")[0] for name in names if "." in name}
-    select = sql.SQL(", ").join(
-        sql.SQL("{} as {}").format(_expression(name), sql.Identifier(name)) for name in names
+    query = database.sql(
+        "select {columns} from {marts}.tutor_aggregates{joins}"
+        " where %(scope)s::text[] is null or tutor_aggregates.tutor_id = any(%(scope)s::text[])"
+        " order by tutor_aggregates.tutor_id",
+        columns=sql.SQL(", ").join(
+            sql.SQL("{} as {}").format(_expression(name), sql.Identifier(name)) for name in names
+        ),
+        joins=sql.SQL("").join(_joins(database, relations)),
     )
-    query = [sql.SQL("select "), select, database.sql(" from {marts}.tutor_aggregates")]
+    return database.rows(query, {"scope": None if scope is None else list(scope)})
+
+
+def _joins(database: Database, relations: set[str]) -> Iterator[sql.Composed]:
+    """Yield a join for each relation beside the metrics."""
     for relation, (table, _) in _SCORES.items():
         if relation in relations:
-            joined = sql.Identifier(database.schemas.ops, table)
-            query.append(_join(joined, relation))
+            yield _join(sql.Identifier(database.schemas.ops, table), relation)
     for relation in sorted(relations & {FEATURES, EVIDENCE, PROFILES}):
-        query.append(_join(sql.Identifier(database.schemas.marts, relation), relation))
+        yield _join(sql.Identifier(database.schemas.marts, relation), relation)
     if OPEN_ALERTS in relations:
         open_alerts = """(
             select tutor_id, array_agg(alert_type) as types
@@ -172,14 +177,7 @@ def _rows(
             where resolved_at is null
             group by tutor_id
         )"""
-        query.append(_join(database.sql(open_alerts), OPEN_ALERTS))
-    query.append(
-        sql.SQL(
-            " where %(scope)s::text[] is null or tutor_aggregates.tutor_id = any(%(scope)s::text[])"
-            " order by tutor_aggregates.tutor_id"
-        )
-    )
-    return database.rows(sql.Composed(query), {"scope": None if scope is None else list(scope)})
+        yield _join(database.sql(open_alerts), OPEN_ALERTS)
 
 
 def _join(table: sql.Composable, relation: str) -> sql.Composed:
@@ -189,7 +187,7 @@ def _join(table: sql.Composable, relation: str) -> sql.Composed:
 
 
 def _expression(name: str) -> sql.Composable:
-    """The SQL behind a name that rules use."""
+    """Return the SQL for a name that rules use."""
     if name in _EXPRESSIONS:
         return sql.SQL(_EXPRESSIONS[name])
     relation, _, column = name.rpartition(".")

@@ -1,5 +1,6 @@
-"""From finding to row with a history: reconcile (pure) and store (one transaction).
+"""The rows of findings and their history.
 
-Belongs here: what becomes of a finding, and the writing of it.
+Belongs here: deciding what becomes of a finding (`reconcile`, pure), storing it (`store`), and what
+people do to alerts and rules (`alert_actions`, `overrides`).
 Does not belong here: what a rule says (`rules`), how a metric is computed (dbt).
 """

@@ -1,10 +1,10 @@
-"""What administrators do to alerts: acknowledge, snooze, resolve, reopen.
+"""Administrators' actions on alerts: acknowledge, snooze, resolve, reopen.
 
-Belongs here: one transaction per act, each change with its event in `ops.alert_events`.
-Does not belong here: which alerts are meant (the caller has their full ids), what the time is.
+Belongs here: one transaction per action, and an event in `ops.alert_events` for each change.
+Does not belong here: finding the alerts (the caller has their full ids), the current time.
 
-An act takes the lock of the alerts first, as runs do: whatever happens at once ends as one after
-the other. Every act may be repeated; what it would not change it leaves alone and says why.
+An action takes the lock of the alerts first, as runs do, so actions and runs never overlap. Every
+action may be repeated: alerts that it would not change stay as they are, with a reason.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND, Kind, Resolution
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.lifecycle.store import check_person, last_applied, lock
 
-# Evidence comes from windows of at most 90 days, so older sessions need not be remembered; the
-# days beyond are slack for the time zone in which a session has its day.
-_REMEMBERED = timedelta(days=100)
+# Evidence comes from windows of at most 90 days, so older sessions need not be kept. The other days
+# are slack for the time zone of a session's day.
+_KNOWN_SESSIONS_SPAN = timedelta(days=100)
 
 Alert = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
-    """What an act did: the ids it changed, and those it left alone with the reason."""
+class ActionResult:
+    """The ids that an action changed, and those it did not change with the reason."""
 
     changed: tuple[str, ...]
     unchanged: Mapping[str, str]
@@ -38,15 +39,15 @@ class Acted:
 
 def acknowledge(
     database: Database, alert_ids: Sequence[str], *, by: str, at: datetime, note: str | None = None
-) -> Acted:
-    """Say that somebody is on it. The alerts stay open. Raises UsageError for an unknown id."""
+) -> ActionResult:
+    """Acknowledge alerts. They stay open. Raises UsageError for an unknown id."""
 
     def refusal(alert: Alert) -> str | None:
         if alert["resolved_at"] is not None:
             return "resolved already"
         return "acknowledged already" if alert["acknowledged_at"] is not None else None
 
-    return _act(
+    return _change(
         database,
         alert_ids,
         refusal,
@@ -67,10 +68,10 @@ def snooze(
     at: datetime,
     until: datetime,
     note: str | None = None,
-) -> Acted:
-    """Hide alerts until a moment; they are kept current meanwhile.
+) -> ActionResult:
+    """Hide alerts until a moment. Runs still update them.
 
-    Raises UsageError for an unknown id and for an `until` that is not after `at`.
+    Raises UsageError for an unknown id or an `until` that is not after `at`.
     """
     if until <= at:
         raise UsageError(f"{until.isoformat()} is past: an alert is snoozed until later")
@@ -80,7 +81,7 @@ def snooze(
             return "resolved already"
         return "snoozed until then already" if alert["snoozed_until"] == until else None
 
-    return _act(
+    return _change(
         database,
         alert_ids,
         refusal,
@@ -101,10 +102,10 @@ def resolve(
     at: datetime,
     reason: Resolution,
     action_taken: str | None = None,
-) -> Acted:
+) -> ActionResult:
     """Close alerts. They come back only with a session that is first processed after this.
 
-    Raises UsageError for an unknown id and for a reason that is not an administrator's.
+    Raises UsageError for an unknown id or a reason that is not an administrator's.
     """
     if reason not in BY_HAND:
         raise UsageError(
@@ -116,9 +117,9 @@ def resolve(
 
     with database.transaction():
         lock(database, Kind.ALERT)
-        # What took place after the newest run was not looked at yet, though it may be loaded.
+        # Sessions after the newest run may be loaded, but no run has evaluated them yet.
         seen_until = last_applied(database, Kind.ALERT) or at
-        return _act(
+        return _change(
             database,
             alert_ids,
             refusal,
@@ -139,7 +140,7 @@ def resolve(
             values={
                 "reason": reason,
                 "action_taken": action_taken,
-                "since": seen_until - _REMEMBERED,
+                "since": seen_until - _KNOWN_SESSIONS_SPAN,
                 "seen_until": seen_until,
             },
             event="resolved",
@@ -149,10 +150,10 @@ def resolve(
 
 def reopen(
     database: Database, alert_ids: Sequence[str], *, by: str, at: datetime, note: str | None = None
-) -> Acted:
-    """Open resolved alerts again: the same rows, acknowledged if they were, no longer snoozed.
+) -> ActionResult:
+    """Reopen resolved alerts: the same rows, acknowledged if they were, no longer snoozed.
 
-    Of a tutor and type only the newest alert may be opened. Raises UsageError for an unknown id.
+    Only the newest alert of a tutor and type can be reopened. Raises UsageError for an unknown id.
     """
 
     def refusal(alert: Alert) -> str | None:
@@ -163,7 +164,7 @@ def reopen(
             return f"a newer alert of the tutor and type is {state}: {alert['newest_id']}"
         return None
 
-    return _act(
+    return _change(
         database,
         alert_ids,
         refusal,
@@ -177,7 +178,7 @@ def reopen(
     )
 
 
-def _act(
+def _change(
     database: Database,
     alert_ids: Sequence[str],
     refusal: Callable[[Alert], str | None],
@@ -188,8 +189,8 @@ def _act(
     event: str,
     details: Mapping[str, object],
     values: Mapping[str, object] | None = None,
-) -> Acted:
-    """Change the alerts that `refusal` has nothing against, and add the event to each."""
+) -> ActionResult:
+    """Change the alerts for which `refusal` returns None, and add an event to each."""
     if at.tzinfo is None:
         raise ValueError("at needs a time zone")
     check_person(by)
@@ -204,19 +205,22 @@ def _act(
             "ids": changed,
         }
         database.execute(
-            "update {ops}.alerts as held set " + assignments + " from"
-            " unnest(%(tutors)s::text[], %(ids)s::text[]) as chosen (tutor_id, alert_id)"
-            " where held.tutor_id = chosen.tutor_id and held.alert_id = chosen.alert_id",
+            database.sql(
+                "update {ops}.alerts as held set {assignments} from"
+                " unnest(%(tutors)s::text[], %(ids)s::text[]) as chosen (tutor_id, alert_id)"
+                " where held.tutor_id = chosen.tutor_id and held.alert_id = chosen.alert_id",
+                assignments=database.sql(assignments),
+            ),
             {"by": by, "at": at, **(values or {}), **target},
         )
         database.execute(
             """
-                insert into {ops}.alert_events
-                    (tutor_id, alert_id, event_no, event, at, actor, details)
-                select tutor_id, alert_id, event_no, %(event)s, %(at)s, %(by)s, %(details)s
-                from unnest(%(tutors)s::text[], %(ids)s::text[], %(numbers)s::integer[])
-                    as chosen (tutor_id, alert_id, event_no)
-                """,
+            insert into {ops}.alert_events
+                (tutor_id, alert_id, event_no, event, at, actor, details)
+            select tutor_id, alert_id, event_no, %(event)s, %(at)s, %(by)s, %(details)s
+            from unnest(%(tutors)s::text[], %(ids)s::text[], %(numbers)s::integer[])
+                as chosen (tutor_id, alert_id, event_no)
+            """,
             {
                 **target,
                 "numbers": [alerts[alert_id]["events"] + 1 for alert_id in changed],
@@ -226,41 +230,14 @@ def _act(
                 "details": Jsonb({key: value for key, value in details.items() if value}),
             },
         )
-    return Acted(tuple(changed), refused)
+    return ActionResult(tuple(changed), refused)
 
 
 def _read(database: Database, alert_ids: Collection[str]) -> dict[str, Alert]:
-    """The alerts by id, with the number of their newest event and the newest alert of the pair.
-
-    Raises UsageError naming the ids that do not exist.
+    """Return the alerts by id, with the number of their newest event and the newest alert of the
+    same tutor and type. Raises UsageError naming the ids that do not exist.
     """
-    found = database.rows(
-        """
-                select
-                    held.tutor_id,
-                    held.alert_id,
-                    held.acknowledged_at,
-                    held.snoozed_until,
-                    held.resolved_at,
-                    newest.alert_id as newest_id,
-                    newest.resolved_at is null as newest_is_open,
-                    (
-                        select max(event.event_no)
-                        from {ops}.alert_events as event
-                        where event.tutor_id = held.tutor_id and event.alert_id = held.alert_id
-                    ) as events
-                from {ops}.alerts as held
-                cross join lateral (
-                    select same.alert_id, same.resolved_at
-                    from {ops}.alerts as same
-                    where same.tutor_id = held.tutor_id and same.alert_type = held.alert_type
-                    order by same.occurrence desc
-                    limit 1
-                ) as newest
-                where held.alert_id = any(%s::text[])
-                """,
-        (list(alert_ids),),
-    )
+    found = database.rows(statement(__file__, "alerts_by_id"), {"alert_ids": list(alert_ids)})
     alerts: dict[str, Alert] = {row["alert_id"]: row for row in found}
     if unknown := [alert_id for alert_id in alert_ids if alert_id not in alerts]:
         raise UsageError(

@@ -1,7 +1,7 @@
-"""Exceptions of single tutors to rules: rows of `ops.rule_overrides`.
+"""Exceptions to rules for single tutors: rows of `ops.rule_overrides`.
 
-Belongs here: making, ending and reading them.
-Does not belong here: what a rule makes of one (`rules.evaluate`).
+Belongs here: creating, removing and reading them.
+Does not belong here: their effect on a rule (`rules.evaluate`).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from tutor_pipeline.judgement.lifecycle.store import check_person
 
 
 def read(database: Database, kind: Kind, as_of: datetime) -> tuple[Override, ...]:
-    """The exceptions to rules of one kind that are in force as of a moment."""
+    """Return the exceptions to rules of one kind that are in force as of a moment."""
     rows = database.execute(
         "select tutor_id, rule_id, threshold, disabled from {ops}.rule_overrides"
         " where kind = %s and (expires_at is null or expires_at > %s)"
         " order by tutor_id, rule_id",
         (kind, as_of),
-    ).fetchall()
+    )
     return tuple(Override(*row) for row in rows)
 
 
 def list_all(database: Database) -> list[dict[str, Any]]:
-    """All exceptions, also those that have expired, with reason, set_by, set_at, expires_at."""
+    """Return all exceptions, including expired ones, with reason, set_by, set_at, expires_at."""
     return database.rows(
         "select tutor_id, kind, rule_id, threshold, disabled, reason, set_by, set_at,"
         " expires_at from {ops}.rule_overrides order by tutor_id, kind, rule_id"
@@ -45,10 +45,10 @@ def put(
     at: datetime,
     expires_at: datetime | None = None,
 ) -> None:
-    """Make an exception, or replace the one that is there; it counts from the next run on.
+    """Create or replace an exception. It applies from the next run on.
 
-    Raises UsageError unless it is either another, finite threshold or none at all, says why
-    and who, and expires after `at`.
+    Raises UsageError unless it either sets a finite threshold or disables the rule, has a reason
+    and a person, and expires after `at`.
     """
     if override.disabled is (override.threshold is not None):
         raise UsageError("an exception is either another threshold or the rule switched off")
@@ -81,7 +81,7 @@ def put(
 
 
 def remove(database: Database, kind: Kind, tutor_id: str, rule_id: str) -> bool:
-    """Let the rule count for the tutor again. False when there was no exception."""
+    """Remove an exception. Returns False if there was none."""
     removed = database.execute(
         "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s",
         (tutor_id, kind, rule_id),

@@ -1,7 +1,7 @@
-"""What becomes of findings: rows that open, go on, change their severity or close. Pure.
+"""Decides which rows of findings open, continue, change severity or close. Pure.
 
-Identity is (tutor, rule), never a measured value. At most one row of a pair is open. What was
-not evaluated is not touched: missing data is not health.
+A row is identified by (tutor, rule), never by a measured value. At most one row of a pair is open.
+What was not evaluated is not changed: missing data does not mean that all is well.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """An open row as it is stored; `events` is the number of the newest of its events, `profile`
-    the rules under which it was found last.
+class OpenRow:
+    """An open row as it is stored. `newest_event` is the number of its newest event, `profile` the
+    rule profile that found it last.
     """
 
     tutor_id: str
@@ -35,16 +35,16 @@ class Held:
     row_id: str
     occurrence: int
     severity: Severity | None
-    events: int
+    newest_event: int
     profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """The newest row, a closed one, of a pair that has no open one.
+class ClosedRow:
+    """The newest row, a closed one, of a pair that has no open row.
 
-    `known_sessions` matters where it was closed by hand: the tutor's sessions processed until then.
-    `reopens` is its id where a pair has one row for ever: it opens again, instead of another.
+    `known_sessions` are the tutor's sessions that were processed when somebody closed it by hand.
+    `reopens` is its id if the pair has only one row, which reopens instead of a new one.
     """
 
     occurrence: int
@@ -55,7 +55,9 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """The changes, ordered by tutor and rule; how many findings were resolved by hand before."""
+    """The changes, ordered by tutor and rule, and the number of findings that stay closed because
+    somebody resolved them.
+    """
 
     changes: tuple[Change, ...]
     suppressed: int
@@ -63,18 +65,18 @@ class Reconciled:
 
 def reconcile(
     evaluation: Evaluation,
-    held: Iterable[Held],
-    past: Mapping[Pair, Past],
+    open_rows: Iterable[OpenRow],
+    closed_rows: Mapping[Pair, ClosedRow],
     active_tutors: Collection[str],
 ) -> Reconciled:
-    """Turn what the rules said today into changes of rows.
+    """Turn an evaluation into changes of rows.
 
-    `held` are the open rows of the tutors that the run covers, `past` the newest closed row of
-    each found pair without an open one, `active_tutors` everyone who is active on the platform.
+    `open_rows` are those of the tutors that the run covers. `closed_rows` has the newest closed row
+    of each found pair without an open one. `active_tutors` are all active tutors of the platform.
     """
     findings = {(each.tutor_id, each.rule_id): each for each in evaluation.findings}
     changes: list[Change] = []
-    for row in held:
+    for row in open_rows:
         pair = (row.tutor_id, row.rule_id)
         finding = findings.pop(pair, None)
         if resolution := _resolution(row, finding, evaluation, active_tutors):
@@ -83,7 +85,7 @@ def reconcile(
             changes.append(_continue(row, finding))
     suppressed = 0
     for pair, finding in findings.items():
-        earlier = past.get(pair)
+        earlier = closed_rows.get(pair)
         if finding.tutor_id not in active_tutors:
             continue
         if earlier and earlier.by_hand and earlier.known_sessions.issuperset(finding.evidence):
@@ -95,19 +97,19 @@ def reconcile(
 
 
 def row_id(tutor_id: str, rule_id: str, opened: datetime, occurrence: int) -> str:
-    """The id of a row: 12 hexadecimal digits, the same whenever the same row is made again."""
+    """Return the id of a row: 12 hexadecimal digits, always the same for the same arguments."""
     moment = opened.astimezone(UTC).isoformat()
     name = "|".join((tutor_id, rule_id, moment, str(occurrence)))
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def _resolution(
-    row: Held,
+    row: OpenRow,
     finding: Finding | None,
     evaluation: Evaluation,
     active_tutors: Collection[str],
 ) -> Resolution | None:
-    """Why an open row closes, or None when it stays open."""
+    """Return why an open row closes, or None if it stays open."""
     if row.tutor_id not in active_tutors:
         return Resolution.TUTOR_INACTIVE
     if row.rule_id not in evaluation.evaluated:
@@ -116,23 +118,23 @@ def _resolution(
         return Resolution.RULE_DISABLED
     if finding is not None or row.tutor_id not in evaluation.evaluated[row.rule_id]:
         return None
-    # Other rules than those that found it: it is not for people to tidy up after a switch.
+    # Another profile found it: people do not have to clean up after a switch.
     if row.profile not in ("", evaluation.profile):
         return Resolution.PROFILE_SWITCHED
     return Resolution.AUTO if evaluation.auto_resolve else None
 
 
-def _open(finding: Finding, earlier: Past | None, as_of: datetime) -> Change:
+def _open(finding: Finding, earlier: ClosedRow | None, as_of: datetime) -> Change:
     pair = finding.tutor_id, finding.rule_id
     occurrence = earlier.occurrence + 1 if earlier else 1
     if earlier and earlier.reopens:
-        # No kind with a row for ever keeps events.
+        # A kind whose rows reopen has no events.
         return Change(Step.REOPENED, *pair, earlier.reopens, occurrence, None, finding)
     opened = row_id(*pair, as_of, occurrence)
     return Change(Step.OPENED, *pair, opened, occurrence, event_no=1, finding=finding)
 
 
-def _continue(row: Held, finding: Finding) -> Change:
+def _continue(row: OpenRow, finding: Finding) -> Change:
     step = Step.CONFIRMED
     if row.severity and finding.severity and row.severity is not finding.severity:
         worse = finding.severity.rank > row.severity.rank
@@ -143,20 +145,20 @@ def _continue(row: Held, finding: Finding) -> Change:
         row.rule_id,
         row.row_id,
         row.occurrence,
-        event_no=None if step is Step.CONFIRMED else row.events + 1,
+        event_no=None if step is Step.CONFIRMED else row.newest_event + 1,
         finding=finding,
         was=row.severity,
     )
 
 
-def _resolve(row: Held, resolution: Resolution) -> Change:
+def _resolve(row: OpenRow, resolution: Resolution) -> Change:
     return Change(
         Step.RESOLVED,
         row.tutor_id,
         row.rule_id,
         row.row_id,
         row.occurrence,
-        event_no=row.events + 1,
+        event_no=row.newest_event + 1,
         resolution=resolution,
         was=row.severity,
     )

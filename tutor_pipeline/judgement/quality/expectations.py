@@ -1,4 +1,4 @@
-"""Expectations of our own, in Great Expectations' terms. Imported by `run` only."""
+"""Our own expectations for Great Expectations. Only `run` imports this module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from great_expectations.expectations.core.unexpected_rows_expectation import (
 
 
 class ExpectQueryToReturnNoRows(UnexpectedRowsExpectation):
-    """The query lists nothing. Rows are counted where they are: a million of them stay there."""
+    """The query returns no rows. PostgreSQL counts them; they are not fetched."""
 
     metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)
 
@@ -20,7 +20,7 @@ class ExpectQueryToReturnNoRows(UnexpectedRowsExpectation):
 
 
 class ExpectQueryValueToBeBetween(UnexpectedRowsExpectation):
-    """The query's `observed` lies between two values; NULL does not. No row = not judged."""
+    """The query's column `observed` lies between two values; NULL does not. No row = not judged."""
 
     metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.table",)
 
@@ -40,7 +40,7 @@ class ExpectQueryValueToBeBetween(UnexpectedRowsExpectation):
     def _lies_between(self, value: Any) -> bool:
         if value is None:
             return False
-        number = float(value)  # a decimal 0.3 is not the float 0.3; of NaN nothing holds
+        number = float(value)  # Decimal("0.3") is not the float 0.3; NaN compares false
         above = self.min_value is None or (
             number > self.min_value if self.strict_min else number >= self.min_value
         )

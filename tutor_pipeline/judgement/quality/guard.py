@@ -1,9 +1,9 @@
-"""The guard: nothing is derived from tables whose blocking checks do not hold.
+"""The guard: nothing is derived from tables whose blocking checks fail.
 
-Dagster's own blocking ends with the run. Whatever derives something asks here first, in every run:
-the newest evaluation of each blocking check on what it reads must be there, be of the tables as the
-newest full refresh left them (of its own run, or begun after they stood), and have passed. Going on
-all the same is possible, and leaves a record.
+Dagster's own blocking ends with the run. So every step that derives a table asks the guard first:
+each blocking check on what the step reads must have an evaluation, the newest one must be of the
+tables of the newest full refresh (of its run, or begun after they were built), and it must have
+passed. A person can override the guard, which is recorded.
 """
 
 from __future__ import annotations
@@ -14,35 +14,7 @@ from typing import Any
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database
-
-_LATEST = """
-    select
-        required.asset,
-        required.check_name as check,
-        newest.status,
-        newest.says,
-        newest.message,
-        newest.rows_failing,
-        newest.observed,
-        newest.evaluated_at,
-        newest.run_id = refreshed.run_id
-        or newest.evaluated_at >= coalesce(refreshed.built_at, 'infinity') as is_of_these_tables,
-        refreshed.started_at as refreshed_at
-    from unnest(%s::text[], %s::text[]) with ordinality as required (asset, check_name, position)
-    left join lateral (
-        select * from {ops}.dq_results as results
-        where results.asset = required.asset and results.check_name = required.check_name
-        order by evaluated_at desc, run_id desc
-        limit 1
-    ) as newest on true
-    left join lateral (
-        select run_id, started_at, built_at from {ops}.refresh_runs
-        where is_full and snapshot_from is null
-        order by started_at desc, run_id desc
-        limit 1
-    ) as refreshed on true
-    order by required.position
-"""
+from tutor_pipeline.core.warehouse.statements import statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +26,15 @@ class Required:
 
 
 def objections(database: Database, required: Sequence[Required]) -> list[str]:
-    """Why nothing should be derived: one line for each required check that does not hold."""
+    """Return one line for each required check that does not hold."""
     rows = _latest(database, required)
     return [line for row in rows if (line := _objection(row)) is not None]
 
 
 def only_unevaluated(database: Database, required: Sequence[Required]) -> bool:
-    """Whether nothing is known to be wrong, but checks lack an evaluation of the tables as they
-    are: a full refresh did not come to its end, and the next one will tell.
+    """Whether the only objection is that checks were not evaluated since the tables were rebuilt.
+
+    Then a full refresh did not finish; the next one evaluates them.
     """
     rows = _latest(database, required)
     objected = [row for row in rows if _objection(row) is not None]
@@ -69,28 +42,33 @@ def only_unevaluated(database: Database, required: Sequence[Required]) -> bool:
 
 
 def is_superseded(database: Database, run_id: str) -> bool:
-    """Whether another full refresh has rebuilt the tables since the full refresh `run_id` did, a
-    moment ago: its checks are about to be evaluated.
+    """Whether another full refresh started after the full refresh `run_id`, in the last 5 minutes.
+
+    It rebuilds the tables, and its checks are about to be evaluated.
     """
-    row = database.execute(
+    found = database.value(
         "select exists (select from {ops}.refresh_runs as own, {ops}.refresh_runs as other"
         " where own.run_id = %s and own.is_full and own.snapshot_from is null"
         " and other.is_full and other.snapshot_from is null"
         " and other.started_at > own.started_at"
         " and other.started_at > now() - interval '5 minutes')",
         (run_id,),
-    ).fetchone()
-    return row is not None and bool(row[0])
+    )
+    return bool(found)
 
 
 def _latest(database: Database, required: Sequence[Required]) -> list[dict[str, Any]]:
     return database.rows(
-        _LATEST, ([each.asset for each in required], [each.check for each in required])
+        statement(__file__, "newest_results"),
+        {
+            "assets": [each.asset for each in required],
+            "checks": [each.check for each in required],
+        },
     )
 
 
 def _objection(row: dict[str, Any]) -> str | None:
-    name = f"{row['asset']}: {row['check']}"
+    name = f"{row['asset']}: {row['check_name']}"
     if row["status"] is None:
         return f"{name} was never evaluated"
     if row["is_of_these_tables"] is False:
@@ -115,10 +93,10 @@ def require(
     run_id: str,
     forced_by: str | None,
 ) -> list[str]:
-    """Let `asset` be derived, or not. `forced_by` = who wants it whatever the checks say.
+    """Raise RefusedError with all objections, unless the required checks hold.
 
-    Returns the objections that were overridden, and records them in `ops.dq_overrides`. Raises
-    RefusedError with all objections.
+    `forced_by` is the person who overrides the objections: they are then recorded in
+    `ops.dq_overrides` and returned.
     """
     found = objections(database, required)
     if not found:

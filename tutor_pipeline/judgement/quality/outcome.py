@@ -1,4 +1,4 @@
-"""What a check found: the type that suites, dbt tests and the steps' own checks share."""
+"""The outcome of a check: one type for suites, dbt tests and the checks of the steps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from psycopg import sql
 from tutor_pipeline.core.warehouse.database import Database
 
 MAX_SAMPLE = 10
-"""Failing rows kept of a check."""
+"""The number of failing rows that an outcome keeps."""
 _MAX_TEXT = 120
 
 
 class Status(StrEnum):
-    """How a check ended. Errored = it could not be evaluated, which is worse than failed."""
+    """How a check ended. `errored` = it could not be evaluated, which is worse than failed."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -26,11 +26,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One check as it was evaluated.
+    """The result of evaluating one check.
 
-    `asset` is the table as Dagster calls it; `owner` who states the rule: suite, dbt or pipeline;
-    `severity` error or warn. `sample` holds at most MAX_SAMPLE failing rows as JSON-ready values:
-    keys and the offending value; `query` lists all of them. What could not be counted is None.
+    `asset` is the table by Dagster's name; `owner` is where the rule is defined: suite, dbt or
+    pipeline; `severity` is error or warn. `sample` has at most MAX_SAMPLE failing rows, as values
+    for JSON (keys and the offending value); `query` lists all of them. Counts are None if unknown.
     """
 
     asset: str
@@ -50,29 +50,29 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether it held."""
+        """Whether the check passed."""
         return self.status is Status.PASSED
 
     @property
     def is_error(self) -> bool:
-        """Whether it counts as an error: a check that could not be evaluated always does."""
+        """Whether it counts as an error. A check that could not be evaluated always does."""
         return self.severity == "error" or self.status is Status.ERRORED
 
     @property
     def stops(self) -> bool:
-        """Whether what depends on the table must not be derived now."""
+        """Whether nothing may be derived from the table now."""
         return self.blocking and not self.passed
 
     @property
     def percent_failing(self) -> float | None:
-        """Failing rows as a percentage of those checked; None where either is unknown."""
+        """Failing rows in percent of those checked; None if either is unknown."""
         if self.rows_failing is None or not self.rows_checked:
             return None
         return 100 * self.rows_failing / self.rows_checked
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a sample as JSON-ready values, long texts cut."""
+    """Return a row of a sample as JSON-ready values, with long texts cut."""
     return {name: _plain(value) for name, value in row.items()}
 
 
@@ -83,13 +83,13 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value[:MAX_SAMPLE]]
     if isinstance(value, float) and abs(value) < float("inf"):
         return value
-    # A json column may hold what no text of PostgreSQL can: NUL, and half a character.
+    # A json column may hold what a text of PostgreSQL can't: NUL, and half a character.
     text = str(value).replace("\x00", "\ufffd").encode(errors="replace").decode()
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 
 def first_rows(database: Database, query: str) -> list[dict[str, Any]]:
-    """The first MAX_SAMPLE rows of a query, which is of our own making."""
+    """Return the first MAX_SAMPLE rows of a trusted query."""
     listed = sql.SQL("select * from ({}) as failing limit {}").format(
         sql.SQL(query), sql.Literal(MAX_SAMPLE)
     )

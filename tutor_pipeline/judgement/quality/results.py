@@ -1,4 +1,4 @@
-"""Outcomes kept in `ops.dq_results`, one row per run and check."""
+"""Stores outcomes in `ops.dq_results`, one row per run and check."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ def record(
     outcomes: Iterable[Outcome],
     evaluated_at: datetime | None = None,
 ) -> None:
-    """Write outcomes of a run, in one transaction; evaluated again in the same run, the last
-    counts. `as_of` is the moment of the refresh whose tables were checked, `evaluated_at` when that
-    began by the database's clock (now, where it can't have been before the tables stood).
+    """Write the outcomes of a run in one transaction. They replace those of the same run and check.
+
+    `as_of` is the moment of the refresh whose tables were checked. `evaluated_at` is when the
+    evaluation began, by the database's clock (None = now, for an evaluation that can't have begun
+    before the tables were built).
     """
     changes = ", ".join(
         f"{name} = excluded.{name}" for name in (*_COLUMNS, "evaluated_at") if name not in _KEY
     )
-    statement = database.sql(
+    statement = (
         f"insert into {{ops}}.dq_results ({', '.join(_COLUMNS)}, evaluated_at)"
         f" values ({', '.join(f'%({name})s' for name in _COLUMNS)},"
         " coalesce(%(evaluated_at)s, now()))"
         f" on conflict ({', '.join(_KEY)}) do update set {changes}"
     )
     rows = [_row(run_id, as_of, outcome) | {"evaluated_at": evaluated_at} for outcome in outcomes]
-    with database.transaction(), database.connection.cursor() as cursor:
-        cursor.executemany(statement, rows)
+    with database.transaction():
+        database.execute_many(statement, rows)
 
 
 def _row(run_id: str, as_of: datetime, outcome: Outcome) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Evaluating suites with Great Expectations, in PostgreSQL: the only module that imports it.
+"""Evaluates suites with Great Expectations, in PostgreSQL. The only module that imports it.
 
-Only answers come back: counts, at most ten failing rows, and the SQL that lists all of them. Great
-Expectations gets connections and never the password, one ephemeral context, and writes no file.
+PostgreSQL returns only results: counts, at most ten failing rows, and the SQL that lists all of
+them. Great Expectations gets connections but never the password. It has one ephemeral context and
+writes no file.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from zoneinfo import ZoneInfo
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Schemas, Warehouse
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, first_rows, plain
 from tutor_pipeline.judgement.quality.suites import QUERY, VALUE, Check, Suite
 
 _NAME = "check"
 _OF_ROWS = "expect_column_values_"
-"""How the types begin that are about each row of a column."""
+"""Prefix of the types that check each row of a column."""
 _MAX_MESSAGE = 500
 
 
@@ -36,30 +37,30 @@ def run_suite(
     as_of: datetime,
     only: Collection[str] | None = None,
 ) -> list[Outcome]:
-    """Evaluate a suite's checks (`only` = those of these names), in the order of the suite.
+    """Evaluate the checks of a suite (`only` = the checks with these names), in its order.
 
-    Never raises for what is wrong with the data or a check: that is an errored outcome.
+    Does not raise if the data or a check is wrong: the outcome is `errored` then.
     """
     checks = [check for check in suite.checks if only is None or check.name in only]
     fill = placeholders(warehouse, as_of)
     began = perf_counter()
     try:
         with warehouse.connect() as database, _batch(suite, warehouse) as batch:
-            count = cache(lambda table: _count(database, table, warehouse))
+            count = cache(lambda table: _count(database, table))
             results = _validate(batch, suite, checks, fill)
             outcomes = [
                 _answer(suite, check, results[check.name], count, fill, database)
                 for check in checks
             ]
     except Exception as error:
-        # The table is not there, or the connection broke: no check has an answer.
+        # The table does not exist, or the connection broke: no check has a result.
         outcomes = [_errored(suite, check, _first_lines(error)) for check in checks]
     seconds = round((perf_counter() - began) / max(len(checks), 1), 3)
     return [replace(outcome, seconds=seconds) for outcome in outcomes]
 
 
 def placeholders(warehouse: Warehouse, as_of: datetime) -> Callable[[str], str]:
-    """Fills {staging}, {marts}, {ops}, {as_of} and {today} into a check's SQL."""
+    """Return a function that fills {staging}, {marts}, {as_of}, {today} … into a check's SQL."""
     schemas = warehouse.schemas
     names = {name: getattr(schemas, name) for name in ("staging", "intermediate", "marts", "ops")}
     today = as_of.astimezone(ZoneInfo(warehouse.timezone)).date()
@@ -71,30 +72,27 @@ def placeholders(warehouse: Warehouse, as_of: datetime) -> Callable[[str], str]:
     return lambda query: query.format(**values)
 
 
-def _count(database: Database, asset: str, warehouse: Warehouse) -> int:
-    row = database.execute(
-        sql.SQL("select count(*) from {}").format(sql.Identifier(*_table(asset, warehouse)))
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+def _count(database: Database, asset: str) -> int:
+    table = sql.Identifier(*_table(asset, database.schemas))
+    return int(database.value(database.sql("select count(*) from {table}", table=table)))
 
 
-def _table(asset: str, warehouse: Warehouse) -> tuple[str, str]:
+def _table(asset: str, schemas: Schemas) -> tuple[str, str]:
     schema, table = asset.split("/")
-    return getattr(warehouse.schemas, schema), table
+    return getattr(schemas, schema), table
 
 
 @cache
 def great_expectations() -> Any:
-    """Great Expectations, imported when a check first runs."""
+    """Return Great Expectations, imported when a check first runs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations
         import tqdm
 
-        import tutor_pipeline.judgement.quality.expectations  # noqa: F401 - registers itself
+        import tutor_pipeline.judgement.quality.expectations  # noqa: F401 - registers the types
 
-    # Its bars are not shown, and it would keep a thread for them.
+    # Progress bars are not shown; their monitor would keep a thread.
     tqdm.tqdm.monitor_interval = 0
     return great_expectations
 
@@ -112,28 +110,28 @@ def _context() -> Any:
 
 @contextmanager
 def _batch(suite: Suite, warehouse: Warehouse) -> Iterator[Any]:
-    """The suite's table as a batch, over connections that are closed at the end."""
+    """Yield the suite's table as a batch. Its connections are closed at the end."""
     context = _context()
-    schema, table = _table(suite.asset, warehouse)
+    schema, table = _table(suite.asset, warehouse.schemas)
     with warnings.catch_warnings():
-        # It would rather have the URL, and the password with it.
+        # It warns because it does not get the URL, which has the password.
         warnings.simplefilter("ignore")
         source = context.data_sources.add_or_update_sql(
             name="warehouse",
-            # The driver's name alone: connections come from us.
+            # Names the driver only: `creator` makes the connections.
             connection_string="postgresql+psycopg://",
             create_temp_table=False,
             kwargs={"creator": lambda: warehouse.connect().connection},
         )
     try:
         with warnings.catch_warnings():
-            # And the schema in the URL, of which there is none.
+            # It warns because the URL names no schema.
             warnings.simplefilter("ignore")
             asset = source.add_table_asset(table, table_name=table, schema_name=schema)
             batch = asset.add_batch_definition_whole_table("whole table").get_batch()
         yield batch
     finally:
-        # One to look for the table with, one to validate with.
+        # One engine found the table, the other validated it.
         source.get_engine().dispose()
         source.get_execution_engine().engine.dispose()
         context.data_sources.delete("warehouse")
@@ -142,11 +140,11 @@ def _batch(suite: Suite, warehouse: Warehouse) -> Iterator[Any]:
 def _validate(
     batch: Any, suite: Suite, checks: Sequence[Check], fill: Callable[[str], str]
 ) -> dict[str, Any]:
-    """{name: result}."""
+    """Return {name of the check: result}."""
     of_rows = [check for check in checks if check.expectation.startswith(_OF_ROWS)]
     others = [check for check in checks if check not in of_rows]
     results = _run(batch, others, fill, {"result_format": "BASIC"})
-    # Examples cost a scan of the table for each check, found or not: first ask whether there are.
+    # Examples cost a scan of the table per check, so they are asked only of checks that failed.
     results |= _run(batch, of_rows, fill, {"result_format": "BOOLEAN_ONLY"})
     failed = [check for check in of_rows if _has_failed(results[check.name])]
     return results | _run(
@@ -180,17 +178,17 @@ def _run(
                     type=check.expectation, kwargs=_kwargs(check, fill), meta={_NAME: check.name}
                 ).to_domain_obj()
             )
-        except Exception as error:  # a type or kwargs that the library does not know
+        except Exception as error:  # the library does not know the type or its kwargs
             broken[check.name] = _Unusable(_first_lines(error))
     if not suite.expectations:
         return broken
     result = batch.validate(suite, result_format=result_format)
-    # Results come back in another order.
+    # Results are in another order than the checks.
     return broken | {each.expectation_config.meta[_NAME]: each for each in result.results}
 
 
 class _Unusable:
-    """Stands for the result of an expectation that could not even be made."""
+    """The result of an expectation that could not be constructed."""
 
     success = False
 
@@ -202,14 +200,14 @@ class _Unusable:
 def _kwargs(check: Check, fill: Callable[[str], str]) -> dict[str, Any]:
     kwargs = dict(check.kwargs)
     if QUERY in kwargs:
-        # The library fills placeholders too, and wants its own somewhere, or says so on stdout.
+        # The library fills placeholders too. Without its own it prints a warning on stdout.
         query = fill(kwargs.pop(QUERY)).replace("{", "{{").replace("}", "}}")
         kwargs["unexpected_rows_query"] = f"{query} /* {{batch}} */"
     return kwargs
 
 
 def _exception(result: Any) -> str | None:
-    """Why a result has no answer; None when it has one."""
+    """Return why a result has no answer, or None."""
     info = result.exception_info or {}
     if "raised_exception" in info:
         infos = [info]
@@ -222,7 +220,7 @@ def _exception(result: Any) -> str | None:
 
 
 def _first_lines(error: object) -> str:
-    """An error in words: its first lines, without the SQL that follows."""
+    """Return the first lines of an error, without the SQL that follows."""
     text = str(error).split("\n[SQL:")[0].split("\nLINE ")[0]
     name = "" if isinstance(error, str | TutorPipelineError) else f"{type(error).__name__}: "
     return f"{name}{' '.join(text.split())}"[:_MAX_MESSAGE]
@@ -257,7 +255,7 @@ def _answer(
     if message is not None:
         return _errored(suite, check, message)
     try:
-        # What cannot be read of one check must not take the connection from the others.
+        # A savepoint: an error in one check must not break the transaction for the others.
         with database.transaction():
             rows = count(check.rows_of or suite.asset)
             return _outcome(suite, check, result, rows, fill, database)

@@ -1,19 +1,31 @@
-"""Suites of checks, read from YAML and checked.
+"""Suites of checks, read from YAML.
 
 A suite is about one table. Its checks are expectations of Great Expectations, by type and kwargs,
 with a sentence for people. SQL in kwargs names schemas as {staging}, {marts}, {ops} and the moment
-of the refresh as {as_of}. Belongs here: parsing. Does not belong here: evaluating (`run`).
+of the refresh as {as_of}.
+
+Belongs here: what a suite may say, and the errors that name file and check.
+Does not belong here: evaluation (`run`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from tutor_pipeline.core.errors import TutorPipelineError
 
@@ -24,51 +36,105 @@ ROWS = "expect_query_to_return_no_rows"
 VALUE = "expect_query_value_to_be_between"
 """Type of a check given by SQL for one value, `observed`; no row = it does not apply."""
 QUERY = "query"
-"""The kwarg that holds the SQL of either."""
+"""The kwarg with the SQL of either type."""
 ROW_COUNT = "expect_table_row_count_to_be_between"
 
-_SUITE_KEYS = {"asset", "about", "keys", "may_be_empty", "checks"}
-_CHECK_KEYS = {"name", "says", "expectation", "kwargs", "severity", "blocking", "rows_of"}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-# A sample goes where many can read it: these columns never belong into one.
+_TABLE = re.compile(r"(staging|intermediate|marts|ops)/[a-z0-9_]+")
+# Many people can read a sample: it must never have these columns.
 PERSONAL = frozenset({"name", "email", "feedback_text", "payload", "raw"})
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One rule. `blocking`: while it fails, nothing is derived from the table; `rows_of`: the
-    table whose rows it looks at, where that is not the suite's.
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError("a name has small letters, digits and _")
+    return value
+
+
+def _sentence(value: Any, info: ValidationInfo) -> str:
+    if not isinstance(value, str) or not value.rstrip().endswith("."):
+        raise ValueError(f"{info.field_name} is a sentence that ends with a full stop")
+    return " ".join(value.split())
+
+
+def _table(value: Any, info: ValidationInfo) -> str:
+    if not _TABLE.fullmatch(str(value)):
+        raise ValueError(f"{info.field_name} {value!r} is not <schema>/<table>")
+    return str(value)
+
+
+class Check(BaseModel):
+    """One rule about a table.
+
+    While a `blocking` check fails, nothing is derived from the table. `rows_of` is the table whose
+    rows the check reads, if it is not that of the suite.
     """
 
-    name: str
-    says: str
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, PlainValidator(_name)]
+    says: Annotated[str, PlainValidator(_sentence)]
     expectation: str
-    kwargs: Mapping[str, Any]
-    severity: str
-    blocking: bool
-    rows_of: str | None = None
+    kwargs: dict[str, Any]
+    severity: Literal["error", "warn"]
+    blocking: StrictBool = False
+    rows_of: Annotated[str | None, PlainValidator(_table)] = None
 
     @property
     def is_query(self) -> bool:
         """Whether it is given by SQL instead of a column."""
         return QUERY in self.kwargs
 
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.blocking and self.severity != "error":
+            raise ValueError("a warning never blocks")
+        if (self.expectation in (ROWS, VALUE)) != self.is_query:
+            raise ValueError(f"{ROWS} and {VALUE}, and only they, have {QUERY}")
+        return self
 
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """The checks of one table. `asset` is `<schema>/<table>`; `keys` identify a failing row."""
 
-    name: str
-    asset: str
+class _SuiteFile(BaseModel):
+    """The content of a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asset: Annotated[str, PlainValidator(_table)]
     about: str
     keys: tuple[str, ...]
+    may_be_empty: str | None = None
     checks: tuple[Check, ...]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        names = [check.name for check in self.checks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the check {name} is there twice")
+        # Every expectation about rows passes on an empty table.
+        counts = any(check.expectation == ROW_COUNT for check in self.checks)
+        if counts == bool(self.may_be_empty):
+            raise ValueError(
+                f"either counts the rows ({ROW_COUNT}) or says why the table may be empty"
+                " (may_be_empty)"
+            )
+        return self
+
+
+class Suite(_SuiteFile):
+    """The checks of one table.
+
+    `asset` is `<schema>/<table>`; `keys` are the columns that identify a failing row; `name` is
+    that of the file.
+    """
+
+    name: str
 
 
 def load_suites(folder: Path = SUITES) -> tuple[Suite, ...]:
-    """Every suite of a folder, by file name.
+    """Return all suites of a folder, by file name.
 
-    Raises TutorPipelineError naming file and check when one is wrong.
+    Raises TutorPipelineError naming file and check if one is wrong.
     """
     suites = tuple(_suite(path) for path in sorted(folder.glob("*.yml")))
     seen: dict[tuple[str, str], str] = {}
@@ -87,69 +153,52 @@ def _suite(path: Path) -> Suite:
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise TutorPipelineError(f"{path.name}: cannot be read: {error}") from error
-    where = path.name
-    body = _mapping(body, where, _SUITE_KEYS, required={"asset", "about", "keys", "checks"})
-    _table(body["asset"], f"{where}: asset")
-    if not isinstance(body["checks"], list) or not isinstance(body["keys"], list):
-        raise TutorPipelineError(f"{where}: keys and checks are lists")
-    checks = tuple(_check(each, where) for each in body["checks"])
-    names = [check.name for check in checks]
-    for name in names:
-        if names.count(name) > 1:
-            raise TutorPipelineError(f"{where}: the check {name} is there twice")
-    # Every expectation about rows holds of no rows.
-    counts = any(check.expectation == ROW_COUNT for check in checks)
-    if counts == bool(body.get("may_be_empty")):
-        raise TutorPipelineError(
-            f"{where}: either counts the rows ({ROW_COUNT}) or says why the table may be empty"
-            " (may_be_empty)"
-        )
-    return Suite(path.stem, body["asset"], body["about"], tuple(body["keys"]), checks)
+    try:
+        file = _SuiteFile.model_validate(body)
+    except ValidationError as error:
+        raise TutorPipelineError(f"{path.name}: {_message(error, body)}") from None
+    return Suite(name=path.stem, **vars(file))
 
 
-def _check(body: Any, where: str) -> Check:
-    name = body.get("name") if isinstance(body, dict) else None
-    where = f"{where}: {name or 'a check'}"
-    required = _CHECK_KEYS - {"blocking", "rows_of"}
-    body = _mapping(body, where, _CHECK_KEYS, required=required)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise TutorPipelineError(f"{where}: a name has small letters, digits and _")
-    if not isinstance(body["says"], str) or not body["says"].rstrip().endswith("."):
-        raise TutorPipelineError(f"{where}: says is a sentence that ends with a full stop")
-    if body["severity"] not in ("error", "warn"):
-        raise TutorPipelineError(f"{where}: severity is error or warn")
-    blocking = body.get("blocking", False)
-    if blocking is not True and blocking is not False:
-        raise TutorPipelineError(f"{where}: blocking is true or false")
-    if blocking and body["severity"] != "error":
-        raise TutorPipelineError(f"{where}: a warning never blocks")
-    kwargs = _mapping(body["kwargs"], f"{where}: kwargs")
-    if (body["expectation"] in (ROWS, VALUE)) != (QUERY in kwargs):
-        raise TutorPipelineError(f"{where}: {ROWS} and {VALUE}, and only they, have {QUERY}")
-    return Check(
-        name,
-        " ".join(body["says"].split()),
-        str(body["expectation"]),
-        kwargs,
-        body["severity"],
-        blocking,
-        _table(body["rows_of"], f"{where}: rows_of") if "rows_of" in body else None,
-    )
+def _message(error: ValidationError, body: Any) -> str:
+    """Return the first error in words. Unknown and missing keys come before wrong values."""
+    errors = error.errors(include_url=False)
+    for kind in ("extra_forbidden", "missing"):
+        if of_kind := [each for each in errors if each["type"] == kind]:
+            *parent, _ = of_kind[0]["loc"]
+            names = sorted(str(e["loc"][-1]) for e in of_kind if [*e["loc"][:-1]] == parent)
+            where, _ = _place(tuple(parent), body)
+            if kind == "missing":
+                return f"{where}{', '.join(names)} is missing"
+            known = (Check if parent else _SuiteFile).model_fields
+            near = get_close_matches(names[0], known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            return f"{where}{', '.join(names)} is not known here{hint}"
+    first = errors[0]
+    where, field = _place(first["loc"], body)
+    return where + _words(first, field)
 
 
-def _table(name: Any, where: str) -> str:
-    if not re.fullmatch(r"(staging|intermediate|marts|ops)/[a-z0-9_]+", str(name)):
-        raise TutorPipelineError(f"{where} {name!r} is not <schema>/<table>")
-    return str(name)
+def _words(error: Mapping[str, Any], field: str) -> str:
+    """Return what is wrong with the value of a field."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("model_type", "dict_type"):
+        return f"{field}: is not a mapping" if field else "is not a mapping"
+    wanted = {
+        "tuple_type": "is a list",
+        "bool_type": "is true or false",
+        "string_type": "is text",
+        "literal_error": f"is {str(context.get('expected')).replace(chr(39), '')}",
+    }
+    return f"{field} {wanted.get(kind, error['msg'])}"
 
 
-def _mapping(
-    body: Any, where: str, known: set[str] | None = None, required: set[str] | None = None
-) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise TutorPipelineError(f"{where}: is not a mapping")
-    if known is not None and (unknown := set(map(str, body)) - known):
-        raise TutorPipelineError(f"{where}: {', '.join(sorted(unknown))} is not known here")
-    if missing := (required or set()) - body.keys():
-        raise TutorPipelineError(f"{where}: {', '.join(sorted(missing))} is missing")
-    return body
+def _place(loc: tuple[int | str, ...], body: Any) -> tuple[str, str]:
+    """Return the prefix that names the check, if the error is in one, and the name of the field."""
+    if loc[:1] != ("checks",) or len(loc) == 1:
+        return "", ".".join(map(str, loc))
+    check = body["checks"][loc[1]]
+    name = check.get("name") if isinstance(check, dict) else None
+    return f"{name or 'a check'}: ", ".".join(map(str, loc[2:]))

@@ -1,8 +1,7 @@
-"""The blocking checks of some tutors' rows, in one statement of plain SQL.
+"""Evaluates the blocking checks on the rows of some tutors, in one SQL statement.
 
-For the refresh after a session, which cannot wait for Great Expectations. The rules are the suites'
-own; what is about a whole table (counts, uniqueness, values over all rows) is left to a full
-refresh.
+For the refresh after a session, which cannot wait for Great Expectations. The rules come from the
+suites. Checks of a whole table (counts, uniqueness, values over all rows) wait for a full refresh.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from tutor_pipeline.judgement.quality.run import placeholders
 from tutor_pipeline.judgement.quality.suites import QUERY, ROWS, Check, Suite
 
 TABLES = ("marts/fct_sessions", "intermediate/int_tutor_days", "marts/tutor_aggregates")
-"""What a refresh of some tutors makes anew, one or more rows per tutor."""
+"""The tables that a refresh of some tutors rebuilds, with one or more rows per tutor."""
 
 
 def failing_tutors(
     database: Database, suites: Iterable[Suite], tutors: Sequence[str], as_of: datetime
 ) -> dict[str, str]:
-    """{tutor_id: the rules that rows of the tutor break}; empty when all is well."""
+    """Return {tutor_id: the rules that rows of the tutor break}."""
     checks = [
         (suite, check, failing)
         for suite in suites
@@ -41,7 +40,7 @@ def failing_tutors(
         )
         for position, (_, _, failing) in enumerate(checks)
     ]
-    statement = sql.SQL(" union ").join(parts) + sql.SQL(" order by tutor_id, position")
+    statement = sql.SQL("{} order by tutor_id, position").format(sql.SQL(" union ").join(parts))
     found: dict[str, list[str]] = {}
     for tutor_id, position in database.execute(statement, {"tutors": list(tutors)}):
         suite, check, _ = checks[position]
@@ -59,7 +58,7 @@ def _between(column: sql.Identifier, kwargs: dict[str, Any]) -> sql.Composable:
         )
         if bound is not None
     ]
-    return sql.SQL("not (") + sql.SQL(" and ").join(bounds) + sql.SQL(")")
+    return sql.SQL("not ({})").format(sql.SQL(" and ").join(bounds))
 
 
 def _in_set(column: sql.Identifier, kwargs: dict[str, Any]) -> sql.Composable:
@@ -70,7 +69,7 @@ def _not_null(column: sql.Identifier, kwargs: dict[str, Any]) -> sql.Composable:
     return sql.SQL("{} is null").format(column)
 
 
-# When a row breaks an expectation about its column.
+# SQL that holds for a row that breaks an expectation about its column.
 _BROKEN = {
     "expect_column_values_to_be_between": _between,
     "expect_column_values_to_be_in_set": _in_set,
@@ -81,7 +80,7 @@ _BROKEN = {
 def _failing_rows(
     suite: Suite, check: Check, warehouse: Warehouse, as_of: datetime
 ) -> sql.Composable | None:
-    """The rows that break the check, as a relation; None where it is not about single rows."""
+    """Return the rows that break the check, as a relation; None if it is not about single rows."""
     if check.expectation == ROWS:
         query = placeholders(warehouse, as_of)(check.kwargs[QUERY]).replace("%", "%%")
         return sql.SQL("({}) as failing").format(sql.SQL(query))

@@ -1,6 +1,6 @@
-"""Rules in words, for people: one line, all there is to know, and the page in the docs.
+"""Rules as text for people: a line, all details, and the page in the docs.
 
-Belongs here: how a rule is written down. Does not belong here: where the text goes.
+Belongs here: how a rule is written. Does not belong here: where the text goes.
 """
 
 from __future__ import annotations
@@ -8,26 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tutor_pipeline.core import markdown
 from tutor_pipeline.core.findings import Kind
-from tutor_pipeline.judgement.rules.catalogue import Catalogue, Condition, Rule
+from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.judgement.rules.inputs import Column, Inputs
+from tutor_pipeline.judgement.rules.rule import Condition, Rule
 
 _SIGNS = {">=": "≥", "<=": "≤"}
 _MEASURED = Path(__file__).parent / "catalogue" / "measured.md"
-"""What the profiles list on made-up platforms: benchmarks/attention.py."""
+"""What the profiles list on synthetic platforms, from benchmarks/attention.py."""
 _SAME = "the same"
 _ABSENT = "–"
 
 
 def conditions(rule: Rule) -> str:
-    """`no_show_tutor_30d ≥ 3 and no_show_rate_30d ≥ 0.05`."""
+    """Return the conditions: `no_show_tutor_30d ≥ 3 and no_show_rate_30d ≥ 0.05`."""
     return " and ".join(map(_condition, rule.when))
 
 
 def minimums(rule: Rule) -> str:
-    """The counts under which the rule is not evaluated: `avg_talk_ratio_n ≥ 5`; may be empty.
+    """Return the counts under which the rule is not evaluated: `avg_talk_ratio_n ≥ 5`, or "".
 
-    The one session that every metric needs is left out.
+    Leaves out the one session that every metric needs.
     """
     counts: dict[str, int] = {}
     of_conditions = [(each.exposure, each.minimum_exposure) for each in rule.when]
@@ -38,7 +40,7 @@ def minimums(rule: Rule) -> str:
 
 
 def summary(rule: Rule) -> str:
-    """One line: severity (or type, or icon) · conditions · minimums; `off:` first when it is."""
+    """Return one line: severity (or type, or icon) · conditions · minimums; `off:` comes first."""
     parts = [_label(rule), conditions(rule)]
     if asked := unusual(rule):
         parts.append(asked)
@@ -48,8 +50,9 @@ def summary(rule: Rule) -> str:
 
 
 def unusual(rule: Rule) -> str:
-    """`surely over 1.5 times the others'`, with the metric where it is another than that of the
-    principal condition; empty where nothing is asked.
+    """Return what must be unusual: `surely over 1.5 times the others'`; empty for nothing.
+
+    Names the metric if it is not that of the principal condition.
     """
     asked = rule.unusual
     if asked is None:
@@ -63,11 +66,10 @@ def unusual(rule: Rule) -> str:
 
 
 def details(rule: Rule, inputs: Mapping[str, Mapping[str, Column]]) -> list[tuple[str, str]]:
-    """What there is to know of a rule beside its id and kind, as (label, value).
+    """Return all of a rule except its id and kind, as (label, value). A label may appear more than
+    once (`when`: one per condition).
 
-    A label may come more than once (`when`: one per condition).
-
-    `inputs` are those of `load_catalogue`; the description of a column is added where it has one.
+    `inputs` are those of `load_catalogue`; descriptions of columns are added.
     """
     columns = Inputs(inputs)
 
@@ -100,16 +102,16 @@ def details(rule: Rule, inputs: Mapping[str, Mapping[str, Column]]) -> list[tupl
 
 
 def page(catalogues: Sequence[Catalogue]) -> str:
-    """The Markdown page of some profiles, the default one first: what it has, the others change."""
+    """Return the Markdown page of some profiles, the default one first."""
     profiles = ", ".join(f"`{catalogue.profile}`" for catalogue in catalogues)
     sections = [
         _INTRODUCTION.format(profiles=profiles),
-        "## Alerts\n\nWhat somebody should do something about.",
+        "## Alerts\n\nFindings that need action.",
         _table(catalogues, Kind.ALERT, "recommended_action", "recommended action"),
         "## Insights\n\nWhat a tutor does well (strength) and what could be better (growth area).",
         _table(catalogues, Kind.INSIGHT, "coaching_tip", "coaching tip"),
-        "## Achievements\n\nBadges: earned once and kept; shown as no longer active while the"
-        " criterion is not met.",
+        "## Achievements\n\nBadges: earned once and kept; shown as inactive while the criterion is"
+        " not met.",
         _table(catalogues, Kind.ACHIEVEMENT, "title", "title"),
         _MEASURED.read_text(encoding="utf-8").rstrip(),
         _YOUR_OWN.rstrip(),
@@ -126,7 +128,7 @@ def _condition(condition: Condition) -> str:
 
 
 def _label(rule: Rule) -> str:
-    """The word or sign that tells at a glance what a rule's findings are."""
+    """Return the word or sign that shows what a rule's findings are."""
     if rule.severity is not None:
         return rule.severity
     key = "insight_type" if rule.kind is Kind.INSIGHT else "icon"
@@ -139,12 +141,12 @@ def _table(catalogues: Sequence[Catalogue], kind: Kind, text: str, heading: str)
         for catalogue in catalogues
     ]
     head = [kind, *(catalogue.profile for catalogue in catalogues), heading]
-    rows = [head, ["---"] * len(head)]
+    rows = []
     for rule_id in dict.fromkeys(rule_id for rules in by_profile for rule_id in rules):
         rules = [profile.get(rule_id) for profile in by_profile]
         cells = [_cell(rules[0], None), *(_cell(rule, rules[0]) for rule in rules[1:])]
         rows.append([f"`{rule_id}`", *cells, _texts(rules, text)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown.table(head, rows)
 
 
 def _cell(rule: Rule | None, default: Rule | None) -> str:
@@ -158,7 +160,7 @@ def _cell(rule: Rule | None, default: Rule | None) -> str:
 
 
 def _texts(rules: Iterable[Rule | None], name: str) -> str:
-    """What the profiles say under one name: mostly one sentence."""
+    """Return the texts of one name in the profiles; mostly they share one sentence."""
     texts = dict.fromkeys(
         rule.texts[name].text for rule in rules if rule is not None and name in rule.texts
     )
@@ -171,57 +173,59 @@ _INTRODUCTION = """\
 # Rules
 
 Rules are data: YAML files in `tutor_pipeline/judgement/rules/catalogue/`. A rule names
-[metrics](metrics.md), each with a threshold, and holds when all its conditions do. What it says,
-it says in numbers, and it shows the sessions behind them.
+[metrics](metrics.md), each with a threshold, and holds when all its conditions hold. Its text gives
+the numbers, and the finding lists the sessions behind them.
 
-`TUTOR_RULE_PROFILE` picks a profile: {profiles} or a file of your own.
-`tutor-pipeline rules list` shows the rules in force, `rules show` all there is to know of one, and
-`rules check --against-data` what a profile would open and close before it goes live.
+`TUTOR_RULE_PROFILE` selects a profile: {profiles} or a file of your own.
+`tutor-pipeline rules list` shows the rules in force, `rules show` all details of one, and
+`rules check --against-data` what a profile would open and close before you switch to it.
 
-**Missing data is not health.** A rule is *not evaluated* for a tutor where a metric is NULL, or
-where less stands behind it than the rule needs: at least one session, and what follows "needs"
-below. Then it neither opens nor resolves anything.
+**Missing data does not mean that all is well.** A rule is *not evaluated* for a tutor if a metric
+is NULL, or if it is based on less data than the rule needs: at least one session, and the counts
+after "needs" below. Then the rule neither opens nor resolves anything.
 
-**Unusual here.** `adaptive`, the default, asks for the conservative thresholds *and* for evidence
-that it is more than chance and more than is usual on this platform: that the tutor's share of
-sessions is over 1.5 times the others' (or the tutor's average 0.5 points below theirs), 95 % sure.
-The text of the alert says what the others do: "5 of 16; others 1 of 16".
+**Unusual here.** `adaptive`, the default, requires the conservative thresholds *and* evidence that
+the figure is more than chance and more than is usual on this platform: with 95 % probability, the
+tutor's share of sessions is over 1.5 times the others' (or the tutor's average 0.5 points below
+theirs). The text of the alert says what the others do: "5 of 16; others 1 of 16".
 
-- What is usual comes from all the other tutors, and is as wide as they differ, chance included. A
-  refresh of everybody fits it and keeps it in `ops.rule_references`; the refresh after a session
-  reads it, so a tutor's alerts depend on nobody who is looked at beside.
-- A rule lists at most 1 in 100 tutors (`most`), the furthest out, and no more than one in ten of
-  those may be chance. An open alert stays while it is 80 % sure (`keeps`) and its tutor is among
-  the furthest 2 in 100; its figure may fall short of the threshold by a quarter. So nothing flaps.
-- Who meets the threshold and no more is no alert, and stays visible: the tutor's page and
-  `ops.tutor_insights` (type `at_threshold`) say "3 of 8; usual here is 1 of 7".
-- With fewer than five others to compare with, the threshold counts alone. So it does for a tutor
-  with an exception that asks for less (`rules override`).
+- What is usual is computed from all other tutors, and its spread is the one observed, chance
+  included. A refresh of all tutors fits it and stores it in `ops.rule_references`; the refresh
+  after a session reads it, so a tutor's alerts never depend on which other tutors a refresh covers.
+- A rule lists at most 1 in 100 tutors (`most`), those furthest beyond, and at most one in ten of
+  them may be there by chance. An open alert stays while the probability is at least 80 % (`keeps`)
+  and its tutor is among the furthest 2 in 100; its figure may fall short of the threshold by a
+  quarter. So alerts do not close and reopen with small changes.
+- A tutor who meets the threshold but is not unusual gets no alert, and stays visible: the tutor's
+  page and `ops.tutor_insights` (type `at_threshold`) say "3 of 8; usual here is 1 of 7".
+- With fewer than five other tutors to compare with, the threshold alone counts. The same is true
+  for a tutor with an exception that sets a stricter threshold (`rules override`).
 
-**Another profile.** Alerts of the old rules that the new ones evaluate and do not find are closed
-(`profile_switched`), also where `auto_resolve` is `false`; what could not be evaluated stays. One
-message says what was closed; what people did stays in the history.
+**Another profile.** After a switch, alerts of the old profile that the new rules evaluate and do
+not find are closed (`profile_switched`), also with `auto_resolve: false`. Alerts that could not be
+evaluated stay open. One message lists what was closed; what people did stays in the history.
 
 **A count or a share.** `high_volume` is for platforms where a tutor gives more than about 30
-sessions a month, and fixes the shares that its count rules ask for: five sessions moved out of 150
-are 3 %. `adaptive` finds out by itself what is much.
+sessions a month. It sets fixed shares for the rules that count: five rescheduled sessions out of
+150 are 3 %. `adaptive` finds the limits from the data.
 
-**What is late, poor or too much** is decided where it is counted, and changed there: in the vars
-of `dbt_project/dbt_project.yml` (5 minutes, a score under 5.0). The sentences that repeat such a
-number are held to it by a test.
+**What counts as late, poor or too much** is defined where it is counted: change it in the vars of
+`dbt_project/dbt_project.yml` (5 minutes, a score under 5.0). A test checks the sentences that
+repeat such a number.
 
-What becomes of an alert, and the exceptions for one tutor: [alerts](alerts.md).
+The life of an alert, and exceptions for single tutors: [alerts](alerts.md).
 
-In the tables, "–" is a rule that the profile does not have, "off" one that it switches off, and
+In the tables, "–" is a rule that the profile does not have, "off" a rule that it switches off, and
 "the same" means as in the first column."""
 
 _YOUR_OWN = """\
 ## Your own profile
 
-A file of your own extends one that ships (or another file, by its path) and changes only what it
-names. A rule of the same id is changed key by key, `when` as a whole, and `null` takes a key away;
-any other rule is new. An id is of a-z, 0-9 and _, a letter first, at most 48 long. What is
-misspelt, or can't be, is an error with file and line before anything runs.
+Your own file extends a shipped profile (or another file, by its path) and changes only what it
+names. A rule with the same id is changed key by key, `when` as a whole, and `null` removes a key.
+Any other rule is new. An id consists of a-z, 0-9 and _, starts with a letter, and has at most 48
+characters. A misspelt name or an impossible value is an error with file and line before anything
+runs.
 
 ```yaml
 extends: adaptive
@@ -246,34 +250,34 @@ insights:
     evidence: reinforcement_session_ids
 ```
 
-| of | key | what it says |
+| of | key | meaning |
 | --- | --- | --- |
 | every rule | `when` | the conditions; a tutor's exception changes the threshold of the \
 first |
 | | `requires` | counts, each with the minimum under which the rule is not evaluated |
 | | `enabled` | `false` switches the rule off |
-| | `evidence` | the column with the sessions that show it; an alert must have it, because one \
-that somebody resolved comes back only with a session processed since |
+| | `evidence` | the column with the session ids; required for an alert, because an alert that \
+somebody resolved comes back only with a session processed since |
 | a condition | `metric`, `op`, `value` | `op` is one of `>=` `>` `<=` `<` `=` |
-| | `minimum_exposure` | how many sessions must stand behind the metric; 1 unless said |
-| | `minimum_share` | of a count: at least such a share (0 to 1) of those sessions |
+| | `minimum_exposure` | how many sessions the metric must be based on; default 1 |
+| | `minimum_share` | for a count: the least share (0 to 1) of these sessions |
 | an alert | `severity` | `warning` or `critical` |
 | | `title`, `description`, `recommended_action` | texts |
-| | `unusual` | what must be unusual here: a `metric`, and `times` (a count or a share; over so \
-many times the others') or `by` (an average; so far from the others', with `scatter`, the column \
-with the standard deviation of a session, and `means: 2` where it is a change); `level` 0.95, \
-`keeps` 0.8, `most` 0.01; `null`: nothing |
+| | `unusual` | what must be unusual here: a `metric`, and `times` (a count or a share must be over\
+ this multiple of the others') or `by` (an average must differ from the others' by this; needs \
+`scatter`, the column with the standard deviation of a session, and `means: 2` for a change); \
+defaults are `level` 0.95, `keeps` 0.8, `most` 0.01; `null`: nothing |
 | an insight | `insight_type` | `strength` or `growth_area` |
-| | `display_text`, `coaching_tip` | texts; the tip is for a growth area |
-| | `metric_value` | the number it shows, if it is not that of the principal condition |
+| | `display_text`, `coaching_tip` | texts; only a growth area has a tip |
+| | `metric_value` | the number it shows; default: that of the first condition |
 | an achievement | `title`, `description`, `icon` | texts |
-| the file | `extends` | a profile that ships, or the path of a file, seen from this one |
-| | `auto_resolve` | `false` leaves the resolving of alerts to people |
+| the file | `extends` | a shipped profile, or the path of a file, relative to this one |
+| | `auto_resolve` | `false`: only people resolve alerts |
 
-In texts, `{metric}` is its value; `{metric:.1f}`, `{metric:+.1f}` and `{metric:.0%}` say how to
-write it, and `{metric:session|sessions}` writes a count with its noun.
+In texts, `{metric}` is the value; `{metric:.1f}`, `{metric:+.1f}` and `{metric:.0%}` give its
+format, and `{metric:session|sessions}` writes a count with its noun.
 
-Metrics are the columns of `marts.tutor_aggregates` by their names, and of other inputs by
+Metrics are the columns of `marts.tutor_aggregates` by name, and those of other inputs as
 `input.column`: `tutor_risk` (the churn score: `level`, `score`, `reasons`), `student_risk`
 (`students_at_high_risk`, `students`) and `open_alerts`, with a flag per alert of the profile, which
 insights and achievements may read.

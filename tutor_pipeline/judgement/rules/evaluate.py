@@ -1,7 +1,7 @@
-"""The engine: rows of metrics in, findings out. Pure, and it knows no rule.
+"""Evaluates rules on rows of metrics and returns findings. Pure: no database, no clock.
 
-Missing data is not health: a rule whose metric is NULL, not a number or under its minimum
-exposure is *not evaluated* for that tutor, so it neither opens nor resolves anything.
+Missing data does not mean that all is well: a rule whose metric is NULL, not a number or under its
+minimum exposure is *not evaluated* for that tutor, so it neither opens nor resolves anything.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import Any, Literal
 from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Override, Reading
 from tutor_pipeline.core.formatting import label
 from tutor_pipeline.judgement.rules import usual
-from tutor_pipeline.judgement.rules.catalogue import OPERATORS, Catalogue, Condition, Rule
+from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.judgement.rules.inputs import NUMERIC, TUTOR_ID, BadValueError, Scale, read
+from tutor_pipeline.judgement.rules.rule import OPERATORS, Condition, Rule
 from tutor_pipeline.judgement.rules.usual import Seen, Unusual, Usual
 
 EVIDENCE_LIMIT = 5
-# A mean over this many sessions counts half towards `excess`.
-_HALF_TRUSTED_AT = 5
+_HALF_WEIGHT_SESSIONS = 5
+"""A mean over this many sessions counts half towards `excess`."""
 SLACK = 0.25
-"""By so much of its threshold a number may fall short before an open alert closes, of a rule that
-asks for the unusual.
+"""The share of its threshold by which a figure may fall short before an open alert closes. Applies
+to rules with `unusual`.
 """
-_COUNT = Scale.COUNT  # looking up a member costs more than comparing it
+_COUNT = Scale.COUNT  # looking up an enum member costs more than comparing it
 _NO_EXCEPTIONS: Mapping[str, float | None] = {}
 
 
@@ -39,14 +40,11 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the rules of one kind on one row per tutor.
 
-    `usual_here` is what `fit` found, by alert; a rule that asks for the unusual and has none there
-    is not evaluated.
-
-    A row maps the names that rules use (`Catalogue.columns`) to values, `tutor_id` included.
-    A tutor with a missing column, a value of the wrong type or a second row is skipped with
-    the reason; the others go on. A rule with an override that does not fit it is not evaluated
-    for that tutor, who is reported among the skipped. Findings come in the order of the rows,
-    then of the rules.
+    A row maps the names in `Catalogue.columns` to values. A tutor with a missing column, a value of
+    the wrong type or a second row is skipped with the reason. A rule whose override does not fit it
+    is not evaluated for that tutor, who is reported as skipped. `usual_here` maps alerts to what
+    `fit` returned; a rule with `unusual` is not evaluated without it. Findings are in the order of
+    the rows, then of the rules.
     """
     rules = catalogue.of(kind)
     exceptions, unusable, disabled = _exceptions(rules, overrides)
@@ -66,19 +64,7 @@ def evaluate(
         seen.add(tutor_id)
         thresholds = exceptions.get(tutor_id, _NO_EXCEPTIONS)
         try:
-            verdicts = [
-                (
-                    rule.id,
-                    _judge(
-                        rule,
-                        tutor_id,
-                        row,
-                        thresholds.get(rule.id, rule.when[0].value),
-                        (usual_here or {}).get(rule.alert),
-                    ),
-                )
-                for rule in rules
-            ]
+            verdicts = _verdicts(rules, tutor_id, row, thresholds, usual_here or {})
         except BadValueError as error:
             skipped[tutor_id] = str(error)
             continue
@@ -94,8 +80,8 @@ def evaluate(
         kind=kind,
         as_of=as_of,
         profile=catalogue.profile,
-        # What a profile decides is about alerts, which an administrator may want to close. An
-        # insight or a badge that is no longer true says so by itself.
+        # A profile decides about alerts, which an administrator may want to close. An insight or
+        # a badge that is no longer true always closes.
         auto_resolve=catalogue.auto_resolve or kind is not Kind.ALERT,
         tutors=number,
         findings=tuple(findings),
@@ -105,16 +91,41 @@ def evaluate(
     )
 
 
+def _verdicts(
+    rules: Iterable[Rule],
+    tutor_id: str,
+    row: Mapping[str, object],
+    thresholds: Mapping[str, float | None],
+    usual_here: Mapping[str, Usual],
+) -> list[tuple[str, Finding | Literal[False] | None]]:
+    """Return what each rule says of one tutor (see `_judge`), by rule id. `thresholds` are the
+    tutor's exceptions.
+    """
+    return [
+        (
+            rule.id,
+            _judge(
+                rule,
+                tutor_id,
+                row,
+                thresholds.get(rule.id, rule.when[0].value),
+                usual_here.get(rule.alert),
+            ),
+        )
+        for rule in rules
+    ]
+
+
 def fit(
     catalogue: Catalogue,
     rows: Iterable[Mapping[str, object]],
     overrides: Iterable[Override] = (),
     done: Collection[tuple[str, str]] = (),
 ) -> dict[str, Usual]:
-    """What is usual among all tutors, for each alert that asks for the unusual.
+    """Return what is usual among all tutors, for each alert with `unusual`.
 
-    Rows and exceptions as of `evaluate`; a row that can't be read is left out. `done`: pairs
-    (tutor, alert) that somebody has dealt with. They take no place among the few that are listed.
+    Rows and overrides are those of `evaluate`; unreadable rows are left out. `done` are pairs
+    (tutor, alert) that somebody has dealt with: they do not count among the few that a rule lists.
     """
     asking = catalogue.asking
     exceptions, _, _ = _exceptions(asking, overrides)
@@ -126,7 +137,7 @@ def fit(
             if (tutor_id, rule.id) in done:
                 threshold = None
             try:
-                found = _value(rule, row, threshold)
+                found = _compared_value(rule, row, threshold)
             except BadValueError:
                 continue
             if found is not None:
@@ -138,9 +149,9 @@ def fit(
     }
 
 
-def _value(rule: Rule, row: Mapping[str, object], threshold: Any) -> usual.Value | None:
-    """What a rule that asks for the unusual reads of one tutor; None where it is not known.
-    `threshold` as in `_judge`.
+def _compared_value(rule: Rule, row: Mapping[str, object], threshold: Any) -> usual.Value | None:
+    """Return what a rule with `unusual` compares of one tutor; None if it is unknown.
+    `threshold` is the `principal_threshold` of `_judge`.
     """
     asked = rule.unusual
     assert asked is not None
@@ -161,14 +172,14 @@ def _value(rule: Rule, row: Mapping[str, object], threshold: Any) -> usual.Value
 
 
 def _may_fall_short(rule: Rule, threshold: Any, is_open: bool) -> bool:
-    """Whether the tutor's figure may be a little short of the threshold: what somebody asked for
-    this tutor counts as it was said.
+    """Whether the tutor's figure may fall short of the threshold by `SLACK`. An exception for this
+    tutor counts exactly as set.
     """
     return is_open and rule.unusual is not None and threshold == rule.when[0].value
 
 
 def _figure(asked: Unusual, row: Mapping[str, object]) -> tuple[Any, Any]:
-    """The figure that is compared, and the sessions behind it."""
+    """Return the figure that is compared, and the number of sessions behind it."""
     scale = _COUNT if asked.is_count else Scale.NUMBER
     return read(row, asked.metric, scale), read(row, asked.exposure, _COUNT)
 
@@ -176,10 +187,10 @@ def _figure(asked: Unusual, row: Mapping[str, object]) -> tuple[Any, Any]:
 def _exceptions(
     rules: Iterable[Rule], overrides: Iterable[Override]
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, str], frozenset[tuple[str, str]]]:
-    """What applies instead of a rule's threshold: tutor -> rule -> threshold, None = no rule.
+    """Return what replaces the rules' thresholds: tutor -> rule -> threshold, None = rule is off.
 
-    With it, the tutors that have an override which can't be used (and why), and the pairs
-    (tutor, rule) that are disabled.
+    Also returns the tutors whose override can't be used, with the reason, and the disabled pairs
+    (tutor, rule).
     """
     principal = {rule.id: rule.when[0] for rule in rules}
     exceptions: dict[str, dict[str, float | None]] = {}
@@ -218,9 +229,9 @@ def _judge(
     principal_threshold: Any,
     usual_here: Usual | None,
 ) -> Finding | Literal[False] | None:
-    """The finding; False when the rule does not hold; None when it can't be evaluated.
+    """Return the finding, False if the rule does not hold, or None if it can't be evaluated.
 
-    `principal_threshold` is that of the first condition, None when the rule is switched off.
+    `principal_threshold` is the threshold of the first condition; None if the rule is off.
     """
     is_held = rule.unusual is not None and read(row, rule.is_open, Scale.FLAG) is True
     may_fall_short = _may_fall_short(rule, principal_threshold, is_held)
@@ -237,7 +248,7 @@ def _judge(
             is_alert = (
                 seen.opens(rule.unusual, usual_here)
                 or (is_held and seen.stays(rule.unusual, usual_here))
-                or _is_asked_for(rule.when[0], principal_threshold)
+                or _is_stricter(rule.when[0], principal_threshold)
             )
             if is_alert == (rule.beside is not None):
                 return False
@@ -264,9 +275,9 @@ def _judge(
 def _readings(
     rule: Rule, row: Mapping[str, object], principal_threshold: Any, is_held: bool = False
 ) -> tuple[Reading, ...] | None:
-    """What each condition read where all hold, nothing where one does not; None where the rule
-    can't be evaluated. Where an open alert is held, a number may fall short by a little: sessions
-    that leave a window must not close it and open it again.
+    """Return what each condition read if all hold, an empty tuple if one does not, or None if the
+    rule can't be evaluated. If `is_held`, a number may fall short by `SLACK`: sessions that leave
+    a window must not close an alert and reopen it.
     """
     if principal_threshold is None:
         return None
@@ -276,7 +287,7 @@ def _readings(
             return None
     readings: list[Reading] = []
     holds = True
-    # A condition that does not hold ends nothing: the others must be known all the same.
+    # Goes on after a condition that does not hold: all metrics must be known.
     for condition in rule.when:
         value: Any = read(row, condition.metric, condition.scale)
         if value is None:
@@ -288,7 +299,7 @@ def _readings(
                 return None
         if holds:
             threshold: Any = condition.value if readings else principal_threshold
-            least = _less(condition, threshold) if is_held else threshold
+            least = _eased(condition, threshold) if is_held else threshold
             holds = OPERATORS[condition.op](value, least) and (
                 not condition.minimum_share or value >= condition.minimum_share * exposure
             )
@@ -297,24 +308,24 @@ def _readings(
     return tuple(readings) if holds else ()
 
 
-def _less(condition: Condition, threshold: Any) -> Any:
-    """A threshold that is easier to meet, for an alert that is open."""
+def _eased(condition: Condition, threshold: Any) -> Any:
+    """Return the threshold made easier to meet by `SLACK`."""
     if condition.scale not in NUMERIC or condition.op == "=":
         return threshold
     direction = 1 if condition.op in (">=", ">") else -1
     return threshold - direction * abs(threshold) * SLACK
 
 
-def _is_asked_for(principal: Condition, threshold: Any) -> bool:
-    """Whether somebody asked for an alert of this tutor sooner than of others: then the threshold
-    counts alone.
+def _is_stricter(principal: Condition, threshold: Any) -> bool:
+    """Whether an exception alerts for this tutor sooner than for others. Then the threshold alone
+    counts.
     """
     return threshold != principal.value and OPERATORS[principal.op](principal.value, threshold)
 
 
 def _with_usual(rule: Rule, texts: Mapping[str, str], seen: Seen) -> dict[str, str]:
-    """The words of a finding, with what is usual here: of the metric that is compared, by its name
-    where the rule is about another one.
+    """Return the texts of a finding with what is usual here added. The compared metric is named if
+    it is not that of the principal condition.
     """
     assert rule.unusual is not None
     is_another = rule.unusual.metric != rule.when[0].metric
@@ -328,12 +339,12 @@ def _with_usual(rule: Rule, texts: Mapping[str, str], seen: Seen) -> dict[str, s
 
 
 def _excess(condition: Condition, reading: Reading) -> float:
-    """How far beyond its threshold the principal condition is, given the exposure.
+    """Return how far the principal condition is beyond its threshold, given the exposure.
 
-    The distance as a share of the threshold; for a count that should be low, plus its share of
-    the exposure (3 of 6 sessions is worse than 3 of 60); for anything else, shrunk by
-    n / (n + 5), because a mean over few sessions says little. 0 for flags and text, and for an
-    open alert whose figure has come back from the threshold.
+    This is the distance as a share of the threshold. A count that should be low adds its share of
+    the exposure (3 of 6 sessions is worse than 3 of 60). Anything else is multiplied by
+    n / (n + 5), because a mean over few sessions says little. Returns 0 for flags and text, and for
+    an open alert whose figure no longer reaches the threshold.
     """
     if condition.scale not in NUMERIC:
         return 0.0
@@ -347,5 +358,5 @@ def _excess(condition: Condition, reading: Reading) -> float:
         if condition.scale is _COUNT and condition.op in (">=", ">"):
             excess += value / reading.exposure
         else:
-            excess *= reading.exposure / (reading.exposure + _HALF_TRUSTED_AT)
+            excess *= reading.exposure / (reading.exposure + _HALF_WEIGHT_SESSIONS)
     return round(float(excess), 6)

@@ -1,6 +1,6 @@
-"""The declared inputs of rules: which columns a row has, and what may stand in them.
+"""The declared inputs of rules: the columns of a row, and the values they may hold.
 
-Belongs here: names and types of columns, the reading of one value.
+Belongs here: names and types of columns, reading one value.
 Does not belong here: thresholds, sentences, SQL.
 """
 
@@ -17,27 +17,27 @@ from typing import Protocol
 TUTOR_ID = "tutor_id"
 MAIN_INPUT = "tutor_aggregates"
 OPEN_ALERTS = "open_alerts"
-"""The relation with a flag per alert of the profile: whether the tutor has it open."""
+"""The relation with one flag per alert of the profile: whether the tutor has it open."""
 
 
 class Column(Protocol):
-    """A declared column: its PostgreSQL type and the column that counts the sessions behind it."""
+    """A declared column: its PostgreSQL type and its exposure column."""
 
     @property
     def type(self) -> str:
-        """As PostgreSQL calls it: `integer`, `double precision`, `text[]`."""
+        """The PostgreSQL name of the type: `integer`, `double precision`, `text[]`."""
 
     @property
     def exposure(self) -> str | None:
-        """The name of a column of the same relation, or None."""
+        """The column of the same relation that counts the sessions behind this one, or None."""
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The words that a text column may hold; none where it may hold any."""
+        """The words that a text column may hold; empty if it may hold any."""
 
 
 class Scale(StrEnum):
-    """What kind of value a column holds: this decides how it compares and how it is written."""
+    """What kind of value a column holds. Decides how it is compared and written."""
 
     COUNT = "count"
     NUMBER = "number"
@@ -47,7 +47,7 @@ class Scale(StrEnum):
     OTHER = "other"
 
 
-# Looking up a member costs more than comparing it, and values are read by the million.
+# Looking up an enum member costs more than comparing it, and millions of values are read.
 _COUNT, _NUMBER, _FLAG, _TEXT, _SESSIONS, _ = Scale
 NUMERIC = (_COUNT, _NUMBER)
 
@@ -66,14 +66,14 @@ _SCALES = {
 
 
 class BadValueError(Exception):
-    """A value that its column can't hold: the tutor is skipped, the others go on."""
+    """A value does not fit its column. The tutor is skipped; evaluation goes on with the others."""
 
 
 class Inputs:
-    """The columns that rows carry, by the name that rules call them.
+    """The columns of rows, by the name that rules use.
 
-    `relations` maps a relation with one row per tutor to its columns. A column of
-    `tutor_aggregates` is called by its own name, one of another relation `relation.column`.
+    `relations` maps relations with one row per tutor to their columns. A column of
+    `tutor_aggregates` has its own name, a column of another relation is `relation.column`.
     """
 
     def __init__(self, relations: Mapping[str, Mapping[str, Column]]) -> None:
@@ -91,24 +91,24 @@ class Inputs:
         return name in self._columns
 
     def scale(self, name: str) -> Scale:
-        """What kind of value the column holds. Raises KeyError for an unknown name."""
+        """Return what kind of value the column holds. Raises KeyError for an unknown name."""
         declared = self._columns[name].type.lower().split("(")[0].strip()
         return _SCALES.get(declared, Scale.OTHER)
 
     def exposure(self, name: str) -> str | None:
-        """The column that counts the sessions behind this one, if there is one."""
+        """Return the column that counts the sessions behind this one, or None."""
         return self._exposures[name]
 
     def description(self, name: str) -> str:
-        """What the column is, in words; empty where that is not declared."""
+        """Return the description of the column; empty if none is declared."""
         return str(getattr(self._columns.get(name), "description", ""))
 
     def values(self, name: str) -> tuple[str, ...]:
-        """The words that the column may hold; none where it may hold any."""
+        """Return the words that the column may hold; empty if it may hold any."""
         return self._columns[name].values
 
     def nearest(self, name: str) -> str:
-        """` (did you mean …?)`, or nothing when no name is near."""
+        """Return ` (did you mean …?)`, or an empty string if no name is near."""
         return nearest(name, self._columns)
 
 
@@ -120,20 +120,20 @@ class _OpenAlert:
 
 
 def open_alerts(rule_ids: Iterable[str]) -> dict[str, Column]:
-    """The columns of `OPEN_ALERTS` for the alerts of a profile."""
+    """Return the columns of `OPEN_ALERTS` for the alerts of a profile."""
     return dict.fromkeys(rule_ids, _OpenAlert())
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean …?)` with the name nearest to a wrong one, or an empty string."""
+    """Return ` (did you mean …?)` with the nearest of the names, or an empty string."""
     found = get_close_matches(name, list(names), n=1)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
 def read(row: Mapping[str, object], name: str, scale: Scale) -> object:
-    """The value of a column; None when it is NULL or not a finite number.
+    """Return the value of a column; None if it is NULL or not a finite number.
 
-    Numbers are rounded to nine digits: the order in which floats were summed must not decide
+    Numbers are rounded to nine digits: the order in which floats are summed must not decide
     whether a threshold is met. Raises BadValueError for a missing column or a wrong type.
     """
     try:

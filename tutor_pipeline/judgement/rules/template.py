@@ -1,7 +1,7 @@
-"""Sentences with metric values in them: `{metric}`, `{metric:.1f}`, `{metric:one|many}`.
+"""Sentences with placeholders for metrics: `{metric}`, `{metric:.1f}`, `{metric:one|many}`.
 
-Deliberately less than `str.format`: a placeholder is a declared metric and a way to write it,
-so a catalogue from outside can reach no attribute and run no code.
+Supports less than `str.format` on purpose: a placeholder is a declared metric with a format, so a
+user's catalogue can read no attribute and run no code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A sentence and the placeholders in it: (the text before, metric, scale, how to write it)."""
+    """A sentence and its placeholders, each as (text before, metric, scale, format)."""
 
     text: str
     placeholders: tuple[tuple[str, str, Scale, str], ...]
@@ -31,7 +31,7 @@ class Template:
         return frozenset(metric for _, metric, _, _ in self.placeholders)
 
     def render(self, row: Mapping[str, object]) -> str:
-        """The sentence for one row; a NULL is written `unknown`. Raises BadValueError."""
+        """Return the sentence for one row, with `unknown` for NULL. Raises BadValueError."""
         if not self.placeholders:
             return self.tail
         written = (
@@ -42,9 +42,9 @@ class Template:
 
 
 def parse(text: str, inputs: Inputs) -> Template:
-    """Check a sentence against the declared inputs. Raises ValueError saying what is wrong.
+    """Parse a sentence and check it against the declared inputs. Raises ValueError.
 
-    Ways to write a number: `.1f`, `+.1f`, `.0%` (as "12 %"), and `session|sessions` for a count
+    Formats of a number are `.1f`, `+.1f`, `.0%` (as "12 %"), and `session|sessions` for a count
     with its noun.
     """
     placeholders = []

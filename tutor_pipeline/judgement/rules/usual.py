@@ -1,15 +1,15 @@
-"""Whether what a rule sees of a tutor is more than chance, and more than is usual here. Pure.
+"""Compares a tutor with the others: is a figure more than chance and more than is usual here? Pure.
 
-Belongs here: what is usual among the tutors, and how surely one of them is beyond it.
-Does not belong here: which rule asks for what (`catalogue`), where it is kept (`store`).
+Belongs here: what is usual among the tutors, and how sure it is that one of them is beyond it.
+Does not belong here: which rule asks for what (`rule_schema`), where the result is stored.
 
-A count of n sessions is a binomial one, and its rate has a beta prior: the mean and the spread of
-the others' rates. An average has a normal prior, in the same way. The spread is taken as it is
-seen, chance included: a prior must not be surer than the data. The tutor's own sessions are left
-out of what the others do.
+A count of sessions is binomial; its rate has a beta prior with the mean and the spread of the
+others' rates. An average has a normal prior in the same way. The observed spread is used, chance
+included: a prior must not be more certain than the data. The tutor's own sessions are excluded
+from those of the others.
 
-What is usual is fitted over everybody, stored, and read by whoever looks at some tutors: nobody's
-result depends on who else is looked at.
+What is usual is fitted over all tutors and stored. A refresh of some tutors reads it, so a result
+never depends on which other tutors the refresh covers.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from functools import cache
 from typing import Any
 
 FEWEST_OTHERS = 5
-"""With fewer others to compare with, nothing is known to be usual: the threshold counts alone."""
+"""With fewer other tutors there is no comparison: the threshold alone counts."""
 
 MOST_IN_VAIN = 0.10
-"""Of those that a rule lists together, so many may be expected to be chance."""
+"""The expected share of chance hits among the tutors that a rule lists."""
 
 LEVEL, KEEPS, MOST = 0.95, 0.80, 0.01
-"""How sure it must be that a tutor is beyond the others, how sure for an open alert to stay, and
-the share of the tutors that a rule lists at most; where the profile does not say.
+"""Defaults: the probability that opens an alert, the probability that keeps it open, and the
+largest share of the tutors that a rule lists.
 """
 
-_HELD_SHARE = 2.0  # of `most`: an open alert stays among so many
-_FEWEST_SESSIONS = 2.0  # that the prior of a rate stands for
+_HELD_FACTOR = 2.0  # an open alert stays among this multiple of the tutors that `most` allows
+_MIN_PRIOR_SESSIONS = 2.0  # the least weight of a rate's prior
 _TINY = 1e-9
-_RARE = 0.4  # a rate under it is told as 1 of so many
+_RARE = 0.4  # a rate below it is written as "1 of n"
 _DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Unusual:
-    """What a rule asks beside its conditions: that the tutor is surely beyond the others.
+    """What a rule requires in addition to its conditions: the tutor is surely beyond the others.
 
-    `metric` with its `exposure` is a count of sessions (`is_count`) or a share of them that should
-    be over `times` the others' rate, or an average that should be `by` (its unit; negative: lower)
-    from the others'. Of an average, `scatter` is the column with the standard deviation of single
-    sessions, and it is a difference of so many `means`.
+    A count of sessions (`is_count`) or a share of them must be over `times` the others' rate. An
+    average must differ from the others' by `by` (in its unit; negative means lower). For an
+    average, `scatter` is the column with the standard deviation of single sessions, and `means` is
+    2 if the metric is a difference of two means.
     """
 
     metric: str
@@ -61,19 +61,18 @@ class Unusual:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What it reads."""
+        """The columns that it reads."""
         names = (self.metric, self.exposure, self.scatter)
         return tuple(name for name in names if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What is usual for one rule among `tutors`: sums over them, in which each weighs by its
-    `sessions`.
+    """What is usual for one rule: sums over `tutors`, each weighted by its `sessions`.
 
-    `single`: variance of one session's value, of an average. `opens_from`, `keeps_from`: how far
-    beyond everybody must surely be to be among the few that are listed (`Seen.surely`). `certain`:
-    where those that would be listed are chance too often, how sure it must be.
+    `single` is the variance of one session's value, for an average. `opens_from` and `keeps_from`
+    are the values of `Seen.surely` from which a tutor is among the few that are listed. `certain`
+    is the least probability if too many of those listed would be chance hits.
     """
 
     tutors: int
@@ -86,20 +85,22 @@ class Usual:
     certain: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back exactly."""
+        """Return a JSON object that `from_json` reads back exactly."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Usual:
-        """What `to_json` gave."""
+        """Return the object that `to_json` wrote."""
         return cls(**stored)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How a tutor compares. `probability`: that the tutor is beyond what is asked; `surely`: what
-    the tutor's rate or average surely reaches; both None where nothing is known of the others.
-    `now` and `others` say it in words.
+    """How a tutor compares with the others.
+
+    `probability` is the probability that the tutor is beyond what the rule asks; `surely` is the
+    value that the tutor's rate or average reaches with probability `Unusual.level`. Both are None
+    if nothing is known of the others. `now` and `others` are the two figures in words.
     """
 
     now: str
@@ -109,14 +110,14 @@ class Seen:
     surely: float | None
 
     def opens(self, asked: Unusual, usual: Usual) -> bool:
-        """Whether it is reason enough to open an alert."""
+        """Whether this opens an alert."""
         if self.probability is None or self.surely is None:
             return True
         is_sure = self.probability >= max(asked.level, usual.certain)
         return is_sure and _reaches(self.surely, usual.opens_from)
 
     def stays(self, asked: Unusual, usual: Usual) -> bool:
-        """Whether an open alert stays open."""
+        """Whether this keeps an open alert open."""
         if self.probability is None or self.surely is None:
             return True
         is_sure = self.probability >= max(asked.keeps, usual.certain)
@@ -125,9 +126,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a rule reads of one tutor: the metric, the sessions behind it, and, of an average, the
-    standard deviation of a session. `is_candidate`: the rule's conditions hold; `is_open`: its
-    alert is open.
+    """What a rule reads of one tutor: the metric, the sessions behind it, and for an average the
+    standard deviation of a session. `is_candidate` says that the rule's conditions hold, `is_open`
+    that its alert is open.
     """
 
     value: float
@@ -138,8 +139,8 @@ class Value:
 
 
 def fit(asked: Unusual, values: Iterable[Value]) -> Usual:
-    """What is usual among these tutors, and how few of them may be listed. Their order decides
-    nothing.
+    """Return what is usual among these tutors, and from where on one is listed. Their order does
+    not matter.
     """
     known = [each for each in values if each.sessions > 0]
     sums = [_sums(asked, each) for each in known]
@@ -161,7 +162,7 @@ def fit(asked: Unusual, values: Iterable[Value]) -> Usual:
     usual = replace(
         usual,
         opens_from=_beyond(reached, few),
-        keeps_from=_beyond(reached, math.ceil(_HELD_SHARE * few)),
+        keeps_from=_beyond(reached, math.ceil(_HELD_FACTOR * few)),
     )
     listed = [
         seen.probability or 0.0
@@ -172,8 +173,9 @@ def fit(asked: Unusual, values: Iterable[Value]) -> Usual:
 
 
 def look(asked: Unusual, usual: Usual, value: float, sessions: int) -> Seen:
-    """How a tutor with this value over so many sessions compares with the others. What was fitted
-    is taken to count the tutor as well: of one who is new since, the difference is small.
+    """Return how a tutor with this value over so many sessions compares with the others.
+
+    Assumes that `usual` includes the tutor. For one who is new since, the difference is small.
     """
     own_total, own_squares = _sums(asked, Value(value, sessions))
     others = Usual(
@@ -198,11 +200,11 @@ def _look_at_rate(asked: Unusual, others: Usual, happened: float, sessions: int,
     assert asked.times is not None
     mean = (others.total + 0.5) / (others.sessions + 1)
     squared = others.squares - 2 * mean * others.total + mean**2 * others.sessions
-    # Were they all the same, chance alone would let them differ by so much.
+    # The spread that chance alone produces if all tutors are the same.
     chance = mean * (1 - mean) * others.tutors / others.sessions
     spread = max(squared / others.sessions, chance)
-    alike = max(mean * (1 - mean) / spread - 1, _FEWEST_SESSIONS)
-    # What did not happen counts as well: of a rate of 7 in 10, nobody has 1.5 times as much.
+    alike = max(mean * (1 - mean) / spread - 1, _MIN_PRIOR_SESSIONS)
+    # Also compares what did not happen: nobody reaches 1.5 times a rate of 7 in 10.
     limit = min(asked.times * mean, 1 - (1 - mean) / asked.times)
     a = mean * alike + happened
     b = (1 - mean) * alike + max(sessions - happened, 0.0)
@@ -241,7 +243,7 @@ def _look_at_average(asked: Unusual, others: Usual, value: float, sessions: int,
 
 
 def _sums(asked: Unusual, each: Value) -> tuple[float, float]:
-    """What a tutor adds to the sums: the total, and the squares by session."""
+    """Return what a tutor adds to the sums: the total, and the squares per session."""
     if asked.times is None:
         return each.sessions * each.value, each.sessions * each.value**2
     happened = each.value if asked.is_count else each.value * each.sessions
@@ -250,7 +252,7 @@ def _sums(asked: Unusual, each: Value) -> tuple[float, float]:
 
 
 def _single(values: Sequence[Value]) -> float | None:
-    """Variance of one session's value around its tutor's mean, over all tutors."""
+    """Return the variance of one session's value around its tutor's mean, over all tutors."""
     known = [
         (each.sessions - 1, each.scatter)
         for each in values
@@ -261,19 +263,19 @@ def _single(values: Sequence[Value]) -> float | None:
 
 
 def _beyond(reached: Sequence[float], few: int) -> float | None:
-    """What the `few` highest of those reach, and whoever is level with the last of them; None
-    where there are no more.
+    """Return the lowest of the `few` highest values (`reached` is sorted, highest first); None if
+    there are no more than `few`.
     """
     return reached[few - 1] if len(reached) > few else None
 
 
 def _certain(listed: Iterable[float]) -> float:
-    """How sure it must be, so that of those listed together at most MOST_IN_VAIN is chance."""
+    """Return the least probability at which at most MOST_IN_VAIN of those listed are chance."""
     doubts = 0.0
     for number, probability in enumerate(sorted(listed, reverse=True), start=1):
         doubts += 1 - probability
         if doubts > MOST_IN_VAIN * number:
-            return _rounded(probability + 10**-_DIGITS)  # more than those who are as sure
+            return _rounded(probability + 10**-_DIGITS)  # excludes all with this probability
     return 0.0
 
 
@@ -286,7 +288,7 @@ def _rate_now(happened: float, sessions: int) -> str:
 
 
 def _rate(happened: float, sessions: float) -> str:
-    """A rate as people say it: 1 of 16, 7 of 10, none of 210."""
+    """Return a rate as people say it: 1 of 16, 7 of 10, none of 210."""
     rate = happened / sessions
     if happened < 0.5:
         return f"none of {sessions:,.0f}"
@@ -304,7 +306,7 @@ def _rounded(value: float) -> float:
 
 @cache
 def _special() -> Any:
-    """Loaded where it is needed: most commands compare nobody."""
+    """Return `scipy.special`, imported on first use: most commands do not need it."""
     from scipy import special
 
     return special

@@ -83,14 +83,14 @@ def db(warehouse):
 
 
 @pytest.fixture
-def empty(db, reader):
+def empty(reader):
     """Leave nothing to the next test. Modules with a database use it for all of theirs."""
 
     def remove_all():
-        clear(reader, db)
+        clear(reader)
         for table in ("rule_overrides", "current_tutor_risk", "churn_algorithm_weights"):
-            reader.execute(db.sql(f"truncate {{ops}}.{table}"))
-        reader.execute(db.sql("truncate {marts}.fct_sessions"))
+            reader.execute(f"truncate {{ops}}.{table}")
+        reader.execute("truncate {marts}.fct_sessions")
 
     yield remove_all
     remove_all()
@@ -98,13 +98,12 @@ def empty(db, reader):
 
 @pytest.fixture
 def run(db):
-    """Apply an evaluation in a connection of its own."""
+    """Apply an evaluation on a connection of its own."""
 
     def run_once(evaluation, run_id=None, active=ACTIVE, scope=None):
         with db.connect() as database:
             return apply(
                 database,
-                db,
                 evaluation,
                 run_id=run_id or f"run-{evaluation.as_of:%d}",
                 active_tutors=active,
@@ -116,23 +115,23 @@ def run(db):
 
 @pytest.fixture(scope="module")
 def reader(db):
-    """A connection on which every statement is a transaction of its own."""
-    with db.connect(autocommit=True, row_factory=psycopg.rows.dict_row) as database:
+    """A handle on which every statement is a transaction of its own."""
+    with db.connect(autocommit=True) as database:
         yield database
 
 
 @pytest.fixture
-def query(db, reader):
+def query(reader):
     def fetch(text, *parameters):
-        return reader.execute(db.sql(text), parameters).fetchall()
+        return reader.rows(text, parameters)
 
     return fetch
 
 
 @pytest.fixture
-def execute(db, reader):
+def execute(reader):
     def run_statement(text, *parameters):
-        reader.execute(db.sql(text), parameters)
+        reader.execute(text, parameters)
 
     return run_statement
 
@@ -188,11 +187,11 @@ def open_ids(query):
 
 @pytest.fixture
 def act(db):
-    """Do an administrator's act in a connection of its own."""
+    """Do an administrator's act on a connection of its own."""
 
     def do(verb, alert_ids, at, by="ada", **arguments):
         with db.connect() as database:
-            return verb(database, db, alert_ids, by=by, at=at, **arguments)
+            return verb(database, alert_ids, by=by, at=at, **arguments)
 
     return do
 
@@ -221,7 +220,7 @@ def kill(db):
 
 @pytest.fixture
 def killing(kill):
-    """A function that makes a cursor class whose connection is cut before its n-th statement."""
+    """Make a cursor class whose connection is cut before its n-th statement."""
 
     def make_class(at_statement):
         count = 0
@@ -231,7 +230,7 @@ def killing(kill):
                 nonlocal count
                 count += 1
                 if count == at_statement:
-                    kill(self.database)
+                    kill(self.connection)
                 return super().execute(*args, **kwargs)
 
         return KillingCursor

@@ -72,12 +72,12 @@ def test_an_upgrade_keeps_every_row_and_goes_on(old, make):
     with old.connect() as database:
         evaluation = make.evaluation(*(make.finding(tutor) for tutor in ("T1", "T2", "T3")), at=1)
         run = {"run_id": "r1", "active_tutors": {"T1", "T2", "T3"}}
-        applied = apply(database, old, evaluation, **run)
+        applied = apply(database, evaluation, **run)
         # T3's was resolved by hand and shows nothing that was not known then.
         assert (applied.confirmed, applied.opened, applied.suppressed) == (2, 0, 1)
         by_ada = {"by": "ada", "at": make.day(2)}
-        assert alert_actions.reopen(database, old, ["a3"], **by_ada).changed == ("a3",)
-        done = alert_actions.resolve(database, old, ["a2"], reason=Resolution.FIXED, **by_ada)
+        assert alert_actions.reopen(database, ["a3"], **by_ada).changed == ("a3",)
+        done = alert_actions.resolve(database, ["a2"], reason=Resolution.FIXED, **by_ada)
         assert done.changed == ("a2",)
     events = [(each["alert_id"], each["event_no"]) for each in rows(old, "alert_events")]
     assert events == [

@@ -14,18 +14,18 @@ def test_overrides_are_made_replaced_listed_and_removed(db, make):
 
         def put(override, kind=Kind.ALERT, **changes):
             values = {"reason": "why", "by": "ada", "at": make.day(0)} | changes
-            overrides.put(database, db, kind, override, **values)
+            overrides.put(database, kind, override, **values)
 
         put(Override("T2", "no_show", disabled=True), expires_at=make.day(9))
         put(Override("T3", "no_show", disabled=True), expires_at=make.day(1))
         put(Override("T1", "no_show", disabled=True), Kind.INSIGHT)
         put(Override("T1", "no_show", threshold=4))
         put(Override("T1", "no_show", threshold=5), by="bob", reason="again", at=make.day(1))
-        assert overrides.read(database, db, Kind.ALERT, make.day(1)) == (
+        assert overrides.read(database, Kind.ALERT, make.day(1)) == (
             Override("T1", "no_show", threshold=5.0),
             Override("T2", "no_show", disabled=True),
         )
-        rows = overrides.list_all(database, db)
+        rows = overrides.list_all(database)
         assert [(row["tutor_id"], row["kind"]) for row in rows] == [
             ("T1", "alert"), ("T1", "insight"), ("T2", "alert"), ("T3", "alert"),
         ]  # fmt: skip
@@ -34,9 +34,9 @@ def test_overrides_are_made_replaced_listed_and_removed(db, make):
             "reason": "again", "set_by": "bob", "set_at": make.day(1), "threshold": 5.0,
         }  # fmt: skip
         assert (rows[2]["disabled"], rows[2]["expires_at"]) == (True, make.day(9))
-        assert overrides.remove(database, db, Kind.ALERT, "T1", "no_show")
-        assert not overrides.remove(database, db, Kind.ALERT, "T1", "no_show")
-        assert len(overrides.list_all(database, db)) == 3
+        assert overrides.remove(database, Kind.ALERT, "T1", "no_show")
+        assert not overrides.remove(database, Kind.ALERT, "T1", "no_show")
+        assert len(overrides.list_all(database)) == 3
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,5 @@ def test_an_override_that_cannot_be_meant_is_refused(db, make, override, changes
     values = {"reason": "why", "by": "ada", "at": make.day(0)} | changes
     with db.connect() as database:
         with pytest.raises(UsageError, match=match):
-            overrides.put(database, db, Kind.ALERT, override, **values)
-        assert overrides.list_all(database, db) == []
+            overrides.put(database, Kind.ALERT, override, **values)
+        assert overrides.list_all(database) == []

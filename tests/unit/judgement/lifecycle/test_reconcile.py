@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutor_pipeline.core.findings import Resolution, Severity, Step
-from tutor_pipeline.judgement.lifecycle.reconcile import Held, Past, reconcile, row_id
+from tutor_pipeline.judgement.lifecycle.reconcile import ClosedRow, OpenRow, reconcile, row_id
 
 ACTIVE = {"T1", "T2"}
 PAIR = ("T1", "no_show")
 
 
 def held(severity="critical", rule_id="no_show", tutor_id="T1", events=1, profile="conservative"):
-    return Held(tutor_id, rule_id, "a1", 1, Severity(severity), events, profile)
+    return OpenRow(tutor_id, rule_id, "a1", 1, Severity(severity), events, profile)
 
 
 def test_a_first_finding_opens(make):
@@ -93,13 +93,13 @@ def test_an_inactive_tutor_opens_nothing_and_closes_all(make):
 @pytest.mark.parametrize(
     ("past", "evidence", "opens"),
     [
-        (Past(1, by_hand=False), ("S1",), True),
-        (Past(1, True, frozenset({"S1", "S2"})), ("S2", "S1"), False),
-        (Past(1, True, frozenset({"S1", "S2"})), ("S1",), False),
-        (Past(1, True, frozenset({"S1", "S2"})), (), False),
-        (Past(1, True, frozenset({"S1", "S2"})), ("S3", "S2"), True),
+        (ClosedRow(1, by_hand=False), ("S1",), True),
+        (ClosedRow(1, True, frozenset({"S1", "S2"})), ("S2", "S1"), False),
+        (ClosedRow(1, True, frozenset({"S1", "S2"})), ("S1",), False),
+        (ClosedRow(1, True, frozenset({"S1", "S2"})), (), False),
+        (ClosedRow(1, True, frozenset({"S1", "S2"})), ("S3", "S2"), True),
         # A late arrival is older than the rest, and was still first processed afterwards.
-        (Past(1, True, frozenset({"S1", "S2"})), ("S2", "S1", "S0"), True),
+        (ClosedRow(1, True, frozenset({"S1", "S2"})), ("S2", "S1", "S0"), True),
     ],
 )
 def test_what_was_resolved_by_hand_needs_new_evidence(make, past, evidence, opens):
@@ -112,7 +112,7 @@ def test_what_was_resolved_by_hand_needs_new_evidence(make, past, evidence, open
 
 
 def test_a_row_for_ever_opens_again(make):
-    past = {PAIR: Past(2, by_hand=False, reopens="a1")}
+    past = {PAIR: ClosedRow(2, by_hand=False, reopens="a1")}
     (change,) = reconcile(make.evaluation(make.finding(), at=9), [], past, ACTIVE).changes
     assert (change.step, change.row_id, change.occurrence) == (Step.REOPENED, "a1", 3)
     assert change.event_no is None
@@ -174,11 +174,11 @@ class Memory:
 
     def apply(self, evaluation, active, sessions):
         held = [
-            Held(r.tutor_id, r.rule_id, r.row_id, r.occurrence, r.severity, len(r.events))
+            OpenRow(r.tutor_id, r.rule_id, r.row_id, r.occurrence, r.severity, len(r.events))
             for r in self.open()
         ]
         past = {
-            (row.tutor_id, row.rule_id): Past(
+            (row.tutor_id, row.rule_id): ClosedRow(
                 row.occurrence, row.resolution is Resolution.COACHED, row.known
             )
             for row in sorted(self.rows, key=lambda row: row.occurrence)

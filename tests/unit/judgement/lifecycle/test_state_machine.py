@@ -95,7 +95,7 @@ class Machine(RuleBasedStateMachine):
             for pair, state in by_pair.items()
             if pair[0] in covered and pair[1] not in retired and pair not in self.disabled
         }
-        overrides = exceptions.read(self.reader, self.tools.db, Kind.ALERT, self.now)
+        overrides = exceptions.read(self.reader, Kind.ALERT, self.now)
         assert {(each.tutor_id, each.rule_id) for each in overrides} == self.disabled
         findings = [
             self.tools.make.finding(
@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
 
         def work(database):
             return verb(
-                database, self.tools.db, ids, by="ada", at=self.now, **arguments
+                database, ids, by="ada", at=self.now, **arguments
             )  # fmt: skip
 
         done = self._attempt(work, crash_at)
@@ -254,11 +254,11 @@ class Machine(RuleBasedStateMachine):
         """Switch a rule off for a tutor, or on again."""
         if pair in self.disabled:
             self.disabled.remove(pair)
-            assert exceptions.remove(self.reader, self.tools.db, Kind.ALERT, *pair)
+            assert exceptions.remove(self.reader, Kind.ALERT, *pair)
         else:
             self.disabled.add(pair)
             exceptions.put(
-                self.reader, self.tools.db, Kind.ALERT, Override(*pair, disabled=True),
+                self.reader, Kind.ALERT, Override(*pair, disabled=True),
                 reason="why", by="ada", at=self.now,
             )  # fmt: skip
 
@@ -290,9 +290,7 @@ class Machine(RuleBasedStateMachine):
         run_id = f"run-{self.runs}"
         open_rows = store.preview  # the same checks, without writing
         try:
-            told = open_rows(
-                self.reader, self.tools.db, evaluation, active_tutors=self.active, scope=scope
-            )
+            told = open_rows(self.reader, evaluation, active_tutors=self.active, scope=scope)
         except RefusedError as refused:
             assert not self.active and "no tutor is active" in str(refused)
             return False
@@ -309,7 +307,7 @@ class Machine(RuleBasedStateMachine):
 
     def _apply(self, database, evaluation, scope, run_id="again"):
         return store.apply(
-            database, self.tools.db, evaluation,
+            database, evaluation,
             run_id=run_id, active_tutors=self.active, scope=scope,
         )  # fmt: skip
 
@@ -319,7 +317,7 @@ class Machine(RuleBasedStateMachine):
             before = self.tools.everything()
             try:
                 with self.tools.db.connect() as database:
-                    database.cursor_factory = self.tools.killing(crash_at)
+                    database.connection.cursor_factory = self.tools.killing(crash_at)
                     return work(database)
             except psycopg.OperationalError:
                 assert self.tools.everything() == before, "a crash left something behind"
@@ -357,8 +355,9 @@ class Machine(RuleBasedStateMachine):
         return found
 
     def _sql(self, text, *parameters):
-        cursor = self.reader.execute(self.tools.db.sql(text), parameters)
-        return cursor.fetchall() if cursor.description else None
+        if text.startswith("select"):
+            return self.reader.rows(text, parameters)
+        return self.reader.execute(text, parameters)
 
 
 def as_told(events):

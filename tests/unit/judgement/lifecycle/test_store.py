@@ -212,9 +212,9 @@ def test_a_run_that_evaluated_nothing_refuses_nobody(db, run, make):
     run(make.evaluation(at=5, evaluated={"no_show": set()}))
     assert run(make.evaluation(make.finding(), at=1)).opened == 1
     with db.connect() as database:
-        assert last_applied(database, db) == make.day(1)
-        assert last_applied(database, db, Kind.ALERT) == make.day(1)
-        assert last_applied(database, db, Kind.INSIGHT) is None
+        assert last_applied(database) == make.day(1)
+        assert last_applied(database, Kind.ALERT) == make.day(1)
+        assert last_applied(database, Kind.INSIGHT) is None
 
 
 def test_nobody_active_while_alerts_are_open_is_refused(everything, run, make):
@@ -294,9 +294,9 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
         statements += 1
         try:
             with db.connect() as database:
-                database.cursor_factory = killing(statements)
+                database.connection.cursor_factory = killing(statements)
                 with database.transaction():
-                    apply(database, db, second, run_id="run-02", active_tutors=ACTIVE)
+                    apply(database, second, run_id="run-02", active_tutors=ACTIVE)
                     raise AbortError
         except psycopg.OperationalError:
             assert everything() == before, f"statement {statements} left something behind"
@@ -308,7 +308,7 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
         db.connect() as database,
         database.transaction(),
     ):
-        apply(database, db, second, run_id="run-02", active_tutors=ACTIVE)
+        apply(database, second, run_id="run-02", active_tutors=ACTIVE)
         kill(database)  # before the commit
     assert everything() == before
 
@@ -316,7 +316,7 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
     after = everything()
     assert [row["event"] for row in after["alert_events"]].count("opened") == 4
     with db.connect() as database:
-        clear(database, db)
+        clear(database)
     run(
         make.evaluation(
             make.finding("T1"),
@@ -331,7 +331,7 @@ def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
 def test_apply_is_a_part_of_the_callers_transaction(db, query, make):
     with pytest.raises(AbortError), db.connect() as database:
         database.execute("select 'what else belongs to this run'")
-        apply(database, db, make.evaluation(make.finding()), run_id="r", active_tutors=ACTIVE)
+        apply(database, make.evaluation(make.finding()), run_id="r", active_tutors=ACTIVE)
         raise AbortError
     assert query("select tutor_id from {ops}.alerts") == []
 
@@ -428,7 +428,7 @@ def test_kinds_leave_each_other_alone(run, everything, make):
 )
 def test_any_text_arrives_as_it_was(db, query, run, make, evidence, text):
     with db.connect() as database:
-        clear(database, db)
+        clear(database)
     texts = {"title": text, "description": text, "recommended_action": "\\N"}
     readings = (Reading(text, text, None, None),)
     finding = make.finding(
@@ -451,11 +451,11 @@ def test_a_preview_says_what_apply_does_and_writes_nothing(db, run, everything, 
         make.finding("T1"), make.finding("T2"), at=1, evaluated={"no_show": ACTIVE}
     )
     with db.connect() as database:
-        database.read_only = True
-        result = preview(database, db, evaluation, active_tutors=ACTIVE)
-        scoped = preview(database, db, evaluation, active_tutors=ACTIVE, scope=["T1", "T2"])
+        database.connection.read_only = True
+        result = preview(database, evaluation, active_tutors=ACTIVE)
+        scoped = preview(database, evaluation, active_tutors=ACTIVE, scope=["T1", "T2"])
         with pytest.raises(RefusedError, match="is older"):
-            preview(database, db, make.evaluation(at=-1), active_tutors=ACTIVE)
+            preview(database, make.evaluation(at=-1), active_tutors=ACTIVE)
     assert everything() == before
     steps = [(change.tutor_id, change.step) for change in result.changes]
     assert steps == [("T1", Step.ESCALATED), ("T2", Step.OPENED), ("T3", Step.RESOLVED)]
@@ -526,8 +526,8 @@ def test_clear_removes_what_was_generated_and_keeps_what_people_set(
     run(make.evaluation(make.badge(), at=3, kind=Kind.ACHIEVEMENT), run_id="badges")
     assert all(everything().values())
     with db.connect() as database:
-        assert clear(database, db) == 3
-        assert last_applied(database, db) is None
+        assert clear(database) == 3
+        assert last_applied(database) is None
     assert not any(everything().values())
     for kept in ("rule_overrides", "churn_algorithm_weights", "current_tutor_risk"):
         assert query(f"select count(*) as n from {{ops}}.{kept}") == [{"n": 1}]
@@ -631,14 +631,14 @@ def test_the_profile_before_is_that_of_the_last_run_over_everybody(db, run, make
             "insert into {ops}.refresh_runs (run_id, as_of, is_full) values (%s, now(), %s)",
             run_id, is_full,
         )  # fmt: skip
-    assert store.last_profile(reader, db) is None
+    assert store.last_profile(reader) is None
     run(make.evaluation(make.finding()), run_id="full")
     run(make.evaluation(make.finding(), at=1, profile="adaptive"), run_id="some")
     run(make.evaluation(make.finding(), at=2, profile="adaptive"), run_id="job/1")
-    assert store.last_profile(reader, db)[0] == "conservative"
+    assert store.last_profile(reader)[0] == "conservative"
     # `enrich --only alerts` refreshes nothing, and looks at everybody.
     run(make.evaluation(make.finding(), at=3, profile="adaptive"), run_id="only")
-    assert store.last_profile(reader, db)[0] == "adaptive"
+    assert store.last_profile(reader)[0] == "adaptive"
     execute("delete from {ops}.refresh_runs")
 
 
@@ -647,11 +647,11 @@ def test_a_switch_counts_what_all_runs_since_did_and_takes_over_what_it_could_no
 ):
     found = [make.finding("T1"), make.finding("T2", severity="warning"), make.finding("T3")]
     run(make.evaluation(*found))
-    _, since = store.last_profile(reader, db)
+    _, since = store.last_profile(reader)
     new = {"profile": "adaptive", "rules": ("no_show",)}
     run(make.evaluation(at=1, evaluated={"no_show": {"T1"}}, **new), run_id="job/1")
     run(make.evaluation(at=2, evaluated={"no_show": {"T2"}}, **new), run_id="full")
-    assert store.adopt(reader, db, "adaptive", since) == {
+    assert store.adopt(reader, "adaptive", since) == {
         "closed": 2, "critical": 1, "tutors": 2, "retired": 0, "opened": 0,
     }  # fmt: skip
     # T3's could not be evaluated: it goes on, and closes later like any other.
@@ -661,17 +661,17 @@ def test_a_switch_counts_what_all_runs_since_did_and_takes_over_what_it_could_no
     (last,) = query("select resolution from {ops}.alerts where tutor_id = 'T3'")
     assert last == {"resolution": "auto"}
     # Told once, none of it counts again.
-    _, since = store.last_profile(reader, db)
-    assert set(store.adopt(reader, db, "adaptive", since).values()) == {0}
+    _, since = store.last_profile(reader)
+    assert set(store.adopt(reader, "adaptive", since).values()) == {0}
 
 
 def test_dealt_with_is_what_somebody_closed_last(db, run, make, reader, resolve_all):
     run(make.evaluation(make.finding("T1"), make.finding("T2")))
     with db.connect() as database:
-        assert store.dealt_with(database, db) == frozenset()
+        assert store.dealt_with(database) == frozenset()
     resolve_all(make.day(1))
     with db.connect() as database:
-        assert store.dealt_with(database, db) == {("T1", "no_show"), ("T2", "no_show")}
+        assert store.dealt_with(database) == {("T1", "no_show"), ("T2", "no_show")}
     run(make.evaluation(make.finding("T1", evidence=("S9",)), at=5))
     with db.connect() as database:
-        assert store.dealt_with(database, db) == {("T2", "no_show")}
+        assert store.dealt_with(database) == {("T2", "no_show")}

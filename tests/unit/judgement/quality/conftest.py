@@ -22,10 +22,17 @@ def suites() -> tuple[Suite, ...]:
 
 @pytest.fixture(scope="session")
 def make_check() -> Callable[..., Check]:
-    """A blocking check of a type with some kwargs."""
+    """Make a blocking check of a type with some kwargs, without checking that it is sensible."""
 
     def make(name: str, expectation: str, **kwargs: Any) -> Check:
-        return Check(name, "It holds.", expectation, kwargs, "error", blocking=True)
+        return Check.model_construct(
+            name=name,
+            says="It holds.",
+            expectation=expectation,
+            kwargs=kwargs,
+            severity="error",
+            blocking=True,
+        )
 
     return make
 

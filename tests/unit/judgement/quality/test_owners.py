@@ -221,8 +221,22 @@ def test_owners_are_found(
 
 def planted(expectation: str, asset: str = "marts/fct_sessions", **kwargs: Any) -> list[Rule]:
     """A suite with one check more, as rules."""
-    check = Check("planted", "It holds.", expectation, kwargs, "error", blocking=True)
-    return list(of_suites([Suite("planted", asset, "About.", ("tutor_id",), (check,))]))
+    check = Check.model_construct(
+        name="planted",
+        says="It holds.",
+        expectation=expectation,
+        kwargs=kwargs,
+        severity="error",
+        blocking=True,
+    )
+    planted = Suite.model_construct(
+        name="planted",
+        asset=asset,
+        about="About.",
+        keys=("tutor_id",),
+        checks=(check,),
+    )
+    return list(of_suites([planted]))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,13 @@ def things(warehouse: Warehouse) -> None:
 
 
 def suite(*checks: Check, table: str = "things", key: str = "id") -> Suite:
-    return Suite("things", f"marts/{table}", "Things.", (key,), checks)
+    return Suite.model_construct(
+        name="things",
+        asset=f"marts/{table}",
+        about="Things.",
+        keys=(key,),
+        checks=checks,
+    )
 
 
 def outcomes(warehouse: Warehouse, suite: Suite) -> dict[str, Outcome]:
@@ -127,7 +133,13 @@ def test_the_others_have_their_answers(beside_broken_ones: dict[str, Outcome]) -
 def test_a_warning_that_cannot_be_evaluated_is_an_error_and_stops_nothing(
     warehouse: Warehouse,
 ) -> None:
-    check = Check("broken", "It holds.", NOT_NULL, {"column": "weight"}, "warn", blocking=False)
+    check = Check.model_construct(
+        name="broken",
+        says="It holds.",
+        expectation=NOT_NULL,
+        kwargs={"column": "weight"},
+        severity="warn",
+    )
     outcome = outcomes(warehouse, suite(check))["broken"]
     assert outcome.status is Status.ERRORED
     assert outcome.is_error and not outcome.stops
@@ -147,7 +159,15 @@ def test_another_table_that_is_missing_concerns_only_who_reads_it(
     warehouse: Warehouse, make_check: Callable[..., Check], fine: tuple[Check, ...]
 ) -> None:
     query = "select id from {marts}.things where n > 98"
-    other = Check("other", "It holds.", ROWS, {"query": query}, "error", True, "marts/nothing")
+    other = Check.model_construct(
+        name="other",
+        says="It holds.",
+        expectation=ROWS,
+        kwargs={"query": query},
+        severity="error",
+        blocking=True,
+        rows_of="marts/nothing",
+    )
     found = outcomes(warehouse, suite(other, *fine))
     assert "marts.nothing" in (found.pop("other").message or "")
     assert [str(each.status) for each in found.values()] == ["passed", "failed", "failed"]

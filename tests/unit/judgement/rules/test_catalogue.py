@@ -151,7 +151,10 @@ def test_what_aliases_stand_for_is_never_made(load, place):
     levels = [f"&{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdef")]
     bomb = f"[&a [x], {', '.join(levels)}]"
     if "title" in place:
-        bomb += ", severity: warning, when: [], evidence: x, description: x, recommended_action: x"
+        bomb += (
+            ", when: [{metric: no_shows, op: '>', value: 1}], evidence: no_show_ids,"
+            " severity: warning, description: x, recommended_action: x"
+        )
     with pytest.raises(TutorPipelineError, match=r"own\.yml:1: a list or a mapping is not "):
         load(place.format(bomb) + "\n")
 

@@ -52,7 +52,7 @@ def events(query):
 
 def test_acknowledge_several_and_again(act, three, alert, events, make):
     done = act(alert_actions.acknowledge, three[:2], make.day(1), note="calling at 3 pm")
-    assert done == alert_actions.Acted(three[:2], {})
+    assert done == alert_actions.ActionResult(three[:2], {})
     row = alert(three[0])
     assert (row["acknowledged"], row["acknowledged_at"]) == (True, make.day(1))
     assert (row["acknowledged_by"], row["acknowledged_note"]) == ("ada", "calling at 3 pm")
@@ -61,7 +61,7 @@ def test_acknowledge_several_and_again(act, three, alert, events, make):
     ]
     again = act(alert_actions.acknowledge, three, make.day(2), by="bob")
     already = "acknowledged already"
-    assert again == alert_actions.Acted(three[2:], {three[0]: already, three[1]: already})
+    assert again == alert_actions.ActionResult(three[2:], {three[0]: already, three[1]: already})
     assert alert(three[0]) == row
     assert len(events(three[0])) == 1
 
@@ -72,7 +72,7 @@ def test_snooze_hides_and_may_be_moved(act, three, alert, events, query, make):
     needing = query("select tutor_id, critical_alerts from {ops}.tutors_needing_attention")
     assert [row["tutor_id"] for row in needing] == ["T2"]
     again = act(alert_actions.snooze, three[:1], make.day(2), until=until)
-    assert again == alert_actions.Acted((), {three[0]: "snoozed until then already"})
+    assert again == alert_actions.ActionResult((), {three[0]: "snoozed until then already"})
     later = make.day(20_001)
     assert (
         act(alert_actions.snooze, three[:1], make.day(3), until=later, note="ill").changed
@@ -118,13 +118,13 @@ def test_resolve_and_reopen_are_the_same_row(act, run, three, alert, events, mak
         (alert_actions.acknowledge, {}),
         (alert_actions.snooze, {"until": make.day(9)}),
     ):
-        assert act(verb, three[:1], make.day(3), **arguments) == alert_actions.Acted(
+        assert act(verb, three[:1], make.day(3), **arguments) == alert_actions.ActionResult(
             (), {three[0]: "resolved already"}
         )
 
     assert act(
         alert_actions.reopen, three, make.day(4), by="bob", note="too early"
-    ) == alert_actions.Acted(three[:1], {three[1]: "open already", three[2]: "open already"})
+    ) == alert_actions.ActionResult(three[:1], {three[1]: "open already", three[2]: "open already"})
     row = alert(three[0])
     cleared = ("resolved_at", "resolved_by", "resolution", "action_taken")
     assert [row[name] for name in cleared] == [None] * 4
@@ -148,12 +148,12 @@ def test_only_the_newest_of_a_pair_is_reopened(act, run, three, open_ids, make):
     assert run(gone).resolved == 3
     run(make.evaluation(make.finding(), at=2))
     newer = open_ids()["T1", "no_show"]
-    assert act(alert_actions.reopen, three, make.day(3)) == alert_actions.Acted(
+    assert act(alert_actions.reopen, three, make.day(3)) == alert_actions.ActionResult(
         three[1:], {three[0]: f"a newer alert of the tutor and type is open: {newer}"}
     )
     run(make.evaluation(at=4, evaluated={"no_show": {"T1"}, "late": set()}))
     refused = act(alert_actions.reopen, [three[0], newer], make.day(5))
-    assert refused == alert_actions.Acted(
+    assert refused == alert_actions.ActionResult(
         (newer,), {three[0]: f"a newer alert of the tutor and type is there: {newer}"}
     )
 
@@ -202,7 +202,7 @@ def test_acts_that_cannot_be_meant_are_refused(
 
 
 def test_no_alert_and_one_named_twice(act, three, events, make):
-    assert act(alert_actions.acknowledge, [], make.day(1)) == alert_actions.Acted((), {})
+    assert act(alert_actions.acknowledge, [], make.day(1)) == alert_actions.ActionResult((), {})
     assert act(alert_actions.acknowledge, [three[0]] * 3, make.day(1)).changed == three[:1]
     assert len(events(three[0])) == 1
 
@@ -260,7 +260,7 @@ def test_an_act_that_waited_sees_what_was_done_meanwhile(db, three, alert, query
     def resolve():
         with strict.connect() as database:
             arguments = {"by": "bob", "at": make.day(2), "reason": Resolution.FIXED}
-            done.append(alert_actions.resolve(database, db, three[:1], **arguments))
+            done.append(alert_actions.resolve(database, three[:1], **arguments))
 
     second = threading.Thread(target=resolve)
     waiting = (
@@ -268,7 +268,7 @@ def test_an_act_that_waited_sees_what_was_done_meanwhile(db, three, alert, query
         " (select oid from pg_database where datname = current_database())"
     )
     with strict.connect() as database, database.transaction():
-        alert_actions.acknowledge(database, db, three[:1], by="ada", at=make.day(1))
+        alert_actions.acknowledge(database, three[:1], by="ada", at=make.day(1))
         second.start()
         while not query(waiting):
             assert second.is_alive()
@@ -289,8 +289,8 @@ def test_an_act_that_dies_at_any_statement_changes_nothing(
         statement += 1
         try:
             with db.connect() as database:
-                database.cursor_factory = killing(statement)
-                alert_actions.resolve(database, db, three, **arguments)
+                database.connection.cursor_factory = killing(statement)
+                alert_actions.resolve(database, three, **arguments)
             break
         except psycopg.OperationalError:
             assert everything() == before, f"statement {statement} left something behind"
