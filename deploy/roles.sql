@@ -14,6 +14,9 @@
 --   imports    1 = `import` or `generate` makes and fills the platform's schema itself: the
 --              pipeline may then create schemas in this database, and no foreign one is granted
 --
+-- On a cluster (Citus), run it on the coordinator; it reaches the workers by itself. Who is no
+-- superuser must own the database on every node: making one on the coordinator does not do that.
+--
 -- The roles have no password, so nobody can log in as one before it has: \password tutor_pipeline.
 -- A person's own login: create role ada login in role tutor_coach;
 --
@@ -47,7 +50,7 @@ begin;
 
 select format('create role %I login', wanted.name)
 from (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer')) as wanted (name)
-where not exists (select from pg_roles where rolname = wanted.name) \gexec
+where not exists (select 1 from pg_roles where rolname = wanted.name) \gexec
 
 -- Who is no superuser can make nothing in the name of a role without being a member of it.
 select format('grant %I to current_user', :'pipeline')
@@ -78,7 +81,7 @@ from
         (1, format('create schema %I authorization %I', wanted.name, :'pipeline')),
         (2, format('comment on schema %I is %L', wanted.name, 'Made by tutor-pipeline'))
     ) as step (no, statement)
-where not exists (select from pg_namespace where nspname = wanted.name)
+where not exists (select 1 from pg_namespace where nspname = wanted.name)
 order by wanted.name, step.no \gexec
 
 -- What another role made before, or restored, is handed over.
@@ -188,7 +191,7 @@ commit;
 -- Dagster's own database: runs, events, ticks. Only the pipeline has to do with it ----------------
 
 select format('create database %I owner %I', :'dagster', :'pipeline')
-where not exists (select from pg_database where datname = :'dagster') \gexec
+where not exists (select 1 from pg_database where datname = :'dagster') \gexec
 select format('revoke connect, temporary on database %I from public', :'dagster')
 where (select datdba from pg_database where datname = :'dagster')
     = (select oid from pg_roles where rolname = :'pipeline') \gexec

@@ -7,9 +7,9 @@ never parses the Citus catalog; the truncate drops the hidden local copy.
     {%- set column = (config.get('meta') or {}).get('distribute_by') -%}
     {%- if column and execute -%}
 do $citus$ begin
-    if exists (select from pg_extension where extname = 'citus') then
+    if exists (select 1 from pg_extension where extname = 'citus') then
         if not exists (
-            select from pg_dist_partition where logicalrelid = '{{ this }}'::regclass
+            select 1 from pg_dist_partition where logicalrelid = '{{ this }}'::regclass
         ) then
             perform create_distributed_table('{{ this }}', '{{ column }}');
             perform truncate_local_data_after_distributing_table('{{ this }}');

@@ -30,7 +30,7 @@ table. Domains count as the type below them; unique = by an index on that column
     {%- set relation = source('platform', table) -%}
     {%- set found = run_query(
         "select a.attname as name, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null)"
-        ~ " as type, a.attnotnull as is_not_null, exists (select from pg_index as i"
+        ~ " as type, a.attnotnull as is_not_null, exists (select 1 from pg_index as i"
         ~ " where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indimmediate"
         ~ " and i.indpred is null and i.indnkeyatts = 1 and i.indkey[0] = a.attnum) as is_unique"
         ~ " from pg_attribute as a join pg_type as t on t.oid = a.atttypid"

@@ -6,7 +6,7 @@ them is not evaluated (NULL), which is a fact about the platform and not about a
     {%- set sessions = ref('fct_sessions') -%}
     {%- if not execute -%} {{ return(true) }} {%- endif -%}
     {{ return(run_query(
-        'select exists (select from ' ~ sessions ~ " where status = 'rescheduled'"
+        'select exists (select 1 from ' ~ sessions ~ " where status = 'rescheduled'"
         ~ ' and rescheduled_by is not null and scheduled_start <= ' ~ refresh()['as_of'] ~ ')'
     ).rows[0][0]) }}
 {%- endmacro %}

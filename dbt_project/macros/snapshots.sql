@@ -132,7 +132,7 @@ still meets this lock leaves its part to the next full refresh.
         {{ is_snapshot_of(days) }}
         and {{ scope }}
         and not exists (
-            select from {{ tutor_days }} as days
+            select 1 from {{ tutor_days }} as days
             where
                 days.tutor_id = snapshots.tutor_id
                 and days.session_on >= snapshots.snapshot_date

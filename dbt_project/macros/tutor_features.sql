@@ -48,16 +48,16 @@ recorded as materialized (
     select
         moments.as_of,
         exists (
-            select from {{ ref('stg_platform__session_billing') }} as bill
+            select 1 from {{ ref('stg_platform__session_billing') }} as bill
             where bill.billed_at is null or bill.billed_at <= moments.as_of
         ) as has_bills,
         exists (
-            select from certified as certificate
+            select 1 from certified as certificate
             where certificate.issued_on is null or certificate.issued_on <= moments.as_of_date
         ) as has_certifications,
-        exists (select from taught_subjects) as has_declared_subjects,
+        exists (select 1 from taught_subjects) as has_declared_subjects,
         exists (
-            select from {{ ref('stg_platform__subjects') }} as subject
+            select 1 from {{ ref('stg_platform__subjects') }} as subject
             where subject.is_advanced is not null
         ) as has_advanced_subjects
     from (

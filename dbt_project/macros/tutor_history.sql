@@ -322,7 +322,8 @@ anew beside the old one, with every day that the old one had, and swapped in.
             recorded.last_day::timestamp,
             '1 day'
         ) as day
-        where exists (select from {{ relation }} as history where history.as_of_date = day::date)
+        -- In this form: one server probes an index per day, and a cluster can plan it at all.
+        where day::date in (select as_of_date from {{ relation }} where as_of_date >= {{ since }})
     )
 {%- endmacro %}
 

@@ -235,7 +235,7 @@ def _is_to_be_relieved(
     ):
         return False
     row = database.execute(
-        "select exists (select from {ops}.refresh_passes where settled_at > %s)",
+        "select exists (select 1 from {ops}.refresh_passes where settled_at > %s)",
         (now - RELIEVED_AFTER,),
     ).fetchone()
     return row is not None and bool(row[0])
@@ -257,7 +257,7 @@ def has_sessions(database: Database) -> bool:
     ).fetchone()
     if there is None or there[0] is None:
         return False
-    return database.execute(sql.SQL("select from {} limit 1").format(name)).fetchone() is not None
+    return database.execute(sql.SQL("select 1 from {} limit 1").format(name)).fetchone() is not None
 
 
 def _first(

@@ -250,7 +250,7 @@ class _Check:
     def _count(self, table: Table) -> int | None:
         row = self._try(
             f"the rows of {self._name(table)} were not counted",
-            sql.SQL("select count(*) from (select from {} limit {}) as counted").format(
+            sql.SQL("select count(*) from (select 1 from {} limit {}) as counted").format(
                 sql.Identifier(self.report.schema, table.name), sql.Literal(MAX_COUNTED + 1)
             ),
         )

@@ -235,7 +235,7 @@ def read_truth(database: Database, dates: Sequence[date]) -> list[dict[str, Any]
     """The hidden state on those days, of a platform that was made up; nothing of a real one."""
     # to_regclass would raise where the schema may not be looked into.
     readable = database.execute(
-        "select from pg_class as c inner join pg_namespace as n on n.oid = c.relnamespace"
+        "select 1 from pg_class as c inner join pg_namespace as n on n.oid = c.relnamespace"
         " where n.nspname = %s and c.relname = 'tutor_days'"
         " and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')",
         (database.schemas.truth,),

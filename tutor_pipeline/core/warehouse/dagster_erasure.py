@@ -71,7 +71,7 @@ def _mask(
         cursor.execute(
             sql.SQL(
                 "select id, {column} from {table} where exists ("
-                "select from unnest(%s::text[]) as form where position(form in {column}) > 0)"
+                "select 1 from unnest(%s::text[]) as form where position(form in {column}) > 0)"
             ).format(**names),
             (list(person.forms),),
         )

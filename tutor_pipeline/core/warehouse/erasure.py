@@ -377,7 +377,8 @@ def _mask(database: Database, rule: Rule, column: str, person: Person) -> int:
 
 
 _HAS_SESSION = sql.SQL(
-    "exists (select from jsonb_path_query({column}, '$.** ? (@.type() == \"string\")') as leaf (v)"
+    "exists (select 1"
+    " from jsonb_path_query({column}, '$.** ? (@.type() == \"string\")') as leaf (v)"
     " where leaf.v #>> '{{}}' = any(%(sessions)s::text[]))"
 )
 
@@ -385,7 +386,7 @@ _HAS_SESSION = sql.SQL(
 def _holds(column: sql.Composable) -> sql.Composed:
     """Whether what the column holds may name the person: it is looked at exactly, elsewhere."""
     return sql.SQL(
-        "(exists (select from unnest(%(forms)s::text[]) as form"
+        "(exists (select 1 from unnest(%(forms)s::text[]) as form"
         " where position(form in {column}::text) > 0) and {column}::text ~* %(may_name)s)"
     ).format(column=column)
 

@@ -34,7 +34,7 @@ def one_writer(
 def is_held(database: Database, what: str) -> bool:
     """Whether some process holds the lock `what` of this warehouse's schemas."""
     row = database.execute(
-        "select exists (select from pg_locks where locktype = 'advisory' and granted"
+        "select exists (select 1 from pg_locks where locktype = 'advisory' and granted"
         " and objsubid = 1 and classid::bigint << 32 | objid::bigint = hashtextextended(%s, 0)"
         " and database = (select oid from pg_database where datname = current_database()))",
         (_key(database.warehouse, what),),

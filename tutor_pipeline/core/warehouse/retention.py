@@ -113,7 +113,7 @@ RULES = (
         ("run_id", "tutor_id"),
         0,
         """not exists (
-            select from {ops}.refresh_runs as header where header.run_id = stored.run_id
+            select 1 from {ops}.refresh_runs as header where header.run_id = stored.run_id
         )""",
     ),
     Rule("refresh_passes", ("run_id",), 30, "stored.settled_at < %(before)s"),
@@ -181,7 +181,7 @@ RULES = (
         ("run_id", "scorer", "version", "target", "horizon_days", "metric"),
         0,
         """not exists (
-            select from {ops}.backtest_runs as tested where tested.run_id = stored.run_id
+            select 1 from {ops}.backtest_runs as tested where tested.run_id = stored.run_id
         )""",
     ),
     Rule("incidents", ("incident_id",), 365, "stored.closed_at < %(before)s"),
@@ -199,7 +199,7 @@ RULES = (
         ("message_id",),
         90,
         """stored.made_at < %(before)s and not exists (
-            select from {ops}.deliveries as waiting
+            select 1 from {ops}.deliveries as waiting
             where waiting.message_id = stored.message_id and waiting.state = 'waiting'
         )""",
     ),
@@ -209,7 +209,7 @@ RULES = (
         ("message_id", "target"),
         0,
         """not exists (
-            select from {ops}.messages as sent where sent.message_id = stored.message_id
+            select 1 from {ops}.messages as sent where sent.message_id = stored.message_id
         )""",
     ),
 )

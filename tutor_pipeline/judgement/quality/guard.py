@@ -47,7 +47,7 @@ def is_superseded(database: Database, run_id: str) -> bool:
     It rebuilds the tables, and its checks are about to be evaluated.
     """
     found = database.value(
-        "select exists (select from {ops}.refresh_runs as own, {ops}.refresh_runs as other"
+        "select exists (select 1 from {ops}.refresh_runs as own, {ops}.refresh_runs as other"
         " where own.run_id = %s and own.is_full and own.snapshot_from is null"
         " and other.is_full and other.snapshot_from is null"
         " and other.started_at > own.started_at"

@@ -89,8 +89,10 @@ def _plain(value: Any) -> Any:
 
 
 def first_rows(database: Database, query: str) -> list[dict[str, Any]]:
-    """Return the first MAX_SAMPLE rows of a trusted query."""
-    listed = sql.SQL("select * from ({}) as failing limit {}").format(
-        sql.SQL(query), sql.Literal(MAX_SAMPLE)
-    )
+    """Return the first MAX_SAMPLE rows of a trusted query, in the order of their texts: the same
+    rows on any server.
+    """
+    listed = sql.SQL(
+        "select * from ({}) as failing_row order by failing_row::text limit {}"
+    ).format(sql.SQL(query), sql.Literal(MAX_SAMPLE))
     return database.rows(listed)

@@ -284,6 +284,8 @@ def _outcome(
         failing = found.get("unexpected_count", 0)
         sample = found.get("partial_unexpected_index_list")
         query = found.get("unexpected_index_query")
+        if query is not None:
+            sample = first_rows(database, query.rstrip("; \n"))
     else:
         observed = _shown(found.get("observed_value"))
     return _of(

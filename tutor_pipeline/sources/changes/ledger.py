@@ -63,14 +63,19 @@ _DIFFERENCES = f"""
 
 _OR_UNDONE = "or (known.pending_since is not null and incoming.version = known.version)"
 
-# Only what is still as it was seen: a refresh may have settled it meanwhile.
-_MARK_NEW = """
-    insert into {ledger} as known (tutor_id, session_id, pending_since)
+# Only what is still as it was seen: a refresh may have settled it meanwhile. `pending_since` is
+# this moment. A cluster takes no parameter here, and nothing that depends on the time zone.
+_MARK_NEW = f"""
+    insert into {{ledger}} as known (tutor_id, session_id, pending_since)
     select tutor_id, session_id, %(now)s
     from unnest(%(tutors)s::text[], %(sessions)s::text[]) as found (tutor_id, session_id)
     on conflict (tutor_id, session_id) do update set pending_since = excluded.pending_since
     where known.pending_since is null
-        and (known.scheduled_start > %(since)s and known.scheduled_start <= %(now)s) is not true
+        and (
+            excluded.pending_since - known.scheduled_start >= interval '0'
+            and excluded.pending_since - known.scheduled_start
+            < interval '{WINDOW.total_seconds():.0f} seconds'
+        ) is not true
 """
 
 _MARK_KNOWN = """
@@ -259,8 +264,8 @@ _FINISHED = f"""
 """
 
 _IS_FILLED = f"""
-    select exists (select from {{ops}}.session_ledger where version is not null) or exists (
-        select
+    select exists (select 1 from {{ops}}.session_ledger where version is not null) or exists (
+        select 1
         from ({_FINISHED}) as finished
         left join {{ops}}.session_changes as c on finished.run_id = c.run_id
         where c.run_id is null
@@ -527,7 +532,6 @@ def _compare(database: Database, now: datetime, whole: bool) -> None:
             sql.SQL(_MARK_NEW).format(**names),
             {
                 "now": now,
-                "since": now - WINDOW,
                 "tutors": [row[0] for row in new],
                 "sessions": [row[1] for row in new],
             },

@@ -53,7 +53,7 @@ _COLUMNS = """
         a.attname,
         format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null),
         exists (
-            select from pg_index as i
+            select 1 from pg_index as i
             where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indimmediate
                 and i.indpred is null and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
         )

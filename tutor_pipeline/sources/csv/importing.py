@@ -401,7 +401,7 @@ class _Import:
         ).rowcount
 
     def _is_empty(self, target: Target) -> bool:
-        query = sql.SQL("select from {} limit 1").format(self._platform(target.table))
+        query = sql.SQL("select 1 from {} limit 1").format(self._platform(target.table))
         return self._execute(query).fetchone() is None
 
     def _remove_stale(self, staged: _Staged, target: Target, rows: sql.Composable) -> int:
@@ -412,7 +412,7 @@ class _Import:
             sql.SQL(
                 "delete from {table} as kept using {incoming} as incoming"
                 " where incoming._reasons = '{{}}' and kept.{owner} = incoming.{key}"
-                " and not exists (select from ({rows}) as made where {same})"
+                " and not exists (select 1 from ({rows}) as made where {same})"
             ).format(
                 table=self._platform(target.table),
                 incoming=staged.table,
@@ -472,7 +472,7 @@ class _Import:
             sql.SQL(
                 "update {quarantine} as kept set resolved_at = %(as_of)s"
                 " where kept.resolved_at is null and {which} and not exists ("
-                "  select from pg_temp.incoming_bad as bad"
+                "  select 1 from pg_temp.incoming_bad as bad"
                 "  where bad.source = kept.source and bad.row_key = kept.row_key)"
             ).format(
                 quarantine=sql.Identifier(self.database.schemas.ops, "quarantine"), which=which

@@ -8,6 +8,7 @@ import pytest
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
+from tutor_pipeline.core.warehouse.migrations.helpers import statements_of
 from tutor_pipeline.core.warehouse.platform import ensure_platform, is_ours
 
 
@@ -102,3 +103,19 @@ def test_who_may_not_migrate_is_told_so(databases, move):
         with warehouse.connect() as database:
             database.execute(f"drop owned by {name}")
             database.execute(f"drop role {name}")
+
+
+@pytest.mark.parametrize(
+    ("script", "statements"),
+    [
+        ("select 1", ["select 1"]),
+        ("select 1;\n  select 2;\n", ["select 1", "select 2"]),
+        (";; -- nothing;\n /* here; */ ;", []),
+        ("-- a; comment\nselect 1 /* ; */; -- the end", ["-- a; comment\nselect 1 /* ; */"]),
+        ("select ';', 'it''s; '; select \"a;b\"", ["select ';', 'it''s; '", 'select "a;b"']),
+        ("do $$ begin; end $$; do $x$ $$; $x$", ["do $$ begin; end $$", "do $x$ $$; $x$"]),
+        ("select $1; select a$b$c; select 2", ["select $1", "select a$b$c", "select 2"]),
+    ],
+)
+def test_a_script_is_sent_statement_by_statement(script, statements):
+    assert list(statements_of(script)) == statements

@@ -6,6 +6,7 @@ from math import log2
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.changes import ledger
@@ -411,6 +412,40 @@ def test_a_peek_never_marks_what_was_settled_while_it_looked(desk):
         assert peek.result() == ledger.Queue(0, 0, None, 0)
     assert desk.pending() == set()
     assert desk.ledger() == desk.platform()
+
+
+def test_whatever_the_time_zone_a_settled_session_stays_so_as_long_as_it_is_in_the_window(desk):
+    """Days of the window by Berlin's clocks would be an hour short here."""
+    now, instant = datetime(2026, 4, 5, 12, tzinfo=UTC), timedelta(microseconds=1)
+    starts = {
+        "just out": now - ledger.WINDOW,
+        "just in": now - ledger.WINDOW + instant,
+        "now": now,
+        "ahead": now + instant,
+        "nowhere": None,
+    }
+    table = sql.Identifier(desk.warehouse.schemas.ops, "session_ledger")
+    with desk.warehouse.connect() as connection:
+        connection.execute("set time zone 'Europe/Berlin'")
+        for name, start in starts.items():
+            connection.execute(
+                desk.warehouse.sql(
+                    "insert into {ops}.session_ledger"
+                    " (tutor_id, session_id, scheduled_start, version, session_version,"
+                    " processed_at, run_id) values ('T1', %s, %s, 1, 1, %s, 'r')"
+                ),
+                (name, start, now),
+            )
+        connection.execute(
+            sql.SQL(ledger._MARK_NEW).format(ledger=table),
+            {"now": now, "tutors": ["T1"] * len(starts), "sessions": list(starts)},
+        )
+        marked = connection.execute(
+            desk.warehouse.sql(
+                "select session_id from {ops}.session_ledger where pending_since is not null"
+            )
+        ).fetchall()
+    assert {name for (name,) in marked} == {"just out", "ahead", "nowhere"}
 
 
 def test_many_at_once_end_without_a_deadlock(desk):

@@ -9,4 +9,9 @@ context.configure(
     transaction_per_migration=False,
 )
 with context.begin_transaction():
+    # On a cluster, tables that are filled, distributed and altered in one transaction.
+    _attributes["connection"].exec_driver_sql(
+        "select set_config('citus.multi_shard_modify_mode', 'sequential', true)"
+        " from pg_extension where extname = 'citus'"
+    )
     context.run_migrations()

@@ -1,13 +1,42 @@
 """What migrations need beyond Alembic: our schema names in SQL, and distribution by tutor."""
 
+import re
+from collections.abc import Iterator
+
 from alembic import context, op
 from sqlalchemy import text
 
 from tutor_pipeline.core.warehouse.database import Schemas
 
+# What may hold a semicolon that ends nothing: comments, texts, names, bodies of functions.
+_TOKEN = re.compile(
+    r"""
+    (?P<comment> --[^\n]* | /\*.*?\*/ )
+    | '(?:[^']|'')*' | "(?:[^"]|"")*" | (?<!\w)(?P<tag>\$\w*\$).*?(?P=tag)
+    | (?P<end>;) | (?P<word>[^\s;])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def statements_of(script: str) -> Iterator[str]:
+    """The statements of a script one by one, without what separates them."""
+    start, is_empty = 0, True
+    for token in _TOKEN.finditer(script + ";"):
+        if not token["end"]:
+            is_empty = is_empty and token["comment"] is not None
+            continue
+        if not is_empty:
+            yield script[start : token.start()].strip()
+        start, is_empty = token.end(), True
+
 
 def run_sql(statements: str) -> None:
-    """Run SQL in which {ops}, {staging}, {intermediate} and {marts} stand for our schemas."""
+    """Run SQL in which {ops}, {staging}, {intermediate} and {marts} stand for our schemas.
+
+    Statement by statement: a cluster refuses several in one string where one of them changes a
+    distributed table.
+    """
     schemas: Schemas = context.config.attributes["schemas"]
     names = {
         "ops": schemas.ops,
@@ -19,7 +48,8 @@ def run_sql(statements: str) -> None:
         statements = statements.replace("{" + name + "}", f'"{value}"')
     # exec_driver_sql: no bind parameters here, so colons stay as written; a percent sign is
     # written twice.
-    op.get_bind().exec_driver_sql(statements)
+    for statement in statements_of(statements):
+        op.get_bind().exec_driver_sql(statement)
 
 
 def distribute(table: str, column: str = "tutor_id") -> None:
@@ -32,9 +62,9 @@ def distribute(table: str, column: str = "tutor_id") -> None:
     op.execute(
         text(f"""
         do $citus$ begin
-          if exists (select from pg_extension where extname = 'citus') then
+          if exists (select 1 from pg_extension where extname = 'citus') then
             if not exists (
-              select from pg_dist_partition where logicalrelid = '{relation}'::regclass
+              select 1 from pg_dist_partition where logicalrelid = '{relation}'::regclass
             ) then
               perform create_distributed_table('{relation}', '{column}');
               perform truncate_local_data_after_distributing_table('{relation}');

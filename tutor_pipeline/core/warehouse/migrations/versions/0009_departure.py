@@ -15,14 +15,25 @@ def upgrade() -> None:
     for table in _TABLES:
         run_sql(f"""
             alter table {{ops}}.{table}
-                add column lower double precision check (lower between 0 and 1),
-                add column upper double precision check (upper between 0 and 1),
-                add column base_rate double precision check (base_rate between 0 and 1),
-                add column known_share double precision check (known_share between 0 and 1),
-                add column not_known jsonb not null default '[]'
-                    check (jsonb_typeof(not_known) = 'array'),
-                add check (lower <= upper),
-                drop constraint {table}_status_check,
+                add column lower double precision,
+                add column upper double precision,
+                add column base_rate double precision,
+                add column known_share double precision,
+                add column not_known jsonb not null default '[]';
+            -- One by one, each with its name: so a cluster wants it.
+            alter table {{ops}}.{table}
+                add constraint {table}_lower_check check (lower between 0 and 1);
+            alter table {{ops}}.{table}
+                add constraint {table}_upper_check check (upper between 0 and 1);
+            alter table {{ops}}.{table}
+                add constraint {table}_base_rate_check check (base_rate between 0 and 1);
+            alter table {{ops}}.{table}
+                add constraint {table}_known_share_check check (known_share between 0 and 1);
+            alter table {{ops}}.{table}
+                add constraint {table}_not_known_check check (jsonb_typeof(not_known) = 'array');
+            alter table {{ops}}.{table} add check (lower <= upper);
+            alter table {{ops}}.{table} drop constraint {table}_status_check;
+            alter table {{ops}}.{table}
                 add constraint {table}_status_check check (status in ({_STATUSES}));
             comment on column {{ops}}.{table}.lower is
                 'Between lower and upper lies the truth in 90 of 100 cases; null: not known';
@@ -73,7 +84,8 @@ def downgrade() -> None:
                 drop column lower, drop column upper, drop column base_rate,
                 drop column known_share,
                 drop column not_known,
-                drop constraint {table}_status_check,
+                drop constraint {table}_status_check;
+            alter table {{ops}}.{table}
                 add constraint {table}_status_check
                     check (status in ('ok', 'insufficient_data', 'fallback'));
             """)

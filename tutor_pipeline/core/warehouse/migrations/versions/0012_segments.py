@@ -35,7 +35,7 @@ def downgrade() -> None:
 
 def _allow(segments: str) -> None:
     run_sql(f"""
+        alter table {{ops}}.student_health drop constraint student_health_segment_check;
         alter table {{ops}}.student_health
-            drop constraint student_health_segment_check,
             add constraint student_health_segment_check check (segment in ({segments}));
         """)

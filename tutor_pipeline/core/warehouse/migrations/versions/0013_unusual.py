@@ -167,11 +167,9 @@ def downgrade() -> None:
     run_sql("delete from {ops}.tutor_insights where insight_type = 'at_threshold'")
     # History is never changed, but for words that the older views do not know.
     run_sql("""
-        alter table {ops}.alert_events disable trigger user;
         update {ops}.alert_events
-            set details = jsonb_set(details, '{{resolution}}', '"rule_retired"')
-            where details ->> 'resolution' = 'profile_switched';
-        alter table {ops}.alert_events enable trigger user;
+            set details = jsonb_set(details, '{resolution}', '"rule_retired"')
+            where details ->> 'resolution' = 'profile_switched'
         """)
     for table in _FINDINGS:
         run_sql(
@@ -190,7 +188,7 @@ def _checks(resolutions: str, types: str, kinds: str) -> None:
     ]
     for table, column, allowed in words:
         run_sql(f"""
+            alter table {{ops}}.{table} drop constraint {table}_{column}_check;
             alter table {{ops}}.{table}
-                drop constraint {table}_{column}_check,
                 add constraint {table}_{column}_check check ({column} in ({allowed}))
             """)
