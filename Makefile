@@ -27,8 +27,8 @@ check: install-dev ## Linters, types, import contracts, definitions
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/sqlfluff lint --config dbt_project/.sqlfluff dbt_project/models
-	@.venv/bin/sqlfluff lint --config tutor_pipeline/.sqlfluff tutor_pipeline
+	@.venv/bin/sqlfluff lint --config dbt_project/.sqlfluff dbt_project/models dbt_project/tests
+	@.venv/bin/sqlfluff lint tutor_pipeline benchmarks deploy
 	@scripts/check-defs
 
 fmt: install-dev ## Format, and mend what ruff and sqlfluff can mend without a doubt

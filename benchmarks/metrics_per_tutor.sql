@@ -1,7 +1,7 @@
--- Ten queries for one tutor, as a loop over tutors would ask them: together the columns of the wide
--- row. The two that return rows stand for overall score, streak, decline and last talk ratios, whose
--- arithmetic the loop would do itself (not measured). Placeholders: {marts}, %(tutor)s, :as_of,
--- :as_of_on, :timezone.
+-- Ten queries for one tutor, as a loop over tutors would ask them: together the columns of the
+-- wide row. The two that return rows stand for overall score, streak, decline and last talk
+-- ratios, whose arithmetic the loop would do itself (not measured). Placeholders: {marts},
+-- %(tutor)s, :as_of, :as_of_on, :timezone.
 
 select
     count(*) filter (where session_on > :as_of_on - 7) as sessions_7d,
@@ -323,7 +323,7 @@ select
     ) as poor_first_sessions_7d,
     count(session_score) filter (where is_first_session and session_on > :as_of_on - 7)
         as poor_first_sessions_7d_n,
-    avg(exists (
+    avg(exists(
         select from {marts}.fct_sessions as later
         where
             later.tutor_id = fct_sessions.tutor_id

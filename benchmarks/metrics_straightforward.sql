@@ -223,7 +223,7 @@ done as (
         ) as poor_first_sessions_7d,
         count(session_score) filter (where is_first_session and session_on > :as_of_on - 7)
             as poor_first_sessions_7d_n,
-        avg(exists (
+        avg(exists(
             select from {marts}.fct_sessions as later
             where
                 later.tutor_id = completed.tutor_id
@@ -231,7 +231,10 @@ done as (
                 and (later.scheduled_start, later.session_id)
                 > (completed.scheduled_start, completed.session_id)
                 and (
-                    (later.scheduled_start <= :as_of and later.status in ('completed', 'in_progress'))
+                    (
+                        later.scheduled_start <= :as_of
+                        and later.status in ('completed', 'in_progress')
+                    )
                     or (
                         later.scheduled_start > :as_of
                         and coalesce(

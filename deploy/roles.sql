@@ -26,8 +26,9 @@
 --                  (staging, the payloads of the quarantine: they may hold anything the platform
 --                  has), no message to be sent, not the truth behind made-up data, nothing of the
 --                  platform, nothing of Dagster's.
--- tutor_coach      the same, and what `alerts ack|snooze|resolve|reopen` and `rules override` write.
--- tutor_viewer     what the reader reads, and Dagster's database: for a web server that only shows.
+-- tutor_coach      the same, and what `alerts ack|snooze|resolve|reopen` and `rules override`
+--                  write.
+-- tutor_viewer     what the reader reads, and Dagster's database: for a web server that shows.
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -183,7 +184,7 @@ from (values
     ('alert_events', 'insert'),
     ('rule_overrides', 'insert, update, delete')
 ) as granted (name, rights)
-join pg_class on pg_class.relname = granted.name
+inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
 
 commit;
@@ -241,7 +242,8 @@ select format(
     'alter default privileges for role %I in schema public grant select on tables to %I',
     :'pipeline', :'viewer'
 ) \gexec
--- Showing writes, too: what was counted of a table's partitions, and once a random id of the storage.
+-- Showing writes, too: what was counted of a table's partitions, and once a random id of the
+-- storage.
 select format('grant %s on %s to %I', granted.rights, to_regclass(granted.name), :'viewer')
 from (values
     ('asset_keys', 'update (cached_status_data)'),

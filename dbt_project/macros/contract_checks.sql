@@ -45,10 +45,8 @@ the contract's columns to theirs.
     {{ return(checks) }}
 {%- endmacro %}
 
-{#- Ids become parts of keys, and an index takes up to 2,700 bytes. -#}
 {% macro max_id_length() -%} {{ return(255) }} {%- endmacro %}
 
-{#- Whether something can be known by the id. -#}
 {% macro is_usable_id(value) -%} length({{ value }}) <= {{ max_id_length() }} {%- endmacro %}
 
 {#-
@@ -67,7 +65,6 @@ hence a day more at either end.
     }.get(data_type)) }}
 {%- endmacro %}
 
-{#- A profile value, or NULL where the contract's bounds exclude it. -#}
 {% macro within_contract(table, column) -%}
     {%- if execute -%}
     {%- set contract = platform_contract(table).columns[column] -%}

@@ -9,7 +9,6 @@ times faster than adding bigints (which PostgreSQL adds up as numeric).
 
 {% macro millionths(value) -%} round(({{ value }})::double precision * 1000000) {%- endmacro %}
 
-{#- Sum of the values, in millionths, and how many there are. -#}
 {% macro sum_and_count(name, value, condition) -%}
     count({{ value }}) filter (where {{ condition }})::integer as {{ name }}_count,
     coalesce(sum({{ millionths(value) }}) filter (where {{ condition }}), 0)::bigint

@@ -7,7 +7,6 @@ every bound, which session_rows turns into a quarantine reason: NaN for numbers,
 integer for integers, infinity for moments.
 -#}
 
-{#- The contract of one table: its node in the sources file. -#}
 {% macro platform_contract(table) -%}
     {%- for source in graph.sources.values() if source.source_name == 'platform' -%}
         {%- if source.name == table -%} {{ return(source) }} {%- endif -%}
@@ -49,7 +48,6 @@ table. Domains count as the type below them; unique = by an index on that column
     {{ return(columns or none) }}
 {%- endmacro %}
 
-{#- Whether the platform has the column; false while parsing. -#}
 {% macro platform_has(table, column) -%}
     {{ return(execute and column in (platform_columns(table) or {})) }}
 {%- endmacro %}
@@ -66,22 +64,16 @@ table. Domains count as the type below them; unique = by an index on that column
     ).rows[0][0]) }}
 {%- endmacro %}
 
-{#- Whether no two rows of the platform's table share the column's value. -#}
 {% macro platform_is_unique(table, column) -%}
     {%- set columns = platform_columns(table) if execute else none -%}
     {{ return(columns is none or columns.get(column, {}).get('is_unique', false)) }}
 {%- endmacro %}
 
-{#- Whether the platform's table promises a value in the column. -#}
 {% macro platform_is_not_null(table, column) -%}
     {%- set columns = platform_columns(table) if execute else none -%}
     {{ return(columns is none or columns.get(column, {}).get('is_not_null', false)) }}
 {%- endmacro %}
 
-{#-
-Columns of the platform's table that are not of their contract type (as text, everything is what
-it was): staging also has them as they are, as <column>_given.
--#}
 {% macro converted_columns(table) -%}
     {%- set converted = [] -%}
     {%- set actual = platform_columns(table) or {} -%}
@@ -93,7 +85,6 @@ it was): staging also has them as they are, as <column>_given.
     {{ return(converted) }}
 {%- endmacro %}
 
-{#- Columns of the platform's table that are texts. -#}
 {% macro text_columns(table) -%}
     {%- set texts = [] -%}
     {%- for name, column in (platform_columns(table) or {}).items() if is_text(column.type) -%}
@@ -158,7 +149,6 @@ lacks the column, no rows where it lacks the table. Raises when something requir
     {%- endif -%}
 {%- endmacro %}
 
-{#- One column of the platform as its contract type. `actual` none = the platform lacks it. -#}
 {% macro platform_value(relation, column, actual) -%}
     {%- set target_type = column.data_type -%}
     {%- if actual is none -%}
@@ -215,10 +205,6 @@ lacks the column, no rows where it lacks the table. Raises when something requir
     {%- endif -%}
 {%- endmacro %}
 
-{#-
-A number of any type as integer, double precision or numeric; none if it is no number. A blank text
-is no value.
--#}
 {% macro platform_number(value, from_type, target_type) -%}
     {%- set is_exact = from_type in ('smallint', 'integer') -%}
     {%- if is_exact or from_type == target_type == 'double precision' -%}

@@ -8,7 +8,10 @@ while parsing (--vars, env_var) would throw the partial parse away.
     {{ return(env_var('TUTOR_RUN_ID', '') or invocation_id) }}
 {%- endmacro %}
 
-{#- Dictionary: as_of and as_of_on (SQL literals), is_full, snapshot_from and snapshot_until. -#}
+{#-
+Dictionary: as_of and as_of_on (SQL literals), is_full (all tutors), snapshot_from, snapshot_until.
+What writes no header (compile, show, docs generate) takes the moment of the newest refresh.
+-#}
 {% macro refresh() -%}
     {%- if not execute -%}
         {{ return({
@@ -16,38 +19,108 @@ while parsing (--vars, env_var) would throw the partial parse away.
             'is_full': true, 'snapshot_from': none, 'snapshot_until': none,
         }) }}
     {%- endif -%}
+    {%- if not env_var('TUTOR_RUN_ID', '') and flags.WHICH not in ('run', 'build') -%}
+        {{ return(newest_refresh()) }}
+    {%- endif -%}
     {%- set headers = run_query(
-        "select to_char(as_of at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') as as_of,"
-        ~ " (as_of at time zone '" ~ pipeline_timezone() ~ "')::date::text as as_of_on, is_full,"
-        ~ " snapshot_from::text, snapshot_until::text"
+        "select is_full or tables is not null as is_full, snapshot_from::text,"
+        ~ " snapshot_until::text, " ~ moment_of('as_of')
         ~ " from " ~ our_table('ops', 'refresh_runs')
         ~ " where run_id = " ~ quote_text(run_id())
     ) -%}
     {%- if headers | length == 0 -%}
         {{ exceptions.raise_compiler_error(
             "ops.refresh_runs has no header with run_id '" ~ run_id() ~ "' (TUTOR_RUN_ID): "
-            ~ "write one first, or unset TUTOR_RUN_ID for a full refresh as of now"
+            ~ "write one first, or unset TUTOR_RUN_ID for a refresh by hand"
         ) }}
     {%- endif -%}
-    {%- set header = headers.rows[0] -%}
+    {{ return(as_literals(headers.rows[0])) }}
+{%- endmacro %}
+
+{% macro newest_refresh() -%}
+    {%- if 'newest_refresh' not in graph -%}
+        {%- set found = run_query(
+            "select true as is_full, null as snapshot_from, null as snapshot_until, "
+            ~ moment_of("coalesce((" ~ newest_moment() ~ "), now())")
+            ~ ", (" ~ newest_moment() ~ ") is null as is_now"
+        ).rows[0] -%}
+        {%- if found['is_now'] and 'newest_refresh' not in graph -%}
+            {%- do log('No refresh has built the tables yet: this is as of now.', info=true) -%}
+        {%- endif -%}
+        {%- do graph.update({'newest_refresh': as_literals(found)}) -%}
+    {%- endif -%}
+    {{ return(graph['newest_refresh']) }}
+{%- endmacro %}
+
+{% macro newest_moment() -%}
+    {%- set headers = our_table('ops', 'refresh_runs') -%}
+    {%- if load_cached_relation(headers) is none -%} {{ return('null::timestamptz') }} {%- endif -%}
+    {{ return(
+        'select as_of from ' ~ headers
+        ~ ' where snapshot_from is null order by started_at desc, run_id desc limit 1'
+    ) }}
+{%- endmacro %}
+
+{% macro moment_of(as_of) -%}
+    {{ return(
+        "to_char(" ~ as_of ~ " at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') as as_of,"
+        ~ " (" ~ as_of ~ " at time zone '" ~ pipeline_timezone() ~ "')::date::text as as_of_on"
+    ) }}
+{%- endmacro %}
+
+{% macro as_literals(row) -%}
     {{ return({
-        'as_of': "timestamptz '" ~ header['as_of'] ~ "+00'",
-        'as_of_on': "date '" ~ header['as_of_on'] ~ "'",
-        'is_full': header['is_full'],
-        'snapshot_from': header['snapshot_from'], 'snapshot_until': header['snapshot_until'],
+        'as_of': "timestamptz '" ~ row['as_of'] ~ "+00'",
+        'as_of_on': "date '" ~ row['as_of_on'] ~ "'",
+        'is_full': row['is_full'],
+        'snapshot_from': row['snapshot_from'], 'snapshot_until': row['snapshot_until'],
     }) }}
 {%- endmacro %}
 
-{#- on-run-start: without TUTOR_RUN_ID, this invocation is a full refresh as of now. -#}
+{#-
+on-run-start: without TUTOR_RUN_ID, this invocation is a refresh by hand. Of every table it is a
+full refresh as of now. Of some tables (or of none of their rows: --empty) it names them, keeps the
+moment of the tables beside them, and leaves the newest full refresh what it was: checks of the
+other tables go on counting, those of the named ones do once they are evaluated again (guard.py).
+-#}
 {% macro ensure_refresh_header() -%}
     {%- if execute and flags.WHICH in ('run', 'build') and not env_var('TUTOR_RUN_ID', '') -%}
-        insert into {{ our_table('ops', 'refresh_runs') }} (run_id, as_of, is_full)
-        values ({{ quote_text(invocation_id) }}, now(), true)
+        {%- if load_cached_relation(our_table('ops', 'refresh_runs')) is none -%}
+            {{ exceptions.raise_compiler_error(
+                our_table('ops', 'refresh_runs') ~ ' is not there: '
+                ~ 'eval "$(tutor-pipeline env)" makes our schemas, or names other ones'
+            ) }}
+        {%- endif -%}
+        {%- set left_out = [] if not flags.EMPTY else ['all rows'] -%}
+        {%- set built = [] -%}
+        {%- for node in graph.nodes.values() if is_table(node) -%}
+            {%- if node.unique_id in selected_resources -%}
+                {%- do built.append(quote_text(node.config.schema ~ '/' ~ node.name)) -%}
+            {%- elif is_of_a_refresh(node) -%}
+                {%- do left_out.append(node.name) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        insert into {{ our_table('ops', 'refresh_runs') }} (run_id, as_of, is_full, tables)
+        {% if left_out -%}
+        values (
+            {{ quote_text(invocation_id) }}, coalesce(({{ newest_moment() }}), now()), false,
+            array[{{ built | join(', ') }}]::text[]
+        )
+        {%- else -%}
+        values ({{ quote_text(invocation_id) }}, now(), true, null)
+        {%- endif %}
         on conflict (run_id) do nothing
     {%- endif -%}
 {%- endmacro %}
 
-{#- on-run-end: note when the tables of the refresh stood, unless one of them could not be made. -#}
+{% macro is_table(node) -%}
+    {{ return(node.resource_type == 'model' and node.config.materialized != 'ephemeral') }}
+{%- endmacro %}
+
+{% macro is_of_a_refresh(node) -%}
+    {{ return('daily_partitions' not in node.tags and 'weekly' not in node.tags) }}
+{%- endmacro %}
+
 {% macro mark_built(results) -%}
     {%- set broken = [] -%}
     {%- for result in results if result.node.resource_type == 'model' -%}
@@ -92,7 +165,6 @@ of the one decides whether the other's row is a duplicate. A scoped refresh then
     {%- endif -%}
 {%- endmacro %}
 
-{#- Whether this model rebuilds some tutors only: decides its SQL and its materialization alike. -#}
 {% macro is_scoped() -%}
     {%- if not execute or flags.FULL_REFRESH or refresh()['is_full'] -%}
         {{ return(false) }}
@@ -100,7 +172,6 @@ of the one decides whether the other's row is a duplicate. A scoped refresh then
     {{ return(is_up_to_date_table(this, model) and not needs_rebuild()) }}
 {%- endmacro %}
 
-{#- Whether something changed for all tutors: the model names a macro in meta.rebuild_when. -#}
 {% macro needs_rebuild() -%}
     {%- set condition = (config.get('meta') or {}).get('rebuild_when') -%}
     {{ return(condition is not none and context[condition]()) }}
@@ -124,7 +195,6 @@ are sums, are then made anew too: both are as of the same moment.
     ) }}
 {%- endmacro %}
 
-{#- Whether the table is there with the columns that the model's contract now says. -#}
 {% macro is_up_to_date_table(relation, node) -%}
     {%- set existing = load_cached_relation(relation) -%}
     {%- if existing is none or not existing.is_table -%}
@@ -137,7 +207,6 @@ are sums, are then made anew too: both are as of the same moment.
     {{ return(names == node.columns.keys() | join(' ')) }}
 {%- endmacro %}
 
-{#- The tutors of a scoped refresh, as an array: planned once, and an index scan for few tutors. -#}
 {% macro scope_tutors() -%}
     array(
         select scope.tutor_id
@@ -146,17 +215,14 @@ are sums, are then made anew too: both are as of the same moment.
     )
 {%- endmacro %}
 
-{#- `where {{ in_scope() }}`: the tutors of a scoped refresh, everybody in a full one. -#}
 {% macro in_scope(column='tutor_id') -%}
     {%- if is_scoped() -%} {{ column }} = any({{ scope_tutors() }}) {%- else -%} true {%- endif -%}
 {%- endmacro %}
 
-{#- The zone in which a day is a day. -#}
 {% macro pipeline_timezone() -%}
     {{ return(env_var('TUTOR_TIMEZONE', 'UTC') if execute else 'UTC') }}
 {%- endmacro %}
 
-{#- A text as an SQL literal. -#}
 {% macro quote_text(value) -%}
     {{ return("'" ~ (value | string).replace("'", "''") ~ "'") }}
 {%- endmacro %}

@@ -4,7 +4,6 @@
     {{ env_var('TUTOR_SCHEMA_PREFIX', '') }}{{ (custom_schema_name or 'marts') | trim }}
 {%- endmacro %}
 
-{#- A table of ours that cannot be a ref(): not dbt's, or closing a circle. -#}
 {% macro our_table(schema, table) -%}
     {{ return(api.Relation.create(
         database=target.database,

@@ -57,7 +57,6 @@ config.keeps_rows    true: a full refresh replaces nothing but scope_where eithe
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
 
-{#- Whether this refresh replaces rows of the table instead of the table. -#}
 {% macro replaces_rows_only() -%}
     {%- if (config.get('meta') or {}).get('keeps_rows') -%}
         {{ return(is_up_to_date_table(this, model) and not flags.FULL_REFRESH) }}
@@ -65,7 +64,6 @@ config.keeps_rows    true: a full refresh replaces nothing but scope_where eithe
     {{ return(is_scoped()) }}
 {%- endmacro %}
 
-{#- The rows that a replacing refresh deletes first. -#}
 {% macro scope_where() -%}
     {%- set rows_of = (config.get('meta') or {}).get('replaces', 'tutors') -%}
     {%- if rows_of == 'days' -%}

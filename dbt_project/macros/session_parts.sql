@@ -43,10 +43,6 @@ newest wins, and between equals the smallest as text: every run picks the same.
     {%- endif %}
 {%- endmacro %}
 
-{#-
-What staging converts of an incoming session: [{table, name, shown}], being the name of the CTE and
-of the column in it, and the column's name in session_rows.
--#}
 {% macro given_columns() -%}
     {%- set found = [] -%}
     {%- if execute -%}
@@ -64,7 +60,6 @@ of the column in it, and the column's name in session_rows.
     {{ return(found) }}
 {%- endmacro %}
 
-{#- Every row-level error of an incoming session: [{reason, broken}] over the rows of `joined`. -#}
 {% macro session_checks() -%}
     {%- if not execute -%} {{ return([]) }} {%- endif -%}
     {%- set checks = contract_checks('sessions', 'joined', {'id': 'session_id'}) -%}

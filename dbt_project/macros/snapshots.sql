@@ -3,7 +3,6 @@ Snapshots: one row per tutor and day, and per tutor and ISO week (dated by its M
 its Sunday). The model writes the days of its partition; a refresh repairs what was written before.
 -#}
 
-{#- The rows of all snapshots that `days`, an SQL array of dates, asks for. -#}
 {% macro snapshot_rows(tutor_days, days, scope) -%}
     select
         tutor_id,
@@ -34,7 +33,6 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
         {{ day_average('satisfaction') }} as avg_student_satisfaction
 {%- endmacro %}
 
-{#- An average over the days of a group: NULL over nothing. -#}
 {% macro day_average(name) -%}
     sum({{ name }}_sum)::double precision
         / nullif(sum({{ name }}_count) * 1000000.0::double precision, 0)
@@ -44,12 +42,10 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
     ({{ day }} - (date_part('isodow', {{ day }})::integer - 1))
 {%- endmacro %}
 
-{#- The snapshots (rows of the table) of some days, as a predicate. -#}
 {% macro is_snapshot_of(days) -%}
     (snapshot_date + case period_type when 'weekly' then 6 else 0 end) = any({{ days }})
 {%- endmacro %}
 
-{#- The days that this run's header asks snapshots for; none if it asks for none. -#}
 {% macro snapshot_days() -%}
     {%- set header = refresh() -%}
     {%- if header.snapshot_from -%}
@@ -64,7 +60,6 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
     {%- endif -%}
 {%- endmacro %}
 
-{#- The days that any run was asked snapshots for, from `since` on. -#}
 {% macro recorded_snapshot_days(since) -%}
     array(
         select distinct day::date
@@ -78,7 +73,6 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
     )
 {%- endmacro %}
 
-{#- The lock of who writes snapshots, until the end of the transaction. -#}
 {% macro snapshots_lock() -%}
     hashtextextended('snapshots {{ generate_schema_name('marts', none) }}', 0)
 {%- endmacro %}
@@ -98,17 +92,12 @@ backfill; that run repairs them itself when it is done.
     {%- endif -%}
 {%- endmacro %}
 
-{#-
-Post-hook of the snapshots, after their commit: what refreshes left to this run. A refresh that
-still meets this lock leaves its part to the next full refresh.
--#}
 {% macro repair_snapshots_left_alone() -%}
     select pg_advisory_xact_lock({{ snapshots_lock() }});
     {{ rewrite_snapshots(this, ref('int_tutor_days'), 'true', 'current_date') }};
     commit
 {%- endmacro %}
 
-{#- Rewrites the snapshots of the tutors in `scope`, of the last repair_days, that differ. -#}
 {% macro rewrite_snapshots(table, tutor_days, scope, until) -%}
     {%- set since = '(' ~ until ~ ' - ' ~ (var('repair_days') - 1) ~ ')' -%}
     {%- set days = recorded_snapshot_days(since) -%}

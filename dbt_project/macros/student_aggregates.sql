@@ -224,7 +224,6 @@ cross join lateral (
 where {{ asked }}
 {%- endmacro %}
 
-{#- A mean of windows: one division of whole numbers. -#}
 {% macro student_mean(name) -%}
     windows.{{ name }}_sum / nullif(windows.{{ name }}_count * 1000000::double precision, 0)
 {%- endmacro %}

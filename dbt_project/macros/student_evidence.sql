@@ -306,11 +306,10 @@ where
     and coalesce(churned_date > as_of_date, true)
 {%- endmacro %}
 
-{#- The newest of `student_weeks`, as a literal; long ago where there is none. -#}
 {% macro newest_student_week() -%}
     {%- set weeks = '(' ~ student_weeks() ~ ') as weeks' -%}
     {%- set newest = none -%}
-    {%- if execute -%}
+    {%- if execute and load_cached_relation(ref('fct_sessions')) is not none -%}
         {%- set newest = run_query(
             'select max(weeks.as_of_date)::text from ' ~ weeks
         ).rows[0][0] -%}

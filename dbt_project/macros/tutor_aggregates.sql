@@ -12,7 +12,7 @@ and macros that tutor_aggregates_history shares (tutor_history.sql).
 -#}
 {% macro tutor_aggregates_as_of(as_of, as_of_on) -%}
 {%- set scope = in_scope('tutor_id') -%}
-{%- set has_reschedules = reschedules_are_known() -%}
+{%- set has_reschedules = reschedules_are_known() | lower -%}
 {%- set by_recency = newest_first() -%}
 
 with
@@ -102,7 +102,6 @@ measured as (
 {{ wide_row(has_reschedules, has_evidence=true) }}
 {%- endmacro %}
 
-{#- From `tutors` to `windows`: every sum of int_tutor_days over every window as of a moment. -#}
 {% macro window_sums(as_of, as_of_on, scope) -%}
 {%- set sums = tutor_aggregate_sums() -%}
 bands as (
@@ -155,10 +154,6 @@ windows as (
 )
 {%- endmacro %}
 
-{#-
-From `gathered` (a row has arrays of its newest values, see tutor_series, and counts) to what is
-not additive: last-N, streaks, deviations.
--#}
 {% macro tutor_details(has_evidence) -%}
     select
         gathered.*,
@@ -217,10 +212,6 @@ not additive: last-N, streaks, deviations.
     ) as stars
 {%- endmacro %}
 
-{#-
-From `measured` (sums by window, details, as_of, as_of_date) to the columns of the wide row.
-`has_reschedules` is SQL: whether the platform was known to record them.
--#}
 {% macro wide_row(has_reschedules, has_evidence) -%}
 {%- if platform_has('sessions', 'follow_up_booked') -%}
     {%- set rebooked_90d, rebook_due_90d = 'follow_up_count_90d', 'follow_up_known_count_90d' -%}
@@ -436,23 +427,19 @@ select
 from rates
 {%- endmacro %}
 
-{#- A count of what has to be observed: NULL where nothing was. -#}
 {% macro seen(count, exposure) -%}
     case when {{ exposure }} > 0 then {{ count }} end
 {%- endmacro %}
 
-{#- An average over a window: NULL over nothing. -#}
 {% macro window_average(name, window) -%}
     {{ name }}_sum_{{ window }}
         / nullif({{ name }}_count_{{ window }} * 1000000.0::double precision, 0)
 {%- endmacro %}
 
-{#- A share of a window: NULL of nothing. -#}
 {% macro window_rate(part, whole) -%}
     {{ part }}::double precision / nullif({{ whole }}, 0)
 {%- endmacro %}
 
-{#- Average of one window minus that of another, as one division: a fall of 2.5 is 2.5. -#}
 {% macro window_change(name, window, prior) -%}
     (
         {{ name }}_sum_{{ window }} * {{ name }}_count_{{ prior }}
@@ -462,7 +449,6 @@ from rates
     )
 {%- endmacro %}
 
-{#- Windows: ages in days, from the first to the one after the last (none: all older). -#}
 {% macro age_windows() -%}
     {{ return({
         '7d': (0, 7),
@@ -478,7 +464,6 @@ from rates
     }) }}
 {%- endmacro %}
 
-{#- Bands of age in days that every window is made of: the first age that is older, in order. -#}
 {% macro age_bands() -%}
     {%- set edges = [] -%}
     {%- for ages in age_windows().values() -%}
@@ -487,7 +472,6 @@ from rates
     {{ return(edges | unique | sort) }}
 {%- endmacro %}
 
-{#- Which bands make up a window: band n holds the ages from edge n - 1 to under edge n. -#}
 {% macro bands_of(window) -%}
     {%- set edges = [0] + age_bands() -%}
     {%- set first_age, end_age = age_windows()[window] -%}
@@ -497,7 +481,6 @@ from rates
     {{ return('band between ' ~ edges.index(first_age) ~ ' and ' ~ (edges.index(end_age) - 1)) }}
 {%- endmacro %}
 
-{#- Columns of int_tutor_days and the windows each is wanted for. -#}
 {% macro tutor_aggregate_sums() -%}
     {{ return({
         'counts': {
@@ -569,7 +552,6 @@ from rates
     }) }}
 {%- endmacro %}
 
-{#- Values of completed sessions, newest first: {array: (value, days it looks back)}. -#}
 {% macro tutor_series() -%}
     {{ return({
         'scores': ('session_score', var('lookback_days')),
@@ -651,12 +633,10 @@ says neither, always. When a session was called off is when its row last changed
     group by tutor_id, session_id, session_on
 {%- endmacro %}
 
-{#- What the newest session comes first by. -#}
 {% macro newest_first() -%}
     order by session_on desc, scheduled_start desc, session_id desc
 {%- endmacro %}
 
-{#- Which sessions are evidence of which family; each array holds the newest of them. -#}
 {% macro tutor_evidence() -%}
     {%- set recent = 'is_completed and age < 30 and ' -%}
     {{ return({
@@ -685,10 +665,6 @@ says neither, always. When a session was called off is when its row last changed
     }) }}
 {%- endmacro %}
 
-{#-
-The weight of the n-th newest scored session, in thousand-millionths: whole numbers add up to the
-same in any order. NULL beyond the sessions that count.
--#}
 {% macro decay_weight(rank) -%}
     (array[
     {%- for n in range(var('overall_score_sessions')) -%}

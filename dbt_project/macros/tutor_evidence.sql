@@ -402,13 +402,10 @@ from seen
 where week < {{ asked_weeks }}{% if now is none %} and days_seen > 0{% endif %}
 {%- endmacro %}
 
-{#- In which week before (0: the newest 7 days; negative: after) `newest` a day lies. -#}
 {% macro weeks_back(day, newest) -%}
     (({{ newest }} - {{ day }} + 7000) / 7 - 1000)
 {%- endmacro %}
 
-{#- The table, or where it is not built yet (a refresh of some tutors comes first after an upgrade), no row
-    of these columns. -#}
 {% macro built(relation, columns) -%}
     {%- if execute and load_cached_relation(relation) is none -%}
         (select {{ columns }} where false)

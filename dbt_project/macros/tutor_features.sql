@@ -266,7 +266,7 @@ subject_keys as (
             name,
             id,
             category,
-            2
+            2 as preference
         from subjects
         where name is not null
     ) as named
@@ -502,10 +502,6 @@ row tells.
     {{ return(moments.rows | length > 0 and moments.rows[0][0]) }}
 {%- endmacro %}
 
-{#-
-The newest day of the history before the day of the refresh, as an SQL date; `otherwise` where there is
-none.
--#}
 {% macro newest_full_day(history, otherwise="date '1970-01-01'") -%}
     {%- set found = none -%}
     {%- if execute and load_cached_relation(history) is not none -%}

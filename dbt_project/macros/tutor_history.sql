@@ -198,7 +198,7 @@ anew beside the old one, with every day that the old one had, and swapped in.
     {%- set intermediate = make_intermediate_relation(target_relation) -%}
     {%- set backup = make_backup_relation(target_relation, 'table') -%}
     {%- set is_kept = (
-        is_up_to_date_table(this, {'columns': history_columns()}) and not flags.FULL_REFRESH
+        is_up_to_date_table(this, model) and not flags.FULL_REFRESH
     ) -%}
     {%- set written = target_relation if is_kept else intermediate -%}
     {%- set asked = snapshot_days() -%}
@@ -213,7 +213,7 @@ anew beside the old one, with every day that the old one had, and swapped in.
     {%- if not is_kept %}
         {%- call statement('create') -%}
             create table {{ intermediate }} (
-                {%- for column in history_columns().values() %}
+                {%- for column in model.columns.values() %}
                 {{ column.name }} {{ column.data_type }}
                 {{- ' not null' if column.name in ('tutor_id', 'as_of_date') }}
                 {{- ',' if not loop.last }}
@@ -277,19 +277,8 @@ anew beside the old one, with every day that the old one had, and swapped in.
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
 
-{#- The columns of history: those of tutor_aggregates but for the evidence, by name. -#}
-{% macro history_columns() -%}
-    {%- set columns = {} -%}
-    {%- set wide = graph.nodes['model.tutor_pipeline.tutor_aggregates'].columns -%}
-    {%- for column in wide.values() if not column.data_type.endswith('[]') -%}
-        {%- do columns.update({column.name: column}) -%}
-    {%- endfor -%}
-    {{ return(columns) }}
-{%- endmacro %}
-
-{#- The rows of one month that `asked` asks for. -#}
 {% macro insert_history(relation, month, scope='true', asked='true') -%}
-    {%- set columns = history_columns() | join(', ') -%}
+    {%- set columns = model.columns.keys() | join(', ') -%}
     {%- call statement('insert') -%}
         insert into {{ relation }} ({{ columns }})
         select {{ columns }} from (
@@ -301,7 +290,6 @@ anew beside the old one, with every day that the old one had, and swapped in.
     {%- endcall -%}
 {%- endmacro %}
 
-{#- The days of an SQL array of dates by month: rows of first_day, last_day, days. -#}
 {% macro months_of(days) -%}
     {{ return(run_query(
         "select min(day)::text as first_day, max(day)::text as last_day,"
@@ -310,7 +298,6 @@ anew beside the old one, with every day that the old one had, and swapped in.
     ).rows) }}
 {%- endmacro %}
 
-{#- The days from `since` on that the table has rows of, as an SQL array: one probe per day. -#}
 {% macro recorded_history_days(relation, since="'-infinity'") -%}
     array(
         select day::date
@@ -357,7 +344,6 @@ all days are when `made` is none.
     analyze pg_temp.history_rows_due
 {%- endmacro %}
 
-{#- Done: forget them, but for those noted again meanwhile. -#}
 {% macro settle_history_repairs() -%}
     delete from {{ our_table('ops', 'history_repairs') }} as noted
     using pg_temp.history_repairs_taken as taken

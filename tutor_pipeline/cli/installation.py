@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.paths import PROJECT_DIR
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR, PROJECT_DIR
 from tutor_pipeline.core.settings import Settings, load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
@@ -56,6 +56,9 @@ class Session:
             "TUTOR_DAGSTER_DATABASE_URL": self.located.dagster_url,
             "DAGSTER_HOME": str(dagster_home(settings)),
             **dbt_environment(self.warehouse, None, settings.home),
+            # dbt finds the project from any folder.
+            "DBT_PROJECT_DIR": str(DBT_PROJECT_DIR),
+            "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR),
             **QUIET,
             # dbt types the rows of a unit test by the tables that are there: they belong to the
             # test run, which has a database for them.

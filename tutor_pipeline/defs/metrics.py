@@ -88,7 +88,8 @@ def _cadence(node: Mapping[str, Any]) -> str:
     return Cadence.WEEK if WEEKLY in node["tags"] else Cadence.REFRESH
 
 
-def _tables_as_of_now(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def tables_as_of_now(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The models that a full refresh makes (in dbt: is_of_a_refresh)."""
     for node in manifest["nodes"].values():
         is_table = node["resource_type"] == "model" and (
             node["config"]["materialized"] != "ephemeral"
@@ -97,25 +98,10 @@ def _tables_as_of_now(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
             yield node
 
 
-def _with_columns_of_history(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The history has the columns of the wide row but for the evidence (as its macros say)."""
-    wide, history = (
-        manifest["nodes"][f"model.tutor_pipeline.{name}"]
-        for name in ("tutor_aggregates", "tutor_aggregates_history")
-    )
-    shared = {
-        name: column
-        for name, column in wide["columns"].items()
-        if not column["data_type"].endswith("[]")
-    }
-    described = {**history, "columns": {**shared, **history["columns"]}}
-    return {**manifest, "nodes": {**manifest["nodes"], history["unique_id"]: described}}
-
-
 @cache
 def metrics_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
     """The tables as of now, those with a row per day, those that only learning reads."""
-    manifest = _with_columns_of_history(project.manifest)
+    manifest = project.manifest
     translator = Translator(DagsterDbtTranslatorSettings(enable_code_references=True))
     of_dbt: dict[str, Any] = {
         "manifest": manifest,
@@ -123,7 +109,7 @@ def metrics_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
         "dagster_dbt_translator": translator,
         "pool": POOL,
     }
-    every_table = {model_key(node) for node in _tables_as_of_now(manifest)}
+    every_table = {model_key(node) for node in tables_as_of_now(manifest)}
     days = dg.DailyPartitionsDefinition(
         start_date=project.settings.history_start.isoformat(), timezone=project.settings.timezone
     )
@@ -132,12 +118,13 @@ def metrics_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
     def metrics(
         context: dg.AssetExecutionContext, config: RefreshConfig, warehouse: WarehouseResource
     ) -> Iterator[Any]:
+        chosen = context.selected_asset_keys
         with take.refresh(
             warehouse.warehouse,
             context.run.run_id,
             config.as_of,
             config.tutors,
-            every_table=every_table <= context.selected_asset_keys,
+            tables=None if every_table <= chosen else [key.to_user_string() for key in chosen],
             warn=context.log.warning,
         ) as run:
             yield from _build(context, warehouse, run, manifest, translator, project.dbt_project)

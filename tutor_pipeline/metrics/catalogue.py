@@ -86,11 +86,6 @@ def metric_columns() -> dict[str, dict[str, Column]]:
         raise TutorPipelineError(
             f"{MARTS} does not describe tutor_aggregates\nIs this a whole checkout of the project?"
         )
-    # The history has the columns of the wide row except the evidence (see its macros).
-    wide = columns["tutor_aggregates"]
-    columns["tutor_aggregates_history"] = {
-        name: column for name, column in wide.items() if not column.type.endswith("[]")
-    } | columns["tutor_aggregates_history"]
     return columns
 
 

@@ -112,7 +112,9 @@ def read(database: Database, run_id: str, columns: Sequence[str]) -> WideRows:
             f"{marts}.{MAIN} is not built yet.\nRun the whole refresh first: tutor-pipeline enrich"
         )
     header = database.one(
-        "select is_full, as_of from {ops}.refresh_runs where run_id = %s", (run_id,)
+        "select is_full or tables is not null as is_full, as_of"
+        " from {ops}.refresh_runs where run_id = %s",
+        (run_id,),
     )
     scope: tuple[str, ...] | None = None
     if header is not None and not header["is_full"]:

@@ -17,6 +17,7 @@ from tutor_pipeline.core.warehouse.refresh_runs import (
     end_of_day,
     latest_as_of,
     newest_completed_session,
+    newest_moment,
     write_header,
 )
 from tutor_pipeline.judgement.lifecycle import store
@@ -40,18 +41,21 @@ def refresh(
     as_of: str | None,
     tutors: Sequence[str] | None,
     *,
-    every_table: bool,
+    tables: Sequence[str] | None,
     warn: Warn,
 ) -> Iterator[RefreshRun]:
     """Hold the locks of a refresh and write its header. `as_of`: see `resolve_as_of`; `tutors`
-    None = all; `every_table`: it builds all tables, so it takes all changes.
+    None = all; `tables` None = every table, others = some that somebody chose, for all tutors. A
+    refresh of everything takes all changes.
     """
     with ExitStack() as held:
         for lock in (HISTORY, REFRESH) if tutors is None else (REFRESH,):
             held.enter_context(one_writer(warehouse, lock, warn))
-        run = RefreshRun(run_id, resolve_as_of(warehouse, as_of), all_or(tutors))
+        some = None if tables is None or tutors is not None else tuple(sorted(tables))
+        moment = resolve_as_of(warehouse, as_of, is_of_some_tables=some is not None)
+        run = RefreshRun(run_id, moment, all_or(tutors), tables=some)
         write_header(warehouse, run)
-        if run.tutors is None and every_table:
+        if run.is_full:
             _take_all(warehouse, run, warn)
         yield run
 
@@ -80,17 +84,22 @@ def past_weeks(warehouse: Warehouse, run_id: str, warn: Warn) -> Iterator[Refres
         yield run
 
 
-def resolve_as_of(warehouse: Warehouse, requested: str | None) -> datetime:
-    """The moment that a refresh computes for: None = now, a date = the end of that day, `latest` =
-    the end of the newest completed session's day, `last` = the moment of the alerts.
+def resolve_as_of(
+    warehouse: Warehouse, requested: str | None, *, is_of_some_tables: bool = False
+) -> datetime:
+    """The moment that a refresh computes for: None = now (of some tables only, the moment of the
+    tables beside them), a date = the end of that day, `latest` = the end of the newest completed
+    session's day, `last` = the moment of the alerts.
 
     Raises RefusedError when it lies in the past of the alerts: history is for back-tests, the live
     tables only move forward.
     """
     now = datetime.now(UTC)
-    if requested is None:
+    if requested is None and not is_of_some_tables:
         return now
     with warehouse.connect() as database:
+        if requested is None:
+            return newest_moment(database) or now
         applied = store.last_applied(database)
         if requested == LAST:
             return applied or now

@@ -11,7 +11,7 @@
     'avg_engagement': ('engagement_sum', 'engagement_count'),
 } %}
 {%- set header = refresh() %}
-{%- set has_reschedules = reschedules_are_known() %}
+{%- set has_reschedules = reschedules_are_known() | lower %}
 {%- set first_day = header.as_of_on ~ ' - ' ~ (var('lookback_days') - 1 + 60) %}
 
 with

@@ -1,4 +1,3 @@
-{#- The grain of a table with a key of several columns: rows whose key occurs more than once. -#}
 {% test unique_combination(model, columns) %}
     select {{ columns | join(', ') }}
     from {{ model }}

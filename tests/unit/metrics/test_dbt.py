@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Schemas
+from tutor_pipeline.defs.metrics import tables_as_of_now
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import metric_columns
 
+MOMENT = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 BIG_TABLES = [
     ("intermediate", "int_tutor_days"),
     ("marts", "fct_sessions"),
@@ -83,12 +87,31 @@ def test_nothing_changes_the_environment_beside_other_threads(built: Any) -> Non
 def test_without_a_run_id_dbt_writes_a_full_header_as_of_now(built: Any) -> None:
     built.execute("truncate {ops}.refresh_runs")
     environment = dbt.dbt_environment(built.warehouse, None, built.home)
-    dbt.invoke(["run", "--select", "tutor_aggregates"], environment)
+    dbt.invoke(["run"], environment)
     header = built.row(
         "select *, now() - as_of < interval '1 minute' as is_now from {ops}.refresh_runs"
     )
     assert (header["is_full"], header["is_now"], header["snapshot_from"]) == (True, True, None)
+    assert (header["tables"], header["built_at"] is not None) == (None, True)
     assert built.row("select as_of from {marts}.tutor_aggregates")["as_of"] == header["as_of"]
+
+
+def test_some_tables_by_hand_keep_the_moment_of_the_others(built: Any) -> None:
+    built.refresh(MOMENT)
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    dbt.invoke(["run", "--select", "tutor_aggregates"], environment)
+    header = built.row("select * from {ops}.refresh_runs order by started_at desc limit 1")
+    assert (header["is_full"], header["tables"]) == (False, ["marts/tutor_aggregates"])
+    assert built.row("select as_of from {marts}.tutor_aggregates")["as_of"] == header["as_of"]
+    assert header["as_of"] == MOMENT
+
+
+def test_tables_of_a_refresh_are_the_same_for_dagster(built: Any) -> None:
+    environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    manifest = json.loads((dbt.target_dir(built.home) / "manifest.json").read_text("utf-8"))
+    tables = [node["name"] for node in tables_as_of_now(manifest)]
+    dbt.invoke(["run", "--select", *tables], environment)
+    assert built.row("select * from {ops}.refresh_runs order by started_at desc limit 1")["is_full"]
 
 
 def test_a_failure_names_the_model_and_what_the_database_said(built: Any) -> None:
@@ -164,10 +187,7 @@ def test_the_sql_keeps_to_what_a_cluster_runs(built: Any) -> None:
 
 
 def test_the_catalogue_is_what_is_in_the_database(built: Any) -> None:
-    # What dbt takes over from the model beside it has no column here.
     for model, columns in metric_columns().items():
-        if model == "tutor_features_history":
-            continue
         actual = built.rows(
             "select attname, format_type(atttypid, atttypmod) as type from pg_attribute"
             " where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",

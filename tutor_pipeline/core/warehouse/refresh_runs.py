@@ -1,7 +1,8 @@
 """The header of a refresh: what it covers and as of when, read by dbt from tables.
 
-A run is full (all tutors) or scoped to some tutors. dbt reads this from `ops.refresh_runs` and
-`ops.refresh_scope` and not from `--vars`: changed vars throw away dbt's partial parse.
+A run is full (all tutors), scoped to some tutors, or of some tables only (for all tutors). dbt
+reads this from `ops.refresh_runs` and `ops.refresh_scope` and not from `--vars`: changed vars throw
+away dbt's partial parse.
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ from tutor_pipeline.core.warehouse.database import Database, Warehouse
 
 @dataclass(frozen=True, slots=True)
 class RefreshRun:
-    """One refresh. `tutors` None = all; `snapshot_from/until` = days whose snapshots it writes."""
+    """One refresh. `tutors` None = all; `snapshot_from/until` = days whose snapshots it writes;
+    `tables` None = every table, others (`marts/tutor_scoreboard`) = no full refresh.
+    """
 
     run_id: str
     as_of: datetime
     tutors: tuple[str, ...] | None = None
     snapshot_from: date | None = None
     snapshot_until: date | None = None
+    tables: tuple[str, ...] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it makes every table, for all tutors."""
+        return self.tutors is None and self.tables is None
 
 
 def end_of_day(day: date, timezone: str) -> datetime:
@@ -41,12 +50,19 @@ def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
     with warehouse.connect() as database:
         database.execute(
             "insert into {ops}.refresh_runs"
-            " (run_id, as_of, is_full, snapshot_from, snapshot_until)"
-            " values (%s, %s, %s, %s, %s)"
+            " (run_id, as_of, is_full, snapshot_from, snapshot_until, tables)"
+            " values (%s, %s, %s, %s, %s, %s)"
             " on conflict (run_id) do update set as_of = excluded.as_of,"
             " is_full = excluded.is_full, snapshot_from = excluded.snapshot_from,"
-            " snapshot_until = excluded.snapshot_until",
-            (run.run_id, run.as_of, run.tutors is None, run.snapshot_from, run.snapshot_until),
+            " snapshot_until = excluded.snapshot_until, tables = excluded.tables",
+            (
+                run.run_id,
+                run.as_of,
+                run.is_full,
+                run.snapshot_from,
+                run.snapshot_until,
+                None if run.tables is None else list(run.tables),
+            ),
         )
         database.execute("delete from {ops}.refresh_scope where run_id = %s", (run.run_id,))
         if run.tutors is not None:
@@ -75,15 +91,19 @@ def moment(database: Database, run_id: str) -> datetime:
     row = database.execute(
         "select as_of from {ops}.refresh_runs where run_id = %s", (run_id,)
     ).fetchone()
-    if row is None:
-        row = database.execute(
-            "select as_of from {ops}.refresh_runs"
-            " order by (snapshot_from is null) desc, started_at desc, run_id limit 1"
-        ).fetchone()
-    if row is None:
+    as_of: datetime | None = newest_moment(database) if row is None else row[0]
+    if as_of is None:
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
-    as_of: datetime = row[0]
     return as_of
+
+
+def newest_moment(database: Database) -> datetime | None:
+    """The as-of of the newest refresh, as `moment` has it; None before the first."""
+    row = database.execute(
+        "select as_of from {ops}.refresh_runs"
+        " order by (snapshot_from is null) desc, started_at desc, run_id limit 1"
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def built_moment(database: Database) -> datetime:

@@ -107,7 +107,7 @@ def last_profile(database: Database) -> tuple[str, datetime] | None:
         "select profile, applied_at from {ops}.reconcile_runs as run"
         " where kind = 'alert' and run_id not like '%/%' and not exists ("
         "select 1 from {ops}.refresh_runs as header"
-        " where header.run_id = run.run_id and not header.is_full)"
+        " where header.run_id = run.run_id and not header.is_full and header.tables is null)"
         " order by applied_at desc limit 1"
     ).fetchone()
 

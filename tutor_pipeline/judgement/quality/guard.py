@@ -3,7 +3,9 @@
 Dagster's own blocking ends with the run. So every step that derives a table asks the guard first:
 each blocking check on what the step reads must have an evaluation, the newest one must be of the
 tables of the newest full refresh (of its run, or begun after they were built), and it must have
-passed. A person can override the guard, which is recorded.
+passed. A table that was built again by hand since (one model in dbt, one asset in Dagster) may be
+of another definition or of other rows: its checks count once they are evaluated again. A person
+can override the guard, which is recorded.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def is_stale(database: Database) -> bool:
     return (
         database.value(
             "select (select max(loaded_at) from {ops}.platform_loads)"
-            " > (select max(started_at) from {ops}.refresh_runs)"
+            " > (select max(started_at) from {ops}.refresh_runs where tables is null)"
         )
         is True
     )

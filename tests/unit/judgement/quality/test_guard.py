@@ -115,6 +115,30 @@ def test_what_passed_is_no_objection(day: Day) -> None:
     assert day.require(KNOWN) == []
 
 
+def test_a_table_made_by_hand_is_evaluated_again_and_the_others_go_on_counting(day: Day) -> None:
+    day.refresh()
+    day.check("passed")
+    day.check("passed", COUNT)
+    by_hand = day.refresh(tables=("marts/others",), built=False)
+    assert day.objections() == []
+    (said,) = day.objections(KNOWN, COUNT)
+    assert said.startswith("marts/others: there_are_some was not evaluated since")
+    day.check("passed", COUNT, run_id="too early")
+    assert len(day.objections(COUNT)) == 1
+    day.built(by_hand)
+    assert len(day.objections(COUNT)) == 1
+    day.check("passed", COUNT, run_id="in time")
+    assert day.objections(KNOWN, COUNT) == []
+
+
+def test_a_full_refresh_makes_up_for_what_was_made_by_hand(day: Day) -> None:
+    day.refresh()
+    day.refresh(tables=("marts/things",), built=False)
+    run_id = day.refresh()
+    day.check("passed", run_id=run_id)
+    assert day.objections() == []
+
+
 def test_nothing_required_is_no_objection(day: Day) -> None:
     assert day.require() == []
 

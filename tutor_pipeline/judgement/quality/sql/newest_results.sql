@@ -25,9 +25,16 @@ select
     newest.rows_failing,
     newest.observed,
     newest.evaluated_at,
-    newest.run_id = refreshed.run_id
-    or newest.evaluated_at >= coalesce(refreshed.built_at, 'infinity') as is_of_these_tables,
-    refreshed.started_at as refreshed_at
+    (
+        newest.run_id = refreshed.run_id
+        or newest.evaluated_at >= coalesce(refreshed.built_at, 'infinity')
+    )
+    and (
+        by_hand.run_id is null
+        or newest.run_id = by_hand.run_id
+        or newest.evaluated_at >= coalesce(by_hand.built_at, 'infinity')
+    ) as is_of_these_tables,
+    greatest(refreshed.started_at, by_hand.started_at) as refreshed_at
 from required
 left join lateral (
     select results.*
@@ -37,4 +44,16 @@ left join lateral (
     limit 1
 ) as newest on true
 left join refreshed on true
+left join lateral (
+    select
+        runs.run_id,
+        runs.started_at,
+        runs.built_at
+    from {ops}.refresh_runs as runs
+    where
+        required.asset = any(runs.tables)
+        and greatest(runs.started_at, runs.built_at) > coalesce(refreshed.started_at, '-infinity')
+    order by runs.started_at desc, runs.run_id desc
+    limit 1
+) as by_hand on true
 order by required.position

@@ -42,6 +42,8 @@ select distinct on (results.asset, results.check_name)
             -- The pipeline's own checks stand until their table is made again.
             and results.owner <> 'pipeline'
             then 'missing'
+        when by_hand.built_at > results.evaluated_at and by_hand.run_id <> results.run_id
+            then 'missing'
         else results.status
     end as state,
     results.observed,
@@ -57,6 +59,18 @@ from {ops}.dq_results as results
 cross join bounds
 -- A run over snapshot days evaluates its own checks; a refresh does not miss them.
 left join {ops}.refresh_runs as header on results.run_id = header.run_id
+-- As the guard has it: a table that was built again by hand is checked again.
+left join lateral (
+    select
+        runs.run_id,
+        coalesce(runs.built_at, 'infinity') as built_at
+    from {ops}.refresh_runs as runs
+    where
+        results.asset = any(runs.tables)
+        and greatest(runs.started_at, runs.built_at) > coalesce(bounds.newest, '-infinity')
+    order by runs.started_at desc, runs.run_id desc
+    limit 1
+) as by_hand on true
 where results.evaluated_at >= bounds.oldest
 order by
     results.asset asc, results.check_name asc, results.evaluated_at desc, results.run_id desc
