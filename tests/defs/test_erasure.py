@@ -11,7 +11,11 @@ from tutor_pipeline.core.warehouse.dagster_erasure import mask_history, runs_in_
 from tutor_pipeline.core.warehouse.personal_data import ERASED, Person, Role
 
 PERSON = Person(Role.TUTOR, "T1")
-EVENT = {"label": "what_changed", "md": "| what | tutor |\n| opened | T1 |\n| opened | T10 |"}
+EVENT = {
+    "label": "what_changed",
+    "md": "| what | tutor |\n| opened | T1 |\n| opened | T10 |",
+    "records": [{"data": {"what": "opened", "tutor": "T10", "why": "T1 is late"}}],
+}
 
 
 @pytest.fixture
@@ -41,7 +45,10 @@ def test_the_id_is_masked_and_all_else_stays(dagster):
     assert mask_history(dagster, PERSON) == found
     assert mask_history(dagster, PERSON) == {}
     events = dagster.execute("select event from event_logs order by id").fetchall()
-    assert json.loads(events[0][0]) == EVENT | {"md": EVENT["md"].replace("T1 ", f"{ERASED} ")}
+    assert json.loads(events[0][0]) == EVENT | {
+        "md": EVENT["md"].replace("T1 ", f"{ERASED} "),
+        "records": [{"data": {"what": "opened", "tutor": "T10", "why": f"{ERASED} is late"}}],
+    }
     assert events[1] == (other,)
     assert dagster.execute("select value from run_tags order by id").fetchall() == [
         (f"{ERASED}, T2",), ("12",),

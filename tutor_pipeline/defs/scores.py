@@ -102,7 +102,9 @@ def _build_tutors(blocking: Sequence[Required], scoring: Scoring) -> dg.AssetsDe
         yield _result(target, "score_references", {**shared, **learned}, counts)
         yield _result(target, "tutor_scores", shared, counts)
         levels = {"tutors": scored.subjects, **scored.levels}
-        yield _result(target, "current_tutor_risk", {**shared, "why": _why(scored.risk)}, levels)
+        yield _result(
+            target, "current_tutor_risk", {**shared, "why": _why(scored.risk, "tutor")}, levels
+        )
         segments = {"tutors": scored.subjects, **scored.segments}
         yield _result(target, "tutor_health", shared, segments)
 
@@ -126,7 +128,7 @@ def _build_students(blocking: Sequence[Required], scoring: Scoring) -> dg.Assets
             "champion": scored.champion,
             "version": scored.version,
             "departures_learned_from": scored.departures,
-            "why": _why(scored.risk),
+            "why": _why(scored.risk, "student"),
         }
         levels = {"students": scored.subjects, **scored.levels}
         yield _result(target, "student_scores", churn, levels)
@@ -163,8 +165,10 @@ def _result(
     )
 
 
-def _why(scores: Iterable[Score]) -> dg.MetadataValue[Any]:
-    """A table of who is at more than a Low risk, and why, the highest first."""
+def _why(scores: Iterable[Score], who: str) -> dg.MetadataValue[Any]:
+    """A table of who is at more than a Low risk, and why, the highest first. `who`: tutor, student;
+    an erasure finds ids of digits alone by it.
+    """
     raised = sorted(
         (score for score in scores if score.level not in (None, Level.LOW)),
         key=lambda score: (-(score.score or 0.0), score.subject_id),
@@ -172,7 +176,7 @@ def _why(scores: Iterable[Score]) -> dg.MetadataValue[Any]:
     return table(
         (
             {
-                "who": score.subject_id,
+                who: score.subject_id,
                 "how likely": formatting.chance(
                     score.score, score.is_probability, score.lower, score.upper, score.base_rate
                 ),
