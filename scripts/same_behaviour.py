@@ -89,14 +89,14 @@ CLOCK = '''
 import ctypes, datetime, gc, os, time
 
 UTC = datetime.timezone.utc
-MOMENT = datetime.datetime.fromisoformat(os.environ["SAME_BEHAVIOUR_NOW"])
 STEP = float(os.environ.get("SAME_BEHAVIOUR_STEP", "0"))
 skipped, steps = 0.0, 0
-_monotonic, _sleep = time.monotonic, time.sleep
+_monotonic = time.monotonic
 
 
 def now(cls, tz=None):
-    moment = MOMENT + datetime.timedelta(seconds=skipped)
+    begun = datetime.datetime.fromisoformat(os.environ["SAME_BEHAVIOUR_NOW"])
+    moment = begun + datetime.timedelta(seconds=skipped)
     return moment.astimezone(tz) if tz else moment.astimezone().replace(tzinfo=None)
 
 
@@ -125,6 +125,47 @@ if STEP:
     time.sleep = sleep
     time.monotonic = lambda: _monotonic() + skipped
 '''
+
+# What takes long to import is imported once: each command is a fork of a process that has it.
+FORKS = """
+import importlib, json, os, runpy, sys, threading, traceback
+
+for name in ("dagster", "dagster._cli", "dagster_dbt", "dagster_postgres", "dbt.cli.main",
+             "dbt.adapters.postgres", "alembic.command", "sqlalchemy.dialects.postgresql",
+             "great_expectations", "scipy.special"):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass
+assert threading.active_count() == 1, "a fork would lose the other threads"
+for line in sys.stdin:
+    asked = json.loads(line)
+    pid = os.fork()
+    if pid:
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        continue
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    for number, path in enumerate((os.devnull, asked["stdout"], asked["stderr"])):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY), number)
+    how, what, *arguments = asked["arguments"]
+    sys.argv = [how, *arguments]
+    status = 1
+    try:
+        if how == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(what, {"__name__": "__main__"})
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+"""
 
 # A schema before pg_catalog hides what is there. Defaults and views of ours are bound to these.
 DATABASE_CLOCK = """
@@ -206,6 +247,7 @@ class Side:
     number: int = 0
     url: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    forks: subprocess.Popen[str] | None = None
 
     @property
     def code(self) -> Path:
@@ -225,12 +267,41 @@ class Side:
     def run(self, now: datetime, *arguments: str, **more: str) -> str:
         """Run a command of Python at a moment; what it printed. Raises FailedError."""
         self.number += 1
+        environment = self.environment(now) | more
+        out, log = (self.folder / "logs" / f"{self.number:02}.{it}" for it in ("out", "log"))
+        if self.forks is None or more:
+            with out.open("w") as stdout, log.open("w") as stderr:
+                status = subprocess.run(
+                    [self.python, *arguments],
+                    env=environment,
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    check=False,
+                ).returncode
+        else:
+            asked = {"arguments": arguments, "environment": environment}
+            asked |= {"stdout": str(out), "stderr": str(log)}
+            assert self.forks.stdin is not None  # noqa: S101
+            assert self.forks.stdout is not None  # noqa: S101
+            self.forks.stdin.write(json.dumps(asked) + "\n")
+            self.forks.stdin.flush()
+            status = int(self.forks.stdout.readline() or -1)
+        if status:
+            tail = "\n".join((out.read_text() + log.read_text()).splitlines()[-15:])
+            what = " ".join(arguments[-6:])
+            raise FailedError(f"{self.name}: {what} ended with {status}\n{tail}")
+        return out.read_text()
+
+    def environment(self, now: datetime) -> dict[str, str]:
+        """What a command finds: nothing of the user's settings."""
         clean = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("TUTOR_", "DAGSTER", "DBT_", "PG", "PYTHON", "SAME_"))
         }
-        environment = {
+        return {
             **clean,
             "PYTHONPATH": f"{self.folder / 'clock'}{os.pathsep}{self.code}",
             "PYTHONSAFEPATH": "1",
@@ -240,33 +311,31 @@ class Side:
             "COLUMNS": "200",
             "TZ": "UTC",
             **self.settings,
-            **more,
         }
-        log = self.folder / "logs" / f"{self.number:02}.log"
-        with log.open("w") as stderr:
-            result = subprocess.run(
-                [self.python, *arguments],
-                env=environment,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                check=False,
-            )
-        if result.returncode:
-            tail = "\n".join((result.stdout + log.read_text()).splitlines()[-15:])
-            what = " ".join(arguments[-6:])
-            raise FailedError(f"{self.name}: {what} ended with {result.returncode}\n{tail}")
-        return result.stdout
+
+    def begin_forks(self) -> None:
+        """From now on commands are forks of a process that has imported what takes long."""
+        self.forks = subprocess.Popen(
+            [self.python, "-c", FORKS],
+            env=self.environment(self.at(1, 6)),
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def end_forks(self) -> None:
+        """Commands are processes of their own again."""
+        if self.forks is not None:
+            self.forks.communicate()
+            self.forks = None
 
     def tutor(self, now: datetime, *arguments: str, **more: str) -> str:
         """Run `tutor-pipeline`, by the entry point that the checkout names."""
         project = tomllib.loads((self.code / "pyproject.toml").read_text())
         module, function = project["project"]["scripts"]["tutor-pipeline"].split(":")
         call = f"from {module} import {function}; {function}()"
-        if "SAME_BEHAVIOUR_STEP" not in more:
-            self.set_clock(now)
+        self.set_clock(now)
         return self.run(now, "-c", call, *arguments, **more)
 
     def set_clock(self, now: datetime) -> None:
@@ -317,6 +386,7 @@ def prepare(side: Side) -> None:
     side.url = url
     side.settings = {"TUTOR_DATABASE_URL": url}
     side.settings = exports(side.tutor(first, "env"))
+    side.begin_forks()
 
 
 def exports(text: str) -> dict[str, str]:
@@ -540,7 +610,7 @@ def names(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, run_id in enumerate(dict.fromkeys(row["run_id"].split("/")[0] for row in runs), 1):
         # Its beginning stands in names of files.
-        found |= {run_id: f"(run {number})", run_id[:8]: f"(run {number})"}
+        found |= {run_id: f"(run {number})", f"-{run_id[:8]}.": f"-(run {number})."}
     for number, row in enumerate(messages, 1):
         found[row["message_id"]] = f"(message {number})"
     return found
@@ -569,15 +639,15 @@ def why_not(column: str) -> str | None:
     return next(found, None)
 
 
-def compare(before: Path, after: Path, moment: str, *, quiet: bool) -> int:
-    """Tell which tables of a moment differ; how many do."""
+def compare(before: Path, after: Path, moment: str, *, quiet: bool) -> dict[str, str]:
+    """Tell which tables of a moment differ; for each of them what of it does."""
     sides = [json.loads((side / moment / "tables.json").read_text()) for side in (before, after)]
-    differing = 0
+    differing = {}
     tell(f"\n{moment}")
     for name in sorted(sides[0].keys() | sides[1].keys()):
         if any(name not in side for side in sides):
-            differing += 1
-            tell(f"  {name}: {'new' if name in sides[1] else 'missing'}")
+            differing[name] = "new" if name in sides[1] else "missing"
+            tell(f"  {name}: {differing[name]}")
             continue
         types = [side[name] for side in sides]
         both = sorted(types[0].keys() & types[1].keys())
@@ -594,18 +664,18 @@ def compare(before: Path, after: Path, moment: str, *, quiet: bool) -> int:
             if not quiet:
                 tell(f"  {name}: {old.rows.total():,} rows, {old.hash}, equal")
             continue
-        differing += 1
+        differing[name] = "; ".join(changed)
         counts = " -> ".join(f"{it.rows.total():,} rows {it.hash}" for it in (old, new))
         tell(f"  {name}: {counts}, DIFFERENT")
         for text in changed:
             tell(f"    column {text}")
         if not is_equal:
-            show(old, new)
+            differing[name] = "; ".join([*changed, show(old, new)])
     return differing
 
 
-def show(old: Table, new: Table) -> None:
-    """Tell the columns that differ, with some rows."""
+def show(old: Table, new: Table) -> str:
+    """Tell the columns that differ, with some rows; the columns again."""
     gone = [json.loads(row) for row in sorted((old.rows - new.rows).elements())]
     come = [json.loads(row) for row in sorted((new.rows - old.rows).elements())]
     names = [
@@ -625,10 +695,27 @@ def show(old: Table, new: Table) -> None:
         same = {name: row[name] for name in row if name not in differ and row[name] is not None}
         tell(f"    where {short(dict(list(same.items())[:8]))}")
         for name in differ:
-            tell(f"      {name}: {short(row[name])} -> {short(likest[name])}")
+            for path, one, other in list(inner(name, row[name], likest[name]))[:SHOWN_ROWS]:
+                tell(f"      {path}: {short(one)} -> {short(other)}")
     if not gone:
         for row in come[:SHOWN_ROWS]:
             tell(f"    only after: {short(row)}")
+    return what
+
+
+def inner(path: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where in a column two values differ: (path, one, other)."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = sorted(one.keys() | other.keys())
+        pairs = [(f"{path}.{key}", one.get(key), other.get(key)) for key in keys]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"{path}[{n}]", *both) for n, both in enumerate(zip(one, other, strict=True))]
+    else:
+        pairs = []
+        yield path, one, other
+    for deeper, this, that in pairs:
+        if this != that:
+            yield from inner(deeper, this, that)
 
 
 def short(value: Any, most: int = 300) -> str:
@@ -642,7 +729,7 @@ def short(value: Any, most: int = 300) -> str:
 
 def stamp(side: Side) -> str:
     """What a side's result depends on: its code, this recipe, the day."""
-    recipe = [CLOCK, DATABASE_CLOCK, RECORDER, RELATIONS, f"{side.end}", sys.version]
+    recipe = [CLOCK, FORKS, DATABASE_CLOCK, RECORDER, RELATIONS, f"{side.end}", sys.version]
     recipe += map(inspect.getsource, (Side, prepare, live, act, record, replay, dump))
     digest = hashlib.sha256("\0".join(recipe).encode())
     for path in sorted(it for it in side.code.rglob("*") if it.is_file()):
@@ -661,16 +748,19 @@ def copy_code(side: Side, checkout: Path) -> None:
 
 def run(side: Side, changes: Path | None, *, night: bool) -> None:
     """Run a side and leave its dumps. Whatever happens, its server is ended."""
-    began = time.monotonic()
+    began, used = time.monotonic(), os.times()
     try:
         prepare(side)
         live(side, changes, night=night)
     finally:
+        side.end_forks()
         if (side.folder / "home" / "postgres").exists():
             side.url, side.settings = "", {}
             side.tutor(side.at(1, 6), "down", "--delete")
             shutil.rmtree(side.folder / "home")
-    say(f"{side.name}: done in {time.monotonic() - began:.0f} s")
+    now = os.times()
+    cpu = sum(now[2:4]) - sum(used[2:4])
+    say(f"{side.name}: done in {time.monotonic() - began:.0f} s, {cpu:.0f} s of a core in Python")
 
 
 def run_both(options: argparse.Namespace, folder: Path) -> tuple[Side, Side]:
@@ -692,6 +782,18 @@ def run_both(options: argparse.Namespace, folder: Path) -> tuple[Side, Side]:
     copy_code(after, options.after)
     run(after, kept.dumps / "simulate" / f"{RECORDING}.jsonl", night=not options.short)
     return kept, after
+
+
+def conclude(differing: Mapping[str, Mapping[str, str]]) -> int:
+    """Tell once more, of each table, where it differs first; the exit status."""
+    first: dict[str, str] = {}
+    for moment, tables in differing.items():
+        for name, what in tables.items():
+            first.setdefault(name, f"{name}, first after {moment}: {what}")
+    tell(f"\n{len(first)} tables differ:" if first else "\nThe same.")
+    for text in first.values():
+        tell(f"  {text}")
+    return int(bool(first))
 
 
 def excluded() -> str:
@@ -747,11 +849,11 @@ def main() -> int:
             return 2
         found = sorted(after.dumps.iterdir(), key=lambda it: it.stat().st_ctime)
         moments = [it.name for it in found]
-        differing = [
-            compare(before.dumps, after.dumps, moment, quiet=options.quiet) for moment in moments
-        ]
-    tell(f"\n{sum(differing)} tables differ" if any(differing) else "\nThe same.")
-    return int(any(differing))
+        differing = {
+            moment: compare(before.dumps, after.dumps, moment, quiet=options.quiet)
+            for moment in moments
+        }
+    return conclude(differing)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ starts something after all fails, and says what.
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,6 @@ HARMLESS_PROGRAMS = {"file", "git", "ldconfig", "lint-imports", "lscpu", "sh", "
 _REFUSED_EVENTS = {
     "os.fork": "a process",
     "os.posix_spawn": "a process",
-    "socket.bind": "a server",
     "socket.connect": "a connection",
     "sqlite3.connect": "an instance of Dagster, or another database",
 }
@@ -55,8 +55,9 @@ class _Guard:
     def __init__(self) -> None:
         self._is_watching = False
         self._started: list[str] = []
-        # libpq is none of Python's: no audit hook hears it.
+        # These no audit hook hears. (To bind is no sign: a library does it to look for IPv6.)
         psycopg.connect = psycopg.Connection.connect = self._connect  # type: ignore[method-assign]
+        socket.socket.listen = self._listen  # type: ignore[method-assign]
         sys.addaudithook(self._audit)
 
     @pytest.hookimpl(trylast=True)
@@ -91,6 +92,9 @@ class _Guard:
 
     def _connect(self, *_: object, **__: object) -> NoReturn:
         self._refuse("a connection to PostgreSQL")
+
+    def _listen(self, *_: object) -> NoReturn:
+        self._refuse("a server")
 
     def _invoke(self, *_: object, **__: object) -> NoReturn:
         self._refuse("dbt")

@@ -13,9 +13,9 @@ import socket, sqlite3, subprocess, sys
 import psycopg
 
 def test_nothing(): subprocess.run(["sh", "-n", "/dev/null"], check=True)
-def test_asks(starts_something): socket.socket().bind(("127.0.0.1", 0))
+def test_asks(starts_something): socket.socket().listen()
 def test_asks_late(request): request.getfixturevalue("starts_something")
-def test_server(): socket.socket().bind(("127.0.0.1", 0))
+def test_server(): socket.create_server(("127.0.0.1", 0))
 def test_postgresql(): psycopg.connect("host=127.0.0.1 port=1")
 def test_dbt(): import dbt.cli.main
 def test_instance(): sqlite3.connect(":memory:")

@@ -23,8 +23,8 @@ from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 if TYPE_CHECKING:
-    from tutor_pipeline.sources.synthetic.live import Summary
-    from tutor_pipeline.sources.synthetic.simulate import Event
+    from tutor_pipeline.sources.synthetic.live_events import Event
+    from tutor_pipeline.sources.synthetic.live_player import Summary
 
 RATE_UNITS = {"day": 86_400, "h": 3_600, "min": 60, "s": 1}
 DURATION_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -66,37 +66,19 @@ def simulate(
 
     Example: [bold]tutor-pipeline simulate --rate 10000/day --burst 500 --for 10m[/bold]
     """
-    from tutor_pipeline.sources.synthetic import live
-    from tutor_pipeline.sources.synthetic import simulate as events
+    from tutor_pipeline.sources.synthetic import live_player
+    from tutor_pipeline.sources.synthetic.live_events import Plan
+    from tutor_pipeline.sources.synthetic.live_simulation import simulate as simulated
 
-    plan = events.Plan(per_second(rate), burst, seed, poor_firsts)
+    plan = Plan(per_second(rate), burst, seed, poor_firsts)
     until = None if duration is None else seconds(duration)
     session = open_session(note)
     with session.warehouse.connect() as database:
-        live.refuse_others(database)
-        cast = live.read_cast(database, _parameters(session), datetime.now(UTC))
-    with ExitStack() as stack:
-        write_line = stack.enter_context(_log(log))
-        stopped = stack.enter_context(_signals())
-        progress = stack.enter_context(err.status("", refresh_per_second=2))
-        counts = dict.fromkeys(events.Kind, 0)
-
-        def committed(event: Event) -> None:
-            moment = datetime.now(UTC)
-            counts[event.kind] += 1
-            write_line(log_line(event, moment))
-            progress.update(_listed(counts))
-
-        note(f"Simulating {len(cast.tutor_ids):,} tutors, {rate} sessions (Ctrl-C stops)")
-        started = datetime.now(UTC)
-        summary = live.play(
-            session.warehouse,
-            events.simulate(cast, plan, started),
-            until=until,
-            committed=committed,
-            tell=note,
-            wait=lambda seconds: _wait(seconds, stopped),
-        )
+        live_player.refuse_others(database)
+        cast = live_player.read_cast(database, _parameters(session), datetime.now(UTC))
+    started = datetime.now(UTC)
+    note(f"Simulating {len(cast.tutor_ids):,} tutors, {rate} sessions (Ctrl-C stops)")
+    summary, counts = _play(session, simulated(cast, plan, started), until, log)
     if as_json:
         emit_json(
             {"seed": seed, "started_at": started, "ended_at": datetime.now(UTC)}
@@ -105,6 +87,35 @@ def simulate(
         )
     else:
         _report(summary, counts)
+
+
+def _play(
+    session: Session, events: Iterator[Event], until: float | None, log: Path | None
+) -> tuple[Summary, dict[Any, int]]:
+    """Commit events as their time comes; what was committed, and how many of each kind."""
+    from tutor_pipeline.sources.synthetic import live_player
+    from tutor_pipeline.sources.synthetic.live_events import Kind
+
+    counts: dict[Any, int] = dict.fromkeys(Kind, 0)
+    with ExitStack() as stack:
+        write_line = stack.enter_context(_log(log))
+        stopped = stack.enter_context(_signals())
+        progress = stack.enter_context(err.status("", refresh_per_second=2))
+
+        def committed(event: Event) -> None:
+            counts[event.kind] += 1
+            write_line(log_line(event, datetime.now(UTC)))
+            progress.update(_listed(counts))
+
+        summary = live_player.play(
+            session.warehouse,
+            events,
+            until=until,
+            committed=committed,
+            tell=note,
+            wait=lambda seconds: _wait(seconds, stopped),
+        )
+    return summary, counts
 
 
 def _report(summary: Summary, counts: Mapping[Any, int]) -> None:

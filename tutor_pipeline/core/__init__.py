@@ -1,6 +1,6 @@
-"""The ground that every other package stands on.
+"""What every other package builds on.
 
-Belongs here: errors, settings, paths, the types that packages exchange, values as people read
-them, and `warehouse`: where PostgreSQL is and how to talk to it.
+Belongs here: errors, settings, paths, the types that packages exchange, formatting, reading YAML,
+and `warehouse`: access to PostgreSQL.
 Does not belong here: what a metric, a rule or a score means.
 """

@@ -1,4 +1,4 @@
-"""Who is told, and the addresses of each as a setting names them."""
+"""The audiences of messages, and how a setting lists their addresses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from enum import StrEnum
 
 SEPARATOR = re.compile(r"[\s,;]+(?=[A-Za-z][A-Za-z0-9+.-]{1,20}://)")
-"""Between two addresses of a setting."""
+"""Separates two addresses in a setting."""
 
 
 class Audience(StrEnum):
-    """Who is told. Each has a setting TUTOR_NOTIFY_<NAME> with its addresses."""
+    """Who gets messages. The setting TUTOR_NOTIFY_<NAME> lists the addresses."""
 
     CRITICAL = "critical"
     WARNING = "warning"
@@ -20,5 +20,5 @@ class Audience(StrEnum):
 
 
 def split_addresses(urls: str) -> tuple[str, ...]:
-    """The addresses of a setting: separated by blanks, commas or line breaks."""
+    """Returns the addresses of a setting, which blanks, commas or line breaks separate."""
     return tuple(each for each in SEPARATOR.split(urls.strip(" \t\r\n,")) if each)

@@ -1,6 +1,6 @@
-"""Errors that people read: what is wrong, where, and what to do next.
+"""Errors with messages for people: what is wrong, where, and what to do next.
 
-The command line prints the message without a traceback and exits with `exit_code`.
+The command line prints the message without a traceback, and exits with `exit_code`.
 """
 
 
@@ -11,12 +11,12 @@ class TutorPipelineError(Exception):
 
 
 class UsageError(TutorPipelineError):
-    """The command was called wrongly. Exit status 2."""
+    """The arguments of a command are wrong. Exit status 2."""
 
     exit_code = 2
 
 
 class RefusedError(TutorPipelineError):
-    """The data, or where it should go, was refused; nothing was changed. Exit status 3."""
+    """The data or its destination was refused; nothing was changed. Exit status 3."""
 
     exit_code = 3

@@ -1,7 +1,7 @@
-"""The frozen types that rooms exchange: what a rule found, and what became of it.
+"""The immutable types that packages exchange: findings of rules, and the resulting changes.
 
 Belongs here: plain values without behaviour worth a test of its own.
-Does not belong here: SQL, YAML, decisions, anything that imports a room.
+Does not belong here: SQL, YAML, decisions.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from datetime import datetime
 from enum import StrEnum
 
 MAX_SKIPPED_SHARE = 0.01
-"""More tutors than this with unusable data, and a run fails (after it did the others)."""
+"""If a larger share of tutors has unusable data, a run fails after it has done the others."""
 
 
 class Kind(StrEnum):
-    """What a rule's finding becomes: a row of one of three tables."""
+    """The kind of a finding; each kind has a table of its own."""
 
     ALERT = "alert"
     INSIGHT = "insight"
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 class Severity(StrEnum):
-    """How bad an alert is. Compare by `rank`: a higher one is worse."""
+    """The severity of an alert. Compare by `rank`: higher is worse."""
 
     WARNING = "warning"
     CRITICAL = "critical"
@@ -36,7 +36,7 @@ class Severity(StrEnum):
 
 
 class Resolution(StrEnum):
-    """Why a row was closed. Those of `BY_HAND` are an administrator's reasons."""
+    """Why a row was closed. `BY_HAND` has the reasons that an administrator gives."""
 
     AUTO = "auto"
     PROFILE_SWITCHED = "profile_switched"
@@ -56,9 +56,9 @@ BY_HAND = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One tutor's exception to one rule: another threshold, or none at all (`disabled`).
+    """One tutor's exception from one rule: another threshold, or the rule is `disabled`.
 
-    `threshold` replaces the one of the rule's first condition.
+    `threshold` replaces the threshold of the rule's first condition.
     """
 
     tutor_id: str
@@ -69,7 +69,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One condition as it was met: the metric's value, the threshold, the sessions behind it."""
+    """One condition that was met: the metric's value, the threshold, the exposure in sessions."""
 
     metric: str
     value: object
@@ -79,14 +79,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one rule says of one tutor today.
+    """What one rule found for one tutor.
 
-    `texts` are the kind's own words: an alert's title, description and recommended_action; an
-    insight's insight_type, display_text and, of a growth area, coaching_tip; an achievement's
-    title, description and icon. `evidence` holds at most five session ids, newest first. `excess`
-    says how far beyond the threshold the tutor is (see `rules.evaluate`); 0 is at it.
-    `metric_value` is the number that an insight shows. Of a rule that asks for what is unusual
-    here, `usual` is what the others do and `unusual` how likely the tutor is beyond it (0 to 1).
+    `texts` depend on the kind: an alert's title, description and recommended_action; an insight's
+    insight_type, display_text and, for a growth area, coaching_tip; an achievement's title,
+    description and icon. `evidence` holds at most five session ids, newest first. `excess` is the
+    distance beyond the threshold (see `rules.evaluate`); 0 is at the threshold. `metric_value` is
+    the number that an insight shows. For a rule about unusual values, `usual` is the value of the
+    other tutors, and `unusual` the probability (0 to 1) that the tutor is beyond it.
     """
 
     tutor_id: str
@@ -104,11 +104,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the rules of one kind said of some tutors as of a moment.
+    """What the rules of one kind found for some tutors at an as-of.
 
-    `evaluated` maps each rule in force to the tutors it could be evaluated for: only these pairs
-    may be resolved. `skipped` maps tutors whose data was unusable to the reason.
-    `disabled` are (tutor, rule) pairs switched off by an override.
+    `evaluated` maps each active rule to the tutors it was evaluated for; only these pairs may be
+    resolved. `skipped` maps tutors with unusable data to the reason. `disabled` are (tutor, rule)
+    pairs that an override switches off.
     """
 
     kind: Kind
@@ -123,12 +123,12 @@ class Evaluation:
 
     @property
     def evaluated_pairs(self) -> int:
-        """How many (tutor, rule) pairs were evaluated."""
+        """The number of (tutor, rule) pairs that were evaluated."""
         return sum(map(len, self.evaluated.values()))
 
     @property
     def skipped_share(self) -> float:
-        """The share (0 to 1) of the tutors that were skipped; 0 when there were none."""
+        """The share (0 to 1) of tutors that were skipped; 0 without tutors."""
         return len(self.skipped) / self.tutors if self.tutors else 0.0
 
 
@@ -145,10 +145,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row's step. `finding` is None for a resolved row, `resolution` for any other.
+    """The step of one row. `finding` is None for a resolved row, `resolution` for any other.
 
-    `occurrence` says which row of the pair (tutor, rule) it is, from 1; `event_no` which event
-    of that row (None for a confirmation); `was` the severity before.
+    `occurrence` numbers the rows of a pair (tutor, rule), from 1. `event_no` numbers the events of
+    the row (None for a confirmation). `was` is the severity before.
     """
 
     step: Step
@@ -164,9 +164,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a run did to the rows of one kind. `suppressed` findings were resolved by hand before.
+    """What a run did to the rows of one kind. `suppressed` findings had been resolved by hand.
 
-    `opened` counts the reopened rows too (an achievement earned again is the same row).
+    `opened` includes reopened rows (an achievement that is earned again is the same row).
     `changes` are the rows that opened, changed their severity or were resolved, in stable order.
     """
 

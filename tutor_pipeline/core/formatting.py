@@ -1,4 +1,4 @@
-"""Values as people read them: numbers, moments, ages, and texts that nobody checked."""
+"""Formats values for people: numbers, timestamps, ages, and unchecked texts."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 MAX_TEXT = 200
-"""Characters shown of a text in a line or a cell."""
+"""The most characters of a text that a line or a cell shows."""
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _JOINER = "\u200d"  # part of many emoji
 
 
 def count(number: int, noun: str, nouns: str | None = None) -> str:
-    """1 session, 22,431 sessions."""
+    """Returns a number with its noun: 1 session, 22,431 sessions."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def moment(at: datetime) -> str:
-    """To the minute, in UTC."""
+    """Returns a timestamp to the minute, in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def age(since: datetime, now: datetime) -> str:
-    """How long ago, in the largest unit of which there are two or more."""
+    """Returns how long ago, in the largest unit of which there are two or more."""
     passed = now - since
     for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
         if passed >= 2 * length:
@@ -37,7 +37,7 @@ def age(since: datetime, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """How long: 4 s, 12 min, 5 h, 3 days, in the largest unit of which there are two or more."""
+    """Returns a duration in the largest unit of which there are two or more: 4 s, 12 min, 5 h."""
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{int(seconds // length):,} {unit}"
@@ -45,7 +45,7 @@ def span(seconds: float) -> str:
 
 
 def percent(number: float | None) -> str:
-    """0.05 %; what is neither none nor all is never shown as such."""
+    """Returns a percentage as 0.05 %. Only exact values are shown as 0 % or 100 %."""
     if number is None:
         return "–"
     if 0 < number < 0.01:
@@ -62,8 +62,8 @@ def chance(
     upper: float | None = None,
     usual: float | None = None,
 ) -> str:
-    """A score as people may read it: a percentage with its interval, and what is usual, where it is
-    a probability; as it is where it only ranks.
+    """Returns a score as text: a probability as a percentage with its interval and the usual value,
+    any other score as a number that only ranks.
     """
     if score is None:
         return "–"
@@ -79,7 +79,7 @@ def chance(
 
 
 def likelihood(share: float) -> str:
-    """34 %, 0.9 %: to the tenth below 10 %. What is neither none nor all is never shown as such."""
+    """Returns a share as 34 % or, below 10 %, 0.9 %. Only exact values are 0 % or 100 %."""
     if 0 < share < 0.0005:
         return "under 0.1 %"
     if 0.995 < share < 1:
@@ -88,21 +88,22 @@ def likelihood(share: float) -> str:
 
 
 def label(name: str) -> str:
-    """The id of a rule or a reason as words: low_talk_ratio → Low talk ratio."""
+    """Returns the id of a rule or a reason as words: low_talk_ratio → Low talk ratio."""
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 
 
 def value(found: Any, limit: int = MAX_TEXT) -> str:
-    """A value of JSON: a text as it is, all else as JSON has it."""
+    """Returns a JSON value as text: texts without quotes, all else as JSON."""
     text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
     return visible(text, limit)
 
 
 def visible(text: str, limit: int = MAX_TEXT, *, lines: bool = False) -> str:
-    """A text that nobody checked, safe in a terminal and a page: cut to `limit` characters, what
-    controls a terminal or the direction of writing written as \\u202e. `lines` keeps line breaks
-    and tabs.
+    """Returns an unchecked text that is safe in a terminal and a page.
+
+    Cuts it to `limit` characters. Writes characters that control a terminal or the direction of
+    writing as \\u202e. `lines` keeps line breaks and tabs.
     """
     shown = "".join(_shown(char, lines) for char in text[:limit])
     return shown + "…" if len(text) > limit else shown

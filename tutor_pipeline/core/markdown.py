@@ -1,4 +1,4 @@
-"""Markdown tables, for pages of the docs and for what Dagster shows."""
+"""Markdown tables for the docs and for Dagster's UI."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def table(
     numbers: Collection[str] = (),
     limit: int | None = None,
 ) -> str:
-    """A Markdown table. `numbers` names the columns that are aligned to the right. After `limit`
-    rows a last one says how many more there are.
+    """Returns a Markdown table. `numbers` names the right-aligned columns. After `limit` rows, a
+    last row says how many more there are.
     """
     cells = [[str(value) for value in row] for row in rows]
     shown = cells[:limit]
@@ -24,7 +24,7 @@ def table(
 
 
 def cell(text: str) -> str:
-    """A text from outside as a cell: neither markup nor HTML."""
+    """Escapes a text from outside for a cell, so that it is neither markup nor HTML."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ").replace("\r", " ")

@@ -1,6 +1,6 @@
-"""The only reader of the environment. Rooms receive values; they never import this.
+"""Reads the settings from the environment; no other module does. Packages receive values.
 
-Every setting is an environment variable `TUTOR_<NAME>`; an empty one counts as not set.
+Every setting is an environment variable `TUTOR_<NAME>`. An empty one counts as not set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no time zone; write it as Europe/Berlin or UTC") from error
+        raise ValueError(
+            f"{name!r} is not a time zone; write it as Europe/Berlin or UTC"
+        ) from error
     return name
 
 
@@ -75,8 +77,7 @@ _RETIRED_CHAMPIONS = {"signals_v2": "departure_v1", "model_departure": "departur
 def _champion(name: str) -> str:
     if name in _RETIRED_CHAMPIONS:
         raise ValueError(
-            f"{name} is no scorer any more: {_RETIRED_CHAMPIONS[name]} does its work;"
-            " set that, or auto"
+            f"{name} is no longer a scorer; set {_RETIRED_CHAMPIONS[name]}, its successor, or auto"
         )
     known = ("auto", "departure_v1", "health_v1", "signals_v1")
     if name not in known:
@@ -92,7 +93,7 @@ PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 
 
 class Settings(BaseSettings):
-    """What can be configured, with defaults that work on a laptop."""
+    """All settings, with defaults that work on a laptop."""
 
     model_config = SettingsConfigDict(env_prefix="TUTOR_", env_ignore_empty=True, extra="ignore")
 
@@ -109,11 +110,11 @@ class Settings(BaseSettings):
     schema_prefix: SchemaPrefix = Field(
         "",
         max_length=40,
-        description="put before the names of our schemas where those are taken",
+        description="prefix of our schemas' names, for databases where the names are taken",
     )
-    timezone: TimezoneName = Field("UTC", description="the zone in which a day is a day")
+    timezone: TimezoneName = Field("UTC", description="the time zone of days")
     platform_timezone: TimezoneName = Field(
-        "UTC", description="the zone of the platform's timestamps without zone"
+        "UTC", description="the time zone of the platform's timestamps without zone"
     )
     rule_profile: str = Field("adaptive", description="rule profile: a name or a file")
     history_start: date = Field(
@@ -171,7 +172,7 @@ class Settings(BaseSettings):
 
     @property
     def addresses(self) -> dict[Audience, tuple[str, ...]]:
-        """The addresses of each audience, which hold secrets: URLs of Apprise."""
+        """The Apprise URLs of each audience. They contain secrets."""
         return {
             audience: split_addresses(getattr(self, f"notify_{audience}").get_secret_value())
             for audience in Audience
@@ -179,12 +180,12 @@ class Settings(BaseSettings):
 
     @property
     def messages_dir(self) -> Path:
-        """The folder of the messages that were made."""
+        """The folder of composed messages."""
         return self.home / "reports" / "messages"
 
     @property
     def ui_address(self) -> str:
-        """URL of the UI, without a slash at its end."""
+        """The URL of the UI, without a trailing slash."""
         return (self.ui_url or f"http://127.0.0.1:{self.ui_port}").rstrip("/")
 
     @property
@@ -199,29 +200,29 @@ class Settings(BaseSettings):
 
     @property
     def backtest_report(self) -> Path:
-        """The report of the newest back-test."""
+        """The file of the newest back-test report."""
         return self.home / "reports" / "backtest.html"
 
     @property
     def reports_port_file(self) -> Path:
-        """Keeps the port on which the reports were served last: links to them stay right."""
+        """The file with the port that served the reports last, so that links stay valid."""
         return self.home / "reports.port"
 
     @property
     def reports_port_in_use(self) -> int:
-        """The port that is set, else the one used last, else 3030."""
+        """The configured port, else the last one used, else 3030."""
         try:
             return self.reports_port or int(self.reports_port_file.read_text())
         except (OSError, ValueError):
             return DEFAULT_REPORTS_PORT
 
     def report_address(self, file_name: str) -> str:
-        """URL of a validation report; it ends with `up`."""
+        """Returns the URL of a validation report. `up` serves it."""
         base = self.reports_url or f"http://127.0.0.1:{self.reports_port_in_use}"
         return f"{base.rstrip('/')}/{quote(file_name)}"
 
     def locate(self, progress: Callable[[str], None] = lambda _: None) -> Located:
-        """The databases that these settings name (see `warehouse.locate`)."""
+        """Finds the databases that these settings name (see `warehouse.locate`)."""
         return locate(
             self.home,
             self.database_url,
@@ -234,7 +235,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Settings from the environment. Raises UsageError naming each variable that is wrong."""
+    """Reads the settings. Raises UsageError that names each wrong variable."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -246,7 +247,7 @@ def load_settings() -> Settings:
     absolute: dict[str, object] = {"home": settings.home.expanduser().resolve()}
     profile = Path(settings.rule_profile)
     if profile.suffix or len(profile.parts) > 1:
-        # A file: Dagster's processes run in a folder of their own.
+        # A file: make it absolute, because Dagster's processes have another working directory.
         absolute["rule_profile"] = str(profile.expanduser().resolve())
     return settings.model_copy(update=absolute)
 

@@ -1,4 +1,4 @@
-"""Templates of pages and messages: everything escaped in HTML, a missing value is an error."""
+"""Templates of pages and messages: HTML is escaped, and a missing value is an error."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tutor_pipeline.core import formatting
 
 
 def template(folder: Path, file: str, **filters: Callable[..., Any]) -> Template:
-    """A template of a folder, with our words as filters, and `filters` besides. What is not
-    named *.txt.j2 is HTML.
+    """Returns a template of a folder, with our formats and `filters` as filters. Files other than
+    *.txt.j2 are HTML.
     """
     environment = Environment(
         loader=FileSystemLoader(folder),

@@ -39,21 +39,21 @@ _INTRODUCTION = """\
 
 # Features
 
-`marts.tutor_features` has a row per active tutor with {count} features. They are for scores; each
-is defined here and computed in `dbt_project/macros/tutor_features.sql`. What the
-[wide row](metrics.md) knows is taken from there, under its name in brackets.
+`marts.tutor_features` has a row per active tutor with {count} features. Scores use them. They are
+defined here and computed in `dbt_project/macros/tutor_features.sql`. A name in brackets is that of
+the metric of the [wide row](metrics.md) from which the feature is taken.
 
-- **NULL is not 0.** A feature is NULL where the platform has no table or column for it, and where
-  nothing was observed. Counts of certificates, declared subjects and disputes, and earnings, are 0
-  for a tutor who has none, once the platform has recorded any for anybody.
-- **As known then.** A bill, a report of hours, a rating (where its subject is asked) and a
-  certificate count from the moment that they say they were known; one that does not say counts
-  always. Refunds and disputes have no moment of their own: they count with their bill. Profiles and
-  declared subjects are as they are now.
+- **NULL is not 0.** A feature is NULL if the platform has no table or column for it, or if nothing
+  was observed. Counts of certificates, declared subjects and disputes, and earnings, are 0 for a
+  tutor who has none, once the platform has recorded one for any tutor.
+- **As known then.** A bill, a report of hours, a rating (for features by subject) and a certificate
+  count from the moment at which they were known; without that moment they always count. Refunds and
+  disputes have no moment of their own: they count with their bill. Profiles and declared subjects
+  are used as they are now.
 - Windows are those of the [metrics](metrics.md#windows). "Full weeks" are weeks of the platform's
   availability reports that ended before the day of as_of.
-- The median behind `pricing_competitiveness_score`, and what the platform is known to record, move
-  for a tutor with the tutor's next refresh."""
+- The median behind `pricing_competitiveness_score`, and the knowledge of what the platform records,
+  are updated for a tutor with the tutor's next refresh."""
 
 
 if __name__ == "__main__":

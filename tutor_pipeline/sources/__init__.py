@@ -1,5 +1,5 @@
-"""What comes in: the platform's contract, the CSV import (`csv`), the quarantine, which sessions
-changed (`changes`), and the made-up platform (`synthetic`).
+"""The platform's data: its contract, the CSV import (`csv`), the quarantine, changed sessions
+(`changes`), and the synthetic platform (`synthetic`).
 
 Belongs here: reading the platform's rows, and writing them where we made the platform.
 Does not belong here: what a row means (dbt, `judgement`).

@@ -1,67 +1,92 @@
-"""The platform contract: which tables and columns the pipeline may read.
+"""The platform contract: the tables and columns that the pipeline may read.
 
-It is stated once, in dbt's sources file, and parsed here for Python. Belongs here: the contract as
-types. Does not belong here: what a given database really has (`check.py`).
+dbt's sources file states it; this module parses that file for Python.
+Belongs here: the contract as types.
+Does not belong here: what a given database has (`platform_check`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import yaml
+from pydantic import AliasPath, ConfigDict, Field, model_validator
 
-from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
 
 SOURCE = "platform"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+def _meta(name: str, **options: Any) -> Any:
+    return Field(validation_alias=AliasPath("config", "meta", name), **options)
+
+
+class _Described(YamlModel):
+    # dbt's files have more keys than the contract.
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
+
+    name: str
+    description: str
+
+
+class Column(_Described):
     """A column of the contract.
 
-    `type` is what staging casts to; `required`: its table must have it when the table is there;
-    `costs`: what is lost without it, in words; bounds are inclusive, None = none.
+    `type`: the type that staging casts to. `required`: its table must have the column. `costs`:
+    what the pipeline loses without it. Bounds are inclusive; None = no bound.
     """
 
-    name: str
-    type: str
-    required: bool
-    accepted: tuple[str, ...]
-    minimum: float | None
-    maximum: float | None
-    costs: str
-    description: str
+    type: str = Field(validation_alias="data_type")
+    required: bool = _meta("required")
+    accepted: tuple[str, ...] = _meta("accepted", default=())
+    minimum: int | float | None = _meta("minimum", default=None)
+    maximum: int | float | None = _meta("maximum", default=None)
+    costs: str = _meta("costs")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of the contract; `required`: nothing works without it."""
+class Table(_Described):
+    """A table of the contract. `required`: the pipeline does not work without it."""
 
-    name: str
-    required: bool
-    costs: str
-    description: str
+    required: bool = _meta("required")
+    costs: str = _meta("costs")
     columns: tuple[Column, ...]
 
     def column(self, name: str) -> Column:
-        """The column of that name. Raises KeyError."""
+        """Returns the column of that name. Raises KeyError."""
         for column in self.columns:
             if column.name == name:
                 return column
         raise KeyError(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class _Source(YamlModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
+
+    name: str
+    tables: tuple[Table, ...] = ()
+
+
+class Contract(YamlModel):
     """All tables of the contract, in the order of the sources file."""
 
-    tables: tuple[Table, ...]
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
+
+    sources: tuple[_Source, ...]
+
+    @model_validator(mode="after")
+    def _one_platform(self) -> Self:
+        if [source.name for source in self.sources].count(SOURCE) != 1:
+            raise ValueError(f"it must have one source named {SOURCE}")
+        return self
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables of the platform."""
+        return next(source.tables for source in self.sources if source.name == SOURCE)
 
     def table(self, name: str) -> Table:
-        """The table of that name. Raises KeyError."""
+        """Returns the table of that name. Raises KeyError."""
         for table in self.tables:
             if table.name == name:
                 return table
@@ -69,42 +94,8 @@ class Contract:
 
 
 def load_contract(path: Path) -> Contract:
-    """The contract in a dbt sources file.
+    """Returns the contract in a dbt sources file.
 
     Raises TutorPipelineError when the file cannot be read or is no such contract.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        (source,) = (s for s in document["sources"] if s["name"] == SOURCE)
-        return Contract(tuple(_table(table) for table in source["tables"]))
-    except OSError as error:
-        raise TutorPipelineError(
-            f"cannot read the platform contract {path}: {error.strerror}"
-        ) from error
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise TutorPipelineError(f"{path} is no platform contract: {error!r}") from error
-
-
-def _table(body: Mapping[str, Any]) -> Table:
-    meta = body["config"]["meta"]
-    return Table(
-        name=body["name"],
-        required=meta["required"],
-        costs=meta["costs"],
-        description=body["description"],
-        columns=tuple(_column(column) for column in body["columns"]),
-    )
-
-
-def _column(body: Mapping[str, Any]) -> Column:
-    meta = body["config"]["meta"]
-    return Column(
-        name=body["name"],
-        type=body["data_type"],
-        required=meta["required"],
-        accepted=tuple(meta.get("accepted", ())),
-        minimum=meta.get("minimum"),
-        maximum=meta.get("maximum"),
-        costs=meta["costs"],
-        description=body["description"],
-    )
+    return read_yaml(path, Contract, "platform contract")

@@ -1,8 +1,7 @@
-"""A person in the platform's tables: how many rows name them, and erasing them where the platform
-is one that we made.
+"""Counts the platform's rows that name a person, and erases them where we made the platform.
 
-Which columns hold ids of persons follows from the contract: `tutor_id` and `student_id` wherever
-they are, and the keys of users, tutors and students. What the contract does not know is not read.
+The contract says which columns hold ids of people: `tutor_id` and `student_id` in any table, and
+the keys of users, tutors and students. Other columns are not read.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ _COLUMNS = """
 
 
 def named_in(database: Database, contract: Contract, person: Person) -> dict[str, int]:
-    """{table: rows} of the platform that name the person. Reads only.
+    """Returns {table: rows} of the platform that name the person. Only reads.
 
-    Raises RefusedError where a table that may name them can't be read.
+    Raises RefusedError if it may not read a column that may name them.
     """
     schema = database.schemas.platform
     there = {
@@ -46,15 +45,17 @@ def named_in(database: Database, contract: Contract, person: Person) -> dict[str
                 f"{schema}.{table}.{column} may not be read, so nobody knows whether the platform"
                 f" still names that {person.role}: ask its owner to grant select on it"
             )
-        # As text, as staging reads it: an id may be a uuid or a number there.
-        row = database.execute(
-            sql.SQL("select count(*) from {} where {}::text = %s").format(
-                sql.Identifier(schema, table), sql.Identifier(column)
+        # Compare as text, as staging does: the platform's ids may be uuids or numbers.
+        rows = database.value(
+            database.sql(
+                "select count(*) from {platform}.{table} where {column}::text = %s",
+                table=sql.Identifier(table),
+                column=sql.Identifier(column),
             ),
             (person.id,),
-        ).fetchone()
-        if row is not None and row[0]:
-            found[f"{schema}.{table}"] = int(row[0])
+        )
+        if rows:
+            found[f"{schema}.{table}"] = int(rows)
     return found
 
 
@@ -67,14 +68,14 @@ def _columns_of(contract: Contract, role: Role) -> Iterator[tuple[str, str]]:
 
 
 def erase_from_ours(database: Database, contract: Contract, person: Person) -> dict[str, int]:
-    """Erase the person from a platform schema that we made, and from the truth behind a synthetic
-    one, in the connection's transaction; {table: rows deleted or changed}.
+    """Erases the person from a platform schema that we made, and from the truth of a synthetic one,
+    in the open transaction. Returns {table: rows deleted or changed}.
 
-    A tutor's sessions go with all that was measured in them. A student's sessions are their tutors'
-    too: they stay, without the student and what they said and wrote.
+    Deletes a tutor's sessions with all their measurements. A student's sessions also belong to
+    their tutors: they stay, without the student's id, words and texts.
     """
     schema = database.schemas.platform
-    # One that was made by an earlier version may lack tables.
+    # A schema from an earlier version may lack tables.
     there = {table for table, *_ in database.execute(_COLUMNS, (schema,))}
     erased: dict[str, int] = {}
 
@@ -82,9 +83,9 @@ def erase_from_ours(database: Database, contract: Contract, person: Person) -> d
         if table not in there:
             return
         rows = database.execute(
-            sql.SQL(statement).format(
+            database.sql(
+                statement,
                 table=sql.Identifier(schema, table),
-                sessions=sql.Identifier(schema, "sessions"),
                 whose=sql.Identifier(f"{person.role}_id"),
             ),
             (person.id,),
@@ -92,8 +93,8 @@ def erase_from_ours(database: Database, contract: Contract, person: Person) -> d
         if rows:
             erased[f"{schema}.{table}"] = erased.get(f"{schema}.{table}", 0) + rows
 
-    theirs = "session_id in (select id from {sessions} where {whose} = %s)"
-    # Before the sessions: which they are is asked of them.
+    theirs = "session_id in (select id from {platform}.sessions where {whose} = %s)"
+    # Before the sessions are deleted: `theirs` reads them.
     if person.role is Role.TUTOR:
         for table in contract.tables:
             if any(column.name == "session_id" for column in table.columns):
@@ -120,10 +121,12 @@ def _erase_from_truth(database: Database, person: Person) -> dict[str, int]:
         return {}
     erased: dict[str, int] = {}
     for table, column, _ in database.execute(_COLUMNS, (schema,)).fetchall():
-        if column.endswith(f"{person.role}_id"):  # from_tutor_id, too
+        if column.endswith(f"{person.role}_id"):  # also from_tutor_id
             rows = database.execute(
-                sql.SQL("delete from {} where {} = %s").format(
-                    sql.Identifier(schema, table), sql.Identifier(column)
+                database.sql(
+                    "delete from {truth}.{table} where {column} = %s",
+                    table=sql.Identifier(table),
+                    column=sql.Identifier(column),
                 ),
                 (person.id,),
             ).rowcount

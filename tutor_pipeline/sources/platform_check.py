@@ -1,7 +1,7 @@
-"""What a platform's schema has, compared with the contract. Reads only, changes nothing.
+"""Compares a platform's schema with the contract. Only reads.
 
-Belongs here: finding out and naming it. Does not belong here: how it is printed, and the values in
-the rows (staging labels those).
+Belongs here: finding and naming the differences.
+Does not belong here: printing them, the values of rows (staging labels those).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.sources.contract import Column, Contract, Table
 
 MAX_COUNTED = 1_000_000
-"""Rows counted per table; a larger table is "at least" so large."""
+"""The most rows counted per table."""
 PATIENCE_MS = 10_000
-"""For a count, and for the newest session: a live database is not kept busy for this."""
+"""Time limit of each query, to keep the load on a live database low."""
 
 _TEXT = {"text", "character varying", "character", "citext"}
 _NUMBERS = {"smallint", "integer", "bigint", "real", "double precision", "numeric"}
@@ -33,9 +33,11 @@ READABLE: dict[str, set[str]] = {
     "date": _MOMENTS,
     "jsonb": {"json", "jsonb"} | _TEXT,
 }
-"""Contract type → types that staging (macro platform_value) reads as it. Text reads everything."""
+"""Contract type → types that staging (macro platform_value) can convert to it. Every type can be
+converted to text.
+"""
 _TEXT_AS_NUMBER_SINCE = 160000
-"""PostgreSQL 16 can say whether a text is a number without failing."""
+"""From PostgreSQL 16 on, a query can test whether a text is a number."""
 
 _RELATIONS = """
     select c.oid, c.relname,
@@ -59,7 +61,7 @@ _COLUMNS = """
 
 @dataclass(frozen=True, slots=True)
 class ColumnFound:
-    """A contract column that the platform has. `readable`: its type can become the contract's."""
+    """A contract column that the platform has. `readable`: its type converts to the contract's."""
 
     name: str
     type: str
@@ -71,7 +73,7 @@ class ColumnFound:
 class TableFound:
     """A contract table that the platform has.
 
-    `rows` is exact up to MAX_COUNTED (`more` = there are more), None when it could not be counted.
+    `rows` is exact up to MAX_COUNTED (`more`: there are more), None if the count failed.
     """
 
     name: str
@@ -83,7 +85,7 @@ class TableFound:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something optional that is missing, and what that costs. `column` None = the whole table."""
+    """A missing optional column, and what is lost without it. `column` None = the whole table."""
 
     table: str
     column: str | None
@@ -92,11 +94,11 @@ class Gap:
 
 @dataclass(slots=True)
 class SourceReport:
-    """What was found in the platform's schema.
+    """The result of the comparison.
 
-    `problems` are sentences, each of which keeps the pipeline from running; `gaps` are what it
-    does without; `remarks` are sentences worth knowing. `newest_session` is the newest completed
-    session's scheduled start, future-dated ones included.
+    `problems` are sentences about what keeps the pipeline from running, `gaps` missing optional
+    parts, `remarks` other sentences. `newest_session` is the scheduled start of the newest
+    completed session, including those dated in the future.
     """
 
     schema: str
@@ -112,7 +114,7 @@ class SourceReport:
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON-ready values."""
+        """Returns the report as values for JSON."""
         newest = self.newest_session
         return {
             **asdict(self),
@@ -122,7 +124,7 @@ class SourceReport:
 
 
 def check_source(database: Database, contract: Contract) -> SourceReport:
-    """Compare the platform's schema with the contract. Runs in one transaction, reads only."""
+    """Compares the platform's schema with the contract in one transaction. Only reads."""
     schema = database.schemas.platform
     report = SourceReport(schema)
     with database.transaction():
@@ -133,11 +135,11 @@ def check_source(database: Database, contract: Contract) -> SourceReport:
 
 
 def _schema_is_there(database: Database, report: SourceReport) -> bool:
-    row = database.execute(
-        "select has_schema_privilege(oid, 'usage'), current_user from pg_namespace"
-        " where nspname = %s",
+    row = database.one(
+        "select has_schema_privilege(oid, 'usage') as allowed, current_user as name"
+        " from pg_namespace where nspname = %s",
         (report.schema,),
-    ).fetchone()
+    )
     if row is None:
         report.problems.append(
             f'there is no schema "{report.schema}" in this database: set TUTOR_PLATFORM_SCHEMA to'
@@ -145,13 +147,12 @@ def _schema_is_there(database: Database, report: SourceReport) -> bool:
             " import"
         )
         return False
-    allowed, user = row
-    if not allowed:
+    if not row["allowed"]:
         report.problems.append(
-            f'the user {user} may not look into the schema "{report.schema}": ask its owner to'
-            f' grant usage on schema "{report.schema}" to "{user}"'
+            f'the user {row["name"]} may not look into the schema "{report.schema}": ask its owner'
+            f' to grant usage on schema "{report.schema}" to "{row["name"]}"'
         )
-    return bool(allowed)
+    return bool(row["allowed"])
 
 
 class _Check:
@@ -248,13 +249,13 @@ class _Check:
         )
 
     def _count(self, table: Table) -> int | None:
-        row = self._try(
+        rows: int | None = self._value(
             f"the rows of {self._name(table)} were not counted",
-            sql.SQL("select count(*) from (select 1 from {} limit {}) as counted").format(
-                sql.Identifier(self.report.schema, table.name), sql.Literal(MAX_COUNTED + 1)
-            ),
+            "select count(*) from (select 1 from {platform}.{table} limit {most}) as counted",
+            table=sql.Identifier(table.name),
+            most=sql.Literal(MAX_COUNTED + 1),
         )
-        return None if row is None else int(row[0])
+        return rows
 
     def _newest_session(self, start: ColumnFound) -> None:
         if not start.readable:
@@ -264,21 +265,21 @@ class _Check:
             start_at = sql.SQL("scheduled_start::timestamp at time zone {}").format(
                 sql.Literal(self.database.warehouse.platform_timezone)
             )
-        row = self._try(
+        self.report.newest_session = self._value(
             "the newest session was not looked up",
-            # Out of range, a moment can't be shifted between zones, nor be shown.
-            sql.SQL(
-                "select max(case when scheduled_start between '1900-01-01' and '2200-01-01'"
-                " then {} end) from {} where status::text = 'completed'"
-            ).format(start_at, sql.Identifier(self.report.schema, "sessions")),
+            # A timestamp out of range cannot be shifted between zones, nor be shown.
+            "select max(case when scheduled_start between '1900-01-01' and '2200-01-01'"
+            " then {start} end) from {platform}.sessions where status::text = 'completed'",
+            start=start_at,
         )
-        self.report.newest_session = row[0] if row else None
 
-    def _try(self, otherwise: str, query: sql.Composed) -> tuple[Any, ...] | None:
-        """The query's row; a remark when it takes too long, a problem when it fails."""
+    def _value(self, otherwise: str, query: str, **parts: sql.Composable) -> Any:
+        """Returns the query's value. Reports `otherwise` and returns None if it fails: as a remark
+        if it takes too long, else as a problem.
+        """
         try:
             with self.database.transaction():
-                return self.database.execute(query).fetchone()
+                return self.database.value(self.database.sql(query, **parts))
         except psycopg.errors.QueryCanceled:
             self.report.remarks.append(f"{otherwise}: it took over {PATIENCE_MS // 1000} s")
         except psycopg.errors.InsufficientPrivilege as error:

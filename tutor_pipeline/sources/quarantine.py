@@ -1,7 +1,8 @@
-"""Keeping `ops.quarantine`: rows that broke their contract, with reasons and a history.
+"""Keeps `ops.quarantine`: rows that violate the contract, with reasons and a history.
 
-Belongs here: recording what is bad now, and resolving what no longer is. Does not belong here:
-deciding what is bad; that is staging's for a live platform, and the CSV import's for files.
+Belongs here: recording bad rows, and resolving entries that are no longer bad.
+Does not belong here: deciding what is bad; staging does that for a live platform, and the CSV
+import for files.
 """
 
 from __future__ import annotations
@@ -14,28 +15,16 @@ from typing import Any
 from psycopg import sql
 
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.statements import statement
 
 LIVE_SOURCE = "platform.sessions"
 MAX_BUSINESS_KEY = 511
-"""Characters kept of a business key: it is indexed, and an index takes up to 2,700 bytes."""
+"""Characters kept of a business key. It is indexed, and an index takes up to 2,700 bytes."""
 
-_COLUMNS = "source, row_key, business_key, file, line, payload, raw, reasons"
+_RECORD = statement(__file__, "record_bad_rows")
+_RESOLVE_LIVE = statement(__file__, "resolve_live")
 
-_RECORD = f"""
-    insert into {{ops}}.quarantine as kept ({_COLUMNS}, first_seen, last_seen)
-    select {_COLUMNS}, %(as_of)s, %(as_of)s from ({{rows}}) as bad
-    on conflict (source, row_key) do update set
-        business_key = excluded.business_key,
-        file = excluded.file,
-        line = excluded.line,
-        payload = excluded.payload,
-        raw = excluded.raw,
-        reasons = excluded.reasons,
-        first_seen = least(kept.first_seen, excluded.first_seen),
-        last_seen = greatest(kept.last_seen, excluded.last_seen),
-        resolved_at = null
-"""
-
+# A refresh of some tutors labels their rows and those of nobody.
 _LIVE_ROWS = """
     select
         %(source)s::text as source,
@@ -47,49 +36,14 @@ _LIVE_ROWS = """
         null::text as raw,
         quarantine_reasons as reasons
     from {staging}.session_rows
-    where quarantine_reasons <> '{{}}'
+    where quarantine_reasons <> '{{}}' {of_tutors}
 """
-
-_RESOLVE_LIVE = """
-    update {ops}.quarantine as kept set resolved_at = %(as_of)s
-    from (
-        select opened.row_key
-        from {ops}.quarantine as opened
-        left join {staging}.session_rows as incoming
-            on incoming.row_key = opened.row_key and incoming.quarantine_reasons <> '{{}}'
-        where opened.source = %(source)s and opened.resolved_at is null
-            and incoming.row_key is null
-    ) as gone
-    where kept.source = %(source)s and kept.row_key = gone.row_key
-"""
-
-
-# Rows of some tutors and of nobody: what a refresh of these tutors has labelled anew.
-_OF_TUTORS = " and (tutor_id = any(%(tutors)s) or tutor_id is null)"
-
-_RESOLVE_LIVE_OF_TUTORS = f"""
-    update {{ops}}.quarantine as kept set resolved_at = %(as_of)s
-    from (
-        select opened.row_key
-        from {{ops}}.quarantine as opened
-        left join (
-            select row_key from {{staging}}.session_rows
-            where quarantine_reasons <> '{{{{}}}}' {_OF_TUTORS}
-        ) as incoming on incoming.row_key = opened.row_key
-        where opened.source = %(source)s and opened.resolved_at is null
-            and (
-                opened.payload ->> 'tutor_id' = any(%(tutors)s)
-                or opened.payload ->> 'tutor_id' is null
-            )
-            and incoming.row_key is null
-    ) as gone
-    where kept.source = %(source)s and kept.row_key = gone.row_key
-"""
+_OF_TUTORS = sql.SQL("and (tutor_id = any(%(tutors)s) or tutor_id is null)")
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantineSummary:
-    """Incoming session rows: all = clean + quarantined; a row may have several reasons."""
+    """Counts of session rows: rows = clean + quarantined. A row may have several reasons."""
 
     rows: int
     clean: int
@@ -99,47 +53,50 @@ class QuarantineSummary:
 
 
 def sync_live(database: Database, as_of: datetime) -> QuarantineSummary:
-    """Bring the quarantine in step with the labels in `{staging}.session_rows`.
+    """Updates the quarantine from the labels in `{staging}.session_rows`, in one transaction.
 
-    Bad rows are recorded or seen again, open entries that are no longer bad are resolved at
-    `as_of`; all in one transaction. Repeating it changes nothing.
+    Records bad rows as seen at `as_of`, and resolves open entries that are no longer bad. Repeating
+    it changes nothing.
     """
-    values = {"as_of": as_of, "source": LIVE_SOURCE, "max_key": MAX_BUSINESS_KEY}
     with database.transaction():
-        record(database, database.sql(_LIVE_ROWS), values)
-        resolved = database.execute(_RESOLVE_LIVE, values).rowcount
-        row = database.execute(
-            "select count(*), count(*) filter (where quarantine_reasons = '{{}}')"
+        resolved = _sync(database, as_of, None)
+        counts = database.one(
+            "select count(*) as rows,"
+            " count(*) filter (where quarantine_reasons = '{{}}') as clean"
             " from {staging}.session_rows"
-        ).fetchone()
+        )
         reasons = database.execute(
             "select reason, count(*) from {staging}.session_rows,"
             " unnest(quarantine_reasons) as reason group by reason order by 2 desc, 1"
         ).fetchall()
-    assert row is not None
-    rows, clean = row
+    assert counts is not None
+    rows, clean = counts["rows"], counts["clean"]
     return QuarantineSummary(rows, clean, rows - clean, dict(reasons), resolved)
 
 
 def sync_live_of(database: Database, as_of: datetime, tutors: Sequence[str]) -> None:
-    """What `sync_live` does, for the rows of some tutors and of nobody, in the connection's
-    transaction.
+    """Does the same for the rows of some tutors and of nobody, in the open transaction."""
+    _sync(database, as_of, list(tutors))
+
+
+def record(database: Database, rows: sql.Composable, values: Mapping[str, Any]) -> None:
+    """Records bad rows as open entries, in the open transaction.
+
+    `rows` selects the quarantine's columns from source to reasons; `values` are its parameters and
+    `as_of`. Known entries keep their first_seen.
     """
+    database.execute(database.sql(_RECORD, rows=rows), values)
+
+
+def _sync(database: Database, as_of: datetime, tutors: list[str] | None) -> int:
+    """Records and resolves entries of live rows; `tutors` None = all. Returns those resolved."""
+    of_tutors = sql.SQL("") if tutors is None else _OF_TUTORS
+    rows = database.sql(_LIVE_ROWS, of_tutors=of_tutors)
     values = {
         "as_of": as_of,
         "source": LIVE_SOURCE,
         "max_key": MAX_BUSINESS_KEY,
-        "tutors": list(tutors),
+        "tutors": tutors,
     }
-    record(database, database.sql(_LIVE_ROWS + _OF_TUTORS), values)
-    database.execute(_RESOLVE_LIVE_OF_TUTORS, values)
-
-
-def record(database: Database, rows: sql.Composable, values: Mapping[str, Any]) -> None:
-    """Record bad rows as open, in the connection's transaction.
-
-    `rows` selects the quarantine's columns from source to reasons; `values` are its parameters and
-    `as_of`. What is known keeps its first_seen.
-    """
-    names = {**database.schemas.identifiers(), "rows": rows}
-    database.execute(sql.SQL(_RECORD).format(**names), values)
+    record(database, rows, values)
+    return database.execute(database.sql(_RESOLVE_LIVE, rows=rows), values).rowcount

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.yaml_models import read_yaml
 from tutor_pipeline.sources.contract import Column, Contract, load_contract
-from tutor_pipeline.sources.csv.format import csv_format
+from tutor_pipeline.sources.csv import format as csv_format_file
+from tutor_pipeline.sources.csv.format import CsvFormat, csv_format
 from tutor_pipeline.sources.platform_check import READABLE
 
 SOURCES = Path(__file__).parents[3] / "dbt_project/models/staging/_platform__sources.yml"
@@ -39,7 +41,15 @@ def test_a_contract_is_read(tmp_path: Path) -> None:
     (table,) = load_contract(path).tables
     assert (table.name, table.required, table.costs) == ("sessions", True, "nothing works")
     assert table.columns == (
-        Column("score", "double precision", False, (), 0, 10, "it is unknown", "A score."),
+        Column(
+            name="score",
+            type="double precision",
+            required=False,
+            minimum=0,
+            maximum=10,
+            costs="it is unknown",
+            description="A score.",
+        ),
     )
 
 
@@ -51,6 +61,21 @@ def test_what_is_no_contract_is_one_sentence(tmp_path: Path, text: str) -> None:
         load_contract(path)
     with pytest.raises(TutorPipelineError, match="cannot read"):
         load_contract(tmp_path / "missing.yml")
+
+
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "sources.yml"
+    path.write_text(CONTRACT.replace("data_type: double precision", "data_tipe: double precision"))
+    with pytest.raises(TutorPipelineError, match=r"line 10: .*data_type: Field required"):
+        load_contract(path)
+
+
+def test_a_key_that_the_format_does_not_know_is_named_with_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "format.yml"
+    text = Path(csv_format_file.__file__).with_name("format.yml").read_text()
+    path.write_text(text.replace("{type: id, required: true}", "{type: id, requird: true}", 1))
+    with pytest.raises(TutorPipelineError, match=r"line \d+: .*requird; did you mean required\?"):
+        read_yaml(path, CsvFormat, "CSV format")
 
 
 def test_only_sessions_is_required_with_four_columns(contract: Contract) -> None:

@@ -11,7 +11,7 @@ from tutor_pipeline.sources.csv.values import NULL, POSTGRES_TYPES, ColumnReader
 
 
 def read(text: str, **column: object) -> tuple[str, str | None]:
-    reader = ColumnReader(CsvColumn("c", **column))  # type: ignore[arg-type]
+    reader = ColumnReader(CsvColumn(name="c", **column))  # type: ignore[arg-type]
     (value,), bad = reader.read([text])
     return value, bad.get(0)
 
@@ -99,7 +99,7 @@ def test_a_required_value_must_be_there(kind: str, text: str) -> None:
 
 @pytest.mark.slow
 def test_bad_values_are_found_again_after_much_else_was_read() -> None:
-    reader = ColumnReader(CsvColumn("c", "number", maximum=5))
+    reader = ColumnReader(CsvColumn(name="c", type="number", maximum=5))
     assert reader.read(["6"])[1] == {0: "c_out_of_range"}
     for start in range(0, 400_000, 10_000):  # more than a column remembers
         reader.read([f"0.{number:08}" for number in range(start, start + 10_000)])

@@ -1,4 +1,4 @@
-"""Where PostgreSQL is and how to talk to it.
+"""Access to PostgreSQL.
 
 Belongs here: the embedded server, connections, schema names, migrations, the header of a refresh.
 Does not belong here: what a metric, a rule or a score means.

@@ -1,9 +1,8 @@
-"""A person in what Dagster remembers of runs: what changed, samples of checks, what a run was asked
-to do, what a sensor said.
+"""Masks a person in Dagster's own database: events, samples of checks, run configs, sensor ticks.
 
-Events are masked in place and not deleted with their runs: the UI reads from them which tables and
-days were made, and a run names many people. Dagster offers no way to change what it has written, so
-this is SQL on its tables, as `housekeeping` has some; its version is pinned.
+Events are masked and not deleted with their runs: the UI reads the materialized tables and days
+from them, and a run names many people. Dagster has no API to change what it has written, so this is
+SQL on its tables; Dagster's version is pinned.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _TEXTS = {
     "bulk_actions": "body",
     "job_ticks": "tick_body",
 }
-"""Where an id may stand: table and column. Each has a column `id`."""
+"""Table → column that may hold an id of a person. Each table has a column `id`."""
 
 _BATCH = 500
 
@@ -33,10 +32,10 @@ _BATCH = 500
 def mask_history(
     connection: psycopg.Connection[Any], person: Person, *, write: bool = True
 ) -> dict[str, int]:
-    """Mask a person in Dagster's own database; {table: rows}. `write` False: only count them.
+    """Masks a person in Dagster's own database. Returns {table: rows}; `write` False only counts.
 
-    `connection` is to that database; a transaction per table. A row that Dagster has written anew
-    meanwhile is left alone, to be found the next time.
+    `connection` is to that database; each table is one transaction. Skips rows that Dagster changes
+    meanwhile; the next call finds them.
     """
     masked = {}
     for table, column in _TEXTS.items():
@@ -46,23 +45,26 @@ def mask_history(
 
 
 def runs_in_progress(connection: psycopg.Connection[Any]) -> int:
-    """How many runs may yet write what they found before a person was erased."""
-    there = connection.execute("select to_regclass('runs')").fetchone()
-    if there is None or there[0] is None:
+    """Returns how many runs may still write data from before an erasure."""
+    if not _exists(connection, "runs"):
         return 0
-    row = connection.execute(
+    (runs,) = connection.execute(
         "select count(*) from runs where status in ('STARTED', 'STARTING', 'CANCELING')"
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )
+    return int(runs[0])
+
+
+def _exists(connection: psycopg.Connection[Any], table: str) -> bool:
+    """Whether the table exists; before Dagster's first run it does not."""
+    ((found,),) = connection.execute("select to_regclass(%s) is not null", (table,))
+    return bool(found)
 
 
 def _mask(
     connection: psycopg.Connection[Any], table: str, column: str, person: Person, write: bool
 ) -> int:
-    there = connection.execute("select to_regclass(%s)", (table,)).fetchone()
-    if there is None or there[0] is None:
-        return 0  # before Dagster has run
+    if not _exists(connection, table):
+        return 0
     names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
     change = sql.SQL("update {table} set {column} = %s where id = %s and {column} = %s")
     changed = 0
@@ -86,7 +88,7 @@ def _mask(
 
 
 def _masked(text: str, person: Person) -> str:
-    """JSON stays JSON: its texts are masked one by one."""
+    """Returns the text with the person masked. JSON stays valid JSON."""
     try:
         value = json.loads(text)
     except ValueError:

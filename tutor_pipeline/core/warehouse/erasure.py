@@ -1,8 +1,9 @@
-"""Erasing a person from our schemas: what goes, what is masked, and whether anything is left.
+"""Erases a person from our schemas: deletes rows, masks texts, and searches for what is left.
 
 Belongs here: one rule for each table of ours (`RULES`), or why it needs none (`NOTHING_PERSONAL`).
-Does not belong here: the platform's tables (`source.people`), Dagster's (`defs.erasure`), files
-(`reports.erasure`), and the locks of who else writes, which the caller holds.
+Does not belong here: the platform's tables (`sources.personal_rows`), Dagster's tables
+(`dagster_erasure`), files (`people.reports.file_erasure`), the locks of other writers, which the
+caller holds.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from datetime import datetime
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows about the person, and what becomes of them: deleted, unless `put` says what they get.
+    """Rows about the person. They are deleted, or updated with the assignments `put`.
 
     %(id)s is the person's id, %(ids)s are the forms of it that a column may hold.
     """
@@ -33,10 +34,10 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What becomes of a table (schema.name, without prefix) when a tutor or a student is erased.
+    """How a person is erased from a table (schema.name, without prefix).
 
-    `masked`: columns of rows that are about others too, and may name the person in a text or in
-    JSON. `sampled`: those that may hold rows with nothing but a session of the person.
+    `masked`: text or JSON columns of rows about other people that may name the person. `sampled`:
+    those of them in which a session of the person may stand alone.
     """
 
     table: str
@@ -46,14 +47,14 @@ class Rule:
     sampled: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[Rows, ...]:
-        """The rows about a person of that role."""
+        """Returns the rows about a person of that role."""
         return self.tutor if role is Role.TUTOR else self.student
 
 
 _TUTOR = (Rows("tutor_id = any(%(ids)s)"),)
 _STUDENT = (Rows("student_id = any(%(ids)s)"),)
-# A session is the tutor's too, and what was measured in it: it stays, without who the student was
-# and what they wrote. The platform decides whether it goes, and the next refresh follows.
+# A session also belongs to the tutor: it stays with its measurements, without the student and the
+# student's texts. If the platform deletes it, the next refresh follows.
 _NO_LONGER_OF = "student_id = null"
 _AND_WITHOUT_TEXTS = f"{_NO_LONGER_OF}, feedback_text = null, reschedule_reason = null"
 # A malformed line of a file has no named fields: any field of it counts.
@@ -66,7 +67,7 @@ RULES = (
         "staging.session_rows",
         _TUTOR,
         (
-            # With what the platform gave, and no metric is made of it.
+            # A quarantined row holds the platform's payload, and no metric uses it.
             Rows("student_id = any(%(ids)s) and payload is not null"),
             Rows("student_id = any(%(ids)s)", _AND_WITHOUT_TEXTS),
         ),
@@ -109,7 +110,7 @@ RULES = (
         Rule(f"marts.{table}", student=_STUDENT)
         for table in ("student_evidence", "student_evidence_history")
     ),
-    # What people wrote about a tutor may name a student.
+    # Notes about a tutor may name a student.
     Rule("ops.alerts", _TUTOR, masked=("acknowledged_note", "action_taken")),
     Rule("ops.alert_events", _TUTOR, masked=("details",)),
     Rule("ops.rule_overrides", _TUTOR, masked=("reason",)),
@@ -149,7 +150,7 @@ RULES = (
         masked=("title", "details"),
     ),
     Rule("ops.outbox", _TUTOR, masked=("details",)),
-    # Messages about the person are deleted, and their deliveries (`_erase_messages`).
+    # `_erase_messages` deletes messages about the person, and their deliveries.
     Rule("ops.messages", masked=("subject",)),
     Rule("ops.deliveries", masked=("last_error",)),
 )
@@ -177,13 +178,15 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.erasures": "that somebody was erased, never who",
     "ops.alembic_version": "one revision",
 }
-"""The other tables of ours, and why nothing in them is about one person."""
+"""Our other tables, and why nothing in them is about one person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A column in which rows still hold the id. `of_other_role`: as a student's, where a tutor was
-    erased, or the other way round: somebody else, or the same person in another role.
+    """A column that still holds the id in some rows.
+
+    `of_other_role`: as the id of a student where a tutor was erased, or the reverse. That may be
+    another person, or the same one in the other role.
     """
 
     table: str
@@ -193,37 +196,40 @@ class Left:
 
 
 def known(database: Database, role: Role, id_: str) -> Person:
-    """The person, with what our tables still know: a tutor's sessions, name and e-mail address."""
+    """Returns the person with what our tables know: a tutor's sessions, name and e-mail address."""
     there = _tables(database)
     sessions: set[str] = set()
     if role is Role.TUTOR:
         for table in ("staging.session_rows", "marts.fct_sessions", "ops.session_ledger"):
             if table in there:
                 rows = database.execute(
-                    sql.SQL(
-                        "select distinct session_id from {} where tutor_id = %s"
-                        " and session_id is not null"
-                    ).format(_name(database.warehouse, table)),
+                    database.sql(
+                        "select distinct session_id from {table} where tutor_id = %s"
+                        " and session_id is not null",
+                        table=_name(database, table),
+                    ),
                     (id_,),
                 )
                 sessions.update(session for (session,) in rows)
     contact: tuple[str, ...] = ()
     people = f"marts.dim_{role}s"
     if people in there:
-        row = database.execute(
-            sql.SQL("select name, email from {} where {} = %s").format(
-                _name(database.warehouse, people), sql.Identifier(f"{role}_id")
+        row = database.one(
+            database.sql(
+                "select name, email from {table} where {id} = %s",
+                table=_name(database, people),
+                id=sql.Identifier(f"{role}_id"),
             ),
             (id_,),
-        ).fetchone()
-        contact = tuple(each for each in row or () if each and each.strip())
+        )
+        contact = tuple(each for each in (row or {}).values() if each and each.strip())
     return Person(role, id_, frozenset(sessions), contact)
 
 
 def erase(database: Database, person: Person) -> dict[str, int]:
-    """Erase the person, in the connection's transaction; {table: rows deleted or changed}.
+    """Erases the person in the open transaction. Returns {table: rows deleted or changed}.
 
-    Tables that are not there yet are left out. A second time there is nothing to do.
+    Skips tables that do not exist yet. Repeating it changes nothing.
     """
     _lock_queues(database)
     erased: dict[str, int] = {}
@@ -234,27 +240,27 @@ def erase(database: Database, person: Person) -> dict[str, int]:
             _count(erased, rule.table, _apply(database, rule.table, rows, person))
     for table, deleted in _erase_messages(database, person).items():
         _count(erased, table, deleted)
-    # Last: what has gone need not be read.
+    # Masking comes last: deleted rows need not be read.
     for rule in rules:
         for column in rule.masked:
-            masked = _mask(database, rule, column, person)
-            _count(erased, rule.table, masked)
+            _count(erased, rule.table, _mask(database, rule, column, person))
     return erased
 
 
 def drop_remains(database: Database) -> None:
-    """Drop what a killed dbt has left of tables that it replaced, in the connection's transaction.
-    The caller holds the locks of all refreshes: no dbt is running.
+    """Drops the tables that a killed dbt left behind, in the open transaction.
+
+    The caller holds the locks of all refreshes, so no dbt is running.
     """
     for name in _tables(database):
         if name.endswith(("__dbt_backup", "__dbt_tmp")):
-            database.execute(sql.SQL("drop table {}").format(_name(database.warehouse, name)))
+            database.execute(database.sql("drop table {table}", table=_name(database, name)))
 
 
 def record(
     database: Database, role: Role, rows: Mapping[str, int], *, by: str, at: datetime
 ) -> None:
-    """Note that an erasure took place, in the connection's transaction."""
+    """Records that an erasure took place, in the open transaction."""
     database.execute(
         "insert into {ops}.erasures (erased_at, erased_by, role, rows) values (%s, %s, %s, %s)",
         (at, by, role, Jsonb(dict(rows))),
@@ -262,7 +268,7 @@ def record(
 
 
 def left(database: Database, person: Person, schemas: Iterable[str]) -> list[Left]:
-    """Search every column of texts, JSON and arrays of these schemas for the id."""
+    """Searches all columns of texts, JSON and arrays in these schemas for the id."""
     found = []
     for schema in schemas:
         for table, columns in _searchable(database, schema).items():
@@ -275,31 +281,37 @@ def _count(erased: dict[str, int], table: str, rows: int) -> None:
         erased[table] = erased.get(table, 0) + rows
 
 
-# Who writes without the lock of refreshes: whoever composes messages (`notify.compose`), and the
-# sensor that compares the ledger (`changes.ledger`), in the order in which that takes its two.
+# Locks of those who write without the lock of refreshes: composing messages (`notify.compose`), and
+# the sensor that compares the ledger (`changes.ledger`), in the order in which the sensor takes its
+# two.
 _QUEUES = ("outbox", "session_ledger compare", "session_ledger write")
 
 
 def _lock_queues(database: Database) -> None:
-    """Keep these out until the transaction ends: what they have read before must not be written
-    after.
+    """Locks these writers out until the transaction ends: they must not write what they read
+    before it.
     """
     for queue in _QUEUES:
         database.lock(queue)
 
 
 def _apply(database: Database, table: str, rows: Rows, person: Person) -> int:
-    act = "delete from {}" if rows.put is None else f"update {{}} set {rows.put}"
+    act = "delete from {table}" if rows.put is None else "update {table} set {put}"
     return database.execute(
-        sql.SQL(act).format(_name(database.warehouse, table)) + sql.SQL(f" where {rows.where}"),
+        database.sql(
+            f"{act} where {{where}}",
+            table=_name(database, table),
+            put=sql.SQL(rows.put or ""),
+            where=sql.SQL(rows.where),
+        ),
         {"id": person.id, "ids": list(person.ids)},
     ).rowcount
 
 
 _TEXTS_OF_MESSAGE = ("subject", "text_body", "html_body")
 
-# A message that is still on its way tells of others too: it is made anew of what remains.
-_TELL_AGAIN = """
+# A message that is not sent yet tells of others too: its entries are composed again.
+_COMPOSE_AGAIN = """
     update {ops}.outbox set message_id = null
     where message_id in (
         select message_id from {ops}.deliveries
@@ -309,13 +321,14 @@ _TELL_AGAIN = """
 
 
 def _erase_messages(database: Database, person: Person) -> dict[str, int]:
-    looked_at = sql.SQL(" or ").join(_holds(sql.Identifier(column)) for column in _TEXTS_OF_MESSAGE)
-    # A cursor of the server's: the messages of three months are not for the memory.
+    # A server-side cursor: the messages of three months do not fit into memory.
     with database.connection.cursor(name="messages") as rows:
         rows.execute(
-            database.sql("select message_id, tutor_ids, subject, text_body, html_body")
-            + database.sql(" from {ops}.messages where tutor_ids && %(ids)s::text[] or ")
-            + looked_at,
+            database.sql(
+                "select message_id, tutor_ids, subject, text_body, html_body from {ops}.messages"
+                " where tutor_ids && %(ids)s::text[] or {texts_may_name}",
+                texts_may_name=_may_name(_TEXTS_OF_MESSAGE),
+            ),
             {"ids": list(person.ids), "forms": list(person.words), "may_name": ""},
         )
         about = [
@@ -324,34 +337,33 @@ def _erase_messages(database: Database, person: Person) -> dict[str, int]:
             if (person.role is Role.TUTOR and person.is_named_in(tutors, "tutor_ids"))
             or any(person.is_meant_in(text) for text in texts)
         ]
-    database.execute(_TELL_AGAIN, (about,))
+    database.execute(_COMPOSE_AGAIN, (about,))
     return {
         f"ops.{table}": database.execute(
-            sql.SQL("delete from {} where message_id = any(%s)").format(
-                sql.Identifier(database.schemas.ops, table)
-            ),
-            (about,),
+            f"delete from {{ops}}.{table} where message_id = any(%s)", (about,)
         ).rowcount
         for table in ("deliveries", "messages")
     }
 
 
 def _mask(database: Database, rule: Rule, column: str, person: Person) -> int:
-    """Mask the person in a column. Values are found by what they were: no table needs a key."""
-    table, name = _name(database.warehouse, rule.table), sql.Identifier(column)
-    row = database.execute(
+    """Masks the person in a column. Finds values by their old content: no table needs a key."""
+    table, name = _name(database, rule.table), sql.Identifier(column)
+    kind = database.value(
         "select format_type(atttypid, null) from pg_attribute"
         " where attrelid = %s::regclass and attname = %s",
         (table.as_string(database.connection), column),
-    ).fetchone()
-    assert row is not None
-    is_json = row[0] == "jsonb"
-    holds = _holds(name)
+    )
+    is_json = kind == "jsonb"
+    holds = _may_name([column])
     if column in rule.sampled and person.sessions:
         holds = sql.SQL("({} or {})").format(holds, _HAS_SESSION.format(column=name))
     values = database.execute(
-        sql.SQL("select distinct {column}::text from {table} where {holds}").format(
-            column=name, table=table, holds=holds
+        database.sql(
+            "select distinct {column}::text from {table} where {holds}",
+            column=name,
+            table=table,
+            holds=holds,
         ),
         {
             "forms": list(person.forms),
@@ -359,20 +371,19 @@ def _mask(database: Database, rule: Rule, column: str, person: Person) -> int:
             "sessions": list(person.sessions),
         },
     ).fetchall()
+    update = database.sql(
+        "update {table} set {column} = %s{cast} where {column} = %s{cast}",
+        table=table,
+        column=name,
+        cast=sql.SQL("::jsonb" if is_json else ""),
+    )
     changed = 0
     for (text,) in values:
         value = json.loads(text) if is_json else text
         masked = person.masked(value, column)
         if masked != value:
-            changed += database.execute(
-                sql.SQL("update {table} set {column} = {new} where {column} = {old}").format(
-                    table=table,
-                    column=name,
-                    new=sql.SQL("%s::jsonb" if is_json else "%s"),
-                    old=sql.SQL("%s::jsonb" if is_json else "%s"),
-                ),
-                (json.dumps(masked) if is_json else masked, text),
-            ).rowcount
+            new = json.dumps(masked) if is_json else masked
+            changed += database.execute(update, (new, text)).rowcount
     return changed
 
 
@@ -383,15 +394,18 @@ _HAS_SESSION = sql.SQL(
 )
 
 
-def _holds(column: sql.Composable) -> sql.Composed:
-    """Whether what the column holds may name the person: it is looked at exactly, elsewhere."""
-    return sql.SQL(
-        "(exists (select 1 from unnest(%(forms)s::text[]) as form"
-        " where position(form in {column}::text) > 0) and {column}::text ~* %(may_name)s)"
-    ).format(column=column)
+def _may_name(columns: Iterable[str]) -> sql.Composed:
+    """Returns a condition: one of the columns may name the person. Python decides exactly."""
+    return sql.SQL(" or ").join(
+        sql.SQL(
+            "(exists (select 1 from unnest(%(forms)s::text[]) as form"
+            " where position(form in {column}::text) > 0) and {column}::text ~* %(may_name)s)"
+        ).format(column=sql.Identifier(column))
+        for column in columns
+    )
 
 
-# Texts, JSON, and arrays of those, of tables and whatever else holds rows.
+# Columns of texts, JSON and arrays of those, in tables and materialized views.
 _SEARCHABLE = """
     select c.relname, a.attname
     from pg_class as c
@@ -418,14 +432,16 @@ def _searchable(database: Database, schema: str) -> dict[str, list[str]]:
 def _left_in(
     database: Database, schema: str, table: str, columns: Sequence[str], person: Person
 ) -> list[Left]:
-    """One pass over the table; what might name the person is looked at exactly, row by row."""
-    names = [sql.Identifier(column) for column in columns]
-    query = sql.SQL("select {values} from {table} where {holds}").format(
-        values=sql.SQL(", ").join(sql.SQL("to_jsonb({})::text").format(name) for name in names),
+    """Reads the table once and checks each row that may name the person."""
+    query = database.sql(
+        "select {values} from {table} where {holds}",
+        values=sql.SQL(", ").join(
+            sql.SQL("to_jsonb({})::text").format(sql.Identifier(column)) for column in columns
+        ),
         table=sql.Identifier(schema, table),
-        holds=sql.SQL(" or ").join(map(_holds, names)),
+        holds=_may_name(columns),
     )
-    # By id alone: whose a session was can no longer be known.
+    # By id alone: nobody knows any more whose a session was.
     alone, other = Person(person.role, person.id), Person(person.role.other, person.id)
     counts = Counter[tuple[str, bool]]()
     with database.transaction(), database.connection.cursor("left") as cursor:
@@ -445,7 +461,7 @@ def _left_in(
 
 
 def _tables(database: Database) -> set[str]:
-    """The tables that are in our schemas, as schema.name without the prefix."""
+    """Returns the existing tables of our schemas, as schema.name without the prefix."""
     rows = database.execute(
         "select n.nspname, c.relname from pg_class as c"
         " join pg_namespace as n on n.oid = c.relnamespace"
@@ -456,6 +472,6 @@ def _tables(database: Database) -> set[str]:
     return {f"{schema.removeprefix(prefix)}.{table}" for schema, table in rows}
 
 
-def _name(warehouse: Warehouse, table: str) -> sql.Identifier:
+def _name(database: Database, table: str) -> sql.Identifier:
     schema, name = table.split(".", 1)
-    return sql.Identifier(f"{warehouse.schemas.prefix}{schema}", name)
+    return sql.Identifier(f"{database.schemas.prefix}{schema}", name)

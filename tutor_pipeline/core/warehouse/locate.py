@@ -1,4 +1,4 @@
-"""Where PostgreSQL is: the user's server, or the embedded one, started when it is needed."""
+"""Finds PostgreSQL: the user's server, or the embedded one, which it starts if needed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def locate(
     platform_timezone: str,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Located:
-    """Find the databases, starting the embedded server when none is configured.
+    """Finds the databases, and starts the embedded server when none is configured.
 
-    Raises TutorPipelineError: no server there, too old, or Dagster's database can't be made.
+    Raises TutorPipelineError: the server is unreachable or too old, or Dagster's database cannot be
+    created.
     """
     embedded = EmbeddedServer(home, progress)
     url = database_url or embedded.ensure_running()
@@ -53,14 +54,14 @@ def locate(
 
 
 def _is_embedded(embedded: EmbeddedServer, url: str) -> bool:
-    # After `eval "$(tutor-pipeline env)"` the embedded server stands in TUTOR_DATABASE_URL too.
+    # After `eval "$(tutor-pipeline env)"`, TUTOR_DATABASE_URL names the embedded server.
     status = embedded.status()
     return status.running and conninfo_to_dict(url).get("port") == str(status.port)
 
 
 def _check_version(warehouse: Warehouse) -> None:
-    with warehouse.connect() as connection:
-        version = connection.info.server_version // 10_000
+    with warehouse.connect() as database:
+        version = database.info.server_version // 10_000
     if version < MINIMUM_VERSION:
         raise TutorPipelineError(
             f"{warehouse.masked_url} is PostgreSQL {version}; {MINIMUM_VERSION} or newer is needed."
@@ -73,13 +74,13 @@ def _beside(url: str) -> str:
 
 
 def _ensure_database(warehouse: Warehouse, url: str) -> None:
-    """Make Dagster's database when it is not there yet; two processes may want it at once."""
+    """Creates Dagster's database if it is missing. Two processes may do this at once."""
     name = str(conninfo_to_dict(url)["dbname"])
-    with warehouse.connect(autocommit=True) as connection:
-        if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
+    with warehouse.connect(autocommit=True) as database:
+        if database.value("select 1 from pg_database where datname = %s", (name,)):
             return
         try:
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            database.execute(database.sql("create database {name}", name=sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
             return
         except psycopg.errors.InsufficientPrivilege as error:

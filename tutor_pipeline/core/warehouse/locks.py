@@ -1,4 +1,4 @@
-"""One writer at a time, across processes: an advisory lock that dies with its holder."""
+"""Advisory locks across processes that end with the connection of their holder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _POLL_SECONDS = 0.25
 def one_writer(
     warehouse: Warehouse, what: str, on_wait: Callable[[str], None] = lambda _: None
 ) -> Iterator[None]:
-    """Hold the lock `what` of this warehouse's schemas; wait while another process holds it.
+    """Holds the lock `what` of this warehouse's schemas; waits while another process holds it.
 
-    The lock belongs to a connection, so a killed process gives it back at once. `on_wait` is told
-    once, with a sentence, that there is something to wait for.
+    The lock belongs to a connection of its own, so a killed process releases it at once. Calls
+    `on_wait` once, with a sentence, when it has to wait.
     """
     with warehouse.connect(autocommit=True) as database:
         key = _key(warehouse, what)
         told = False
-        while not _try(database, key):
+        while not database.value("select pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)):
             if not told:
                 on_wait(f"another process is writing ({what}); waiting for it to finish")
                 told = True
@@ -33,21 +33,14 @@ def one_writer(
 
 def is_held(database: Database, what: str) -> bool:
     """Whether some process holds the lock `what` of this warehouse's schemas."""
-    row = database.execute(
+    found = database.value(
         "select exists (select 1 from pg_locks where locktype = 'advisory' and granted"
         " and objsubid = 1 and classid::bigint << 32 | objid::bigint = hashtextextended(%s, 0)"
         " and database = (select oid from pg_database where datname = current_database()))",
         (_key(database.warehouse, what),),
-    ).fetchone()
-    return row is not None and bool(row[0])
+    )
+    return bool(found)
 
 
 def _key(warehouse: Warehouse, what: str) -> str:
     return f"{what} {warehouse.schemas.ops}"
-
-
-def _try(database: Database, key: str) -> bool:
-    row = database.execute(
-        "select pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)
-    ).fetchone()
-    return row is not None and bool(row[0])

@@ -1,7 +1,7 @@
-"""Bring our schemas up to date: make and mark them, then run the migrations.
+"""Brings our schemas up to date: creates and marks them, then runs the migrations.
 
-A schema that we made carries a mark in its comment. A schema of the same name without the mark
-belongs to somebody else: it is refused, never used.
+A schema that we made has a mark in its comment. A schema of the same name without the mark belongs
+to somebody else, and is refused.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _LOCK = 7_455_370_001
 
 
 def head() -> str:
-    """The newest migration's revision, from the file names (Alembic need not be imported)."""
+    """Returns the newest migration's revision, from file names, without importing Alembic."""
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
 def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> str | None:
-    """The revision of this database, None before the first migration."""
+    """Returns the revision of this database, None before the first migration."""
     name = f"{sql.Identifier(warehouse.schemas.ops, 'alembic_version').as_string(None)}"
     if connection.execute("select to_regclass(%s)", (name,)).fetchone() == (None,):
         return None
@@ -38,15 +38,15 @@ def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> str | 
 
 
 def upgrade(warehouse: Warehouse) -> bool:
-    """Migrate to the newest revision. True when something changed; cheap when nothing has to.
+    """Migrates to the newest revision. Returns True when something changed.
 
-    Raises RefusedError: a schema of ours is taken, or the database is newer than this program.
-    Raises TutorPipelineError where this role may not migrate.
+    Raises RefusedError: the name of one of our schemas is taken, or the database is newer than this
+    program. Raises TutorPipelineError if this role may not migrate.
     """
     with warehouse.connect() as database:
         connection = database.connection
         before = current(connection, warehouse)
-        # dbt would make one that is missing, without our mark.
+        # dbt would create a missing schema without our mark.
         missing = [
             schema for schema in warehouse.schemas.ours if schema_mark(connection, schema) is None
         ]
@@ -60,7 +60,7 @@ def upgrade(warehouse: Warehouse) -> bool:
     try:
         _migrate(warehouse)
     except Exception as error:
-        # From our own connection as it is, from Alembic's wrapped by SQLAlchemy.
+        # SQLAlchemy wraps the errors of Alembic's connection.
         cause = getattr(error, "orig", error)
         if not isinstance(cause, psycopg.errors.InsufficientPrivilege):
             raise
@@ -73,7 +73,7 @@ def upgrade(warehouse: Warehouse) -> bool:
 
 
 def _migrate(warehouse: Warehouse) -> None:
-    # Alembic costs half a second to import and is rarely needed.
+    # Importing Alembic takes half a second, and it is rarely needed.
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine
@@ -96,9 +96,9 @@ def _migrate(warehouse: Warehouse) -> None:
 def ensure_marked_schema(
     connection: psycopg.Connection[Any], schema: str, *, what: str = MARK
 ) -> bool:
-    """Make the schema and mark it ours. True when it was made now.
+    """Creates the schema with our mark. Returns True when it did not exist.
 
-    Raises RefusedError when a schema of that name is there without our mark.
+    Raises RefusedError when a schema of that name exists without our mark.
     """
     owner = schema_mark(connection, schema)
     if owner is None:
@@ -117,7 +117,7 @@ def ensure_marked_schema(
 
 
 def schema_mark(connection: psycopg.Connection[Any], schema: str) -> str | None:
-    """The schema's comment ('' without one), None when there is no such schema."""
+    """Returns the schema's comment ('' without one), None if there is no such schema."""
     row = connection.execute(
         "select coalesce(obj_description(oid, 'pg_namespace'), '')"
         " from pg_namespace where nspname = %s",

@@ -1,8 +1,8 @@
-"""Who is to be erased, and how to find and mask what names them. Pure: texts and JSON.
+"""A person to erase, and how to find and mask mentions of them in texts and JSON. Pure.
 
-An id is matched whole: T1 is neither T10 nor T1-2. Inside a text it counts where nothing of a word
-touches it; an id of digits alone only where the text says whose number it is, because otherwise
-every count of 5 would be student 5.
+An id is matched as a whole: T1 matches neither T10 nor T1-2. Inside a text it must not touch other
+word characters. An id of digits alone counts only where the text says whose number it is; otherwise
+every count of 5 would name student 5.
 """
 
 from __future__ import annotations
@@ -19,31 +19,33 @@ from typing import Any
 from tutor_pipeline.core.findings import Step
 
 ERASED = "(erased)"
-"""Stands where an id stood, in what stays because it is about others too."""
+"""Replaces an id in texts that stay because they are about others too."""
 
 _LONGEST_KEPT = (120, 256)
-"""Characters that samples of checks, and staging, keep of a long id."""
+"""Characters of a long id that samples of checks, and staging, keep."""
 
-# Keys and columns whose values are ids. Elsewhere "5" is a rating.
+# Keys and columns whose values are ids. Elsewhere "5" may be a rating.
 _OF_IDS = re.compile(r"(^|_)(id|ids|tutors?|students?|subject|key|skipped|unreadable)$")
 
 
 class Role(StrEnum):
-    """As what the platform knows the person."""
+    """The role of a person on the platform."""
 
     TUTOR = "tutor"
     STUDENT = "student"
 
     @property
     def other(self) -> Role:
-        """The other one."""
+        """The other role."""
         return Role.STUDENT if self is Role.TUTOR else Role.TUTOR
 
 
 @dataclass(frozen=True)
 class Person:
-    """A tutor or a student. `sessions` are a tutor's; `contact` is a name and an e-mail address,
-    by which only messages and files are searched: others may bear the name too.
+    """A tutor or a student. `sessions` are a tutor's.
+
+    `contact` is a name and an e-mail address. Only messages and files are searched for them,
+    because others may have the same name.
     """
 
     role: Role
@@ -53,7 +55,7 @@ class Person:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """The id, and what is kept of it where it is longer than an id may be."""
+        """The id, and the shortened forms that are kept of a long one."""
         sample, staged = _LONGEST_KEPT
         cut = [f"{self.id[:sample]}…"] if len(self.id) > sample else []
         cut += [self.id[:staged]] if len(self.id) > staged else []
@@ -61,26 +63,27 @@ class Person:
 
     @cached_property
     def forms(self) -> tuple[str, ...]:
-        """The id as it may be written in JSON, CSV and HTML: a text without any of these does not
-        name the person.
+        """The id as written in JSON, CSV and HTML. A text without any of these does not name the
+        person.
         """
         return _forms(self.ids)
 
     @property
     def is_number(self) -> bool:
-        """Whether the id can't be told from a number."""
+        """Whether the id looks like a number."""
         return self.id.isdigit()
 
     @property
     def may_name(self) -> str:
-        """A regular expression (PostgreSQL's, in any case) of the texts that are to be looked at:
-        of all with a 5 in them, few may name the person 5.
+        """A regular expression (PostgreSQL, case-insensitive) for the texts to check exactly. Of
+        all texts that contain a 5, few may name the person 5.
         """
         return rf"^{self.id}$|\"{self.id}\"|tutor|student|[|]" if self.is_number else ""
 
     def masked(self, value: Any, key: str = "") -> Any:
-        """A text or JSON in which the person is no longer named. `key`: what it is the value of. As
-        the id of a student, a tutor's id is somebody else's.
+        """Returns a text or JSON without mentions of the person. `key` is the key of the value.
+
+        Values under a key of the other role stay: the same id is another person there.
         """
         if self.role.other in key:
             return value
@@ -105,8 +108,9 @@ class Person:
         return (*self.forms, *_forms(self.contact))
 
     def is_meant_in(self, text: str, *, numbers_count: bool = False) -> bool:
-        """Whether a page, a message or a file is about the person: by id, session, name or address.
-        `numbers_count`: any cell with the number is about whoever has it as an id.
+        """Whether a page, message or file mentions the person by id, session, name or address.
+
+        With `numbers_count`, any cell that equals a numeric id counts.
         """
         if self._pattern.search(text) or (self._contact and self._contact.search(text)):
             return True
@@ -142,13 +146,13 @@ class Person:
 
     @cached_property
     def _contact(self) -> re.Pattern[str] | None:
-        # A single word may be anything.
+        # A single word is too ambiguous.
         told = [each for each in self.contact if " " in each.strip() or "@" in each]
         return _whole(_forms(told)) if told else None
 
 
 _NOTHING_AFTER = r"(?!\w|[-.@]\w)"
-# A line break that JSON has written as \n ends in a letter.
+# JSON writes a line break as \n, which ends in a letter.
 _NOTHING_BEFORE = r"(?:(?<!\w)(?<!\w[-.@])|(?<=\\[bfnrt]))"
 
 

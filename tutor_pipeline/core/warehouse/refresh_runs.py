@@ -1,4 +1,4 @@
-"""The header of a refresh: what it covers and as of when, read by dbt from tables.
+"""The header of a refresh: its as-of and the tutors it covers, as rows that dbt reads.
 
 A run is full (all tutors), scoped to some tutors, or of some tables only (for all tutors). dbt
 reads this from `ops.refresh_runs` and `ops.refresh_scope` and not from `--vars`: changed vars throw
@@ -38,7 +38,7 @@ class RefreshRun:
 
 
 def end_of_day(day: date, timezone: str) -> datetime:
-    """The last microsecond of `day` in `timezone`; right on daylight-saving days too."""
+    """Returns the last microsecond of `day` in `timezone`, also when the clocks change."""
     midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=ZoneInfo(timezone))
     return (midnight.astimezone(ZoneInfo("UTC")) - timedelta(microseconds=1)).astimezone(
         ZoneInfo(timezone)
@@ -46,7 +46,7 @@ def end_of_day(day: date, timezone: str) -> datetime:
 
 
 def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
-    """Write the run's header and scope in one transaction. Repeating it changes nothing."""
+    """Writes the run's header and scope in one transaction. Repeating it changes nothing."""
     with warehouse.connect() as database:
         database.execute(
             "insert into {ops}.refresh_runs"
@@ -75,7 +75,7 @@ def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
 
 
 def narrow(database: Database, run_id: str, *, without: Sequence[str]) -> None:
-    """Take tutors out of the scope of a run, so that nothing is derived from their rows."""
+    """Removes tutors from the scope of a run, so that nothing is derived from their rows."""
     database.execute(
         "delete from {ops}.refresh_scope where run_id = %s and tutor_id = any(%s)",
         (run_id, list(without)),
@@ -83,9 +83,9 @@ def narrow(database: Database, run_id: str, *, without: Sequence[str]) -> None:
 
 
 def moment(database: Database, run_id: str) -> datetime:
-    """The as-of of the refresh `run_id`; of the newest refresh where that run made none (one that
-    wrote snapshots of other days counts only before any other).
+    """Returns the as-of of the refresh `run_id`, or of the newest refresh where it has none.
 
+    A refresh that wrote snapshots of other days counts only where there is no other.
     Raises TutorPipelineError before the first refresh.
     """
     row = database.execute(
@@ -107,55 +107,61 @@ def newest_moment(database: Database) -> datetime | None:
 
 
 def built_moment(database: Database) -> datetime:
-    """The as-of of the newest full refresh whose tables all stand: up to when it is known, for
-    everybody, what happened. Raises TutorPipelineError before the first.
+    """Returns the as-of of the newest full refresh whose tables are all built: the data of all
+    tutors is complete up to it.
+
+    Raises TutorPipelineError before the first one.
     """
-    row = database.execute(
-        "select as_of from {ops}.refresh_runs where is_full and snapshot_from is null"
-        " and built_at is not null order by started_at desc, run_id desc limit 1"
-    ).fetchone()
-    if row is None:
+    return _built(
+        database.value(
+            "select as_of from {ops}.refresh_runs where is_full and snapshot_from is null"
+            " and built_at is not null order by started_at desc, run_id desc limit 1"
+        )
+    )
+
+
+def _built(as_of: datetime | None) -> datetime:
+    if as_of is None:
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
-    as_of: datetime = row[0]
     return as_of
 
 
 def newest_completed_session(database: Database, now: datetime) -> datetime | None:
-    """When the newest completed session of the platform started, not after now; None without one.
+    """Returns the start of the platform's newest completed session up to now, None without one.
 
-    Read from the platform itself: `--as-of latest` must know it before anything is built.
+    Reads the platform itself, because `--as-of latest` needs it before anything is built.
     """
-    kind = database.execute(
+    kind = database.value(
         "select format_type(atttypid, null) from pg_attribute"
         " where attrelid = to_regclass(%s) and attname = 'scheduled_start' and not attisdropped",
         (sql.Identifier(database.schemas.platform, "sessions").as_string(database.connection),),
-    ).fetchone()
+    )
     if kind is None:
         return None
     zone = sql.Literal(database.warehouse.platform_timezone)
     start: sql.Composable = sql.SQL("scheduled_start")
-    if kind[0] != "timestamp with time zone":
+    if kind != "timestamp with time zone":
         start = sql.SQL("(scheduled_start::timestamp at time zone {})").format(zone)
-    row = database.execute(
-        sql.SQL(
-            # Out of range, a moment can't be shifted between zones: the CASE comes first.
+    found: datetime | None = database.value(
+        database.sql(
+            # The CASE comes first: a timestamp out of range cannot be shifted between zones.
             "select max(starts_at) from (select case when scheduled_start"
             " between '1900-01-01' and '2200-01-01' then {start} end as starts_at"
             " from {platform}.sessions where status::text = 'completed') as completed"
-            " where starts_at <= %s"
-        ).format(start=start, **database.schemas.identifiers()),
+            " where starts_at <= %s",
+            start=start,
+        ),
         (now,),
-    ).fetchone()
-    found: datetime | None = None if row is None else row[0]
+    )
     return found
 
 
 def latest_as_of(newest_completed: datetime, now: datetime, timezone: str) -> datetime:
-    """`--as-of latest`: the end of the newest completed session's day, never after now."""
+    """Returns the as-of of `--as-of latest`: the end of that session's day, never after now."""
     newest_day: date = newest_completed.astimezone(ZoneInfo(timezone)).date()
     return min(end_of_day(newest_day, timezone), now)
 
 
 def all_or(tutors: Sequence[str] | None) -> tuple[str, ...] | None:
-    """None stays all tutors; a sequence becomes a sorted tuple without repeats."""
+    """Returns the tutors sorted and without repeats; None stays None, which means all tutors."""
     return None if tutors is None else tuple(sorted(set(tutors)))

@@ -1,8 +1,8 @@
-"""What is kept how long in `ops`, and how large tables are.
+"""How long rows of `ops` are kept, and the sizes of tables.
 
-Belongs here: rules about age, and deleting by them. What readers need of what is old (the newest
-evaluation of a check, the newest refresh) is part of each rule. Does not belong here: Dagster's
-own runs (`defs.housekeeping`), nor files.
+Belongs here: retention rules, and deleting by them. Each rule keeps the old rows that readers need,
+as the newest evaluation of a check or the newest refresh.
+Does not belong here: Dagster's runs (`defs.housekeeping`), files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from psycopg import sql
 from tutor_pipeline.core.warehouse.database import Database
 
 BATCH = 10_000
-"""Rows per statement, each committed: nobody waits for a lock of ours for long."""
+"""Rows deleted per statement. Each statement commits, so locks are held only briefly."""
 
 # A run of `post_session_refresh` numbers its passes, <run id>/<n>: thousands a day.
 _IS_PART = "stored.run_id like '%%/%%'"
@@ -24,8 +24,9 @@ _IS_PART = "stored.run_id like '%%/%%'"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Rows of `ops.<table>` (here `stored`) are deleted where `old` holds; %(before)s lies `days`
-    before now. `key` is the table's primary key.
+    """Deletes rows of `ops.<table>` (alias `stored`) where the condition `old` holds.
+
+    %(before)s is `days` before now. `key` is the table's primary key.
     """
 
     table: str
@@ -59,7 +60,7 @@ RULES = (
             select kind, max(evaluated_at) from {ops}.rule_coverage group by kind
         )""",
     ),
-    # A report says what changed since the one before.
+    # A report compares itself with the previous one, so the newest stays.
     Rule(
         "validation_reports",
         ("run_id",),
@@ -67,8 +68,8 @@ RULES = (
         """stored.made_at < %(before)s
         and stored.made_at < (select max(made_at) from {ops}.validation_reports)""",
     ),
-    # The live tables move forward only from the newest moment; the profile in force and who was
-    # skipped are the newest run's.
+    # The newest run holds the profile in force and the skipped tutors, and no run may have an as-of
+    # before the newest.
     *(
         Rule(
             "reconcile_runs",
@@ -85,8 +86,8 @@ RULES = (
         )
         for days, which in ((7, _IS_PART), (365, "true"))
     ),
-    # The newest header says as of when all is. Those with days say which days were asked for,
-    # which repairs of late sessions read for ever.
+    # The newest header has the as-of of all tables. Headers with days stay, because repairs of late
+    # sessions read them.
     Rule(
         "refresh_runs",
         ("run_id",),
@@ -96,7 +97,7 @@ RULES = (
             select max(started_at) from {{ops}}.refresh_runs where snapshot_from is null
         )""",
     ),
-    # Which checks there should be is seen from the full refresh before the newest.
+    # The last but one full refresh shows which checks are expected.
     Rule(
         "refresh_runs",
         ("run_id",),
@@ -107,7 +108,7 @@ RULES = (
             order by started_at desc, run_id limit 1 offset 1
         )""",
     ),
-    # As long as its header.
+    # As long as the header.
     Rule(
         "refresh_scope",
         ("run_id", "tutor_id"),
@@ -117,8 +118,8 @@ RULES = (
         )""",
     ),
     Rule("refresh_passes", ("run_id",), 30, "stored.settled_at < %(before)s"),
-    # A day more than a full refresh looks back: what is in its window stays known. The newest
-    # stays, because an empty ledger means that no full refresh has filled it yet.
+    # One day longer than a full refresh looks back. The newest row stays, because an empty ledger
+    # means that no full refresh has filled it yet.
     Rule(
         "session_ledger",
         ("tutor_id", "session_id"),
@@ -130,8 +131,7 @@ RULES = (
             where version is not null
         )""",
     ),
-    # A year of days of every scorer would be the largest table of all; the newest day of each
-    # subject is what is shown.
+    # A year of daily scores would be the largest table. Readers show the newest day per subject.
     *(
         Rule(
             f"{subject}_scores",
@@ -144,7 +144,7 @@ RULES = (
         )
         for subject in ("tutor", "student")
     ),
-    # As long as scores may name it: as old as they become after the next one took over.
+    # As long as scores may refer to it: their retention, counted from the next version.
     Rule(
         "score_references",
         ("version",),
@@ -161,7 +161,7 @@ RULES = (
         """stored.version < (select max(version) from {ops}.rule_references)
         and stored.fitted_at < %(before)s""",
     ),
-    # Half a year of history is held against what it said when it was new.
+    # Leak detection compares half a year of history with its first values.
     Rule(
         "feature_log",
         ("row_no",),
@@ -185,7 +185,7 @@ RULES = (
         )""",
     ),
     Rule("incidents", ("incident_id",), 365, "stored.closed_at < %(before)s"),
-    # What was told is not told again: sessions are found for 14 days, so a row stays longer.
+    # A row prevents a second message. Sessions are found for 14 days, so it stays longer.
     Rule(
         "outbox",
         ("outbox_id",),
@@ -193,7 +193,7 @@ RULES = (
         """(stored.message_id is not null or stored.dropped is not null)
         and stored.occurred_at < %(before)s""",
     ),
-    # Once none of its deliveries is on its way.
+    # Not while one of its deliveries is waiting.
     Rule(
         "messages",
         ("message_id",),
@@ -203,7 +203,7 @@ RULES = (
             where waiting.message_id = stored.message_id and waiting.state = 'waiting'
         )""",
     ),
-    # As long as its message.
+    # As long as the message.
     Rule(
         "deliveries",
         ("message_id", "target"),
@@ -221,7 +221,7 @@ KEPT: Mapping[str, str] = {
     "achievements": "history",
     "session_days": "history, a row a day",
     "quarantine": "history: what was wrong with which row",
-    "dq_overrides": "an audit of who went past checks",
+    "dq_overrides": "an audit of who overrode checks",
     "rule_overrides": "set by people",
     "churn_algorithm_weights": "scores name their version",
     "churn_weight_levels": "as long as the weights that they belong to",
@@ -232,34 +232,32 @@ KEPT: Mapping[str, str] = {
     "model_versions": "scores name their version, a row a week",
     "churn_weight_history": "an audit, a row a week",
     "feature_log_days": "since when a column is logged, a row a week",
-    "accepted_columns": "an audit: who let what be learned from",
-    "session_changes": "of the refresh that runs: the next one takes back what it left",
+    "accepted_columns": "an audit: who allowed which column for learning",
+    "session_changes": "of the running refresh: the next one takes back the rest",
     "set_aside_tutors": "a row per tutor, gone with its next success",
     "history_repairs": "gone when the history is repaired",
-    "erasures": "what shows that somebody was erased; it names nobody",
-    "platform_loads": "a row for each time that somebody loads data",
+    "erasures": "proves erasures; it names nobody",
+    "platform_loads": "a row per load of data",
     "alembic_version": "one row",
 }
-"""The other tables of `ops`, and why nothing is deleted from them for its age."""
+"""The other tables of `ops`, and why their rows are never too old."""
 
 
 def delete_old(database: Database, now: datetime) -> dict[str, int]:
-    """Delete what the rules no longer keep; {table: rows deleted} of every table with a rule.
+    """Deletes rows by the rules. Returns {table: rows deleted} for every table with a rule.
 
-    `connection` is in autocommit mode. Killed in the middle, the rest goes next time.
+    `database` is in autocommit mode. After a kill, the next call deletes the rest.
     """
     deleted = dict.fromkeys((rule.table for rule in RULES), 0)
     for rule in RULES:
-        names = {
-            "table": sql.Identifier(database.schemas.ops, rule.table),
-            "key": sql.SQL(", ").join(sql.Identifier("stored", name) for name in rule.key),
-            "old": database.sql(rule.old),
-        }
-        # The condition stands outside too: a row that changed meanwhile is looked at again.
-        statement = sql.SQL(
+        # The outer condition checks a row again that changed meanwhile.
+        statement = database.sql(
             "delete from {table} as stored where {old} and ({key}) in ("
-            "select {key} from {table} as stored where {old} order by {key} limit %(batch)s)"
-        ).format(**names)
+            "select {key} from {table} as stored where {old} order by {key} limit %(batch)s)",
+            table=sql.Identifier(database.schemas.ops, rule.table),
+            key=sql.SQL(", ").join(sql.Identifier("stored", name) for name in rule.key),
+            old=database.sql(rule.old),
+        )
         parameters = {"before": now - timedelta(days=rule.days), "batch": BATCH}
         while rows := database.execute(statement, parameters).rowcount:
             deleted[rule.table] += rows
@@ -270,25 +268,22 @@ def delete_old(database: Database, now: datetime) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a table: its rows, and its bytes on disk with indexes and long values."""
+    """The size of a table: rows, and bytes on disk with indexes and TOAST."""
 
     rows: int
     bytes: int
 
 
 def sizes(database: Database, schema: str) -> dict[str, Size]:
-    """The tables of a schema by name, counted."""
+    """Returns the exact size of each table of a schema, by name."""
     tables = database.execute(
         "select relname, pg_total_relation_size(pg_class.oid) from pg_class"
         " where relnamespace = to_regnamespace(quote_ident(%s)) and relkind in ('r', 'p')"
         " order by relname",
         (schema,),
     ).fetchall()
-    found = {}
-    for name, size in tables:
-        row = database.execute(
-            sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))
-        ).fetchone()
-        assert row is not None
-        found[name] = Size(row[0], size)
-    return found
+    count = "select count(*) from {table}"
+    return {
+        name: Size(database.value(database.sql(count, table=sql.Identifier(schema, name))), size)
+        for name, size in tables
+    }

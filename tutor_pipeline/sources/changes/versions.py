@@ -1,11 +1,10 @@
-"""SQL for the versions of the platform's sessions: hashes of what staging reads of them.
+"""Queries for the versions of the platform's sessions: hashes of the columns that staging reads.
 
-What is hashed are the columns of the contract, so what nobody reads may change unnoticed. A column
-or table that the platform lacks counts as NULL, as in staging: one that appears without values
-changes no version.
+A version covers the columns of the contract; changes of other columns do not matter. A missing
+column or table counts as NULL, as in staging, so a new column without values changes no version.
 
-A row that names no session or no tutor, whose id is too long for an index, or whose start is no
-moment is no session here: it never leaves the quarantine, and the daily refresh puts it there.
+The queries leave out rows without a session id or a tutor id, with ids too long for an index, or
+without a valid start. Such rows stay in quarantine, where the daily refresh puts them.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-import yaml
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.statements import statement
+from tutor_pipeline.sources.contract import load_contract
 
 CONTRACT = DBT_PROJECT_DIR / "models" / "staging" / "_platform__sources.yml"
 PARTS = (
@@ -35,35 +35,20 @@ PARTS = (
 """The tables that staging joins to sessions (macro session_parts)."""
 
 MAX_ID_BYTES = 1020
-"""Two longer ones fit no index. Staging takes 255 characters, which are 1,020 bytes at most."""
+"""Two longer ids do not fit an index. Staging takes 255 characters: 1,020 bytes at most."""
 
 BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
-"""No session starts before; a moment far out of range could not even be shifted between zones."""
+"""No session starts earlier. Timestamps far out of range cannot be shifted between zones."""
 
 _MOMENT = "timestamp with time zone"
 _MOMENTS = (_MOMENT, "timestamp without time zone", "date")
 _TEXTS = ("text", "character varying", "character")
 _INTEGERS = ("smallint", "integer", "bigint")
 _HASHED = {"boolean", "real", "double precision", "numeric", "uuid", "jsonb", *_MOMENTS, *_INTEGERS}
-"""Types that are hashed as they are; any other as text, byte by byte."""
+"""Types that are hashed directly; others are hashed as text, byte by byte."""
 
-_COLUMNS = """
-    select
-        c.relname,
-        a.attname,
-        format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null),
-        exists (
-            select 1 from pg_index as i
-            where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indimmediate
-                and i.indpred is null and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
-        )
-    from pg_attribute as a
-    join pg_type as t on t.oid = a.atttypid
-    join pg_class as c on c.oid = a.attrelid
-    join pg_namespace as n on n.oid = c.relnamespace
-    where n.nspname = %s and c.relname = any(%s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
-        and a.attnum > 0 and not a.attisdropped
-"""
+_COLUMNS = statement(__file__, "columns")
+_TOGETHER = statement(__file__, "one_version")
 
 _ROWS = """
     select
@@ -76,30 +61,9 @@ _ROWS = """
     where {is_named} and {is_near} and {start} > %(since)s and {start} <= %(until)s and {is_asked}
 """
 
-# Several rows of one tutor and session count together: those of the window of changes, so that the
-# version is the same however far back somebody looks, or all where none lies in it.
-_TOGETHER = """
-    select
-        tutor_id,
-        session_id,
-        session_id as id,
-        max(scheduled_start) as scheduled_start,
-        {version} as session_version
-    from (
-        select
-            *,
-            scheduled_start > %(recent)s
-            or max(scheduled_start) over (partition by tutor_id, session_id) <= %(recent)s
-                as is_counted
-        from ({rows}) as each_row
-    ) as marked_row
-    where is_counted
-    group by tutor_id, session_id
-"""
-
 _SUM = "case when count(*) = 1 then min({each}) else hash_numeric_extended(sum({each}), 0) end"
 
-# OFFSET 0 keeps the planner from hashing a session wherever its version is named.
+# OFFSET 0 keeps the planner from computing a session's hash at every use of its version.
 _WHOLE = """
     with chosen as (
         {rows}
@@ -131,39 +95,38 @@ _PART_ROWS = """
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the platform; of a domain, `type` is the one below it."""
+    """A column of the platform. For a domain, `type` is its base type."""
 
     type: str
     is_unique: bool
 
 
 Columns = Mapping[str, Mapping[str, Column]]
-"""Table → column → what the platform has of the contract's tables."""
+"""Table → column → column of the platform, for tables of the contract."""
 
 
 @cache
 def contract() -> Mapping[str, tuple[str, ...]]:
-    """The contract's columns of `sessions` and of its parts, by table."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    document = yaml.load(CONTRACT.read_text(encoding="utf-8"), loader)  # noqa: S506
-    (platform,) = document["sources"]
-    columns = {
-        table["name"]: tuple(column["name"] for column in table["columns"])
-        for table in platform["tables"]
+    """Returns the contract's columns of `sessions` and of its parts, by table."""
+    tables = load_contract(CONTRACT)
+    return {
+        name: tuple(column.name for column in tables.table(name).columns)
+        for name in ("sessions", *PARTS)
     }
-    return {table: columns[table] for table in ("sessions", *PARTS)}
 
 
 def read_columns(database: Database) -> Columns:
-    """What the platform has now. Raises TutorPipelineError: no sessions that staging could read."""
+    """Reads the columns. Raises TutorPipelineError if staging cannot read the sessions."""
     found: dict[str, dict[str, Column]] = {}
-    rows = database.execute(_COLUMNS, (database.schemas.platform, list(contract())))
+    rows = database.execute(
+        _COLUMNS, {"schema": database.schemas.platform, "tables": list(contract())}
+    )
     for table, name, kind, is_unique in rows:
         found.setdefault(table, {})[name] = Column(kind, is_unique)
     sessions = found.get("sessions", {})
     missing = [name for name in ("id", "tutor_id", "scheduled_start") if name not in sessions]
     if missing or sessions["scheduled_start"].type not in _MOMENTS:
-        what = f"{', '.join(missing)} missing" if missing else "scheduled_start is no moment"
+        what = f"{', '.join(missing)} missing" if missing else "scheduled_start is not a timestamp"
         raise TutorPipelineError(
             f"{database.schemas.platform}.sessions cannot be read ({what})."
             " See: tutor-pipeline check-source"
@@ -174,12 +137,12 @@ def read_columns(database: Database) -> Columns:
 def session_versions(
     warehouse: Warehouse, columns: Columns, *, whole: bool = False, by_id: bool = False
 ) -> sql.Composed:
-    """A query of the sessions that started in (since, until]: tutor_id, session_id,
-    scheduled_start, session_version (bigint, of the session's own columns) and, if `whole`,
-    version (bigint, of its parts too). One row per tutor and session, in no order.
+    """Returns a query of the sessions that started in (since, until], a row per tutor and session.
 
-    Parameters of the query: since, until, recent (where the window of changes begins), session_ids
-    (if `by_id`: only these, see `ids_of_their_type`).
+    Its columns: tutor_id, session_id, scheduled_start, session_version (bigint, of the session's
+    own columns) and, if `whole`, version (bigint, with its parts). Its parameters: since, until,
+    recent (the start of the window of changes) and, if `by_id`, session_ids: only these sessions
+    (see `ids_of_their_type`).
     """
     sessions = columns["sessions"]
     is_unique = sessions["id"].is_unique
@@ -210,7 +173,7 @@ def _with_parts(warehouse: Warehouse, columns: Columns, rows: sql.Composed) -> s
             versions.append(sql.SQL("null::bigint"))
             continue
         alias = f"p{number}"
-        # Of one type they are compared as they are, so that an index on them can be used.
+        # Columns of the same type are compared without casts, so that an index can serve.
         is_native = identity.is_unique and _family(identity) == _family(key) is not None
         version = _hash(columns, table, alias)
         names = {
@@ -233,7 +196,7 @@ def _with_parts(warehouse: Warehouse, columns: Columns, rows: sql.Composed) -> s
 
 
 def ids_of_their_type(columns: Columns, session_ids: Iterable[str]) -> list[str]:
-    """Those of the ids that the platform's column can hold: its type may have changed."""
+    """Returns the ids that the platform's column can hold. Its type may have changed."""
     patterns = {"uuid": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "integer": r"-?\d{1,18}"}
     family = _family(columns["sessions"]["id"])
     matches = re.compile(patterns[family] if family else r"(?s).*").fullmatch
@@ -241,7 +204,7 @@ def ids_of_their_type(columns: Columns, session_ids: Iterable[str]) -> list[str]
 
 
 def _family(column: Column) -> str | None:
-    """Types whose values are compared as they are; None: as texts."""
+    """Returns the type to compare values as, None for text."""
     return "integer" if column.type in _INTEGERS else "uuid" if column.type == "uuid" else None
 
 
@@ -256,19 +219,19 @@ def _is_asked(identity: Column) -> sql.Composable:
 def _is_usable(name: str, column: Column) -> sql.Composable:
     if _family(column):
         return sql.SQL("s.{} is not null").format(sql.Identifier(name))
-    # The planner takes <> to hold nearly always, but <= for every third row.
+    # The planner estimates that <> holds for nearly all rows, but <= for a third of them.
     return sql.SQL("least(octet_length({}), {longest}) <> {longest}").format(
         _as_text(name), longest=sql.Literal(MAX_ID_BYTES + 1)
     )
 
 
 def _as_text(name: str, alias: str = "s") -> sql.Composable:
-    # Columns of different collations can't be compared; on the usual one this changes nothing.
+    # Columns of different collations cannot be compared. The default one is the usual.
     return sql.SQL('{}::text collate "default"').format(sql.Identifier(alias, name))
 
 
 def _start(kind: str, timezone: str) -> dict[str, sql.Composable]:
-    """The start as timestamptz, and a condition that an index on the column can serve."""
+    """Returns the start as timestamptz, and a condition that an index on the column can serve."""
     if kind == _MOMENT:
         return {"start": sql.SQL("s.scheduled_start"), "is_near": sql.SQL("true")}
     zone = sql.Literal(timezone)

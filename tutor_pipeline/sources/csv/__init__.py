@@ -1,5 +1,5 @@
-"""The CSV import: reading files, checking values, writing the platform's tables.
+"""The CSV import: reads files, checks values, writes the platform's tables.
 
 Belongs here: the format, and everything from a file's bytes to a row.
-Does not belong here: what happens with rows that are set aside (`sources.quarantine`).
+Does not belong here: the quarantine of bad rows (`sources.quarantine`).
 """

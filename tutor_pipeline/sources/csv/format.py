@@ -1,37 +1,36 @@
-"""The CSV export's format as types, read from `csv_format.yml`.
+"""The format of the CSV export as types, read from `format.yml`.
 
-Belongs here: reading and checking that file. Does not belong here: values of rows, SQL.
+Belongs here: reading and validating that file. Does not belong here: values of rows, SQL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
+from pydantic import field_validator, model_validator
+
+from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
 
 _FORMAT = Path(__file__).with_name("format.yml")
 
 
-@dataclass(frozen=True, slots=True)
-class CsvColumn:
+class CsvColumn(YamlModel):
     """A column of a file. Bounds are inclusive and in the file's units; None = no bound."""
 
     name: str
-    type: str
+    type: Literal["id", "text", "integer", "number", "boolean", "timestamp", "json"]
     required: bool = False
     accepted: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
     max_length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A platform table that a good row of a file becomes a row of.
+class Target(YamlModel):
+    """A platform table to which a good row of a file gives a row.
 
     `columns` maps the table's columns to SQL over the file's columns.
     """
@@ -39,22 +38,38 @@ class Target:
     table: str
     key: tuple[str, ...]
     columns: Mapping[str, str]
-    each: Mapping[str, str] = field(default_factory=dict)
+    each: Mapping[str, str] = {}
     where: str | None = None
     owner: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _add_columns_of_same_name(cls, body: dict[str, Any]) -> dict[str, Any]:
+        same = {column: column for column in body.get("same", ())}
+        others = {key: value for key, value in body.items() if key != "same"}
+        return {**others, "columns": {**same, **body.get("columns", {})}}
 
-@dataclass(frozen=True, slots=True)
-class CsvFile:
+
+class CsvFile(YamlModel):
     """One file of the export. `references` maps a column to (table, column) of the platform."""
 
     name: str
-    required: bool
+    required: bool = False
     key: tuple[str, ...]
     columns: tuple[CsvColumn, ...]
-    references: Mapping[str, tuple[str, str]]
-    rules: Mapping[str, str]
+    references: Mapping[str, tuple[str, str]] = {}
+    rules: Mapping[str, str] = {}
     targets: tuple[Target, ...]
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _named_columns(cls, columns: Any) -> Any:
+        return _named(columns)
+
+    @field_validator("references", mode="before")
+    @classmethod
+    def _split_references(cls, references: dict[str, str]) -> dict[str, list[str]]:
+        return {column: target.split(".") for column, target in references.items()}
 
     @property
     def stem(self) -> str:
@@ -62,49 +77,26 @@ class CsvFile:
         return self.name.removesuffix(".csv")
 
 
-@dataclass(frozen=True, slots=True)
-class CsvFormat:
-    """All files in the order in which they are read, and those that are never read, with why."""
+class CsvFormat(YamlModel):
+    """All files in the order in which they are read, and the files that are not read, with why."""
 
     files: tuple[CsvFile, ...]
     never_read: Mapping[str, str]
 
+    @field_validator("files", mode="before")
+    @classmethod
+    def _named_files(cls, files: Any) -> Any:
+        return _named(files)
+
+
+def _named(entries: Any) -> Any:
+    """Returns a mapping of bodies by name as a list of bodies with their names."""
+    if not isinstance(entries, dict):
+        return entries
+    return [{"name": name, **body} for name, body in entries.items()]
+
 
 @cache
 def csv_format() -> CsvFormat:
-    """The format that the import reads."""
-    document = yaml.safe_load(_FORMAT.read_text(encoding="utf-8"))
-    return CsvFormat(
-        files=tuple(_file(name, body) for name, body in document["files"].items()),
-        never_read=document["never_read"],
-    )
-
-
-def _file(name: str, body: dict[str, Any]) -> CsvFile:
-    references = {
-        column: tuple(target.split(".")) for column, target in body.get("references", {}).items()
-    }
-    return CsvFile(
-        name=name,
-        required=body.get("required", False),
-        key=tuple(body["key"]),
-        columns=tuple(
-            CsvColumn(column, **{**options, "accepted": tuple(options.get("accepted", ()))})
-            for column, options in body["columns"].items()
-        ),
-        references=references,
-        rules=body.get("rules", {}),
-        targets=tuple(_target(target) for target in body["targets"]),
-    )
-
-
-def _target(body: dict[str, Any]) -> Target:
-    same = {column: column for column in body.get("same", ())}
-    return Target(
-        table=body["table"],
-        key=tuple(body["key"]),
-        columns={**same, **body.get("columns", {})},
-        each=body.get("each", {}),
-        where=body.get("where"),
-        owner=body.get("owner"),
-    )
+    """Returns the format that the import reads."""
+    return read_yaml(_FORMAT, CsvFormat, "CSV format")

@@ -1,8 +1,8 @@
-"""A CSV file → its records with line numbers and raw text, in batches. Streaming.
+"""Reads the records of a CSV file in batches, with line numbers and raw text. Streaming.
 
-One broken record never takes its neighbours with it: a quote that is never closed would swallow
-lines up to the next quote, so a record that is not well-formed costs its first line only, and
-reading goes on with the line after it. Nothing is dropped: every line that is not blank comes out.
+A broken record does not affect its neighbours. A quote that is never closed would include lines up
+to the next quote, so of a malformed record only the first line is bad, and reading continues with
+the next line. Every line that is not blank belongs to a record.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 MAX_LINE = 256 * 1024
-"""Characters; a longer line is taken apart (and fails): memory must not grow with the file."""
+"""Characters. Longer lines are split, and so are malformed: memory must not grow with the file."""
 BATCH_ROWS = 500
 BATCH_CHARACTERS = 1_000_000
-"""Small batches: their strings stay in the processor's cache (500 rows twice as fast as 5,000)."""
+"""Small batches stay in the processor's cache: 500 rows are twice as fast as 5,000."""
 
 _REMEDY = "save it as CSV UTF-8 (comma delimited)"
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _UTF_16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
-"""Its byte order marks, as they look when read as UTF-8."""
+"""The byte order marks of UTF-16, read as UTF-8 with surrogate escapes."""
 _WORKBOOK_MARK = "PK\x03\x04"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class UnusableFileError(Exception):
-    """A file that no row can be read from; the message continues a sentence: "<file> …"."""
+    """No row of the file can be read. The message continues the sentence "<file> …"."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Records of a file, column by column of the batch: line numbers (1-based), raw text, fields.
+    """Records of a file: line numbers (from 1), raw text and fields, each a list over records.
 
-    `fields` of a malformed record are None. `reasons` has the malformed and unreadable records'
-    reasons by position.
+    `fields` of a malformed record are None. `reasons` maps positions of malformed and unreadable
+    records to their reasons.
     """
 
     lines: list[int] = field(default_factory=list)
@@ -46,14 +46,11 @@ class Batch:
 
 
 class CsvRecords:
-    """The header and the records of an open file.
-
-    Raises UnusableFileError when there is no readable header.
-    """
+    """The header and the records of an open file. Raises UnusableFileError without a header."""
 
     def __init__(self, binary: BinaryIO) -> None:
-        # Only \n ends a line: \r belongs to the csv parser. Bytes that are no UTF-8 become lone
-        # surrogates, which are found per batch.
+        # Only \n ends a line; the csv parser handles \r. Bytes that are not UTF-8 become lone
+        # surrogates, which `_make_storable` finds.
         self._text = io.TextIOWrapper(
             binary, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
         )
@@ -62,7 +59,7 @@ class CsvRecords:
         self.header = self._header()
 
     def batches(self) -> Iterator[Batch]:
-        """The records after the header."""
+        """Yields the records after the header."""
         batch, size = Batch(), 0
         for line, raw, fields, reason in self._records(len(self.header)):
             if reason is not None:
@@ -91,7 +88,7 @@ class CsvRecords:
     def _records(
         self, width: int | None
     ) -> Iterator[tuple[int, str, list[str] | None, str | None]]:
-        """Line number, raw text, fields (None = malformed) and reason of each record."""
+        """Yields line number, raw text, fields (None = malformed) and reason of each record."""
         taken: list[str] = []
         while True:
             reason = None
@@ -123,7 +120,7 @@ class CsvRecords:
 
 
 def _form_problem(header: str) -> str | None:
-    """What spreadsheets write instead of CSV in UTF-8, continuing a sentence: "<file> …"."""
+    """Returns which other format of a spreadsheet this is, continuing the sentence "<file> …"."""
     if header.startswith(_WORKBOOK_MARK):
         return "is a spreadsheet's workbook"
     if header.startswith(_UTF_16_MARKS) or header.count("\0") > len(header) / 3:
@@ -136,7 +133,7 @@ def _form_problem(header: str) -> str | None:
 
 
 def _is_storable(text: str) -> bool:
-    """Whether PostgreSQL's text can hold it: UTF-8 without NUL."""
+    """Whether PostgreSQL can store the text: UTF-8 without NUL."""
     if "\0" in text:
         return False
     if text.isascii():
@@ -149,7 +146,7 @@ def _is_storable(text: str) -> bool:
 
 
 def _make_storable(batch: Batch) -> None:
-    """Show what PostgreSQL cannot hold as U+FFFD, and say so in the record's reasons."""
+    """Replaces what PostgreSQL cannot store by U+FFFD, and adds a reason to the record."""
     if _is_storable("".join(batch.raws)):
         return
     for at, raw in enumerate(batch.raws):
@@ -172,7 +169,7 @@ def _storable(text: str) -> str:
 
 
 def fields_of(raw: str, width: int) -> list[str] | None:
-    """The fields of one record's raw text, None unless it is one well-formed record."""
+    """Returns the fields of a record's raw text, None unless it is one well-formed record."""
     try:
         rows = list(csv.reader(io.StringIO(raw, newline=""), strict=True))
     except csv.Error:

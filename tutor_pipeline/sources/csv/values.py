@@ -1,7 +1,7 @@
-"""Text of a CSV field → what PostgreSQL's COPY takes, or why it cannot be taken. Pure.
+"""Converts the text of a CSV field for PostgreSQL's COPY, or says why it cannot. Pure.
 
-A file repeats its values: each distinct text is parsed once per column and looked up after. That
-is what makes 26 columns a row affordable in Python.
+Files repeat their values, so each distinct text of a column is parsed once and then looked up. That
+makes 26 columns a row affordable in Python.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ POSTGRES_TYPES = {
     "json": "jsonb",
 }
 MAX_ID_LENGTH = 255
-"""Ids become parts of keys, and an index of PostgreSQL takes up to 2,700 bytes."""
+"""Ids are parts of keys, and an index of PostgreSQL takes up to 2,700 bytes."""
 FIRST_YEAR, LAST_YEAR = 1900, 2199
-"""Timestamps outside are typing errors, and could leave the range of Python's datetime later."""
+"""Timestamps outside are errors, and later steps could exceed the range of Python's datetime."""
 
 _MAX_REMEMBERED = 1_000_000
-"""Characters of the texts that one column remembers: memory must not grow with the file."""
+"""Characters of the texts cached per column: memory must not grow with the file."""
 
 _INTEGER_MAX = 2**31 - 1
-# What pandas writes for an integer column with gaps ends in ".0".
+# pandas writes an integer column with gaps with a trailing ".0".
 _INTEGER = re.compile(r"[+-]?(\d+)(\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -44,13 +44,15 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class _BadValueError(Exception):
-    """The suffix of the reason: missing, unparsable, out_of_range, unknown_value."""
+    """A bad value. The message is the suffix of the reason: missing, unparsable, out_of_range or
+    unknown_value.
+    """
 
 
 class ColumnReader(dict[str, str]):
-    """Reads one column: `reader[text]` is COPY's text (NULL where the value is bad).
+    """Reads one column. `reader[text]` is the text for COPY; NULL where the value is bad.
 
-    `bad` holds the texts found bad and their reasons, `<column>_<what>`.
+    `bad` maps bad texts to their reasons, `<column>_<suffix>`.
     """
 
     def __init__(self, column: CsvColumn) -> None:
@@ -61,7 +63,7 @@ class ColumnReader(dict[str, str]):
         self._remembered = 0
 
     def read(self, texts: Sequence[str]) -> tuple[list[str], dict[int, str]]:
-        """COPY's texts of a batch, and the reasons of its bad values by position."""
+        """Returns the texts of a batch for COPY, and the reasons of bad values by position."""
         if self._remembered > _MAX_REMEMBERED:
             self.clear()
             self.bad.clear()
@@ -89,7 +91,7 @@ class ColumnReader(dict[str, str]):
 
 
 def copy_text(text: str) -> str:
-    """Text as a field of COPY's text format."""
+    """Returns a text as a field of COPY's text format."""
     return text if text.isalnum() else text.translate(_ESCAPES)
 
 
@@ -147,7 +149,7 @@ def _boolean(text: str, column: CsvColumn) -> str:
 
 
 def _timestamp(text: str, column: CsvColumn) -> str:
-    """ISO 8601; without a zone it stays so and takes the session's time zone in PostgreSQL."""
+    """Parses ISO 8601. Without a zone, PostgreSQL applies the time zone of its session."""
     try:
         moment = datetime.fromisoformat(text := text.strip())
     except ValueError:
@@ -155,15 +157,15 @@ def _timestamp(text: str, column: CsvColumn) -> str:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise _BadValueError("out_of_range")
     if moment.tzinfo is not None:
-        # Python reads more offsets than PostgreSQL does.
+        # Python accepts more offsets than PostgreSQL.
         moment = moment.astimezone(UTC)
     elif _PLAIN_TIMESTAMP.fullmatch(text):
-        return text  # as PostgreSQL reads it; writing it anew would cost more than all the rest
+        return text  # PostgreSQL can read it; formatting it again would take most of the time
     return moment.isoformat(" ")
 
 
 def _json(text: str, column: CsvColumn) -> str:
-    """Rewritten, because jsonb refuses some of what parses: NaN, \\u0000, lone surrogates."""
+    """Writes JSON again, because jsonb rejects NaN, \\u0000 and lone surrogates."""
     try:
         value = json.loads(text, parse_constant=_refuse)
         rewritten = json.dumps(value, ensure_ascii=False, allow_nan=False)

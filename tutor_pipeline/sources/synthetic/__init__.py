@@ -1,8 +1,8 @@
-"""A platform that never was: truth first, observations from it.
+"""The synthetic platform: it draws the hidden truth first, and then observations from it.
 
 Belongs here: hidden traits and burnout, the sessions and records that follow from them, writing
 them to the platform and truth schemas or to CSV.
-Does not belong here: any rule, threshold or scorer. The population is what they are judged by.
+Does not belong here: any rule, threshold or scorer. They are evaluated on this population.
 """
 
 from tutor_pipeline.sources.synthetic.generator import generate

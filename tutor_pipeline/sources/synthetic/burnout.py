@@ -1,6 +1,6 @@
-"""What happens to the tutors unseen: burnout from day to day, bad runs, and leaving.
+"""The hidden state of tutors: burnout per day, runs of bad days, and leaving.
 
-Belongs here: the hidden state per tutor and day, who leaves when and why.
+Belongs here: the state per tutor and day; who leaves when and why.
 Does not belong here: anything that a platform could record.
 """
 
@@ -14,18 +14,17 @@ from tutor_pipeline.sources.synthetic.personas import Traits
 from tutor_pipeline.sources.synthetic.population import Array, stream
 from tutor_pipeline.sources.synthetic.worlds import ORDINARY, World
 
-AT_RISK = 0.6  # burnout from which a tutor is in the at-risk state
+AT_RISK = 0.6  # burnout from which a tutor counts as at risk
 LEFT_SHARE = 0.08  # of the tutors have left by the end
-NOTICE_DAYS = 14  # from the day on which a tutor has had enough to the day of leaving
-HISTORY_DAYS = 90  # a shorter window still is the end of a history of this length
+NOTICE_DAYS = 14  # from the decision to leave to the day of leaving
+HISTORY_DAYS = 90  # a shorter window is the end of a history of this length
 
-# Why tutors leave: for burnout; for reasons that have nothing to do with the work; for the work,
-# though nothing shows.
+# Why tutors leave: burnout; reasons outside the work; the work, but without signs.
 LEAVE_CAUSES = ("burnout", "outside", "sudden")
 BURNOUT, OUTSIDE, SUDDEN = range(len(LEAVE_CAUSES))
 
-MOST_CALM = 0.55  # burnout of those in whom nothing shows stays under it
-PEAKS = (0.7, 1.0)  # of burnout that shows late; it rises (and wears off) within three days
+MOST_CALM = 0.55  # upper bound of burnout for tutors without signs
+PEAKS = (0.7, 1.0)  # range of the peak of late burnout; it rises and falls within RISE_DAYS
 RISE_DAYS = 3
 
 DAYS_PER_MONTH = 30.44
@@ -35,8 +34,9 @@ STAYED = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class HiddenDays:
-    """Hidden state. Matrices are tutors x days of the window; left_on counts days from its start
-    (negative: before it; STAYED: not at all), `cause` is an index into LEAVE_CAUSES."""
+    """The hidden state. Matrices are tutors x days of the window. `left_on` counts days from its
+    start (negative: before it; STAYED: never). `cause` is an index into LEAVE_CAUSES.
+    """
 
     burnout: Array
     spirits: Array  # shift of teaching quality beyond burnout, in standard deviations, ≤ 0
@@ -45,12 +45,12 @@ class HiddenDays:
 
     @property
     def outside(self) -> Array:
-        """True for those who leave for outside reasons."""
+        """True for tutors who leave for outside reasons."""
         return np.asarray(self.cause == OUTSIDE)
 
 
 def live_through(seed: int, traits: Traits, days: int, world: World = ORDINARY) -> HiddenDays:
-    """Burnout, spirits and departures of every tutor over the window of `days` days."""
+    """Draws burnout, spirits and departures of every tutor over a window of `days` days."""
     rng = stream(seed, "burnout")
     history = max(days, HISTORY_DAYS)
     burnout, calm = _burnout(rng, traits, history)
@@ -71,13 +71,16 @@ def live_through(seed: int, traits: Traits, days: int, world: World = ORDINARY) 
 
 
 def joined_on(months: Array, days: int) -> Array:
-    """Day on which tutors of so many months joined, from the start of a window of `days` days."""
+    """Returns the day on which tutors joined `months` ago, from the start of a window of `days`
+    days.
+    """
     return days - np.round(months * DAYS_PER_MONTH).astype(np.int64)
 
 
 def _burnout(rng: np.random.Generator, traits: Traits, days: int) -> tuple[Array, Array]:
-    """Drift back to the tutor's own level, daily noise, and now and then a jump that wears off.
+    """Draws two matrices of burnout, tutors x days.
 
+    The first has drift back to the tutor's own level, daily noise, and rare jumps that wear off.
     The second has the drift alone, and nobody at risk.
     """
     tutors = len(traits.risk)
@@ -98,15 +101,16 @@ def _burnout(rng: np.random.Generator, traits: Traits, days: int) -> tuple[Array
 def _late(
     rng: np.random.Generator, calm: Array, left_on: Array, cause: Array, late_days: int
 ) -> Array:
-    """Burnout that rises steeply in the last days before leaving; in as many others it wears off
-    and they stay."""
+    """Draws burnout that rises steeply in the last days before leaving. It rises in equally many
+    tutors who recover and stay.
+    """
     tutors, days = calm.shape
     leaves = (left_on != STAYED) & (cause == BURNOUT)
     recovers = np.zeros(tutors, dtype=bool)
     recovers[rng.permutation(np.flatnonzero(left_on == STAYED))[: leaves.sum()]] = True
     until = np.where(recovers, rng.integers(late_days, days + 1, tutors), left_on)
     peak: Array = rng.uniform(*PEAKS, (tutors, 1))
-    left = until[:, None] - np.arange(days)  # days, today included
+    left = until[:, None] - np.arange(days)  # days until then, including the current one
     rise = np.clip((late_days + 1 - left) / RISE_DAYS, 0, 1)
     rise = np.where(recovers[:, None], np.minimum(rise, left / RISE_DAYS), rise)
     rise = np.where((leaves | recovers)[:, None] & (left > 0), rise, 0.0)
@@ -114,7 +118,7 @@ def _late(
 
 
 def _spirits(rng: np.random.Generator, traits: Traits, days: int) -> Array:
-    """Shift of teaching quality: runs of bad days, and the steep decline of some veterans."""
+    """Draws the shift of teaching quality: runs of bad days, and the decline of some veterans."""
     tutors = len(traits.risk)
     starts = rng.random((tutors, days)) < 1 / 32
     lengths = rng.integers(6, 11, (tutors, days))
@@ -131,10 +135,10 @@ def _spirits(rng: np.random.Generator, traits: Traits, days: int) -> Array:
 def _departures(
     rng: np.random.Generator, burnout: Array, joined: Array, world: World
 ) -> tuple[Array, Array]:
-    """Day of leaving per tutor, and the cause; shares are met exactly.
+    """Draws the day of leaving per tutor and the cause; the shares are exact.
 
-    Proportional hazards: a tutor leaves when the accumulated hazard passes an exponential
-    threshold. The base rate is the one at which as many leave as LEFT_SHARE says.
+    Proportional hazards: a tutor leaves when the accumulated hazard exceeds an exponentially
+    distributed threshold. The base rate is chosen so that LEFT_SHARE of the tutors leave.
     """
     tutors, days = burnout.shape
     leavers = round(LEFT_SHARE * tutors)
@@ -144,7 +148,7 @@ def _departures(
     some_day = rng.integers(np.clip(joined, 0, days - 1), days)
     left_on = np.where(cause != BURNOUT, some_day, STAYED)
     thresholds = np.where(cause != BURNOUT, np.inf, rng.exponential(1.0, tutors))
-    # Who leaves on a day had decided by the burnout of some days before, if there already then.
+    # The hazard of a day depends on burnout NOTICE_DAYS before, from the day of joining on.
     decided = np.maximum(np.arange(days) - NOTICE_DAYS, 0)
     there = decided >= np.minimum(joined, days - 1)[:, None]
     pressure = np.exp(world.hazard_growth * burnout[:, decided])

@@ -1,4 +1,4 @@
-"""Rows for PostgreSQL's COPY … (FORMAT binary), made from numpy columns without a loop over rows.
+"""Encodes numpy columns for PostgreSQL's COPY … (FORMAT binary), without a loop over rows.
 
 Belongs here: the wire format of the types that the generated tables use.
 Does not belong here: which tables there are (load.py).
@@ -25,9 +25,10 @@ Encoded = tuple[Array, Array | None]
 
 
 def encode(columns: Columns, types: Mapping[str, str]) -> Iterator[tuple[int, bytes]]:
-    """(rows, bytes) per chunk, header and trailer included.
+    """Yields (rows, bytes) per chunk, including header and trailer.
 
-    `types` maps every column to its PostgreSQL type, as format_type() spells it without modifier.
+    `types` maps every column to its PostgreSQL type, as format_type() writes it without modifier.
+    Raises TutorPipelineError for a type or a value that it cannot encode.
     """
     total = row_count(columns)
     yield 0, HEADER
@@ -38,7 +39,7 @@ def encode(columns: Columns, types: Mapping[str, str]) -> Iterator[tuple[int, by
 
 
 def _chunk(columns: Columns, types: Mapping[str, str], start: int, stop: int) -> bytes:
-    """The rows start … stop: every field is its length (-1 = NULL), then that many bytes."""
+    """Returns rows start to stop: each field is its length (-1 = NULL), then that many bytes."""
     size = stop - start
     blocks = [np.broadcast_to(_big_endian(np.array([len(columns)]), "i2"), (size, 2))]
     keeps: list[Array] = [np.ones((size, 2), dtype=bool)]
@@ -59,7 +60,7 @@ def _chunk(columns: Columns, types: Mapping[str, str], start: int, stop: int) ->
 
 
 def _big_endian(values: Array, kind: str) -> Array:
-    """Numbers as rows of bytes in network order."""
+    """Returns numbers as rows of bytes in network byte order."""
     wide = np.ascontiguousarray(values.astype(f">{kind}"))
     return wide.view(np.uint8).reshape(len(values), wide.dtype.itemsize)
 
@@ -77,11 +78,14 @@ def _jsonb(values: Array) -> Encoded:
 
 
 def _numeric(values: Array) -> Encoded:
-    """Two decimals in base 10,000: one digit before the point, one after it; 0 ≤ value < 10,000."""
+    """Encodes two decimals in base 10,000, one digit before and one after the point.
+
+    Raises TutorPipelineError outside 0 ≤ value < 10,000.
+    """
     cents = np.round(np.nan_to_num(values) * 100).astype(np.int64)
     whole, rest = np.divmod(cents, 100)
     if len(whole) and not (whole.min() >= 0 and whole.max() < 10_000):
-        raise TutorPipelineError("a numeric value to load is outside 0 … 9,999.99.")
+        raise TutorPipelineError("a numeric value to load is not between 0 and 9,999.99.")
     digits, weight, sign, scale = 2, 0, 0, 2
     head = np.broadcast_to(np.array([digits, weight, sign, scale]), (len(values), 4))
     body = np.concatenate((head, whole[:, None], rest[:, None] * 100), axis=1)

@@ -1,7 +1,7 @@
-"""Writes a population as a folder of the CSV format that `tutor-pipeline import` reads.
+"""Writes a population as a folder of CSV files in the format that `tutor-pipeline import` reads.
 
-Belongs here: which columns the format has and how they are spelled.
-Does not belong here: reading CSV (the source room).
+Belongs here: the columns of the format, and how values are written.
+Does not belong here: reading CSV (the package `sources.csv`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from tutor_pipeline.sources.synthetic.population import (
     row_count,
 )
 
-# The format knows sessions that took place, were missed or were cancelled; nothing else.
+# The format has only sessions that took place, were missed or were cancelled.
 EXPORTED_STATUSES = (b"completed", b"no_show_tutor", b"no_show_student", b"cancelled")
 ROWS_PER_CHUNK = 50_000
 
 
 def export_csv(population: Population, folder: Path) -> dict[str, int]:
-    """Write one file per table of the format into `folder`; gives the rows per file name.
+    """Writes one file per table of the format into `folder`. Returns the rows per file name.
 
-    Files of the same names are replaced; one whose table was not generated is removed.
+    Replaces files of the same names, and removes a file whose table was not generated.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -58,7 +58,7 @@ def _write(path: Path, columns: Columns) -> None:
 
 
 def _spell(values: Array) -> list[Any]:
-    """A column as the format writes it: True/False, timestamps with a blank, NULL empty."""
+    """Returns a column as the format writes it: True/False, timestamps with a blank, NULL empty."""
     missing = is_missing(values)
     match values.dtype.kind:
         case "S":
@@ -106,7 +106,7 @@ def _sessions(platform: Mapping[str, Columns]) -> Columns:
         return sessions[column][rows]
 
     def measured(table: str, column: str, scale: float = 1.0) -> Array:
-        """The column by session, NULL where the platform has no such record."""
+        """Returns the column by session, NULL where the platform has no record."""
         source = platform[table]
         place = np.searchsorted(source["session_id"], ids)
         place = np.minimum(place, max(len(source["session_id"]) - 1, 0))

@@ -1,6 +1,7 @@
-"""The stages in order: traits, hidden state, sessions, people, observations, outreach.
+"""Runs the stages in order: traits, hidden state, sessions, profiles, observations, outreach.
 
-Belongs here: which stage feeds which. Does not belong here: what a stage does.
+Belongs here: which stage feeds which, and the tables of the truth.
+Does not belong here: what a stage does.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from tutor_pipeline.sources.synthetic.burnout import (
 )
 from tutor_pipeline.sources.synthetic.observations import observe
 from tutor_pipeline.sources.synthetic.parameters import Parameters
-from tutor_pipeline.sources.synthetic.people import People, keep_records, meet_people
 from tutor_pipeline.sources.synthetic.personas import PATTERNS, PERSONAS, Traits, draw_traits
 from tutor_pipeline.sources.synthetic.population import Columns, Population, blank, flags, text
-from tutor_pipeline.sources.synthetic.sessions import Pairs, Replacements, Timetable, hold_sessions
+from tutor_pipeline.sources.synthetic.profiles import People, keep_records, meet_people
+from tutor_pipeline.sources.synthetic.replacements import Replacements
+from tutor_pipeline.sources.synthetic.sessions import Pairs, Timetable, hold_sessions
 from tutor_pipeline.sources.synthetic.students import CAUSES, NOT_LEFT, Students
 
 
 def generate(parameters: Parameters) -> Population:
-    """The population of `parameters`: a pure function, the same bytes for the same arguments."""
+    """Returns the population of `parameters`. Pure: the same arguments give the same bytes."""
     world = parameters.knobs
     traits = draw_traits(parameters.seed, parameters.tutors, world)
     hidden = live_through(parameters.seed, traits, parameters.days, world)
@@ -71,54 +73,84 @@ def _truth(
     replacements: Replacements,
     people: People,
 ) -> dict[str, Columns]:
-    """What no model, rule or scorer may read."""
+    """Returns the tables that no model, rule or scorer may read."""
     origin = np.datetime64(parameters.end) - np.timedelta64(parameters.days - 1, "D")
-    stayed = hidden.left_on == STAYED
-    left_on = origin + np.where(stayed, 0, hidden.left_on).astype("m8[D]")
-    cause = text(LEAVE_CAUSES)[hidden.cause]
-    remained = students.cause == NOT_LEFT
-    days, joined = np.arange(parameters.days), joined_on(traits.months, parameters.days)
-    tutor, day = np.nonzero((days >= joined[:, None]) & (days < hidden.left_on[:, None]))
-    burnout = np.round(hidden.burnout[tutor, day], 4)
     planted = np.flatnonzero(traits.pattern >= 0)
-    entered = replacements.new_pair
-    first_row = np.full(len(pairs.tutor), len(timetable.pair))
-    np.minimum.at(first_row, timetable.pair, np.arange(len(timetable.pair)))
     return {
-        "tutors": {
-            "tutor_id": people.tutor_ids,
-            "persona": text([persona.name for persona in PERSONAS])[traits.persona],
-            "teaching_quality": np.round(traits.rating, 4),
-            "reliability": np.round(traits.reliability, 4),
-            "reschedule_propensity": np.round(traits.reschedules, 4),
-            "no_show_propensity": np.round(traits.no_shows, 4),
-            "risk": np.round(traits.risk, 4),
-            "left_on": blank(left_on, stayed),
-            "leave_cause": blank(cause, stayed),
-        },
-        "tutor_days": {
-            "tutor_id": people.tutor_ids[tutor],
-            "day": origin + day.astype("m8[D]"),
-            "burnout": burnout,
-            "is_at_risk": flags(burnout >= AT_RISK),
-        },
-        "students": {
-            "student_id": people.student_ids,
-            "left_on": blank(origin + students.left_on.astype("m8[D]"), remained),
-            "leave_cause": blank(text(CAUSES)[students.cause], remained),
-            "price_sensitivity": np.round(students.bargain, 4),
-            "scheduling_trouble": np.round(students.trouble, 4),
-            "regard": np.round(students.regard, 4),
-        },
+        "tutors": _true_tutors(traits, hidden, people, origin),
+        "tutor_days": _true_tutor_days(parameters, traits, hidden, people, origin),
+        "students": _true_students(students, people, origin),
         "planted_patterns": {
             "tutor_id": people.tutor_ids[planted],
             "pattern": text([pattern.name for pattern in PATTERNS])[traits.pattern[planted]],
         },
-        "tutor_replacements": {
-            "student_id": people.student_ids[pairs.student[entered]],
-            "from_tutor_id": people.tutor_ids[pairs.tutor[replacements.old_pair]],
-            "to_tutor_id": people.tutor_ids[pairs.tutor[entered]],
-            "replaced_on": origin + timetable.day[first_row[entered]].astype("m8[D]"),
-            "is_after_no_show": flags(replacements.after_no_show),
-        },
+        "tutor_replacements": _true_replacements(timetable, pairs, replacements, people, origin),
+    }
+
+
+def _true_tutors(
+    traits: Traits, hidden: HiddenDays, people: People, origin: np.datetime64
+) -> Columns:
+    stayed = hidden.left_on == STAYED
+    left_on = origin + np.where(stayed, 0, hidden.left_on).astype("m8[D]")
+    return {
+        "tutor_id": people.tutor_ids,
+        "persona": text([persona.name for persona in PERSONAS])[traits.persona],
+        "teaching_quality": np.round(traits.rating, 4),
+        "reliability": np.round(traits.reliability, 4),
+        "reschedule_propensity": np.round(traits.reschedules, 4),
+        "no_show_propensity": np.round(traits.no_shows, 4),
+        "risk": np.round(traits.risk, 4),
+        "left_on": blank(left_on, stayed),
+        "leave_cause": blank(text(LEAVE_CAUSES)[hidden.cause], stayed),
+    }
+
+
+def _true_tutor_days(
+    parameters: Parameters,
+    traits: Traits,
+    hidden: HiddenDays,
+    people: People,
+    origin: np.datetime64,
+) -> Columns:
+    """Returns a row per tutor and day on the platform."""
+    days, joined = np.arange(parameters.days), joined_on(traits.months, parameters.days)
+    tutor, day = np.nonzero((days >= joined[:, None]) & (days < hidden.left_on[:, None]))
+    burnout = np.round(hidden.burnout[tutor, day], 4)
+    return {
+        "tutor_id": people.tutor_ids[tutor],
+        "day": origin + day.astype("m8[D]"),
+        "burnout": burnout,
+        "is_at_risk": flags(burnout >= AT_RISK),
+    }
+
+
+def _true_students(students: Students, people: People, origin: np.datetime64) -> Columns:
+    remained = students.cause == NOT_LEFT
+    return {
+        "student_id": people.student_ids,
+        "left_on": blank(origin + students.left_on.astype("m8[D]"), remained),
+        "leave_cause": blank(text(CAUSES)[students.cause], remained),
+        "price_sensitivity": np.round(students.bargain, 4),
+        "scheduling_trouble": np.round(students.trouble, 4),
+        "regard": np.round(students.regard, 4),
+    }
+
+
+def _true_replacements(
+    timetable: Timetable,
+    pairs: Pairs,
+    replacements: Replacements,
+    people: People,
+    origin: np.datetime64,
+) -> Columns:
+    entered = replacements.new_pair
+    first_row = np.full(len(pairs.tutor), len(timetable.pair))
+    np.minimum.at(first_row, timetable.pair, np.arange(len(timetable.pair)))
+    return {
+        "student_id": people.student_ids[pairs.student[entered]],
+        "from_tutor_id": people.tutor_ids[pairs.tutor[replacements.old_pair]],
+        "to_tutor_id": people.tutor_ids[pairs.tutor[entered]],
+        "replaced_on": origin + timetable.day[first_row[entered]].astype("m8[D]"),
+        "is_after_no_show": flags(replacements.after_no_show),
     }

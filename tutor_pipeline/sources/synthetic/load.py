@@ -1,13 +1,12 @@
-"""Writes a population into the platform and truth schemas, all of it or nothing.
+"""Writes a population into the platform and truth schemas in one transaction.
 
-Belongs here: the transaction, the order, progress. Only schemas that we made are written to.
+Belongs here: the transaction, the order, progress. It writes only to schemas that we made.
 Does not belong here: the wire format (copy_binary.py), what the rows say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from psycopg import sql
 
@@ -15,13 +14,14 @@ from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.migrate import ensure_marked_schema
 from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.synthetic.copy_binary import encode
 from tutor_pipeline.sources.synthetic.population import Columns, Population, row_count
 
-# Called with the table that is being written, the rows written so far, and all rows there are.
+# Called with the table being written, the rows written so far, and the total rows.
 Progress = Callable[[str, int, int], None]
 
-_TRUTH_DDL = Path(__file__).parent / "truth.sql"
+_TRUTH_DDL = statement(__file__, "truth")
 
 
 def load(
@@ -30,11 +30,10 @@ def load(
     progress: Progress | None = None,
     replace: bool = True,
 ) -> int:
-    """Replace everything in both schemas by `population`; gives the number of rows.
+    """Replaces everything in both schemas by `population`. Returns the number of rows written.
 
-    One transaction: loading the same population again leaves the same rows. With `replace`
-    False a platform that has sessions is refused. Raises RefusedError, also for schemas that
-    are not ours.
+    Loading the same population again leaves the same rows. Raises RefusedError for schemas that
+    are not ours and, with `replace` False, for a platform that has sessions.
     """
     schemas = {
         database.schemas.platform: population.platform,
@@ -45,7 +44,7 @@ def load(
     with database.transaction():
         ensure_platform(database)
         ensure_marked_schema(database.connection, database.schemas.truth)
-        database.execute(_TRUTH_DDL.read_text(encoding="utf-8"))
+        database.execute(_TRUTH_DDL)
         if not replace:
             _refuse_sessions(database)
         for schema, tables in schemas.items():
@@ -68,7 +67,7 @@ def _copy(
     done: int,
     total: int,
 ) -> int:
-    """Write one table; gives the rows written so far."""
+    """Writes one table. Returns the rows written so far."""
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
         sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
@@ -82,7 +81,7 @@ def _copy(
 
 
 def _refuse_sessions(database: Database) -> None:
-    if database.execute("select 1 from {platform}.sessions limit 1").fetchone():
+    if database.value("select 1 from {platform}.sessions limit 1"):
         raise RefusedError(
             f'the schema "{database.schemas.platform}" holds sessions already; nothing was'
             " changed.\nAllow them to be replaced, or name another TUTOR_PLATFORM_SCHEMA."
@@ -90,7 +89,7 @@ def _refuse_sessions(database: Database) -> None:
 
 
 def _column_types(database: Database, schema: str) -> dict[str, dict[str, str]]:
-    """Table → column → type, of the tables of `schema`."""
+    """Returns table → column → type for the tables of `schema`."""
     found: dict[str, dict[str, str]] = {}
     for table, column, kind in database.execute(
         "select c.relname, a.attname, format_type(a.atttypid, null)"

@@ -1,6 +1,6 @@
-"""Words: names of people and subjects, remarks, reasons. ASCII, so that they are bytes as they are.
+"""Texts: names of people and subjects, remarks, reasons. ASCII only, so each encodes to one byte.
 
-Belongs here: texts without meaning to the generator.
+Belongs here: texts that have no meaning for the generator.
 Does not belong here: anything that decides how often a text is used.
 """
 
@@ -50,7 +50,7 @@ TUTOR_REASONS = (
 )  # fmt: skip
 STUDENT_REASONS = ("illness", "school event", "family matter", "not prepared")
 
-# Four bands of stars from low to high; as many lines in each.
+# Four bands of stars from low to high, with equally many lines in each.
 FEEDBACK_TEXTS = (
     (
         "I did not understand much and was not asked whether I did.",
@@ -80,7 +80,7 @@ FEEDBACK_TAGS = (
     ("inspiring", "patient", "clear", "great_examples"),
 )
 
-# Kind, speaker, words. First half: sessions that go well; second half: those that don't.
+# Kind, speaker, text. First half: good sessions; second half: weak ones.
 HIGHLIGHTS = (
     ("breakthrough", "student", "Oh, now I see why that works!"),
     ("praise", "tutor", "That is exactly the right idea, well done."),
@@ -90,7 +90,7 @@ HIGHLIGHTS = (
     ("monologue", "tutor", "Let me just show you the rest myself."),
 )
 
-# Per kind of intervention: subject line, first words.
+# Per kind of intervention: subject line, content.
 INTERVENTIONS = {
     "engagement": ("We have not seen you lately", "A few ideas for your next weeks with us."),
     "first_session": ("Make first sessions count", "Three openings that work well."),

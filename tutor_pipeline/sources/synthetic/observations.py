@@ -1,7 +1,7 @@
-"""What a platform records of sessions: metrics, feedback, billing, highlights.
+"""What the platform records about sessions: metrics, feedback, bills, highlights.
 
-Belongs here: everything that follows from one session and carries its id.
-Does not belong here: which sessions there are (sessions.py), people and calendars (people.py).
+Belongs here: the tables that carry a session's id.
+Does not belong here: which sessions there are (sessions.py), people and calendars (profiles.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutor_pipeline.sources.synthetic.burnout import HiddenDays
+from tutor_pipeline.sources.synthetic.measurements import (
+    ATTENTION,
+    TUTOR_SENTIMENT,
+    Latents,
+    measure,
+    score_around,
+)
 from tutor_pipeline.sources.synthetic.names import (
     FEEDBACK_TAGS,
     FEEDBACK_TEXTS,
@@ -19,7 +26,6 @@ from tutor_pipeline.sources.synthetic.names import (
     TUTOR_REASONS,
 )
 from tutor_pipeline.sources.synthetic.parameters import Parameters
-from tutor_pipeline.sources.synthetic.people import People
 from tutor_pipeline.sources.synthetic.personas import Traits
 from tutor_pipeline.sources.synthetic.population import (
     Array,
@@ -31,45 +37,24 @@ from tutor_pipeline.sources.synthetic.population import (
     stream,
     text,
 )
-from tutor_pipeline.sources.synthetic.sessions import (
+from tutor_pipeline.sources.synthetic.profiles import People
+from tutor_pipeline.sources.synthetic.sessions import CONNECTIONS, Timetable
+from tutor_pipeline.sources.synthetic.statuses import (
     CANCELLED,
-    CONNECTIONS,
     NO_SHOW_STUDENT,
     NO_SHOW_TUTOR,
     RESCHEDULED,
     SCHEDULED,
     STATUSES,
-    Timetable,
 )
 
-# Shares of completed sessions for which the platform has the record.
+# Shares of completed sessions that have each kind of record.
 COVERAGE = {"audio": 0.95, "video": 0.70, "screen": 0.60, "transcript": 0.92, "feedback": 0.60}
-SCORED_SHARE = 0.94  # of completed sessions carry the platform's own score
-SCORE_BONUS = 1.8  # for what the score counts and no other metric shows
+SCORED_SHARE = 0.94  # of completed sessions have the platform's own score
 HIGHLIGHTED_SHARE = 0.20  # of sessions with a transcript have a highlight
 START_KNOWN_SHARE = 0.97
 
-# Mean and spread of what is measured.
-ENGAGEMENT, EMPATHY, CLARITY = (6.3, 1.6), (6.5, 1.5), (6.8, 1.3)
-SATISFACTION, TUTOR_SENTIMENT, ATTENTION = (8.2, 1.2), (0.55, 0.15), (0.72, 0.15)
-
-# Talking: the best share of the tutor, and how balance spreads over sessions.
-BEST_TALK_RATIO, TALK_TOLERANCE = 0.45, 0.35
-BALANCE_MEAN, BALANCE_SPREAD = 0.71, 0.20
-
 FRUSTRATION_RATE = 0.034  # per session of ordinary quality
-
-
-@dataclass(frozen=True, slots=True)
-class Latents:
-    """Measured values of every session, before it is decided which were recorded."""
-
-    talk_ratio: Array
-    engagement: Array
-    empathy: Array
-    clarity: Array
-    satisfaction: Array
-    score: Array  # the platform's session score, 0-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +76,7 @@ def observe(
     timetable: Timetable,
     people: People,
 ) -> tuple[dict[str, Columns], Moments, Latents]:
-    """The session tables of the platform. Rows are in order of the scheduled start."""
+    """Returns the platform's session tables, ordered by scheduled start."""
     rng = stream(parameters.seed, "observations")
     latents = measure(rng, traits, timetable)
     moments = _moments(rng, parameters, traits, hidden, timetable)
@@ -113,7 +98,7 @@ def record(
     followed: Array,
     until: np.datetime64 | None = None,
 ) -> dict[str, Columns]:
-    """The session tables of these sessions, as far as the platform has records of them.
+    """Returns the session tables of these sessions, with the records that the platform has.
 
     `followed` is True where the pair meets again. Feedback submitted from `until` on is left out.
     """
@@ -131,51 +116,10 @@ def record(
     return tables
 
 
-def score_around(mean_and_spread: tuple[float, float], z: Array, low: float, high: float) -> Array:
-    """`z` standard deviations from the mean, within bounds."""
-    mean, spread = mean_and_spread
-    return np.clip(mean + spread * z, low, high)
-
-
-def measure(rng: np.random.Generator, traits: Traits, timetable: Timetable) -> Latents:
-    """Latent measurements: quality, experience and habits, each with noise of its own."""
-    size, tutor, goodness = len(timetable.tutor), timetable.tutor, timetable.goodness
-
-    talk = np.clip(traits.talk_ratio[tutor] + rng.normal(0, 0.085, size), 0.05, 0.95)
-    balance = np.maximum(0, 1 - np.abs(talk - BEST_TALK_RATIO) / TALK_TOLERANCE)
-    balance_z = (balance - BALANCE_MEAN) / BALANCE_SPREAD
-    warmth = 0.42 * traits.experience_z() + traits.warmth
-    empathy_z = warmth[tutor] + 0.45 * goodness + rng.normal(0, 0.71, size)
-    engagement_z = 0.39 * balance_z + 0.52 * goodness + rng.normal(0, 0.78, size)
-    clarity_z = 0.45 * goodness + rng.normal(0, 0.88, size)
-    satisfaction_z = 0.60 * empathy_z + 0.30 * goodness + rng.normal(0, 0.68, size)
-
-    engagement = score_around(ENGAGEMENT, engagement_z, 1, 10)
-    empathy = score_around(EMPATHY, empathy_z, 1, 10)
-    clarity = score_around(CLARITY, clarity_z, 1, 10)
-    score = (
-        0.30 * engagement
-        + 0.44 * timetable.stars
-        + 0.13 * clarity
-        + 0.13 * empathy
-        + 0.90 * balance
-        + SCORE_BONUS
-        + rng.normal(0, 0.25, size)
-    )
-    return Latents(
-        talk_ratio=np.round(talk, 3),
-        engagement=np.round(engagement, 2),
-        empathy=np.round(empathy, 2),
-        clarity=np.round(clarity, 2),
-        satisfaction=np.round(score_around(SATISFACTION, satisfaction_z, 1, 10), 1),
-        score=np.round(np.clip(score, 0, 10), 2),
-    )
-
-
 def punctuality(
     rng: np.random.Generator, traits: Traits, timetable: Timetable
 ) -> tuple[Array, Array]:
-    """How late each session begins (m8[s], negative: early), and how many minutes it lasts."""
+    """Draws how late each session begins (m8[s], negative: early), and its length in minutes."""
     size = len(timetable.tutor)
     late = rng.random(size) < traits.lateness[timetable.tutor]
     minutes = np.where(
@@ -195,7 +139,7 @@ def _moments(
     hidden: HiddenDays,
     timetable: Timetable,
 ) -> Moments:
-    """When a session was booked, planned, begun and over."""
+    """Draws when each session was booked, scheduled, begun and over."""
     size = len(timetable.tutor)
     origin = np.datetime64(parameters.end) - np.timedelta64(parameters.days - 1, "D")
     scheduled = origin + timetable.start_minute().astype("m8[m]")
@@ -204,11 +148,11 @@ def _moments(
     over = begun + lasted.astype("m8[m]")
 
     created = scheduled - timetable.lead.astype("m8[m]")
-    # What lies ahead of the end was booked by then.
+    # Sessions after the end were booked before it.
     end = np.datetime64(parameters.end) + np.timedelta64(1, "D")
     known = end - np.round(rng.exponential(1800, size) + 1).astype("m8[m]")
     created = np.where(timetable.status == SCHEDULED, np.minimum(created, known), created)
-    # Who leaves calls off what is left on the first day without them.
+    # A tutor who leaves cancels the remaining sessions on the day of leaving.
     left_at = hidden.left_on[timetable.tutor] * 1440 + rng.integers(9 * 60, 17 * 60, size)
     left_at = np.where(timetable.given_up, left_at, 0).astype("m8[m]")
     given_up_at = np.minimum(origin + left_at, scheduled - np.timedelta64(1, "h"))
@@ -240,7 +184,7 @@ def _sessions(
     ids: Array,
     followed: Array,
 ) -> Columns:
-    """The sessions table."""
+    """Returns the sessions table."""
     size, status = len(ids), timetable.status
     due = timetable.completed | np.isin(status, (NO_SHOW_TUTOR, NO_SHOW_STUDENT))
     moved = status == RESCHEDULED
@@ -249,7 +193,7 @@ def _sessions(
     reasons_of_students = text(STUDENT_REASONS)[rng.integers(0, len(STUDENT_REASONS), size)]
     unscored = ~timetable.completed | (rng.random(size) >= SCORED_SHARE)
     subject = people.subject_of_pair[timetable.pair]
-    # Not all who meet again have booked, and not all who booked meet again.
+    # Some pairs meet again without a booking, and some bookings are never held.
     booked = followed ^ (rng.random(size) < np.where(followed, 0.06, 0.03))
     return {
         "id": ids,
@@ -283,7 +227,7 @@ def _sessions(
 
 
 def _followed_up(timetable: Timetable) -> Array:
-    """True where another session of the pair comes within three weeks."""
+    """True where the pair has another session within three weeks."""
     order = np.argsort(timetable.pair, kind="stable")
     pair, day = timetable.pair[order], timetable.day[order]
     followed = np.zeros(len(pair), dtype=bool)
@@ -302,79 +246,106 @@ def _metrics(
     ids: Array,
     recorded: dict[str, Array],
 ) -> dict[str, Columns]:
-    """What microphones, cameras, screens and transcripts tell."""
+    """Returns the tables of what microphones, cameras, screens and transcripts show.
 
-    def count(rate: Array) -> Array:
-        return rng.poisson(rate).astype(np.int32)
+    The order of the tables is the order of the random draws.
+    """
+    audio, video, screen, transcript = (
+        recorded[name] for name in ("audio", "video", "screen", "transcript")
+    )
+    return {
+        "session_audio_metrics": _audio(rng, traits, timetable, latents, moments, ids, audio),
+        "session_video_metrics": _video(rng, traits, timetable, ids, video),
+        "session_screen_metrics": _screen(rng, timetable, ids, screen),
+        "session_transcript_metrics": _transcript(rng, timetable, latents, ids, transcript),
+    }
 
-    def around(spread: tuple[float, float], z: Array, low: float, high: float) -> Array:
-        return np.round(score_around(spread, z, low, high), 3)
 
-    rows = recorded["audio"]
+def _counts(rng: np.random.Generator, rate: Array) -> Array:
+    return rng.poisson(rate).astype(np.int32)
+
+
+def _around(mean_and_spread: tuple[float, float], z: Array, low: float, high: float) -> Array:
+    return np.round(score_around(mean_and_spread, z, low, high), 3)
+
+
+def _audio(
+    rng: np.random.Generator,
+    traits: Traits,
+    timetable: Timetable,
+    latents: Latents,
+    moments: Moments,
+    ids: Array,
+    rows: Array,
+) -> Columns:
     size, good = len(rows), timetable.goodness[rows]
     hours = timetable.duration[rows] / 60
     habit = traits.style[timetable.tutor[rows]] * hours * np.exp(0.12 * good)
     ratio = latents.talk_ratio[rows]
-    audio = {
+    others = np.round(np.clip((1 - ratio) * rng.uniform(0.9, 1, size), 0, 1), 3)
+    frustration = FRUSTRATION_RATE * np.exp(np.clip(-0.8 * good, -3, 3))
+    confusion = 0.8 * hours * np.exp(np.clip(-0.4 * good, -2, 2))
+    return {
         "session_id": ids[rows],
         "tutor_talk_ratio": ratio,
-        "student_talk_ratio": np.round(np.clip((1 - ratio) * rng.uniform(0.9, 1, size), 0, 1), 3),
+        "student_talk_ratio": others,
         "student_engagement_score": latents.engagement[rows],
-        "tutor_enthusiasm_score": around((6.8, 1.4), 0.5 * good + rng.normal(0, 0.8, size), 0, 10),
-        "student_initiated_questions": count(4 * hours * np.exp(0.2 * good)),
-        "student_frustration_count": count(FRUSTRATION_RATE * np.exp(np.clip(-0.8 * good, -3, 3))),
-        "student_confusion_count": count(0.8 * hours * np.exp(np.clip(-0.4 * good, -2, 2))),
-        "tutor_checks_understanding_count": count(8.0 * habit),
-        "tutor_positive_reinforcement_count": count(9.0 * habit),
-        "open_ended_questions": count(10.0 * habit),
-        "closed_ended_questions": count(8.0 * hours),
+        "tutor_enthusiasm_score": _around((6.8, 1.4), 0.5 * good + rng.normal(0, 0.8, size), 0, 10),
+        "student_initiated_questions": _counts(rng, 4 * hours * np.exp(0.2 * good)),
+        "student_frustration_count": _counts(rng, frustration),
+        "student_confusion_count": _counts(rng, confusion),
+        "tutor_checks_understanding_count": _counts(rng, 8.0 * habit),
+        "tutor_positive_reinforcement_count": _counts(rng, 9.0 * habit),
+        "open_ended_questions": _counts(rng, 10.0 * habit),
+        "closed_ended_questions": _counts(rng, 8.0 * hours),
         "created_at": moments.completed[rows] + np.timedelta64(4, "m"),
     }
 
-    rows = recorded["video"]
+
+def _video(
+    rng: np.random.Generator, traits: Traits, timetable: Timetable, ids: Array, rows: Array
+) -> Columns:
     size, good = len(rows), timetable.goodness[rows]
     focus = 0.45 * good + rng.normal(0, 0.88, size)
-    video = {
+    return {
         "session_id": ids[rows],
-        "student_on_screen_attention_pct": around(ATTENTION, focus, 0, 1),
-        "student_visual_engagement_score": around((6.4, 1.5), focus, 0, 10),
-        "distraction_events_count": count(2.0 * np.exp(np.clip(-0.4 * focus, -2, 2))),
+        "student_on_screen_attention_pct": _around(ATTENTION, focus, 0, 1),
+        "student_visual_engagement_score": _around((6.4, 1.5), focus, 0, 10),
+        "distraction_events_count": _counts(rng, 2.0 * np.exp(np.clip(-0.4 * focus, -2, 2))),
         "tutor_uses_visual_aids": flags(
             rng.random(size) < np.clip(0.55 * traits.style[timetable.tutor[rows]], 0.05, 0.95)
         ),
-        "tutor_camera_on_pct": around((0.90, 0.12), rng.normal(0, 1, size), 0, 1),
+        "tutor_camera_on_pct": _around((0.90, 0.12), rng.normal(0, 1, size), 0, 1),
     }
 
-    rows = recorded["screen"]
+
+def _screen(rng: np.random.Generator, timetable: Timetable, ids: Array, rows: Array) -> Columns:
     size, good = len(rows), timetable.goodness[rows]
-    screen = {
+    return {
         "session_id": ids[rows],
-        "active_tab_focus_pct": around((0.8, 0.14), 0.4 * good + rng.normal(0, 0.9, size), 0, 1),
+        "active_tab_focus_pct": _around((0.8, 0.14), 0.4 * good + rng.normal(0, 0.9, size), 0, 1),
         "whiteboard_usage_minutes": np.round(
             timetable.duration[rows] * rng.beta(1.5, 3.5, size), 1
         ),
-        "screen_share_pct": around((0.45, 0.25), rng.normal(0, 1, size), 0, 1),
+        "screen_share_pct": _around((0.45, 0.25), rng.normal(0, 1, size), 0, 1),
         "messaging_app_detected": flags(rng.random(size) < 0.07),
         "gaming_detected": flags(rng.random(size) < 0.02),
     }
 
-    rows = recorded["transcript"]
+
+def _transcript(
+    rng: np.random.Generator, timetable: Timetable, latents: Latents, ids: Array, rows: Array
+) -> Columns:
     size, good = len(rows), timetable.goodness[rows]
-    tutor_mood = around(TUTOR_SENTIMENT, 0.4 * good + rng.normal(0, 0.9, size), -1, 1)
-    student_mood = around((0.45, 0.22), 0.5 * good + rng.normal(0, 0.8, size), -1, 1)
-    transcript = {
+    tutor_mood = _around(TUTOR_SENTIMENT, 0.4 * good + rng.normal(0, 0.9, size), -1, 1)
+    student_mood = _around((0.45, 0.22), 0.5 * good + rng.normal(0, 0.8, size), -1, 1)
+    return {
         "session_id": ids[rows],
         "empathy_score": latents.empathy[rows],
         "clarity_score": latents.clarity[rows],
         "overall_sentiment": np.round((tutor_mood + student_mood) / 2, 3),
         "student_sentiment": student_mood,
         "tutor_sentiment": tutor_mood,
-    }
-    return {
-        "session_audio_metrics": audio,
-        "session_video_metrics": video,
-        "session_screen_metrics": screen,
-        "session_transcript_metrics": transcript,
     }
 
 
@@ -387,7 +358,7 @@ def _feedback(
     rows: Array,
     until: np.datetime64 | None,
 ) -> dict[str, Columns]:
-    """Ratings, words and tags. What would be submitted from `until` on is not there yet."""
+    """Returns ratings, texts and tags, without those submitted from `until` on."""
     delay = np.round(rng.exponential(300, len(rows)) + 5).astype("m8[m]")
     submitted = moments.completed[rows] + delay
     if until is not None:
@@ -406,7 +377,7 @@ def _feedback(
         "feedback_text": blank(feedback_text, rng.random(size) >= 0.55),
         "submitted_at": submitted,
     }
-    # One or two neighbouring tags of the band.
+    # Up to two neighbouring tags of the band.
     tags = text([tag for band_tags in FEEDBACK_TAGS for tag in band_tags])
     choices = len(FEEDBACK_TAGS[0])
     first = rng.integers(0, choices, size)
@@ -423,7 +394,7 @@ def _feedback(
 def _highlights(
     rng: np.random.Generator, timetable: Timetable, ids: Array, rows: Array
 ) -> dict[str, Columns]:
-    """A remark here and there: hard moments in weak sessions, breakthroughs in good ones."""
+    """Returns highlights: hard moments of weak sessions, breakthroughs of good ones."""
     rows = rows[rng.random(len(rows)) < HIGHLIGHTED_SHARE]
     size = len(rows)
     strong = timetable.goodness[rows] + rng.normal(0, 0.8, size) > -0.4
@@ -451,7 +422,7 @@ def _billing(
     moments: Moments,
     ids: Array,
 ) -> dict[str, Columns]:
-    """One bill per completed session."""
+    """Returns one bill per completed session."""
     rows = np.flatnonzero(timetable.completed)
     size = len(rows)
     premium = rng.random(size) < 0.22

@@ -1,22 +1,24 @@
-"""What passes between the platform and its tutors: logins, messages, interventions, experiments.
+"""What happens between the platform and its tutors: logins, messages, interventions, experiments.
 
 Belongs here: engagement events, interventions and their outcome, experiments and assignments.
-Does not belong here: sessions themselves.
+Does not belong here: the sessions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tutor_pipeline.sources.synthetic.burnout import HiddenDays, joined_on
+from tutor_pipeline.sources.synthetic.measurements import Latents
 from tutor_pipeline.sources.synthetic.names import EXPERIMENTS, INTERVENTIONS
-from tutor_pipeline.sources.synthetic.observations import Latents, Moments
+from tutor_pipeline.sources.synthetic.observations import Moments
 from tutor_pipeline.sources.synthetic.parameters import Parameters
-from tutor_pipeline.sources.synthetic.people import People
 from tutor_pipeline.sources.synthetic.personas import Traits
 from tutor_pipeline.sources.synthetic.population import (
     MISSING_INTEGER,
@@ -30,9 +32,11 @@ from tutor_pipeline.sources.synthetic.population import (
     stream,
     text,
 )
-from tutor_pipeline.sources.synthetic.sessions import SCHEDULED, Timetable, load_of_days
+from tutor_pipeline.sources.synthetic.profiles import People
+from tutor_pipeline.sources.synthetic.sessions import Timetable, load_of_days
+from tutor_pipeline.sources.synthetic.statuses import SCHEDULED
 
-BEFORE_SESSION_SHARE = 0.60  # of logins happen 1-4 hours before a session
+BEFORE_SESSION_SHARE = 0.60  # of logins, 1 to 4 hours before a session
 OTHER_EVENTS_A_WEEK = {
     "profile_updated": 0.05,
     "message_sent": 1.5,
@@ -54,7 +58,7 @@ EXPOSED_SHARE, CONVERTED_SHARE = 0.85, 0.25
 def log_in(
     parameters: Parameters, traits: Traits, hidden: HiddenDays, timetable: Timetable
 ) -> tuple[Array, Array, Array]:
-    """Logins: tutor, minute from the start of the window, and the session row (-1 = none)."""
+    """Returns logins: tutor, minute from the start of the window, session row (-1 = none)."""
     rng = stream(parameters.seed, "logins")
     first, after = _presence(parameters, traits, hidden)
     weeks = np.clip(after - first, 0, None) / 7
@@ -76,14 +80,14 @@ def log_in(
     tired = hidden.burnout[tutor, np.clip(minute // 1440, 0, parameters.days - 1)]
     stays = rng.random(size) >= np.clip(0.8 * (tired - traits.risk[tutor]), 0, 0.8)
     stays &= minute >= first[tutor] * 1440
-    # In holidays they look in more seldom, but for the sessions that there are.
+    # In holidays tutors log in less often, except before a session.
     load = load_of_days(parameters, minute // 1440)
     stays &= before | (rng.random(size) < load)
     return tutor[stays], minute[stays], row[stays]
 
 
 def last_logins(parameters: Parameters, tutors: int, logins: tuple[Array, Array, Array]) -> Array:
-    """Per tutor, M8[us]; NaT without a login in the window."""
+    """Returns the last login per tutor, M8[us]; NaT without a login in the window."""
     tutor, minute, _ = logins
     last = np.full(tutors, -1)
     np.maximum.at(last, tutor, minute)
@@ -100,74 +104,118 @@ def engagement_events(
     logins: tuple[Array, Array, Array],
     interventions: Columns | None,
 ) -> Columns:
-    """The event log in order of time, up to the end of the last day."""
+    """Returns the event log, ordered by time, up to the end of the last day."""
     rng = stream(parameters.seed, "events")
-    ids = make_ids("S", np.arange(1, len(timetable.tutor) + 1), 6, len(timetable.tutor))
-    origin, end = _moment(parameters, np.array([0, parameters.days * 1440]))
-    parts: list[tuple[str, Array, Array, Array]] = []
+    parts = [
+        _login_events(rng, parameters, timetable, people, logins),
+        *_session_events(parameters, timetable, people, moments),
+        *_other_events(rng, parameters, traits, hidden, people),
+        *(_email_events(interventions) if interventions is not None else ()),
+    ]
+    when = np.concatenate([part.at for part in parts])
+    order = np.argsort(when, kind="stable")
+    kinds = np.repeat(text([part.kind for part in parts]), [len(part.at) for part in parts])
+    return {
+        "event_id": make_ids("EV", np.arange(1, len(when) + 1), 6, len(when)),
+        "tutor_id": np.concatenate([part.tutor_id for part in parts])[order],
+        "event_type": kinds[order],
+        "event_data": np.concatenate([part.data for part in parts])[order],
+        "occurred_at": when[order],
+    }
 
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """Engagement events of one kind, one entry per event."""
+
+    kind: str
+    tutor_id: Array
+    data: Array  # JSON
+    at: Array
+
+
+def _login_events(
+    rng: np.random.Generator,
+    parameters: Parameters,
+    timetable: Timetable,
+    people: People,
+    logins: tuple[Array, Array, Array],
+) -> _Events:
     tutor, minute, row = logins
     device = text(DEVICES)[pick(rng, (0.6, 0.15, 0.25), len(tutor))]
-    related = np.where(row >= 0, concat(b', "correlated_session": "', ids[row], b'"'), b"")
-    parts.append(
-        ("login", people.tutor_ids[tutor], concat(b'{"device": "', device, b'"', related, b"}"),
-         _moment(parameters, minute) + rng.integers(0, 60, len(tutor)).astype("m8[s]"))
-    )  # fmt: skip
+    session_id = _session_ids(timetable)[row]
+    related = np.where(row >= 0, concat(b', "correlated_session": "', session_id, b'"'), b"")
+    return _Events(
+        "login",
+        people.tutor_ids[tutor],
+        concat(b'{"device": "', device, b'"', related, b"}"),
+        _moment(parameters, minute) + rng.integers(0, 60, len(tutor)).astype("m8[s]"),
+    )
 
+
+def _session_events(
+    parameters: Parameters, timetable: Timetable, people: People, moments: Moments
+) -> Iterator[_Events]:
+    """Yields the events of bookings and of completed sessions."""
+    ids = _session_ids(timetable)
+    origin, end = _moment(parameters, np.array([0, parameters.days * 1440]))
     booked = np.flatnonzero((moments.created >= origin) & (moments.created < end))
     planned = np.datetime_as_string(moments.scheduled[booked].astype("M8[s]")).astype("S19")
-    parts.append(
-        ("session_scheduled", people.tutor_ids[timetable.tutor[booked]],
-         concat(b'{"session_id": "', ids[booked], b'", "scheduled_for": "', planned, b'"}'),
-         moments.created[booked])
-    )  # fmt: skip
-
+    yield _Events(
+        "session_scheduled",
+        people.tutor_ids[timetable.tutor[booked]],
+        concat(b'{"session_id": "', ids[booked], b'", "scheduled_for": "', planned, b'"}'),
+        moments.created[booked],
+    )
     done = np.flatnonzero(timetable.completed & (moments.completed < end))
     lasted = moments.actual_minutes[done].astype("S4")
-    parts.append(
-        ("session_completed", people.tutor_ids[timetable.tutor[done]],
-         concat(b'{"session_id": "', ids[done], b'", "duration_minutes": ', lasted, b"}"),
-         moments.completed[done])
-    )  # fmt: skip
+    yield _Events(
+        "session_completed",
+        people.tutor_ids[timetable.tutor[done]],
+        concat(b'{"session_id": "', ids[done], b'", "duration_minutes": ', lasted, b"}"),
+        moments.completed[done],
+    )
 
+
+def _other_events(
+    rng: np.random.Generator,
+    parameters: Parameters,
+    traits: Traits,
+    hidden: HiddenDays,
+    people: People,
+) -> Iterator[_Events]:
+    """Yields the events that have nothing to do with sessions."""
     first, after = _presence(parameters, traits, hidden)
     for kind, per_week in OTHER_EVENTS_A_WEEK.items():
         amount = rng.poisson(per_week * np.clip(after - first, 0, None) / 7)
         tutor = np.repeat(np.arange(len(amount)), amount)
         day = first[tutor] + (rng.random(len(tutor)) * (after - first)[tutor]).astype(np.int64)
         when = _moment(parameters, day * 1440 + rng.integers(7 * 60, 22 * 60, len(tutor)))
-        parts.append((kind, people.tutor_ids[tutor], np.full(len(tutor), b"{}"), when))
+        yield _Events(kind, people.tutor_ids[tutor], np.full(len(tutor), b"{}"), when)
 
-    if interventions is not None:
-        for kind, column in (("email_opened", "opened_at"), ("email_clicked", "clicked_at")):
-            rows = np.flatnonzero(~np.isnat(interventions[column]))
-            named = interventions["intervention_id"][rows]
-            parts.append(
-                (kind, interventions["tutor_id"][rows],
-                 concat(b'{"intervention_id": "', named, b'"}'), interventions[column][rows])
-            )  # fmt: skip
 
-    when = np.concatenate([part[3] for part in parts])
-    order = np.argsort(when, kind="stable")
-    kinds = np.repeat(text([part[0] for part in parts]), [len(part[3]) for part in parts])
-    return {
-        "event_id": make_ids("EV", np.arange(1, len(when) + 1), 6, len(when)),
-        "tutor_id": np.concatenate([part[1] for part in parts])[order],
-        "event_type": kinds[order],
-        "event_data": np.concatenate([part[2] for part in parts])[order],
-        "occurred_at": when[order],
-    }
+def _email_events(interventions: Columns) -> Iterator[_Events]:
+    """Yields the events of opened and clicked messages."""
+    for kind, column in (("email_opened", "opened_at"), ("email_clicked", "clicked_at")):
+        rows = np.flatnonzero(~np.isnat(interventions[column]))
+        data = concat(b'{"intervention_id": "', interventions["intervention_id"][rows], b'"}')
+        yield _Events(kind, interventions["tutor_id"][rows], data, interventions[column][rows])
+
+
+def _session_ids(timetable: Timetable) -> Array:
+    return make_ids("S", np.arange(1, len(timetable.tutor) + 1), 6, len(timetable.tutor))
 
 
 def experiments(
     parameters: Parameters, traits: Traits, hidden: HiddenDays, people: People
 ) -> tuple[dict[str, Columns], Columns]:
-    """Experiments with assignments, and the truth: the effect of every variant.
+    """Returns experiments with their assignments, and the truth: the effect of every variant.
 
-    Enrolment and variant hang on a hash of experiment and tutor alone: the same in every run.
+    Enrolment and variant depend only on a hash of experiment and tutor: they are the same in every
+    run.
     """
     rng = stream(parameters.seed, "experiments")
-    first, after = _presence(parameters, traits, hidden)
+    presence = _presence(parameters, traits, hidden)
     rows: list[dict[str, Any]] = []
     assigned: list[Columns] = []
     effects: list[tuple[str, str, float]] = []
@@ -175,36 +223,8 @@ def experiments(
         start = parameters.days * place // (len(EXPERIMENTS) + 1)
         over = place < 2  # the first two have ended by now
         stop = min(start + max(parameters.days // 3, 1), parameters.days - 1)
-        digests = [
-            hashlib.sha256(f"{identity}:{tutor.decode()}".encode()).digest()
-            for tutor in people.tutor_ids
-        ]
-        enrolled = np.array([digest[0] < ENROLLED_SHARE * 256 for digest in digests])
-        variant = np.array(
-            [int.from_bytes(digest[1:9], "big") % len(variants) for digest in digests]
-        )
-        tutors = np.flatnonzero(enrolled & (first <= start) & (after > start))
-        arm = variant[tutors]
-        effect = np.array(list(variants.values()))[arm]
-        size = len(tutors)
-        minute = start * 1440 + rng.integers(8 * 60, 18 * 60, size)
-        exposed = minute + rng.integers(60, 2 * 1440, size)
-        converted = exposed + rng.integers(60, 5 * 1440, size)
-        seen = (rng.random(size) < EXPOSED_SHARE) & (exposed < parameters.days * 1440)
-        acted = seen & (rng.random(size) < CONVERTED_SHARE + effect)
-        acted &= converted < parameters.days * 1440
-        value = np.round(rng.normal(0.10, 0.10, size) + effect, 4)
-        assigned.append(
-            {
-                "experiment_id": np.full(size, identity.encode()),
-                "tutor_id": people.tutor_ids[tutors],
-                "variant": text(list(variants))[arm],
-                "assigned_at": _moment(parameters, minute),
-                "exposed_at": blank(_moment(parameters, exposed), ~seen),
-                "converted_at": blank(_moment(parameters, converted), ~acted),
-                "conversion_value": blank(value, ~acted),
-            }
-        )
+        assignments = _assignments(rng, parameters, people, presence, identity, variants, start)
+        assigned.append(assignments)
         effects += [(identity, label, lift) for label, lift in variants.items()]
         best = max(variants, key=lambda label: variants[label])
         rows.append(
@@ -220,32 +240,90 @@ def experiments(
                 "start_date": start * 1440,
                 "end_date": stop * 1440 if over else None,
                 "status": "completed" if over else "active",
-                "sample_size": size,
+                "sample_size": row_count(assignments),
                 "significance": 0.03 if over else None,
                 "winner": best if over else "",
             }
         )
-    minutes = ("start_date", "end_date")
-    table: dict[str, Array] = {}
-    for column in rows[0]:
-        values = [row[column] for row in rows]
-        if column in minutes:
-            known = np.array([0 if value is None else value for value in values])
-            absent = np.array([value is None for value in values])
-            table[column] = blank(_moment(parameters, known), absent)
-        elif column == "sample_size":
-            table[column] = np.array(values, dtype=np.int32)
-        elif column == "significance":
-            table[column] = np.array(values, dtype=np.float64)
-        else:
-            table[column] = text(values)
-    joined = {key: np.concatenate([part[key] for part in assigned]) for key in assigned[0]}
     truth = {
         "experiment_id": text([identity for identity, _, _ in effects]),
         "variant": text([label for _, label, _ in effects]),
         "effect": np.array([lift for _, _, lift in effects]),
     }
+    joined = {key: np.concatenate([part[key] for part in assigned]) for key in assigned[0]}
+    table = {
+        column: _experiment_column(parameters, column, [row[column] for row in rows])
+        for column in rows[0]
+    }
     return {"experiments": table, "experiment_assignments": joined}, truth
+
+
+def _assignments(
+    rng: np.random.Generator,
+    parameters: Parameters,
+    people: People,
+    presence: tuple[Array, Array],
+    identity: str,
+    variants: Mapping[str, float],
+    start: int,
+) -> Columns:
+    """Returns who takes part in an experiment that starts on day `start`, and what they did."""
+    first, after = presence
+    digests = [
+        hashlib.sha256(f"{identity}:{tutor.decode()}".encode()).digest()
+        for tutor in people.tutor_ids
+    ]
+    enrolled = np.array([digest[0] < ENROLLED_SHARE * 256 for digest in digests])
+    variant = np.array([int.from_bytes(digest[1:9], "big") % len(variants) for digest in digests])
+    tutors = np.flatnonzero(enrolled & (first <= start) & (after > start))
+    arm = variant[tutors]
+    effect = np.array(list(variants.values()))[arm]
+    size = len(tutors)
+    minute = start * 1440 + rng.integers(8 * 60, 18 * 60, size)
+    exposed = minute + rng.integers(60, 2 * 1440, size)
+    converted = exposed + rng.integers(60, 5 * 1440, size)
+    seen = (rng.random(size) < EXPOSED_SHARE) & (exposed < parameters.days * 1440)
+    acted = seen & (rng.random(size) < CONVERTED_SHARE + effect)
+    acted &= converted < parameters.days * 1440
+    value = np.round(rng.normal(0.10, 0.10, size) + effect, 4)
+    return {
+        "experiment_id": np.full(size, identity.encode()),
+        "tutor_id": people.tutor_ids[tutors],
+        "variant": text(list(variants))[arm],
+        "assigned_at": _moment(parameters, minute),
+        "exposed_at": blank(_moment(parameters, exposed), ~seen),
+        "converted_at": blank(_moment(parameters, converted), ~acted),
+        "conversion_value": blank(value, ~acted),
+    }
+
+
+def _experiment_column(parameters: Parameters, column: str, values: list[Any]) -> Array:
+    """Returns a column of the experiments table; None among minutes becomes NULL."""
+    match column:
+        case "start_date" | "end_date":
+            known = np.array([0 if value is None else value for value in values])
+            absent = np.array([value is None for value in values])
+            return blank(_moment(parameters, known), absent)
+        case "sample_size":
+            return np.array(values, dtype=np.int32)
+        case "significance":
+            return np.array(values, dtype=np.float64)
+        case _:
+            return text(values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What became of each intervention. Times are minutes from the start of the window."""
+
+    outcome: Array  # index into OUTCOME_SHARES
+    delivered: Array
+    opened: Array
+    clicked: Array
+    responded: Array
+    has_opened: Array
+    has_clicked: Array
+    has_responded: Array
 
 
 def intervene(
@@ -257,7 +335,7 @@ def intervene(
     latents: Latents,
     assignments: Columns | None,
 ) -> Columns:
-    """Messages to tutors, the burned-out first, and what became of them by the end."""
+    """Returns messages to tutors, the burned-out ones first of all, and what became of them."""
     rng = stream(parameters.seed, "interventions")
     first, after = _presence(parameters, traits, hidden)
     tutors, days = len(traits.months), parameters.days
@@ -269,31 +347,16 @@ def intervene(
     order = np.argsort(sent, kind="stable")
     tutor, day, sent = tutor[order], day[order], sent[order]
     kind = rng.integers(0, len(INTERVENTIONS), size)
+    course = _course(rng, sent, days * 1440)
+    state = np.select([course.has_responded, course.has_opened], [2, 1], default=0)
 
-    outcome = pick(rng, OUTCOME_SHARES, size)
-    delivered = sent + rng.integers(1, 30, size)
-    opened = delivered + rng.integers(20, 2 * 1440, size)
-    clicked = opened + rng.integers(1, 30, size)
-    responded = clicked + rng.integers(10, 1440, size)
-    end = days * 1440
-    has_opened = (outcome != IGNORED) & (opened < end)
-    has_clicked = (outcome == ANSWERED) & (clicked < end)
-    has_responded = (outcome == ANSWERED) & (responded < end)
-    state = np.select([has_responded, has_opened], [2, 1], default=0)
-
-    held = np.zeros((tutors, days + 1), dtype=np.int64)
-    rows = (timetable.day < days) & ~timetable.given_up
-    np.add.at(held, (timetable.tutor[rows], timetable.day[rows] + 1), 1)
-    held = np.cumsum(held, axis=1)
-    earlier, later = np.maximum(day - BEFORE_AFTER_DAYS, 0), day + BEFORE_AFTER_DAYS
-    sessions_before = held[tutor, day] - held[tutor, earlier]
-    sessions_after = held[tutor, np.minimum(later, days)] - held[tutor, day]
+    measured = day + BEFORE_AFTER_DAYS <= days
+    sessions_before, sessions_after = _sessions_around(timetable, tutors, days, tutor, day)
     usual = np.bincount(timetable.tutor, latents.engagement, minlength=tutors) / np.maximum(
         np.bincount(timetable.tutor, minlength=tutors), 1
     )
     before = np.clip(usual[tutor] + rng.normal(0, 0.5, size), 0, 10)
-    lifted = np.clip(before + OUTCOME_LIFT[outcome] + rng.normal(0, 0.3, size), 0, 10)
-    measured = later <= days
+    lifted = np.clip(before + OUTCOME_LIFT[course.outcome] + rng.normal(0, 0.3, size), 0, 10)
 
     names = list(INTERVENTIONS)
     experiment, variant = _experiments_of(parameters, people, tutor, kind, sent, assignments)
@@ -308,10 +371,10 @@ def intervene(
         "experiment_id": experiment,
         "experiment_variant": variant,
         "sent_at": _moment(parameters, sent),
-        "delivered_at": _moment(parameters, delivered),
-        "opened_at": blank(_moment(parameters, opened), ~has_opened),
-        "clicked_at": blank(_moment(parameters, clicked), ~has_clicked),
-        "responded_at": blank(_moment(parameters, responded), ~has_responded),
+        "delivered_at": _moment(parameters, course.delivered),
+        "opened_at": blank(_moment(parameters, course.opened), ~course.has_opened),
+        "clicked_at": blank(_moment(parameters, course.clicked), ~course.has_clicked),
+        "responded_at": blank(_moment(parameters, course.responded), ~course.has_responded),
         "status": text(["delivered", "opened", "responded"])[state],
         "engagement_before": np.round(before, 2),
         "engagement_after": blank(np.round(lifted, 2), ~measured),
@@ -322,6 +385,40 @@ def intervene(
     }
 
 
+def _course(rng: np.random.Generator, sent: Array, end: int) -> _Course:
+    """Draws when each message is delivered, opened, clicked and answered, up to minute `end`."""
+    size = len(sent)
+    outcome = pick(rng, OUTCOME_SHARES, size)
+    delivered = sent + rng.integers(1, 30, size)
+    opened = delivered + rng.integers(20, 2 * 1440, size)
+    clicked = opened + rng.integers(1, 30, size)
+    responded = clicked + rng.integers(10, 1440, size)
+    return _Course(
+        outcome=outcome,
+        delivered=delivered,
+        opened=opened,
+        clicked=clicked,
+        responded=responded,
+        has_opened=(outcome != IGNORED) & (opened < end),
+        has_clicked=(outcome == ANSWERED) & (clicked < end),
+        has_responded=(outcome == ANSWERED) & (responded < end),
+    )
+
+
+def _sessions_around(
+    timetable: Timetable, tutors: int, days: int, tutor: Array, day: Array
+) -> tuple[Array, Array]:
+    """Returns how many sessions a tutor had in the days before and after a day."""
+    held = np.zeros((tutors, days + 1), dtype=np.int64)
+    rows = (timetable.day < days) & ~timetable.given_up
+    np.add.at(held, (timetable.tutor[rows], timetable.day[rows] + 1), 1)
+    held = np.cumsum(held, axis=1)
+    earlier, later = np.maximum(day - BEFORE_AFTER_DAYS, 0), day + BEFORE_AFTER_DAYS
+    before = held[tutor, day] - held[tutor, earlier]
+    after = held[tutor, np.minimum(later, days)] - held[tutor, day]
+    return before, after
+
+
 def _experiments_of(
     parameters: Parameters,
     people: People,
@@ -330,7 +427,7 @@ def _experiments_of(
     sent: Array,
     assignments: Columns | None,
 ) -> tuple[Array, Array]:
-    """Experiment and variant that an intervention was part of, "" where none."""
+    """Returns the experiment and variant of each intervention, b"" where it has none."""
     names = list(INTERVENTIONS)
     experiment_of = {names.index(row[4]): row[0].encode() for row in EXPERIMENTS}
     arms: dict[tuple[bytes, bytes], tuple[bytes, Any]] = {}
@@ -352,12 +449,12 @@ def _experiments_of(
 
 
 def _presence(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tuple[Array, Array]:
-    """First day of the window on which a tutor is there, and the day after the last one."""
+    """Returns per tutor the first day on the platform, and the day after the last one."""
     first = np.clip(joined_on(traits.months, parameters.days), 0, parameters.days - 1)
     return first, np.clip(hidden.left_on, first, parameters.days)
 
 
 def _moment(parameters: Parameters, minute: Array) -> Array:
-    """Timestamps from minutes since the start of the window."""
+    """Returns timestamps from minutes since the start of the window."""
     origin = np.datetime64(parameters.end) - np.timedelta64(parameters.days - 1, "D")
     return (origin + minute.astype("m8[m]")).astype("M8[us]")

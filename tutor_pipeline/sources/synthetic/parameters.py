@@ -1,6 +1,6 @@
-"""What a population is asked to be.
+"""The parameters of a population.
 
-Belongs here: sizes, the seed, the switches, and the check that they make sense.
+Belongs here: sizes, the seed, the switches, and their validation.
 Does not belong here: what the population looks like inside (personas.py, sessions.py).
 """
 
@@ -14,10 +14,10 @@ from typing import Any, cast
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS, World
 
-# Dates around the window (experience, enrolment) must stay within what every consumer can hold.
+# Dates around the window (experience, enrolment) must stay within the range of every consumer.
 EARLIEST_END, LATEST_END = date(1990, 1, 1), date(2100, 1, 1)
 
-# Stands for the load of the world until it is known which that is; nobody else has this object.
+# Default of sessions_per_day: replaced by the load of the world.
 _AS_USUAL: int = cast(int, None)
 
 LIMITS = {
@@ -32,7 +32,7 @@ LIMITS = {
 class Parameters:
     """Arguments of `generate`. `end` is the last day with sessions that have taken place.
 
-    Without `sessions_per_day` there are as many as the world has.
+    `sessions_per_day` defaults to the load of the world.
     """
 
     end: date
@@ -46,7 +46,7 @@ class Parameters:
     world: str = ORDINARY.name
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a value that no population can have."""
+        """Raises UsageError for a value that no population can have."""
         if self.world not in WORLDS:
             raise UsageError(f"--world is '{self.world}', but it must be one of {_listed(WORLDS)}.")
         if self.sessions_per_day is _AS_USUAL:
@@ -63,11 +63,11 @@ class Parameters:
 
     @property
     def knobs(self) -> World:
-        """What makes the world what it is."""
+        """The parameters of the world."""
         return WORLDS[self.world]
 
     def _usual_load(self) -> int:
-        """Sessions per day where nobody has said how many: what the world has."""
+        """Returns the default sessions per day of the world."""
         per_week = self.knobs.sessions_a_week
         if per_week is None:
             return self.knobs.sessions_per_day
@@ -75,14 +75,14 @@ class Parameters:
 
     @classmethod
     def preset(cls, mode: str, end: date, **changes: Any) -> Parameters:
-        """The parameters of a named mode, with `changes` on top. Raises UsageError."""
+        """Returns the parameters of a named mode, with `changes` applied. Raises UsageError."""
         if mode not in PRESETS:
             raise UsageError(f"--mode is '{mode}', but it must be one of {_listed(PRESETS)}.")
         unknown = changes.keys() - {field.name for field in fields(cls)}
         if unknown:
             raise UsageError(f"Unknown parameter: {', '.join(sorted(unknown))}.")
         wanted = {**PRESETS[mode], **changes}
-        # A world that has a load of its own keeps it, unless that of the sessions is asked for.
+        # A world with a load of its own keeps it, unless `changes` sets the load.
         world = WORLDS.get(wanted.get("world", ORDINARY.name))
         if world and world.sessions_a_week and "sessions_per_day" not in changes:
             del wanted["sessions_per_day"]
@@ -94,8 +94,8 @@ def _listed(names: Iterable[str]) -> str:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Small enough to read, ≈ 1,000 sessions.
+    # Small enough to read: about 1,000 sessions.
     "dev": {"tutors": 25, "days": 14, "sessions_per_day": 72},
-    # A load, not an ordinary month: 22,500 sessions, five a day for every tutor.
+    # A load test, not an ordinary month: 22,500 sessions, five a day per tutor.
     "production": {"tutors": 150, "days": 30, "sessions_per_day": 750},
 }

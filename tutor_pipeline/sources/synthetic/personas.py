@@ -1,7 +1,7 @@
-"""Who the tutors are underneath: personas, hidden traits, planted patterns.
+"""The hidden traits of tutors: personas, traits, planted patterns.
 
 Belongs here: everything about a tutor that does not change during the window.
-Does not belong here: burnout and leaving (burnout.py), what can be observed (the later stages).
+Does not belong here: burnout and leaving (burnout.py), observations (the later stages).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Band = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """A kind of tutor: its share, and the bands that its hidden traits are drawn from."""
+    """A kind of tutor: its share of tutors, and the ranges that its traits are drawn from."""
 
     name: str
     share: float
@@ -28,7 +28,7 @@ class Persona:
     reschedules: Band  # share of sessions the tutor moves
     no_shows: Band  # share of sessions the tutor misses
     risk: Band  # burnout to which the tutor returns
-    first_rating_drop: float  # stars less in a first session
+    first_rating_drop: float  # stars lost in a first session
 
 
 PERSONAS = (
@@ -61,7 +61,7 @@ PERSONAS = (
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Something planted in a share of the tutors, to be found or to mislead."""
+    """A behaviour planted in a share of the tutors, to be detected or to mislead."""
 
     name: str
     share: float
@@ -77,9 +77,8 @@ PATTERNS = (
     Pattern("runs_of_bad_days", 0.04, ("struggling_newbie", "solid_performer", "ordinary")),
 )
 
-TECHNICAL_SHARE = 0.08  # of all sessions
 LOGINS_A_WEEK = (2.0, 5.0)
-BOOKED_LESS = 1.9  # share of sessions less with who moves them all
+BOOKED_LESS = 1.9  # share of demand lost per share of sessions that the tutor moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +97,26 @@ class Traits:
     lateness: Array  # share of sessions begun late
     technical: Array  # share of sessions with technical issues
     talk_ratio: Array
-    warmth: Array  # what experience does not explain of empathy, in standard deviations
+    warmth: Array  # empathy beyond what experience explains, in standard deviations
     activity: Array  # sessions relative to the average tutor
     style: Array  # habit of asking, checking and praising, relative to the average tutor
     logins: Array  # a week
 
     def has(self, pattern: str) -> Array:
-        """True for the tutors in whom `pattern` is planted."""
+        """True for the tutors with the pattern `pattern`."""
         return np.asarray(self.pattern == _code(PATTERNS, pattern))
 
     def is_a(self, persona: str) -> Array:
-        """True for the tutors of `persona`."""
+        """True for the tutors with the persona `persona`."""
         return np.asarray(self.persona == _code(PERSONAS, persona))
 
     def experience_z(self) -> Array:
-        """Experience on a scale where the average is near 0 and the spread near 1."""
+        """Returns experience on a scale with mean near 0 and standard deviation near 1."""
         return (np.log1p(self.months) - 3.0) / 0.9
 
 
 def draw_traits(seed: int, tutors: int, world: World = ORDINARY) -> Traits:
-    """Traits of `tutors` tutors; the shares of personas and patterns are met exactly."""
+    """Draws the traits of `tutors` tutors. Personas and patterns have exactly their shares."""
     rng = stream(seed, "traits")
     persona = rng.permutation(quotas([known.share for known in PERSONAS], tutors))
 
@@ -133,7 +132,7 @@ def draw_traits(seed: int, tutors: int, world: World = ORDINARY) -> Traits:
 
     reschedules = planted("reschedules_on_fridays", 0.21, 0.25, band("reschedules"))
     technical = np.clip(rng.normal(0.069, 0.02, tutors), 0.02, 0.12)
-    # Students book less with whom they had to move sessions.
+    # Students book less with tutors who move sessions.
     activity = np.exp(rng.normal(0, 0.22, tutors)) * (1 - BOOKED_LESS * reschedules)
     traits = Traits(
         persona=persona,
@@ -157,7 +156,7 @@ def draw_traits(seed: int, tutors: int, world: World = ORDINARY) -> Traits:
 
 
 def _alike(traits: Traits) -> Traits:
-    """Everybody as the average tutor, and nothing planted."""
+    """Returns traits in which every tutor is the average one, without patterns."""
     every = {entry.name: getattr(traits, entry.name) for entry in fields(Traits)}
     average = {name: np.full(len(values), values.mean()) for name, values in every.items()}
     known = {
@@ -169,13 +168,13 @@ def _alike(traits: Traits) -> Traits:
 
 
 def quotas(shares: list[float], size: int) -> Array:
-    """Codes 0 … in order, each as often as its share says: exact up to rounding."""
+    """Returns `size` codes from 0 on, ascending, with exactly these shares up to rounding."""
     edges = np.round(np.cumsum(shares) / np.sum(shares) * size).astype(np.int64)
     return np.searchsorted(edges, np.arange(size), side="right")
 
 
 def _plant(rng: np.random.Generator, persona: Array) -> Array:
-    """At most one pattern per tutor, among the personas that the pattern fits."""
+    """Draws at most one pattern per tutor, only for personas that the pattern allows."""
     planted = np.full(len(persona), -1)
     for code, pattern in enumerate(PATTERNS):
         fits = np.isin(persona, [_code(PERSONAS, name) for name in pattern.among]) & (planted < 0)
@@ -185,5 +184,5 @@ def _plant(rng: np.random.Generator, persona: Array) -> Array:
 
 
 def _code(kinds: tuple[Persona, ...] | tuple[Pattern, ...], name: str) -> int:
-    """Place of `name` among the personas or patterns."""
+    """Returns the index of `name` in PERSONAS or PATTERNS."""
     return [kind.name for kind in kinds].index(name)

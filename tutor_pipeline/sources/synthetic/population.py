@@ -1,4 +1,4 @@
-"""What the generator gives: tables of numpy columns, and how a missing value looks in them.
+"""The generator's result: tables of numpy columns, and how they represent NULL.
 
 Belongs here: the container, the convention for NULL, ids, the random streams.
 Does not belong here: what the columns mean.
@@ -19,21 +19,21 @@ from tutor_pipeline.sources.synthetic.parameters import Parameters
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
 
-# NULL per kind of column: NaN, NaT, "" for text, and these two where numpy has nothing.
+# NULL per kind of column: NaN, NaT, b"" for text, and these two for integers and booleans.
 MISSING_INTEGER = np.int32(-(2**31))
 MISSING_FLAG = np.int8(-1)
 
-# Part of every stream. A change of the model deals all cards anew: raise the edition until the
-# default population is an ordinary month whatever the weekday of its end (the tests tell).
+# Part of every stream's seed. After a change of the model, raise it until the default population is
+# an ordinary month for every weekday of its end (the tests check that).
 EDITION = 4225
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """One synthetic platform: `platform` and `truth` hold table name → column name → array.
+    """One synthetic platform: `platform` and `truth` map table name → column name → array.
 
-    Columns of a table have one length. Kinds: S = ASCII text or JSON, i4 integer, i1 boolean
-    (-1 NULL), f8 number, M8[D] date, M8[us] timestamp in UTC.
+    All columns of a table have the same length. Kinds: S = ASCII text or JSON, i4 integer,
+    i1 boolean (-1 = NULL), f8 number, M8[D] date, M8[us] timestamp in UTC.
     """
 
     parameters: Parameters
@@ -41,7 +41,7 @@ class Population:
     truth: Mapping[str, Columns]
 
     def fingerprint(self) -> str:
-        """SHA-256 over every name, type and byte: equal only for equal populations."""
+        """Returns a SHA-256 over every name, type and byte: equal only for equal populations."""
         digest = hashlib.sha256()
         for schema, tables in (("platform", self.platform), ("truth", self.truth)):
             for table, columns in tables.items():
@@ -53,7 +53,7 @@ class Population:
 
 
 def is_missing(values: Array) -> Array:
-    """True where a value stands for NULL, by the convention of the column's kind."""
+    """True where a value stands for NULL in a column of this kind. Raises TypeError."""
     match values.dtype.kind:
         case "f":
             return np.asarray(np.isnan(values))
@@ -69,17 +69,17 @@ def is_missing(values: Array) -> Array:
 
 
 def row_count(columns: Columns) -> int:
-    """Rows of a table."""
+    """Returns the number of rows of a table."""
     return len(next(iter(columns.values())))
 
 
 def stream(seed: int, stage: str) -> np.random.Generator:
-    """The random stream of one stage: stages don't shift each other when one draws more."""
+    """Returns the random stream of one stage. A stage that draws more does not shift the others."""
     return np.random.default_rng([EDITION, seed, *stage.encode()])
 
 
 def make_ids(prefix: str, numbers: Array, width: int, highest: int) -> Array:
-    """`prefix` + zero-padded numbers as fixed-width text; wider where `highest` needs it."""
+    """Returns `prefix` + zero-padded numbers: `width` digits, or more where `highest` has more."""
     width = max(width, len(str(highest)))
     digits = np.empty((len(numbers), len(prefix) + width), dtype=np.uint8)
     digits[:, : len(prefix)] = np.frombuffer(prefix.encode(), dtype=np.uint8)
@@ -91,12 +91,12 @@ def make_ids(prefix: str, numbers: Array, width: int, highest: int) -> Array:
 
 
 def text(values: Sequence[str]) -> Array:
-    """A lookup of texts, to be indexed by codes."""
+    """Returns ASCII texts as an array that codes can index."""
     return np.array([value.encode("ascii") for value in values])
 
 
 def flags(values: Array, missing: Array | None = None) -> Array:
-    """Booleans as i1, -1 where `missing`."""
+    """Returns booleans as i1, -1 where `missing`."""
     result = values.astype(np.int8)
     if missing is not None:
         result[missing] = MISSING_FLAG
@@ -104,7 +104,7 @@ def flags(values: Array, missing: Array | None = None) -> Array:
 
 
 def concat(*parts: Array | bytes) -> Array:
-    """Texts joined element by element; a plain text stands in every row."""
+    """Joins texts element by element; a plain text is repeated in every row."""
     joined: Any = parts[0]
     for part in parts[1:]:
         joined = np.strings.add(joined, part)
@@ -112,13 +112,13 @@ def concat(*parts: Array | bytes) -> Array:
 
 
 def pick(rng: np.random.Generator, shares: Sequence[float], size: int) -> Array:
-    """`size` codes 0 … len(shares) - 1, drawn with those shares (they need not sum to one)."""
+    """Draws `size` codes from 0 to len(shares) - 1 with these shares (any sum)."""
     edges = np.cumsum(shares) / np.sum(shares)
     return np.searchsorted(edges[:-1], rng.random(size), side="right")
 
 
 def blank(values: Array, missing: Array) -> Array:
-    """A copy of `values` with NULL where `missing`."""
+    """Returns a copy of `values` with NULL where `missing`."""
     result = values.copy()
     match values.dtype.kind:
         case "f":

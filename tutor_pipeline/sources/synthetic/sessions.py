@@ -1,7 +1,8 @@
 """Which sessions there are: when, by whom, with which student, and how they ended.
 
-Belongs here: the timetable, statuses, latent quality, the numbering of sessions, changes of tutor.
-Does not belong here: who is with whom (students.py), what is measured (observations.py).
+Belongs here: the timetable, statuses, latent quality, numbers of sessions.
+Does not belong here: who is with whom (students.py, replacements.py), what is measured
+(measurements.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,19 @@ from tutor_pipeline.sources.synthetic.burnout import HiddenDays, joined_on
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 from tutor_pipeline.sources.synthetic.personas import Traits
 from tutor_pipeline.sources.synthetic.population import Array, pick, stream
+from tutor_pipeline.sources.synthetic.replacements import (
+    Replacements,
+    draw_replacements,
+    students_of,
+)
+from tutor_pipeline.sources.synthetic.statuses import (
+    CANCELLED,
+    COMPLETED,
+    NO_SHOW_STUDENT,
+    NO_SHOW_TUTOR,
+    RESCHEDULED,
+    SCHEDULED,
+)
 from tutor_pipeline.sources.synthetic.students import (
     FIRST_SESSION,
     NOT_LEFT,
@@ -24,24 +38,21 @@ from tutor_pipeline.sources.synthetic.students import (
     settle,
 )
 
-AHEAD_DAYS = 7  # sessions are booked so far ahead of the end
+AHEAD_DAYS = 7  # sessions are booked this far beyond the end
 WEEKEND_LOAD = 0.70
-WEEKS_SPREAD = 0.08  # of the platform's demand from week to week, of its logarithm
-TUTORS_WEEKS_SPREAD = 0.25  # of a tutor's own, relative to the mean
-LONGEST_LEAD = 21  # days; who leaves had no bookings beyond them
+WEEKS_SPREAD = 0.08  # standard deviation of the logarithm of the platform's weekly demand
+TUTORS_WEEKS_SPREAD = 0.25  # of a tutor's weekly demand, relative to the mean
+LONGEST_LEAD = 21  # days; a tutor who leaves has no bookings beyond them
 FRIDAY, SATURDAY = 4, 5
 
-# Hours of the day (UTC) at which sessions start. Tutors with several a day spread out, which
-# brings the mornings from 37 % here to 35 %.
+# Hours of the day (UTC) at which sessions start. Tutors with several sessions a day take different
+# hours, so the share of mornings falls from 37 % here to 35 %.
 HOURS = np.arange(8, 22)
 HOUR_SHARES = np.array([8, 10, 10, 9, 5, 5, 6, 7, 8, 8, 8, 7, 5, 4]) / 100
 MINUTES, MINUTE_SHARES = np.array([0, 15, 30, 45]), (0.6, 0.1, 0.2, 0.1)
 
 DURATIONS, DURATION_SHARES = np.array([30, 60, 90]), (0.15, 0.75, 0.10)
 
-STATUSES = ("completed", "no_show_tutor", "no_show_student", "cancelled", "rescheduled",
-            "scheduled")  # fmt: skip
-COMPLETED, NO_SHOW_TUTOR, NO_SHOW_STUDENT, CANCELLED, RESCHEDULED, SCHEDULED = range(6)
 NO_SHOW_STUDENT_SHARE = 0.018
 CANCELLED_SHARE = 0.03
 STUDENT_RESCHEDULE_SHARE = 0.0018  # of sessions: 1.8 % of all reschedules
@@ -53,32 +64,30 @@ CONNECTION_SHARES = {
     "weekend": (0.65, 0.28, 0.06, 0.01),
 }
 CONNECTION_STARS = np.array([0.0, -0.1, -0.3, -0.6])
-CONNECTION_TROUBLE = np.array([0.75, 1.1, 1.9, 3.2])  # odds of technical issues, relative
+CONNECTION_TROUBLE = np.array([0.75, 1.1, 1.9, 3.2])  # factor on the odds of technical issues
 
 FIRST_SHARE = 0.15
-# The others: repeats of one that fell through, and those of tutors whose students have all left.
+# The other first sessions repeat one that fell through, or belong to tutors without students.
 BEGINS_SHARE = 0.86 * FIRST_SHARE
 RATING_MEAN, RATING_SPREAD = 4.1, 0.6
 POOR_RATING = 3.5
 BURNOUT_TOLL = 2.0  # standard deviations of quality lost from no burnout to full burnout
 
-# The chance that a student leaves after the first session; later on, see students.py.
+# Chance that a student leaves after the first session; for later sessions see students.py.
 LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST = 0.66, 0.10
 LEAVES_AFTER_FIRST_FELL_THROUGH = 0.20
-REPLACED_AFTER_NO_SHOW = 0.16  # of the students who change their tutor
-REPLACED_WITHIN_DAYS = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """One entry per session, by time. Indices point into tutors, pairs, students.
+    """One entry per session, ordered by time. Indices point into tutors, pairs and students.
 
-    `goodness` is the latent quality in standard deviations, `stars` the rating it deserves;
-    both exist for every row and mean something where the session took place.
+    `goodness` is the latent quality in standard deviations, `stars` the rating it deserves. Both
+    are set in every row, but have a meaning only where the session took place.
     """
 
     tutor: Array
-    day: Array  # from the start of the window; days after its end are booked ahead
+    day: Array  # from the start of the window; later than its end where booked ahead
     minute: Array  # of the day
     duration: Array  # minutes
     status: Array  # index into STATUSES
@@ -88,33 +97,24 @@ class Timetable:
     goodness: Array
     stars: Array
     pair: Array
-    number: Array  # n-th session of the pair: one more than were completed before
+    number: Array  # completed sessions of the pair before this one, plus 1
     student: Array
     lead: Array  # minutes from the booking to the start
-    given_up: Array  # True for what was booked with a tutor who left before
+    given_up: Array  # True for bookings of a tutor who left before the session
 
     @property
     def is_first(self) -> Array:
-        """True for sessions that are the pair's first."""
+        """True for first sessions of a pair."""
         return np.asarray(self.number == 1)
 
     @property
     def completed(self) -> Array:
-        """True for sessions that took place."""
+        """True for completed sessions."""
         return np.asarray(self.status == COMPLETED)
 
     def start_minute(self) -> Array:
-        """Minutes from the start of the window."""
+        """Returns minutes from the start of the window."""
         return self.day * 1440 + self.minute
-
-
-@dataclass(frozen=True, slots=True)
-class Replacements:
-    """Students who changed their tutor: pairs left and pairs entered, by index."""
-
-    old_pair: Array
-    new_pair: Array
-    after_no_show: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,128 +126,177 @@ class Pairs:
     number_before: Array
 
 
+@dataclass(frozen=True, slots=True)
+class _Bookings:
+    """Booked sessions, by time: the columns of the same names of `Timetable`."""
+
+    tutor: Array
+    day: Array
+    minute: Array
+    lead: Array
+    given_up: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcomes:
+    """How booked sessions ended, and what their quality is made of."""
+
+    status: Array
+    by_student: Array
+    connection: Array
+    technical: Array
+    opens: Array  # True for sessions that begin a pair
+    mood: Array
+    noise: Array
+
+
 def hold_sessions(
     parameters: Parameters, traits: Traits, hidden: HiddenDays
 ) -> tuple[Timetable, Pairs, Students, Replacements]:
-    """All sessions of the window and those booked ahead, and whom they are with."""
+    """Returns all sessions of the window, those booked ahead, and whom they are with."""
     seed = parameters.seed
     tutor, day = _calendar(parameters, traits, hidden)
     rng = stream(seed, "timetable")
-    minute = _times(rng, tutor, day)
-    lead = booking_lead(rng, len(tutor))
-    # Nothing takes place after a tutor has left: what had been booked by then is called off.
-    given_up = day >= hidden.left_on[tutor]
-    known = ~given_up | (day * 1440 + minute - lead < hidden.left_on[tutor] * 1440)
-    order = np.flatnonzero(known)[np.lexsort((tutor[known], minute[known], day[known]))]
-    tutor, day, minute = tutor[order], day[order], minute[order]
-    lead, given_up = lead[order], given_up[order]
-
-    weekday = weekdays(parameters, day)
-    known_day = np.minimum(day, parameters.days - 1)
-    burnout = hidden.burnout[tutor, known_day]
-    spirits = hidden.spirits[tutor, known_day]
-    status, by_student = _statuses(rng, traits, tutor, weekday, burnout, day >= parameters.days)
-    status, by_student = np.where(given_up, CANCELLED, status), by_student & ~given_up
-    connection, technical = connections(rng, traits, tutor, weekday, minute)
-    opens = (rng.random(len(tutor)) < BEGINS_SHARE) & ~given_up
-    mood = moods(traits, tutor, burnout, spirits)
-    noise = rng.normal(size=(2, len(tutor)))
-    goodness, stars = quality(
-        traits, tutor, mood, connection, np.ones(len(tutor), dtype=bool), noise
-    )
+    booked = _book(rng, hidden, tutor, day)
+    tutor, day, size = booked.tutor, booked.day, len(booked.tutor)
+    held = _hold(rng, parameters, traits, hidden, booked)
     courses = accompany(
-        seed,
-        len(traits.months),
-        Encounters(
-            tutor=tutor,
-            happened=(status != SCHEDULED) & ~given_up,
-            completed=status == COMPLETED,
-            troubled=(status == NO_SHOW_TUTOR) | ((status == RESCHEDULED) & ~by_student),
-            goodness=goodness,
-            is_opening=opens,
-            first_cause=np.where(
-                status != COMPLETED,
-                SCHEDULING,
-                np.where(stars < POOR_RATING, FIRST_SESSION, NOT_LEFT),
-            ),
-            leaves_first=leaving_shares(status, stars),
-        ),
-        parameters.knobs,
+        seed, len(traits.months), _encounters(traits, booked, held), parameters.knobs
     )
     seen, pair = np.unique(courses.pair, return_inverse=True)
     pair_tutor, starts_pair = courses.tutor[seen], courses.begins
     number_before = rng.geometric(0.12, len(pair_tutor))
     number_before[pair[starts_pair]] = 0
     number_before[joined_on(traits.months, parameters.days)[pair_tutor] > 0] = 0
-    number = _numbers(pair, status, number_before)
-    goodness, stars = quality(traits, tutor, mood, connection, number == 1, noise)
+    number = _numbers(pair, held.status, number_before)
+    goodness, stars = quality(traits, tutor, held.mood, held.connection, number == 1, held.noise)
 
-    start = day * 1440 + minute
-    replaced = _replacements(rng, pair, pair_tutor, start, status, given_up, starts_pair)
-    student_of_pair = _students(pair, len(pair_tutor), replaced)
+    start = day * 1440 + booked.minute
+    replaced = draw_replacements(
+        rng, pair, pair_tutor, start, held.status, booked.given_up, starts_pair
+    )
+    student_of_pair = students_of(pair, len(pair_tutor), replaced)
     timetable = Timetable(
         tutor=tutor,
         day=day,
-        minute=minute,
-        duration=DURATIONS[pick(rng, DURATION_SHARES, len(tutor))],
-        status=status,
-        by_student=by_student,
-        connection=connection,
-        technical=technical,
+        minute=booked.minute,
+        duration=DURATIONS[pick(rng, DURATION_SHARES, size)],
+        status=held.status,
+        by_student=held.by_student,
+        connection=held.connection,
+        technical=held.technical,
         goodness=goodness,
         stars=stars,
         pair=pair,
         number=number,
         student=student_of_pair[pair],
-        lead=lead,
-        given_up=given_up,
+        lead=booked.lead,
+        given_up=booked.given_up,
     )
     students = settle(seed, courses, timetable.student, day, parameters.days)
     return timetable, Pairs(pair_tutor, student_of_pair, number_before), students, replaced
 
 
+def _book(rng: np.random.Generator, hidden: HiddenDays, tutor: Array, day: Array) -> _Bookings:
+    """Draws times and leads. Drops sessions that nobody had booked before their tutor left."""
+    minute = _times(rng, tutor, day)
+    lead = booking_lead(rng, len(tutor))
+    # What had been booked before the tutor left is cancelled.
+    given_up = day >= hidden.left_on[tutor]
+    known = ~given_up | (day * 1440 + minute - lead < hidden.left_on[tutor] * 1440)
+    order = np.flatnonzero(known)[np.lexsort((tutor[known], minute[known], day[known]))]
+    return _Bookings(tutor[order], day[order], minute[order], lead[order], given_up[order])
+
+
+def _hold(
+    rng: np.random.Generator,
+    parameters: Parameters,
+    traits: Traits,
+    hidden: HiddenDays,
+    booked: _Bookings,
+) -> _Outcomes:
+    """Draws how sessions end. Those after the window's end are scheduled."""
+    tutor, day, given_up = booked.tutor, booked.day, booked.given_up
+    weekday = weekdays(parameters, day)
+    known_day = np.minimum(day, parameters.days - 1)
+    burnout = hidden.burnout[tutor, known_day]
+    spirits = hidden.spirits[tutor, known_day]
+    status, by_student = _statuses(rng, traits, tutor, weekday, burnout, day >= parameters.days)
+    connection, technical = connections(rng, traits, tutor, weekday, booked.minute)
+    return _Outcomes(
+        status=np.where(given_up, CANCELLED, status),
+        by_student=by_student & ~given_up,
+        connection=connection,
+        technical=technical,
+        opens=(rng.random(len(tutor)) < BEGINS_SHARE) & ~given_up,
+        mood=moods(traits, tutor, burnout, spirits),
+        noise=rng.normal(size=(2, len(tutor))),
+    )
+
+
+def _encounters(traits: Traits, booked: _Bookings, held: _Outcomes) -> Encounters:
+    """Returns what students see of the sessions, each taken as if it were the pair's first."""
+    status = held.status
+    is_first = np.ones(len(status), dtype=bool)
+    goodness, stars = quality(
+        traits, booked.tutor, held.mood, held.connection, is_first, held.noise
+    )
+    cause_when_held = np.where(stars < POOR_RATING, FIRST_SESSION, NOT_LEFT)
+    return Encounters(
+        tutor=booked.tutor,
+        happened=(status != SCHEDULED) & ~booked.given_up,
+        completed=status == COMPLETED,
+        troubled=(status == NO_SHOW_TUTOR) | ((status == RESCHEDULED) & ~held.by_student),
+        goodness=goodness,
+        is_opening=held.opens,
+        first_cause=np.where(status != COMPLETED, SCHEDULING, cause_when_held),
+        leaves_first=leaving_shares(status, stars),
+    )
+
+
 def weekdays(parameters: Parameters, day: Array) -> Array:
-    """Weekday (Monday 0) of days counted from the start of the window."""
+    """Returns the weekday (Monday 0) of days counted from the start of the window."""
     return (parameters.end.weekday() + day - (parameters.days - 1)) % 7
 
 
 def load_of_days(parameters: Parameters, day: Array) -> Array:
-    """What the season makes of days counted from the start of the window: 1 when ordinary."""
+    """Returns the load of days counted from the start of the window; 1 on ordinary days."""
     origin = np.datetime64(parameters.end) - np.timedelta64(parameters.days - 1, "D")
     return parameters.knobs.load_on(origin + day.astype("m8[D]"))
 
 
 def booking_lead(rng: np.random.Generator, size: int) -> Array:
-    """How many minutes before its start a session was booked."""
+    """Draws how many minutes before its start each session was booked."""
     return np.round((rng.gamma(2.0, 40.0, size) + 6) * 60).astype(np.int64)
 
 
 def demand(traits: Traits, burnout: Array) -> Array:
-    """How many sessions the tutors give, relative to each other; `burnout` is tutors x days."""
+    """Returns the tutors' demand relative to each other. `burnout` is tutors x days."""
     return np.asarray(traits.activity[:, None] * (1 - 0.6 * np.clip(burnout - 0.3, 0, None)))
 
 
 def moods(traits: Traits, tutor: Array, burnout: Array, spirits: Array) -> Array:
-    """Shift of a session's quality from what the tutor gives at rest, in standard deviations."""
+    """Returns the shift of a session's quality by the tutor's state, in standard deviations."""
     return np.asarray(spirits - BURNOUT_TOLL * (burnout - traits.risk[tutor]))
 
 
 def leaving_shares(status: Array, stars: Array) -> Array:
-    """The chance that a pair's first session was its last."""
+    """Returns the chance (0 to 1) that a pair's first session is its last."""
     leaves = np.where(stars < POOR_RATING, LEAVES_AFTER_POOR_FIRST, LEAVES_AFTER_FIRST)
     return np.where(status == COMPLETED, leaves, LEAVES_AFTER_FIRST_FELL_THROUGH)
 
 
 def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tuple[Array, Array]:
-    """Tutor and day of every session: exactly days x sessions_per_day in the window, and those
-    that leavers would have had in the weeks after."""
+    """Draws tutor and day of every session: exactly days x sessions_per_day in the window, plus
+    those that leavers would have had in the weeks after leaving.
+    """
     rng = stream(parameters.seed, "calendar")
     days = np.arange(parameters.days + AHEAD_DAYS)
     weekend = weekdays(parameters, days) >= SATURDAY
     past, total = days < parameters.days, parameters.days * parameters.sessions_per_day
     week = (days + weekdays(parameters, days[:1])) // 7
     of_week = np.exp(rng.normal(0, WEEKS_SPREAD, week[-1] + 1))[week]
-    for part in (weekend, ~weekend):  # whichever weeks are busy, weekends have their share
+    for part in (weekend, ~weekend):  # weekends keep their share, whichever weeks are busy
         of_week[part] /= of_week[part & past].mean() if (part & past).any() else 1.0
     load = np.where(weekend, WEEKEND_LOAD, 1.0) * of_week * load_of_days(parameters, days)
     per_day = np.zeros(len(days), dtype=np.int64)
@@ -258,13 +307,13 @@ def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tup
     per_day[~past] = np.round(parameters.sessions_per_day * load[~past] * booked)
 
     joined = joined_on(traits.months, parameters.days)
-    # Who has left is asked for as on the last day.
+    # The demand for a tutor who has left is that of the last day.
     last = np.clip(hidden.left_on, 1, parameters.days)[:, None] - 1
     burnout = np.take_along_axis(hidden.burnout, np.minimum(days, last), axis=1)
     weight = demand(traits, burnout)
     evenness = TUTORS_WEEKS_SPREAD**-2
     weight *= rng.gamma(evenness, 1 / evenness, (len(weight), week[-1] + 1))[:, week]
-    # Weekend-only tutors give on two days what others give on seven.
+    # Weekend-only tutors give as many sessions on two days as others on seven.
     weekend_only = traits.has("weekend_only")[:, None]
     wanted = weight * np.where(weekend_only, np.where(weekend, 5.0, 0.0), 1.0)
     here = (days >= joined[:, None]) & (days < hidden.left_on[:, None])
@@ -277,7 +326,7 @@ def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tup
         [rng.multinomial(count, share[:, day]) if count else np.zeros(len(share), dtype=np.int64)
          for day, count in enumerate(per_day)]
     )  # fmt: skip
-    # Leavers had bookings ahead like anybody else.
+    # Tutors who left had bookings ahead like all others.
     leaver, after = _after_leaving(hidden.left_on, parameters.days)
     usual = parameters.sessions_per_day * load[after] / load[past].mean()
     rest = weight.sum(axis=0)[after]
@@ -289,7 +338,7 @@ def _calendar(parameters: Parameters, traits: Traits, hidden: HiddenDays) -> tup
 
 
 def _after_leaving(left_on: Array, days: int) -> tuple[Array, Array]:
-    """Tutor and day of the weeks after a tutor has left, up to the end of the window."""
+    """Returns tutor and day of the weeks after each departure, up to the end of the window."""
     leaver = np.flatnonzero((left_on > 0) & (left_on < days))
     tutor = np.repeat(leaver, LONGEST_LEAD)
     day = left_on[tutor] + np.tile(np.arange(LONGEST_LEAD), len(leaver))
@@ -297,12 +346,12 @@ def _after_leaving(left_on: Array, days: int) -> tuple[Array, Array]:
 
 
 def _times(rng: np.random.Generator, tutor: Array, day: Array) -> Array:
-    """Minute of the day. A tutor's sessions of a day take different hours while there are any."""
+    """Draws minutes of the day. A tutor's sessions of a day take different hours if possible."""
     new_cell = np.ones(len(tutor), dtype=bool)
     new_cell[1:] = (np.diff(tutor) != 0) | (np.diff(day) != 0)
     cell = np.cumsum(new_cell) - 1
     within = np.arange(len(tutor)) - np.flatnonzero(new_cell)[cell]
-    # Hours in random order, popular ones first: drawing without replacement by Gumbel's trick.
+    # Weighted draws without replacement: Gumbel noise on the logarithm of the weights.
     keys = np.log(HOUR_SHARES) + rng.gumbel(size=(int(cell[-1]) + 1, len(HOURS)))
     hours = HOURS[np.argsort(-keys, axis=1)]
     minute = MINUTES[pick(rng, MINUTE_SHARES, len(tutor))]
@@ -317,16 +366,16 @@ def _statuses(
     burnout: Array,
     ahead: Array,
 ) -> tuple[Array, Array]:
-    """Status of every session, and whether the student asked for a reschedule."""
+    """Draws the status of every session, and whether the student asked for a reschedule."""
     moved = rng.random(len(tutor)) < reschedule_shares(traits, tutor, weekday, burnout)
     status, by_student = outcomes(rng, traits, tutor, burnout, moved)
     return np.where(ahead, SCHEDULED, status), by_student
 
 
 def reschedule_shares(traits: Traits, tutor: Array, weekday: Array, burnout: Array) -> Array:
-    """The chance that the tutor moves each session."""
+    """Returns the chance (0 to 1) that the tutor moves each session."""
     reschedule = traits.reschedules[tutor]
-    # Friday movers: most of their Fridays, and seldom another day.
+    # Tutors with this pattern move most of their Friday sessions and few others.
     fridays = traits.has("reschedules_on_fridays")[tutor]
     on_day = np.where(weekday == FRIDAY, 0.60, 0.72 * reschedule)
     return np.where(fridays, on_day, reschedule) * _strain(traits, tutor, burnout)
@@ -335,7 +384,9 @@ def reschedule_shares(traits: Traits, tutor: Array, weekday: Array, burnout: Arr
 def outcomes(
     rng: np.random.Generator, traits: Traits, tutor: Array, burnout: Array, moved: Array
 ) -> tuple[Array, Array]:
-    """Status of every session but those `moved` by the tutor; whether the student moved it."""
+    """Draws the status of each session, given those `moved` by the tutor, and whether the student
+    moved it.
+    """
     shares = np.stack(
         [
             traits.no_shows[tutor] * _strain(traits, tutor, burnout),
@@ -351,14 +402,14 @@ def outcomes(
 
 
 def _strain(traits: Traits, tutor: Array, burnout: Array) -> Array:
-    """How much likelier a tired tutor is to fail a session than a rested one."""
+    """Returns the factor by which burnout raises the chance that a session fails."""
     return np.asarray(np.exp(1.2 * (burnout - traits.risk[tutor])))
 
 
 def connections(
     rng: np.random.Generator, traits: Traits, tutor: Array, weekday: Array, minute: Array
 ) -> tuple[Array, Array]:
-    """Connection quality by time of the week, and technical issues, likelier on bad lines."""
+    """Draws connection quality by time of the week, and technical issues by connection."""
     drawn = rng.random(len(tutor))
     evening = (minute >= 18 * 60) & (minute < 21 * 60)
     when = np.where(weekday >= SATURDAY, 2, np.where(evening, 1, 0))
@@ -371,22 +422,23 @@ def connections(
 def quality(
     traits: Traits, tutor: Array, mood: Array, connection: Array, first: Array, noise: Array
 ) -> tuple[Array, Array]:
-    """Latent quality in standard deviations, and the stars a student would give (1-5).
+    """Returns latent quality in standard deviations, and the stars a student would give (1-5).
 
-    `noise` is standard normal, 2 x sessions: what all observations share, and the stars' own.
+    `noise` is standard normal, 2 x sessions: the part that all observations share, and the part
+    of the stars alone.
     """
     deserved = traits.rating[tutor] + CONNECTION_STARS[connection]
-    # The best are also the steadiest.
+    # The best tutors vary least.
     steady = np.clip(5.3 - traits.rating[tutor], 0.3, 1.0)
     goodness = (deserved - RATING_MEAN) / RATING_SPREAD + mood + 0.42 * steady * noise[0]
     stars = RATING_MEAN + RATING_SPREAD * (goodness + 0.52 * steady * noise[1])
-    # Students who do not know the tutor yet are reserved: fewer stars for the same lesson.
+    # Students who do not know the tutor yet give fewer stars for the same lesson.
     stars = stars - np.where(first, traits.first_rating_drop[tutor], 0.0)
     return goodness, np.round(np.clip(stars, 1.0, 5.0), 1)
 
 
 def _numbers(pair: Array, status: Array, number_before: Array) -> Array:
-    """One more than the sessions of the pair that were completed before this one."""
+    """Returns the completed sessions of the pair before each session, plus 1."""
     order = np.argsort(pair, kind="stable")
     done = (status[order] == COMPLETED).astype(np.int64)
     before = np.cumsum(done) - done
@@ -394,58 +446,3 @@ def _numbers(pair: Array, status: Array, number_before: Array) -> Array:
     number = np.empty(len(pair), dtype=np.int64)
     number[order] = 1 + before - before[first_row] + number_before[pair[order]]
     return number
-
-
-def _replacements(
-    rng: np.random.Generator,
-    pair: Array,
-    pair_tutor: Array,
-    start: Array,
-    status: Array,
-    given_up: Array,
-    starts_pair: Array,
-) -> Replacements:
-    """Students whose last session with one tutor is followed by a first one with another.
-
-    As many after a no-show of the tutor as REPLACED_AFTER_NO_SHOW asks for.
-    """
-    last_row = np.full(len(pair_tutor), -1)
-    last_row[pair] = np.arange(len(pair))  # rows are in order of time: the last one stays
-    held = np.flatnonzero(last_row >= 0)
-    ends = np.isin(status, (COMPLETED, NO_SHOW_TUTOR)) | given_up
-    ended = held[ends[last_row[held]]]
-    no_show = status[last_row[ended]] == NO_SHOW_TUTOR
-    after, others = ended[no_show], rng.permutation(ended[~no_show])
-    wanted = round(len(after) * (1 - REPLACED_AFTER_NO_SHOW) / REPLACED_AFTER_NO_SHOW)
-    leaving = np.concatenate((after, others[:wanted]))
-    gap = rng.integers(1440, REPLACED_WITHIN_DAYS * 1440, len(leaving))
-    ready = start[last_row[leaving]] + gap
-    order = np.argsort(ready, kind="stable")
-    leaving, ready = leaving[order], ready[order]
-
-    # Each takes the next first session that is still free: the k-th cannot sit before place k.
-    openings = np.flatnonzero(starts_pair & (status == COMPLETED))
-    place = np.searchsorted(start[openings], ready)
-    turn = np.arange(len(leaving))
-    place = turn + np.maximum.accumulate(place - turn) if len(leaving) else place
-    fits = place < len(openings)
-    leaving, entered = leaving[fits], pair[openings[place[fits]]]
-    other = pair_tutor[leaving] != pair_tutor[entered]
-    # No chains: whoever came by changing does not change again.
-    other &= ~np.isin(leaving, entered)
-    leaving, entered = leaving[other], entered[other]
-    # Those who found nobody else have moved the share: the latest beyond it find nobody either.
-    no_show = status[last_row[leaving]] == NO_SHOW_TUTOR
-    most = round((~no_show).sum() * REPLACED_AFTER_NO_SHOW / (1 - REPLACED_AFTER_NO_SHOW))
-    kept = ~no_show | (np.cumsum(no_show) <= most)
-    return Replacements(leaving[kept], entered[kept], no_show[kept])
-
-
-def _students(pair: Array, pairs: int, replaced: Replacements) -> Array:
-    """Student of every pair: numbered as they appear, shared by the pairs of a replacement."""
-    owner = np.arange(pairs)
-    owner[replaced.new_pair] = replaced.old_pair
-    appears, first_row = np.unique(owner[pair], return_index=True)
-    student = np.full(pairs, -1)
-    student[appears[np.argsort(first_row)]] = np.arange(len(appears))
-    return student[owner]

@@ -1,7 +1,7 @@
-"""Worlds: platforms that differ from the ordinary one in a single respect, as plain data.
+"""Worlds: platforms that differ from the ordinary one in one respect, as plain data.
 
-Belongs here: the knobs, and what they are set to in each world.
-Does not belong here: what a stage makes of a knob.
+Belongs here: the parameters of a world, and their values in each world.
+Does not belong here: what a stage does with a parameter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """Days of every year with another load than usual; they may run into the next year."""
+    """Days of every year with an unusual load; they may run into the next year."""
 
     month: int
     day: int
@@ -25,31 +25,31 @@ class Season:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The knobs that stages read. The defaults are those of the ordinary world."""
+    """The parameters that stages read. The defaults are those of the ordinary world."""
 
     name: str
-    says: str  # in one line, for --help
-    # Of the sessions of all tutors, where nobody says how many there are.
+    says: str  # one line for --help
+    # The default load, of all tutors together.
     sessions_per_day: int = 60
-    sessions_a_week: int | None = None  # per tutor, instead
+    sessions_a_week: int | None = None  # per tutor; replaces sessions_per_day
     seasons: tuple[Season, ...] = ()
-    # Tutors. Of those who leave, some go for outside reasons, and some for the work though
-    # nothing shows before; the rest with a hazard that grows by exp(…) from burnout 0 to 1.
+    # Tutors. Of those who leave, `outside_share` go for outside reasons and `sudden_share` without
+    # signs. The hazard of the others grows by exp(hazard_growth) from burnout 0 to 1.
     alike: bool = False
     outside_share: float = 0.25
     sudden_share: float = 0.0
     hazard_growth: float = 10.0
-    late_days: int = 0  # burnout shows in so many days before leaving only; 0: as it comes
-    # Students: how often they leave after a session, and how often by staying away, both
-    # relative to what they would do for a reason that they have (see students.py).
+    late_days: int = 0  # burnout shows only in this many days before leaving; 0: no such limit
+    # Students: factors on the rates of leaving after a session, and of leaving by staying away
+    # (see students.py).
     leaving_at_once: float = 1.0
     drifting_away: float = 1.0
     # Records.
     unrecorded: tuple[str, ...] = ()  # tables without a row
-    leaked_hours: float = 0.0  # in reports of those who leave within LEAKED_DAYS
+    leaked_hours: float = 0.0  # added to reply times of tutors who leave within LEAKED_DAYS
 
     def load_on(self, dates: NDArray[Any]) -> NDArray[Any]:
-        """Load of these dates relative to ordinary ones; the last of two seasons counts."""
+        """Returns the load of dates relative to ordinary ones. Of two seasons, the last counts."""
         dates = dates.astype("M8[D]")
         load = np.ones(len(dates))
         if not self.seasons or not len(dates):

@@ -64,7 +64,7 @@ def test_a_champion_that_is_gone_names_its_successor(monkeypatch, name):
     monkeypatch.setenv("TUTOR_CHAMPION", name)
     with pytest.raises(UsageError, match="TUTOR_CHAMPION") as caught:
         load_settings()
-    assert f"{name} is no scorer any more: departure_v1 does its work" in str(caught.value)
+    assert f"{name} is no longer a scorer; set departure_v1" in str(caught.value)
 
 
 def test_an_empty_one_counts_as_not_set(monkeypatch):

@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.embedded import SHARED_ROOT, EmbeddedServer
+from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
+from tutor_pipeline.core.warehouse.embedded_programs import SHARED_ROOT
 
 pytestmark = pytest.mark.usefixtures("starts_something")
 

@@ -277,7 +277,7 @@ def test_a_line_that_could_not_be_read_goes_when_any_field_is_the_id(database):
 def test_a_student_leaves_their_tutors_rows(database):
     insert(database, of_tutor("T9"))
     database.execute(
-        "update ops.tutor_student_churn set student_ids = '{St1,St10,St2}', students = 3,"
+        "update ops.tutor_student_churn set student_ids = '{{St1,St10,St2}}', students = 3,"
         " students_at_high_risk = 3"
     )
     database.execute(
@@ -324,11 +324,11 @@ def test_meanwhile_nobody_composes_or_compares(database):
     with database.warehouse.connect(autocommit=True) as other:
         other.execute("set lock_timeout = '50ms'")
         with pytest.raises(LockNotAvailable), other.transaction():
-            compose(other, database.warehouse, {}, setting)
+            compose(other, {}, setting)
         with pytest.raises(LockNotAvailable):
-            ledger.set_aside(other, database.warehouse, "T1", "no", "r", NOW)
+            ledger.set_aside(other, "T1", "no", "r", NOW)
         with pytest.raises(LockNotAvailable):
-            ledger.take(other, database.warehouse, "r", NOW)
+            ledger.take(other, "r", NOW)
 
 
 def test_what_is_left_is_told_with_its_place(database):

@@ -17,9 +17,9 @@ def test_upgrade_twice_changes_nothing(databases):
     assert migrate.upgrade(warehouse) is True
     assert migrate.upgrade(warehouse) is False
     with warehouse.connect() as database:
-        assert migrate.current(database) == migrate.head()
+        assert migrate.current(database.connection, warehouse) == migrate.head()
         for schema in warehouse.schemas.ours:
-            assert migrate.schema_mark(database, schema) == migrate.MARK
+            assert migrate.schema_mark(database.connection, schema) == migrate.MARK
 
 
 def test_two_upgrades_at_once(databases):
@@ -27,7 +27,7 @@ def test_two_upgrades_at_once(databases):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: migrate.upgrade(warehouse), range(4)))
     with warehouse.connect() as database:
-        assert migrate.current(database) == migrate.head()
+        assert migrate.current(database.connection, warehouse) == migrate.head()
 
 
 @pytest.mark.parametrize("taken", ["ops", "marts"])
@@ -82,7 +82,7 @@ def test_a_schema_that_went_is_made_again_with_its_mark(databases):
         database.execute("drop schema staging cascade")
     assert migrate.upgrade(warehouse)
     with warehouse.connect() as database:
-        assert migrate.schema_mark(database, "staging") == migrate.MARK
+        assert migrate.schema_mark(database.connection, "staging") == migrate.MARK
     assert not migrate.upgrade(warehouse)
 
 

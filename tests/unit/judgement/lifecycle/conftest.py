@@ -72,7 +72,7 @@ def make():
 
 @pytest.fixture(scope="module")
 def db(warehouse):
-    """The module's database, with the one table of dbt's that the store reads."""
+    """The module's database, with the one dbt table that the store reads."""
     with warehouse.connect() as database:
         database.execute(
             "create table {marts}.fct_sessions (tutor_id text, session_id text,"
@@ -84,7 +84,7 @@ def db(warehouse):
 
 @pytest.fixture
 def empty(reader):
-    """Leave nothing to the next test. Modules with a database use it for all of theirs."""
+    """Empty the tables after the test. Modules with a database use it for all of their tests."""
 
     def remove_all():
         clear(reader)

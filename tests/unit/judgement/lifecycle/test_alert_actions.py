@@ -1,4 +1,4 @@
-"""What administrators do: each act once, with its event, and nothing lost beside a run."""
+"""Administrators' actions: each takes effect once, with its event, also beside a run."""
 
 import threading
 from dataclasses import replace
@@ -208,7 +208,7 @@ def test_no_alert_and_one_named_twice(act, three, events, make):
 
 
 def test_acts_and_runs_at_once_end_as_one_after_the_other(act, run, three, query, make):
-    """Every event is there, numbered without a gap, whoever came first."""
+    """Every event is stored, numbered without a gap, in either order."""
     barrier = threading.Barrier(9)
     failures, done = [], []
 
@@ -252,7 +252,7 @@ def test_acts_and_runs_at_once_end_as_one_after_the_other(act, run, three, query
 
 
 def test_an_act_that_waited_sees_what_was_done_meanwhile(db, three, alert, query, make):
-    """Also where the server's transactions would rather see but what was there at first."""
+    """Also on a server whose default isolation is repeatable read."""
     option = "?options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
     strict = replace(db, url=db.url + option)
     done = []

@@ -1,4 +1,4 @@
-"""What becomes of findings: case by case, and over long random histories."""
+"""Changes of rows: case by case, and over long random histories."""
 
 from dataclasses import dataclass, field, replace
 
@@ -163,7 +163,7 @@ class Row:
 
 
 class Memory:
-    """The store, as simple as can be."""
+    """A store in memory, as simple as possible."""
 
     def __init__(self):
         self.rows = []

@@ -34,7 +34,7 @@ BADGES = tuple((tutor, "rising_star") for tutor in TUTORS)
 
 
 def mostly(usual, *others):
-    """Three times in four the usual; what is rare would else hide what is common."""
+    """Draw the usual case three times in four: otherwise rare cases crowd out the common ones."""
     return st.sampled_from([usual] * 3 * len(others) + list(others))
 
 
@@ -285,7 +285,7 @@ class Machine(RuleBasedStateMachine):
         return now
 
     def _run(self, evaluation, crash_at, scope):
-        """Apply it, then once more. False when it was refused because nobody is active."""
+        """Apply the evaluation twice. Returns False if it is refused because nobody is active."""
         self.runs += 1
         run_id = f"run-{self.runs}"
         open_rows = store.preview  # the same checks, without writing
@@ -312,7 +312,7 @@ class Machine(RuleBasedStateMachine):
         )  # fmt: skip
 
     def _attempt(self, work, crash_at):
-        """Do it; with `crash_at`, first die before that statement and leave no trace."""
+        """Do the work; with `crash_at`, first crash before that statement and check for traces."""
         if crash_at is not None:
             before = self.tools.everything()
             try:
@@ -361,7 +361,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def as_told(events):
-    """What a row must say, from its events alone."""
+    """Return the values that a row must have according to its events."""
     row = {"acknowledged_by": None, "snoozed_by": None, "resolution": None}
     for event in events:
         details, at, actor = event["details"], event["at"], event["actor"]

@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: one transaction, one open row, nothing lost, nothing twice."""
+"""The store on PostgreSQL: one transaction, one open row, no row lost or duplicated."""
 
 import threading
 from dataclasses import replace
@@ -269,7 +269,7 @@ def test_eight_runs_at_once_end_as_one(db, run, query, make):
 
 
 class AbortError(Exception):
-    """The caller's own failure after the store was done."""
+    """An error that the caller raises after the store has finished."""
 
 
 def test_a_run_that_dies_at_any_statement_leaves_all_as_it_was(
@@ -485,7 +485,7 @@ def test_full_runs_count_the_completed_sessions_of_each_day(run, query, sessions
 
 
 def test_sessions_are_counted_on_the_day_of_utc(run, query, execute, make):
-    """As events are, whatever the time zone in which a session has its day."""
+    """Days are in UTC, as those of events, whatever the time zone of a session's day."""
     first = (make.day(0) - timedelta(days=100)).replace(hour=0)
     for number, (start, local) in enumerate(
         (
@@ -624,7 +624,7 @@ def test_the_summary_of_critical_alerts(run, query, make):
 
 
 def test_the_profile_before_is_that_of_the_last_run_over_everybody(db, run, make, execute, reader):
-    """A pass, and a run for some tutors, may come first under the new one."""
+    """A refresh after sessions, or of some tutors, may be the first under the new profile."""
     execute("delete from {ops}.refresh_runs")
     for run_id, is_full in (("full", True), ("some", False)):
         execute(

@@ -1,4 +1,4 @@
-"""The guard: what it lets through, what it says when it does not, and what it records."""
+"""The guard: when it allows deriving, its objections otherwise, and what it records."""
 
 from __future__ import annotations
 

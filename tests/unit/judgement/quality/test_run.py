@@ -1,4 +1,4 @@
-"""Evaluating checks: what cannot be evaluated is errored and says why, and nothing leaks."""
+"""Evaluating checks: one that can't be evaluated is errored with the reason, and nothing leaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading suites: what is wrong with one is said, and what is shipped is right."""
+"""Reading suites: errors name what is wrong, and the shipped suites are right."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_what_is_shown_is_not_personal(suites: Sequence[Suite]) -> None:
 
 
 def test_the_gate_blocks(suites: Sequence[Suite]) -> None:
-    """Bad rows that come in stop nothing: they are set aside. What got through must be sound."""
+    """Incoming bad rows block nothing: they are quarantined. Sessions that count must be sound."""
     for suite in suites:
         blocks = {check.name for check in suite.checks if check.blocking}
         errors = {check.name for check in suite.checks if check.severity == "error"}

@@ -1,4 +1,4 @@
-"""The catalogue: what a profile may say, and where an error is told to be."""
+"""The catalogue: what a profile may say, and where an error is located."""
 
 import json
 import re
@@ -147,7 +147,7 @@ def test_the_greatest_threshold(load, profile):
     "place", ["auto_resolve: {}", "extends: {}", "? {}\n: 3", "alerts: {{x: {{title: {}}}}}"]
 )
 def test_what_aliases_stand_for_is_never_made(load, place):
-    """A bomb of aliases, 10**5 entries in full: too small to do harm should it ever go off."""
+    """A YAML alias bomb of 10**5 entries: small enough to be harmless if it is expanded."""
     levels = [f"&{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdef")]
     bomb = f"[&a [x], {', '.join(levels)}]"
     if "title" in place:

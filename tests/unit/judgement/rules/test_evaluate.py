@@ -1,4 +1,4 @@
-"""The engine: what is found, what is not evaluated, who is skipped."""
+"""Evaluation: findings, rules that are not evaluated, tutors that are skipped."""
 
 import math
 from decimal import Decimal
@@ -233,7 +233,7 @@ achievements:
 
 @pytest.fixture
 def others(load, as_of):
-    """Evaluate the insights or achievements of a profile with some."""
+    """Evaluate the insights or achievements of a profile that has them."""
 
     def run_on(kind, rows, overrides=()):
         return evaluate(load(OTHERS), kind, rows, as_of, overrides)
@@ -503,7 +503,7 @@ def from_four(load):
 
 
 def test_open_alerts_that_fall_short_are_counted_among_the_few(from_four, row, as_of):
-    """A worse figure never closes what a better one keeps open."""
+    """A worse figure never closes an alert that a better figure keeps open."""
 
     def kept(no_shows):
         crowd = [row(tutor_id=f"O{n}", no_shows=0, **{OPEN: False}) for n in range(90)]

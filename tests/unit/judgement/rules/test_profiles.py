@@ -1,4 +1,4 @@
-"""Profiles that extend others: what is inherited, what is changed, where an error is told to be."""
+"""Profiles that extend others: what is inherited, what is changed, where an error is located."""
 
 import re
 
@@ -13,7 +13,7 @@ from tutor_pipeline.metrics.wide_rows import rule_inputs
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a profile, in a folder if its name says so; its path."""
+    """Write a profile, in a subfolder if its name has one, and return its path."""
 
     def write_text(name, text):
         path = tmp_path / name
@@ -30,7 +30,7 @@ def base(write, profile):
 
 
 def told(path, inputs):
-    """What the error says of a profile that is wrong."""
+    """Return the text of the error that a wrong profile raises."""
     with pytest.raises(TutorPipelineError) as caught:
         load_catalogue(path, inputs)
     return str(caught.value)
@@ -185,7 +185,7 @@ def test_null_takes_an_inherited_key_away(write, inputs):
 
 
 def test_what_two_files_make_wrong_together_is_told_of_the_one_that_caused_it(write, inputs):
-    """A strength has no tip: the tip is inherited and right, the type is not."""
+    """A strength has no tip. The inherited tip is right; the new type is the error."""
     write("base.yml", DULL)
     middle = write("middle.yml", "extends: base.yml\n\ninsights:\n  dull:\n"
                    "    insight_type: strength\n")  # fmt: skip

@@ -152,7 +152,7 @@ NUMBERS = {
 
 
 def numbers(rule):
-    """The numbers in a rule's sentences, as written, but for the values of metrics."""
+    """The numbers written in a rule's sentences, without the values of metrics."""
     sentences = " ".join(re.sub(r"\{.*?\}", "", text.text) for text in rule.texts.values())
     return set(re.findall(r"\d+(?:\.\d+)?(?: %)?", sentences))
 

@@ -30,7 +30,7 @@ def rates(pairs, **more):
 
 
 def usual_crowd(n=100, rate=0.1, sessions=20, seed=0):
-    """Tutors who are all alike."""
+    """Tutors without differences beyond chance."""
     rng = np.random.default_rng(seed)
     return [(int(k), sessions) for k in rng.binomial(sessions, rate, n)]
 
@@ -55,7 +55,7 @@ def test_where_everybody_does_it_as_often_it_is_usual():
 
 
 def test_the_probability_is_that_of_draws():
-    """By hand: the others' rates as wide as they are seen, the tutor's own sessions left out."""
+    """By hand: the observed spread of the others' rates, without the tutor's own sessions."""
     crowd = usual_crowd(40, 0.2, 15)
     own = (7, 12)
     found = fit(RATE, rates([*crowd, own]))
@@ -123,7 +123,7 @@ def test_more_of_the_same_sessions_is_never_less_unusual(pairs, sessions):
 @settings(max_examples=60)
 @given(COUNTS, st.integers(0, 30), st.integers(1, 30))
 def test_a_probability_is_one_whatever_the_platform(pairs, k, sessions):
-    """Also of a tutor who was not among those that it was fitted on."""
+    """Also for a tutor who was not part of the fit."""
     found = fit(RATE, rates(pairs))
     seen = look(RATE, found, min(k, sessions), sessions)
     assert seen.probability is None or 0 <= seen.probability <= 1
@@ -194,7 +194,7 @@ def test_of_a_small_platform_one_is_listed_all_the_same():
 
 
 def test_of_those_listed_at_most_one_in_ten_may_be_chance():
-    """Open ones stay at 80 %; where there are many of them, the least sure of them must go."""
+    """Open alerts stay at 80 %; if there are many, the least certain ones close."""
     asked = Unusual("no_shows", "sessions", True, times=1.5, most=0.5)
     crowd = usual_crowd(60, 0.1, 30)
     open_ = [(k, 30) for k in (9, 9, 9, 9, 14)]

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-import psycopg
 import pytest
 
-from tutor_pipeline.core.warehouse.database import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.sources.changes import ledger, versions
 
 NOW = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
@@ -33,7 +32,7 @@ class Desk:
     runs: int = 0
 
     @cached_property
-    def database(self) -> psycopg.Connection[Any]:
+    def database(self) -> Database:
         """For looking and for changing the platform: each statement is a transaction."""
         return self.warehouse.connect(autocommit=True)
 
@@ -156,7 +155,7 @@ def make_desk() -> Iterator[Callable[[Warehouse], Desk]]:
 
     yield make
     for each in made:
-        each.connection.close()
+        each.database.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from math import log2
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.changes import ledger
@@ -375,8 +374,8 @@ def test_a_second_peek_does_not_wait_for_the_first(desk):
     desk.fill()
     desk.add("S2")
     with desk.warehouse.connect() as first, impatient(desk) as second:
-        assert ledger._lock(first, desk.warehouse, "compare")
-        assert ledger.compare(second, desk.warehouse, desk.now, whole=False).changes == 0
+        assert ledger._lock(first, "compare")
+        assert ledger.compare(second, desk.now, whole=False).changes == 0
     assert desk.compare().changes == 1
 
 
@@ -386,8 +385,8 @@ def test_a_peek_with_nothing_to_say_does_not_wait_for_a_refresh_that_settles(des
     desk.add("S2")
     batch = desk.take()
     with desk.warehouse.connect() as refresh, impatient(desk) as peek:
-        ledger.settle(refresh, desk.warehouse, batch.run_id)
-        assert ledger.compare(peek, desk.warehouse, desk.now, whole=True).changes == 1
+        ledger.settle(refresh, batch.run_id)
+        assert ledger.compare(peek, desk.now, whole=True).changes == 1
     assert desk.compare(whole=True).changes == 0
 
 
@@ -401,7 +400,7 @@ def test_a_peek_never_marks_what_was_settled_while_it_looked(desk):
     desk.add("S3", "T3")
     batch = desk.take_all()
     with desk.warehouse.connect() as refresh, ThreadPoolExecutor() as pool:
-        ledger.settle(refresh, desk.warehouse, batch.run_id)
+        ledger.settle(refresh, batch.run_id)
         peek = pool.submit(desk.compare, whole=True)
         while not desk.rows(
             "select 1 from pg_locks where locktype = 'advisory' and not granted"
@@ -424,26 +423,18 @@ def test_whatever_the_time_zone_a_settled_session_stays_so_as_long_as_it_is_in_t
         "ahead": now + instant,
         "nowhere": None,
     }
-    table = sql.Identifier(desk.warehouse.schemas.ops, "session_ledger")
-    with desk.warehouse.connect() as connection:
-        connection.execute("set time zone 'Europe/Berlin'")
+    with desk.warehouse.connect() as database:
+        database.execute("set time zone 'Europe/Berlin'")
         for name, start in starts.items():
-            connection.execute(
-                desk.warehouse.sql(
-                    "insert into {ops}.session_ledger"
-                    " (tutor_id, session_id, scheduled_start, version, session_version,"
-                    " processed_at, run_id) values ('T1', %s, %s, 1, 1, %s, 'r')"
-                ),
+            database.execute(
+                "insert into {ops}.session_ledger"
+                " (tutor_id, session_id, scheduled_start, version, session_version,"
+                " processed_at, run_id) values ('T1', %s, %s, 1, 1, %s, 'r')",
                 (name, start, now),
             )
-        connection.execute(
-            sql.SQL(ledger._MARK_NEW).format(ledger=table),
-            {"now": now, "tutors": ["T1"] * len(starts), "sessions": list(starts)},
-        )
-        marked = connection.execute(
-            desk.warehouse.sql(
-                "select session_id from {ops}.session_ledger where pending_since is not null"
-            )
+        ledger._mark_new(database, now, [{"tutor_id": "T1", "session_id": name} for name in starts])
+        marked = database.execute(
+            "select session_id from {ops}.session_ledger where pending_since is not null"
         ).fetchall()
     assert {name for (name,) in marked} == {"just out", "ahead", "nowhere"}
 
@@ -490,7 +481,7 @@ def test_leftovers_of_a_dead_connection_do_not_bar_the_way(desk):
     desk.add("S2", "T2")
     batch = desk.take()
     dying = desk.warehouse.connect()
-    ledger.settle(dying, desk.warehouse, batch.run_id)
+    ledger.settle(dying, batch.run_id)
     desk.execute("select pg_terminate_backend(%s)", dying.info.backend_pid)
     with pytest.raises(psycopg.OperationalError):
         dying.execute("select 1")

@@ -18,9 +18,9 @@ from tutor_pipeline.sources.synthetic.burnout import (
     joined_on,
     live_through,
 )
-from tutor_pipeline.sources.synthetic.people import CHURN_REASONS
 from tutor_pipeline.sources.synthetic.personas import Traits, draw_traits
 from tutor_pipeline.sources.synthetic.population import Array
+from tutor_pipeline.sources.synthetic.profiles import CHURN_REASONS
 from tutor_pipeline.sources.synthetic.students import NOT_LEFT, Encounters, accompany
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,10 @@ from tutor_pipeline.cli.simulate import log_line, per_second, seconds
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.synthetic import Parameters, generate
-from tutor_pipeline.sources.synthetic.live import Summary, play, read_cast
+from tutor_pipeline.sources.synthetic.live_events import Cast, Event, Habits, Kind, Plan
+from tutor_pipeline.sources.synthetic.live_player import Summary, play, read_cast
+from tutor_pipeline.sources.synthetic.live_simulation import simulate
 from tutor_pipeline.sources.synthetic.load import load
-from tutor_pipeline.sources.synthetic.simulate import Cast, Event, Habits, Kind, Plan, simulate
 
 PARAMETERS = Parameters.preset("dev", date(2026, 11, 19))
 START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
@@ -228,19 +229,20 @@ def test_other_errors_are_not_waited_for(warehouse: Warehouse, cast: Cast) -> No
 
 
 def test_platforms_of_others_and_empty_ones_are_refused(warehouse: Warehouse, cast: Cast) -> None:
-    with warehouse.connect() as connection:
-        connection.execute("create schema if not exists theirs")
-        connection.execute("create table if not exists theirs.tutors (user_id text)")
-    theirs = Warehouse(warehouse.url, Schemas(platform="theirs"))
-    nowhere = Warehouse(warehouse.url, Schemas(platform="nowhere"))
-    with warehouse.connect() as connection:
-        with pytest.raises(RefusedError, match="a platform's own: nothing is ever written"):
-            read_cast(connection, theirs, PARAMETERS, START)
-        with pytest.raises(RefusedError, match="no platform yet"):
-            read_cast(connection, nowhere, PARAMETERS, START)
-        connection.execute("update platform.tutors set active_status = false")
+    with warehouse.connect() as database:
+        database.execute("create schema if not exists theirs")
+        database.execute("create table if not exists theirs.tutors (user_id text)")
+    for schema, says in (
+        ("theirs", "a platform's own: nothing is ever written"),
+        ("nowhere", "no platform yet"),
+    ):
+        other = Warehouse(warehouse.url, Schemas(platform=schema))
+        with other.connect() as database, pytest.raises(RefusedError, match=says):
+            read_cast(database, PARAMETERS, START)
+    with warehouse.connect() as database:
+        database.execute("update platform.tutors set active_status = false")
         with pytest.raises(RefusedError, match="no tutors to simulate"):
-            read_cast(connection, PARAMETERS, START)
+            read_cast(database, PARAMETERS, START)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.sources.synthetic import Parameters
 from tutor_pipeline.sources.synthetic.burnout import live_through
-from tutor_pipeline.sources.synthetic.personas import draw_traits
-from tutor_pipeline.sources.synthetic.simulate import (
-    MOST_PAIRS,
+from tutor_pipeline.sources.synthetic.live_events import (
     Cast,
     Event,
     Habits,
@@ -25,10 +23,14 @@ from tutor_pipeline.sources.synthetic.simulate import (
     Pair,
     Plan,
     Verb,
+)
+from tutor_pipeline.sources.synthetic.live_simulation import (
+    MOST_PAIRS,
     _Simulation,
     arrivals,
     simulate,
 )
+from tutor_pipeline.sources.synthetic.personas import draw_traits
 
 START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 DAILY = 10_000 / 86_400

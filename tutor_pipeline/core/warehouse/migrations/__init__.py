@@ -1,1 +1,1 @@
-"""Migrations of the pipeline's own schemas (Alembic). dbt makes the tables of the others."""
+"""Alembic migrations of the pipeline's schemas. dbt creates the tables that its models define."""

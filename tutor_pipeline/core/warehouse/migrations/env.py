@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `warehouse.migrate` hands over."""
+"""Alembic's entry point: runs the migrations on the connection of `warehouse.migrate`."""
 
 from alembic import context
 

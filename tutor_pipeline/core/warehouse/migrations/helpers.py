@@ -1,4 +1,4 @@
-"""What migrations need beyond Alembic: our schema names in SQL, and distribution by tutor."""
+"""Helpers for migrations: our schema names in SQL, and distribution by tutor on Citus."""
 
 import re
 from collections.abc import Iterator
@@ -53,9 +53,9 @@ def run_sql(statements: str) -> None:
 
 
 def distribute(table: str, column: str = "tutor_id") -> None:
-    """Distribute `{ops}.<table>` by `column` where the Citus extension is; elsewhere do nothing.
+    """Distributes `{ops}.<table>` by `column` if the Citus extension exists.
 
-    The inner block is parsed only when it is reached, so plain PostgreSQL never sees its catalog.
+    PostgreSQL parses the inner block only when it reaches it, so it needs no Citus catalog.
     """
     schemas: Schemas = context.config.attributes["schemas"]
     relation = f'"{schemas.ops}"."{table}"'

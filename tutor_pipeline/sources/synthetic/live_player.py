@@ -1,7 +1,7 @@
-"""Commits simulated transactions to the platform while time goes by, and reads whom it has.
+"""Commits simulated transactions to the platform in real time, and reads the tutors it has.
 
-Belongs here: connections, waiting, transactions that stay open, a database that is away.
-Does not belong here: which transactions there are (simulate.py).
+Belongs here: connections, waiting, transactions that stay open, an unreachable database.
+Does not belong here: which transactions there are (live_simulation.py).
 """
 
 from __future__ import annotations
@@ -21,25 +21,19 @@ from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.migrate import schema_mark
 from tutor_pipeline.core.warehouse.platform import is_ours
+from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.synthetic.burnout import live_through
+from tutor_pipeline.sources.synthetic.live_events import Cast, Event, Pair, Verb, Write
+from tutor_pipeline.sources.synthetic.live_simulation import MOST_PAIRS, traits_of
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 from tutor_pipeline.sources.synthetic.personas import draw_traits
 from tutor_pipeline.sources.synthetic.population import make_ids
-from tutor_pipeline.sources.synthetic.simulate import (
-    MOST_PAIRS,
-    Cast,
-    Event,
-    Pair,
-    Verb,
-    Write,
-    only,
-)
 
-_MOST_HELD = 8  # transactions open at a time; the first of more is committed early
+_MOST_HELD = 8  # open transactions; before another one opens, the first to end is committed early
 _RETRY_SECONDS = 1.0
-_KNOWN_FOR = timedelta(days=30)  # students seen within it are the tutor's own
+_KNOWN_FOR = timedelta(days=30)  # a tutor's own students had a session within this time
 
-_TUTORS = """
+_ACTIVE_TUTORS = """
     select
         tutors.user_id,
         coalesce(tutors.hourly_rate, 30)::float8,
@@ -54,44 +48,12 @@ _TUTORS = """
     where tutors.active_status is not false
     order by tutors.user_id
 """
-_PAIRS = """
-    with pairs as (
-        select
-            sessions.tutor_id,
-            sessions.student_id,
-            max(sessions.scheduled_start) as last_start,
-            max(sessions.session_number - (sessions.status <> 'completed')::integer) as held,
-            max(sessions.subject_id) as subject_id,
-            max(sessions.subject) as subject,
-            max(sessions.grade_level) as grade_level
-        from {platform}.sessions
-        join {platform}.students on students.user_id = sessions.student_id
-        where sessions.scheduled_start > %(since)s
-            and sessions.session_number is not null
-            and students.status is distinct from 'churned'
-        group by sessions.tutor_id, sessions.student_id
-    ),
-
-    ranked as (
-        select
-            pairs.*,
-            row_number() over (
-                partition by tutor_id order by last_start desc, student_id
-            ) as place
-        from pairs
-    )
-
-    select tutor_id, student_id, held, coalesce(subject_id, ''), coalesce(subject, ''),
-        coalesce(grade_level, ''), %(bargain)s::float8
-    from ranked
-    where place <= %(most)s
-    order by tutor_id, place desc
-"""
+_KNOWN_PAIRS = statement(__file__, "known_pairs")
 _BARGAIN = 1 / 7  # the mean of what the generator draws
 
 
 def refuse_others(database: Database) -> None:
-    """Raises RefusedError unless the platform's schema is one that we made."""
+    """Raises RefusedError unless we made the platform's schema."""
     if schema_mark(database.connection, database.schemas.platform) is None:
         raise RefusedError("there is no platform yet. Run first: tutor-pipeline generate")
     if not is_ours(database):
@@ -103,30 +65,30 @@ def refuse_others(database: Database) -> None:
 
 
 def read_cast(database: Database, parameters: Parameters, now: datetime) -> Cast:
-    """The active tutors of the synthetic platform made with `parameters`, and their students.
+    """Returns the active tutors of the synthetic platform made with `parameters`, with students.
 
     Raises RefusedError for a platform that is not ours or that has none of these tutors.
     """
     refuse_others(database)
     everybody = make_ids("T", np.arange(1, parameters.tutors + 1), 4, parameters.tutors)
     place = {value.decode(): i for i, value in enumerate(everybody.tolist())}
-    found = [row for row in database.execute(_TUTORS) if row[0] in place]
+    found = [row for row in database.execute(_ACTIVE_TUTORS) if row[0] in place]
     if not found:
         raise RefusedError(
             "the platform has no tutors to simulate. Run first: tutor-pipeline generate"
         )
     pairs: dict[str, list[Pair]] = {tutor_id: [] for tutor_id, _, _ in found}
     known = {"since": now - _KNOWN_FOR, "most": MOST_PAIRS, "bargain": _BARGAIN}
-    for tutor_id, *pair in database.execute(_PAIRS, known):
+    for tutor_id, *pair in database.execute(_KNOWN_PAIRS, known):
         if tutor_id in pairs:
             pairs[tutor_id].append(Pair(*pair))
-    # Traits are hidden: they are drawn again, not read.
+    # The platform does not store traits: draw them again with the same seed.
     rows = np.array([place[tutor_id] for tutor_id, _, _ in found])
     traits = draw_traits(parameters.seed, parameters.tutors, parameters.knobs)
     hidden = live_through(parameters.seed, traits, parameters.days, parameters.knobs)
     return Cast(
         tutor_ids=tuple(pairs),
-        traits=only(traits, rows),
+        traits=traits_of(traits, rows),
         burnout=hidden.burnout[rows, -1],
         spirits=hidden.spirits[rows, -1],
         hourly_rate=np.array([rate for _, rate, _ in found]),
@@ -137,9 +99,10 @@ def read_cast(database: Database, parameters: Parameters, now: datetime) -> Cast
 
 @dataclass(slots=True)
 class Summary:
-    """What was committed. `away_seconds` is for how long the database could not be reached,
-    `most_behind` by how many seconds a transaction missed its time at worst, `given_up` how many
-    had begun and were not committed when it was told to stop.
+    """What was committed.
+
+    `away_seconds`: how long the database was unreachable. `most_behind`: the longest delay of a
+    transaction, in seconds. `given_up`: transactions that were not committed before the stop.
     """
 
     transactions: int = 0
@@ -164,13 +127,13 @@ def play(
     wait: Callable[[float], bool] = _sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
-    """Commit each event in a transaction of its own when its time has come; time starts now.
+    """Commits each event in a transaction of its own at its time, counted from now.
 
-    Ends with the events, before the first one that begins `until` seconds or more after the start,
-    or when `wait` says so: it is called with seconds to wait (0 and more) and answers True to
-    stop. Transactions that are open then are committed. `committed` is told of each right after
-    its COMMIT has returned. While the database is away it waits and tries again: what it does can
-    be repeated without another effect, so nothing is lost and nothing is there twice.
+    Ends after the last event, before the first one that begins `until` seconds or more after the
+    start, or when `wait` returns True; `wait` takes the seconds to wait (0 or more). Transactions
+    that are open at the end are committed. `committed` is called right after each COMMIT. While
+    the database is unreachable, it waits and tries again. All statements can be repeated, so
+    nothing is lost and nothing is written twice.
     """
     with _Player(warehouse, committed, tell, wait, clock) as player:
         return player.play(events, until)
@@ -186,7 +149,7 @@ class _Player:
     summary: Summary = field(default_factory=Summary)
     stopped: bool = False
     began: float = 0.0
-    # When to commit (seconds after the start), a tie-breaker, and what is open where.
+    # When to commit (seconds after the start), a tie-breaker, the event and its connection.
     held: list[tuple[float, int, Event, Database]] = field(default_factory=list)
     database: Database | None = None
     number: Iterator[int] = field(default_factory=count)
@@ -228,7 +191,7 @@ class _Player:
         return self.stopped
 
     def _hold(self, event: Event) -> None:
-        """Begin a transaction of its own connection and leave it open."""
+        """Opens a connection and a transaction for the event, and leaves both open."""
         if len(self.held) >= _MOST_HELD:
             self._release()
         try:
@@ -250,7 +213,7 @@ class _Player:
             self._write(event)
 
     def _release(self) -> None:
-        """Commit the open transaction whose time comes first."""
+        """Commits the open transaction that is due first."""
         due, _, event, database = heappop(self.held)
         try:
             database.commit()
@@ -264,7 +227,7 @@ class _Player:
             database.close()
 
     def _write(self, event: Event) -> None:
-        """Commit one event, whatever time it takes; given up only when told to stop."""
+        """Commits one event however long it takes; gives up only when told to stop."""
         away_since: float | None = None
         while True:
             try:
@@ -330,7 +293,7 @@ class _Player:
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether trying again later may help: the server went, or refused a connection."""
+    """Whether trying again may help: the server went away or refused a connection."""
     return isinstance(error, psycopg.OperationalError) or isinstance(
         error.__cause__, psycopg.OperationalError
     )

@@ -6,7 +6,7 @@ from math import log2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor_pipeline.sources.changes.ledger import MAX_ATTEMPTS, PATIENCE, Waiting, choose
+from tutor_pipeline.sources.changes.batching import MAX_ATTEMPTS, PATIENCE, Waiting, choose
 
 NOW = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

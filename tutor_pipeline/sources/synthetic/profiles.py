@@ -1,4 +1,4 @@
-"""The people of the platform: users, tutors, students, and what is kept about them.
+"""The platform's tables about people: users, tutors, students.
 
 Belongs here: profiles, subjects, certificates, availability, progress, students who left.
 Does not belong here: sessions and what is measured in them.
@@ -41,8 +41,8 @@ SUBJECT_CHOICE = (0.70, 0.20, 0.10)  # a pair's subject: the tutor's primary, se
 MOST_SUBJECTS = len(SUBJECT_CHOICE)
 ADMINISTRATORS = 2
 
-QUIET_DAYS = 21  # a student without a session for so long, who has not left, pauses
-# What those who leave say, by the cause for which they do.
+QUIET_DAYS = 21  # without a session: a student who has not left is paused
+# Reasons that students give when they leave, by the true cause.
 CHURN_REASONS = {
     "first_session": {"poor_first_session": 1.0},
     "scheduling": {"scheduling_difficulty": 1.0},
@@ -54,7 +54,7 @@ CHURN_REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """What sessions need to know of people; entries by tutor, student, pair or subject."""
+    """What sessions need to know about people; entries by tutor, student, pair or subject."""
 
     tutor_ids: Array
     student_ids: Array
@@ -68,7 +68,7 @@ class People:
 
 
 def meet_people(parameters: Parameters, traits: Traits, pairs: Pairs, students: Students) -> People:
-    """Ids, subjects, rates and grades of everybody in the timetable."""
+    """Draws ids, subjects, rates and grades of everybody in the timetable."""
     rng = stream(parameters.seed, "people")
     tutors, size = len(traits.months), len(students.cause)
     order = np.argsort(rng.random((tutors, len(SUBJECTS))), axis=1)[:, :MOST_SUBJECTS]
@@ -99,7 +99,7 @@ def keep_records(
     people: People,
     last_login: Array,
 ) -> dict[str, Columns]:
-    """Tables about people as of the end. `last_login` is per tutor, M8[us]."""
+    """Returns the tables about people as of the end. `last_login` is per tutor, M8[us]."""
     rng = stream(parameters.seed, "records")
     tutors = _tutors(rng, parameters, traits, hidden, timetable, people, last_login)
     students, reasons = _students(rng, parameters, timetable, pairs, fates, people)
@@ -130,7 +130,7 @@ def _tutors(
     people: People,
     last_login: Array,
 ) -> Columns:
-    """Profiles: the traits as the platform has come to see them."""
+    """Returns the profiles: the traits as the platform sees them."""
     size, months = len(traits.months), traits.months
     here = np.bincount(timetable.tutor[timetable.completed], minlength=size)
     per_month = 10 * traits.activity
@@ -166,7 +166,7 @@ def _students(
     fates: Students,
     people: People,
 ) -> tuple[Columns, Columns]:
-    """Students with their fate, and the reasons of those who left."""
+    """Returns the students with their status, and the reasons of those who left."""
     size = len(people.student_ids)
     last_day = np.full(size, -1)
     np.maximum.at(last_day, timetable.student, timetable.day)
@@ -208,7 +208,7 @@ def _users(
     tutors: Columns,
     students: Columns,
 ) -> Columns:
-    """One account for everybody, and the administrators'."""
+    """Returns an account for everybody, and those of the administrators."""
     administrators = make_ids("A", np.arange(1, ADMINISTRATORS + 1), 4, ADMINISTRATORS)
     ids = np.concatenate((people.tutor_ids, people.student_ids, administrators))
     roles = np.repeat(
@@ -246,7 +246,7 @@ def _tutor_subjects(people: People) -> Columns:
 def _certifications(
     rng: np.random.Generator, parameters: Parameters, traits: Traits, people: People
 ) -> Columns:
-    """The longer a tutor is there, the more certificates, in their usual order."""
+    """Draws certificates: more of them for longer-serving tutors, in a fixed order."""
     amount = np.minimum(rng.poisson(traits.months / 18), len(CERTIFICATIONS))
     tutor = np.repeat(np.arange(len(amount)), amount)
     nth = np.arange(len(tutor)) - np.searchsorted(tutor, tutor)
@@ -267,7 +267,7 @@ def _progress(
     pairs: Pairs,
     people: People,
 ) -> Columns:
-    """Change of grades of the students who have stayed with a tutor, on their last day."""
+    """Draws the change of grades of students with five or more sessions, on their last day."""
     completed = np.flatnonzero(timetable.completed)
     last = np.full(len(pairs.tutor), -1)
     last[timetable.pair[completed]] = completed  # rows are in order of time
@@ -290,7 +290,7 @@ def _availability(
     hidden: HiddenDays,
     people: People,
 ) -> Columns:
-    """A report per tutor and week, the coming one included; burnout shrinks what is offered."""
+    """Draws a report per tutor and week, including the coming week. Burnout lowers the offer."""
     days = parameters.days
     monday = days - 1 - parameters.end.weekday()  # of the week in which the end lies
     weeks = monday - 7 * np.arange(-1, days // 7 + 1)[::-1]
@@ -319,6 +319,6 @@ def _availability(
 
 
 def _day(parameters: Parameters, day: Array, from_start: bool = False) -> Array:
-    """Dates `day` days after the end, or after the start of the window."""
+    """Returns dates `day` days after the end, or after the start of the window."""
     shift = parameters.days - 1 if from_start else 0
     return np.datetime64(parameters.end) + (day - shift).astype("m8[D]")

@@ -1,38 +1,40 @@
-"""Which transactions a platform commits from now on: sessions, what follows them, what is changed.
+"""Simulates a live platform: the transactions that it commits from now on. Pure.
 
-Belongs here: who teaches when, what is recorded late, corrected, deleted or moved. Pure: the same
+Belongs here: who teaches when, and what is recorded late, corrected, deleted or moved. The same
 cast, plan and start give the same events.
-Does not belong here: the clock, the database (live.py), what a session looks like (sessions.py,
-observations.py).
+Does not belong here: the clock and the database (live_player.py), what a session looks like
+(sessions.py, observations.py).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.sources.synthetic.live_events import (
+    BURST_SECONDS,
+    Cast,
+    Event,
+    Kind,
+    Pair,
+    Plan,
+    Verb,
+    Write,
+)
+from tutor_pipeline.sources.synthetic.measurements import measure
 from tutor_pipeline.sources.synthetic.names import FIRST_NAMES, GRADE_LEVELS, LAST_NAMES
 from tutor_pipeline.sources.synthetic.observations import (
     START_KNOWN_SHARE,
     Moments,
-    measure,
     punctuality,
     record,
-)
-from tutor_pipeline.sources.synthetic.people import (
-    GRADE_SHARES,
-    MOST_SUBJECTS,
-    SUBJECT_CHOICE,
-    People,
 )
 from tutor_pipeline.sources.synthetic.personas import Traits
 from tutor_pipeline.sources.synthetic.population import (
@@ -45,14 +47,16 @@ from tutor_pipeline.sources.synthetic.population import (
     pick,
     stream,
 )
+from tutor_pipeline.sources.synthetic.profiles import (
+    GRADE_SHARES,
+    MOST_SUBJECTS,
+    SUBJECT_CHOICE,
+    People,
+)
 from tutor_pipeline.sources.synthetic.sessions import (
     BEGINS_SHARE,
-    COMPLETED,
     DURATION_SHARES,
     DURATIONS,
-    NO_SHOW_STUDENT,
-    NO_SHOW_TUTOR,
-    STATUSES,
     Timetable,
     booking_lead,
     connections,
@@ -63,18 +67,21 @@ from tutor_pipeline.sources.synthetic.sessions import (
     quality,
     reschedule_shares,
 )
+from tutor_pipeline.sources.synthetic.statuses import (
+    COMPLETED,
+    NO_SHOW_STUDENT,
+    NO_SHOW_TUTOR,
+    STATUSES,
+)
 from tutor_pipeline.sources.synthetic.students import PAIR_TURNOVER
 
-MOST_PER_SECOND = 100.0  # a single connection can write them; more is a load for `generate`
-LEAST_PER_SECOND = 1 / 86_400
-BURST_SECONDS = 60.0
-MOST_PAIRS = 12  # of a tutor's students are remembered; older ones would hardly come again
+MOST_PAIRS = 12  # students remembered per tutor; older ones would rarely be drawn
 
-_CHUNK = 64  # sessions that are drawn at a time
-# It is always noon on an ordinary Wednesday, so that one seed gives one sequence whenever it runs.
+_CHUNK = 64  # sessions drawn at a time
+# Every session is drawn as on a Wednesday at noon: a seed gives the same events at any time.
 _WEEKDAY, _MINUTE = 2, 12 * 60
-_RETURNING_SHARE = 0.75  # of the sessions with known students are followed by another
-_POOR_RUN = 3  # poor first sessions come so many in a row with one tutor, then with the next
+_RETURNING_SHARE = 0.75  # of sessions with known students are followed by another one
+_POOR_RUN = 3  # poor first sessions in a row with one tutor, before the next tutor's turn
 _POOR_GOODNESS, _POOR_STARS, _POOR_SCORE = -2.5, (1.5, 2.5), (3.0, 5.0)
 
 _METRICS = ("session_audio_metrics", "session_video_metrics", "session_screen_metrics",
@@ -85,149 +92,11 @@ _WRITTEN_AT = {"session_audio_metrics": "created_at", "session_billing": "billed
                "session_feedback": "submitted_at"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """Seconds until something follows: `least` and an exponential rest, cut at `most`."""
-
-    least: float
-    mean: float
-    most: float
-
-    def draw(self, rng: np.random.Generator, size: int) -> Array:
-        """`size` delays."""
-        rest = rng.exponential(self.mean - self.least, size)
-        return np.minimum(self.least + rest, self.most)
-
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """How the platform writes. Shares are of all sessions unless they say otherwise."""
-
-    # Metrics and the bill: in the session's own transaction, or a little later.
-    metrics_at_once: float = 0.5
-    metrics_delay: Delay = Delay(1, 6, 60)
-    # Feedback always comes later, for the share of sessions that the generator gives it to.
-    feedback_delay: Delay = Delay(15, 180, 1800)
-    # A transaction that begins early and commits after others that began later.
-    held: float = 0.02
-    held_for: Delay = Delay(2, 8, 30)
-    # What becomes of a session afterwards, one thing at most.
-    corrected: float = 0.02  # another score; a no-show that is excused; nothing where neither is
-    deleted: float = 0.01
-    moved_to_tutor: float = 0.005
-    moved_to_day: float = 0.005
-    fate_delay: Delay = Delay(20, 120, 900)
-    farthest_move: int = 20  # days
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How many sessions come. `burst` of them within the first minute, the steady rate after it.
-
-    `poor_firsts` is the share (0 to 1) that are poor first sessions of new pairs.
-    """
-
-    per_second: float
-    burst: int = 0
-    seed: int = 7
-    poor_firsts: float = 0.0
-    habits: Habits = field(default_factory=Habits)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for what cannot be simulated."""
-        if self.per_second and not LEAST_PER_SECOND <= self.per_second <= MOST_PER_SECOND:
-            raise UsageError(
-                f"--rate must be 0 or between 1/day and {MOST_PER_SECOND:.0f}/s"
-                f" ({MOST_PER_SECOND * 86_400:.0f}/day)."
-            )
-        if not 0 <= self.burst <= 1_000_000:
-            raise UsageError(f"--burst is {self.burst}, but it must be between 0 and 1000000.")
-        if not self.per_second and not self.burst:
-            raise UsageError("--rate 0 without --burst: there is nothing to simulate.")
-        if not 0 <= self.poor_firsts <= 1:
-            raise UsageError(
-                f"--poor-firsts is {self.poor_firsts:g}, but it must be between 0 and 1."
-            )
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"--seed is {self.seed}, but it must be between 0 and 2^63 - 1.")
-
-
-@dataclass(slots=True)
-class Pair:
-    """A student and what is known of the work with one tutor; `held` sessions are completed."""
-
-    student_id: str
-    held: int
-    subject_id: str
-    subject: str
-    grade_level: str
-    bargain: float  # share of the sessions that are discounted
-
-
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """The tutors who teach, all entries in the same order. `pairs` are oldest first."""
-
-    tutor_ids: tuple[str, ...]
-    traits: Traits
-    burnout: Array
-    spirits: Array
-    hourly_rate: Array
-    subjects: tuple[tuple[tuple[str, str], ...], ...]  # (id, name), the primary one first
-    pairs: tuple[tuple[Pair, ...], ...]
-
-
-class Verb(StrEnum):
-    """What a statement does. All may be repeated without another effect."""
-
-    INSERT = "insert"
-    UPDATE = "update"
-    DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One statement: inserts the row `values`, or updates or deletes the session's rows."""
-
-    verb: Verb
-    table: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Kind(StrEnum):
-    """What a transaction is about."""
-
-    SESSION = "session"
-    METRICS = "metrics"
-    FEEDBACK = "feedback"
-    CORRECTION = "correction"
-    DELETION = "deletion"
-    MOVED_TO_TUTOR = "moved_to_tutor"
-    MOVED_TO_DAY = "moved_to_day"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One transaction. It begins `at` seconds after the start and is committed `held_for` later.
-
-    `details` say more about it: a session's `status` and, of a poor first one, its place in the
-    tutor's run (`poor_first`, from 1); the values that a correction or a move set.
-    """
-
-    at: float
-    kind: Kind
-    tutor_id: str
-    session_id: str
-    writes: tuple[Write, ...]
-    details: Mapping[str, Any]
-    held_for: float = 0.0
-
-
 def simulate(cast: Cast, plan: Plan, start: datetime) -> Iterator[Event]:
-    """Events in the order in which they begin: endless, unless the plan's rate is 0.
+    """Yields events in the order in which they begin; without end unless the plan's rate is 0.
 
-    Who teaches when, how it ends and what happens to it depends on the seed and the tutors alone;
-    `start` shifts all moments and enters the ids, so that no two simulations share one.
+    Who teaches when, how a session ends and how it is changed depend only on the seed and the
+    tutors. `start` shifts all timestamps and is part of the ids: two simulations share no id.
     """
     simulation = _Simulation(cast, plan, start)
     waiting: list[tuple[float, int, Event]] = []
@@ -235,7 +104,7 @@ def simulate(cast: Cast, plan: Plan, start: datetime) -> Iterator[Event]:
     for times in arrivals(plan):
         for event in simulation.teach(times):
             heappush(waiting, (event.at, next(number), event))
-        # What is drawn later comes later: whatever is due by the last of these can go.
+        # Sessions drawn later end later: every event up to the last of these times is final.
         while waiting and waiting[0][0] <= times[-1]:
             yield heappop(waiting)[-1]
     while waiting:
@@ -243,7 +112,7 @@ def simulate(cast: Cast, plan: Plan, start: datetime) -> Iterator[Event]:
 
 
 def arrivals(plan: Plan) -> Iterator[Array]:
-    """When sessions end, in seconds after the start, ascending, some at a time."""
+    """Yields chunks of the times at which sessions end: seconds after the start, ascending."""
     rng = stream(plan.seed, "simulated arrivals")
     burst = np.sort(rng.uniform(0, BURST_SECONDS, plan.burst))
     for first in range(0, plan.burst, _CHUNK):
@@ -257,7 +126,7 @@ def arrivals(plan: Plan) -> Iterator[Array]:
 
 @dataclass(frozen=True, slots=True)
 class _Meeting:
-    """A session's pair, its number in it, and whether the student is new to the platform."""
+    """The pair of a session, its number within the pair, and whether the student is new."""
 
     pair: Pair
     number: int
@@ -266,22 +135,22 @@ class _Meeting:
 
 @dataclass(frozen=True, slots=True)
 class _Aftermath:
-    """What follows each session, and when (seconds after the start)."""
+    """What follows each session. Times are seconds after the start."""
 
-    names: Array  # of a new student: places in FIRST_NAMES and LAST_NAMES
+    names: Array  # of a new student: indices into FIRST_NAMES and LAST_NAMES
     held_for: Array
     metrics_follow: Array  # in a transaction of their own
     metrics_at: Array
     feedback_at: Array
-    fate: Array  # index into _FATES, or beyond: nothing
+    fate: Array  # index into _FATES; a larger number: the session stays as it is
     fate_at: Array
-    drift: Array  # of the score
-    days: Array
-    other_tutor: Array
+    drift: Array  # of a corrected score
+    days: Array  # by which a session moves
+    other_tutor: Array  # to whom a session moves
 
 
 class _Simulation:
-    """What has to be remembered from session to session: pairs, and how many there were."""
+    """State from session to session: the pairs, and the counters that make ids."""
 
     def __init__(self, cast: Cast, plan: Plan, start: datetime) -> None:
         rng = stream(plan.seed, "simulated tutors")
@@ -296,8 +165,8 @@ class _Simulation:
         self._chunks = self._sessions = self._poor = self._students = 0
 
     def teach(self, times: Array) -> list[Event]:
-        """The events of the sessions that end at these times."""
-        # What happens must not depend on what is observed: those draws vary in number.
+        """Returns the events of the sessions that end at these times."""
+        # Observations need a varying number of draws, so they have a random stream of their own.
         self._chunks += 1
         rng = stream(self._plan.seed, f"simulated sessions {self._chunks}")
         size = len(times)
@@ -343,7 +212,7 @@ class _Simulation:
                 at = float(metrics_at)
                 events.append(Event(at, Kind.METRICS, *who, tuple(metrics), {}))
             fate = None if poor[i] or then.fate[i] >= len(_FATES) else _FATES[then.fate[i]]
-            # Feedback on what is not there any more would be nobody's.
+            # Feedback on a deleted session would belong to no session.
             feedback = _inserts(of_session, _FEEDBACK)
             if feedback and fate is not Kind.DELETION:
                 at = float(then.feedback_at[i])
@@ -376,7 +245,7 @@ class _Simulation:
     def _timetable(
         self, rng: np.random.Generator, tutor: Array, poor: Array
     ) -> tuple[Timetable, list[_Meeting], Array]:
-        """The sessions, whom they are with, and whether the pair meets again."""
+        """Returns the sessions, their pairs, and whether each pair meets again."""
         traits, size = self._cast.traits, len(tutor)
         burnout, spirits = self._cast.burnout[tutor], self._cast.spirits[tutor]
         weekday, minute = np.full(size, _WEEKDAY), np.full(size, _MINUTE)
@@ -434,7 +303,7 @@ class _Simulation:
         grade: int,
         bargain: float,
     ) -> _Meeting:
-        """With a new student, or with one of the tutor's own, the newer the likelier."""
+        """Draws the student: a new one, or one of the tutor's own, the newest most often."""
         mine = self._pairs[tutor]
         is_new = begins or not mine
         if is_new:
@@ -461,14 +330,14 @@ class _Simulation:
         poor: Array,
         keeps: Array,
     ) -> dict[str, Columns]:
-        """The platform's tables about sessions that end at `moment`."""
+        """Returns the platform's tables about sessions that end at `moment`."""
         traits, size = self._cast.traits, len(ids)
         pairs = [meeting.pair for meeting in meetings]
         people = People(
             tutor_ids=self._tutor_ids,
             student_ids=_bytes([pair.student_id for pair in pairs]),
             hourly_rate=self._cast.hourly_rate,
-            subjects_of_tutor=np.empty((0, MOST_SUBJECTS)),  # of no interest to a session
+            subjects_of_tutor=np.empty((0, MOST_SUBJECTS)),  # `record` does not read it
             subject_of_pair=np.arange(size),
             subject_ids=_bytes([pair.subject_id for pair in pairs]),
             subject_names=_bytes([pair.subject for pair in pairs]),
@@ -480,7 +349,7 @@ class _Simulation:
         held = timetable.completed
         missed = np.isin(timetable.status, (NO_SHOW_TUTOR, NO_SHOW_STUDENT))
         waited = np.where(missed, 20, 0).astype("m8[m]")
-        # Called off at the last moment: one that lies ahead would be no news before it begins.
+        # Sessions are called off at the last moment: changes in the future are found only later.
         scheduled = np.where(held, begun - late, moment - waited)
         moments = Moments(
             scheduled=scheduled,
@@ -503,7 +372,7 @@ class _Simulation:
         return found.replace(tzinfo=UTC)
 
     def _enrol(self, pair: Pair, name: Array, now: datetime) -> list[Write]:
-        """A new student."""
+        """Returns the statements that add a new student."""
         first, last = FIRST_NAMES[name[0]], LAST_NAMES[name[1]]
         user = {
             "id": pair.student_id,
@@ -523,7 +392,7 @@ class _Simulation:
     def _change(
         self, kind: Kind, session: Mapping[str, Any], then: _Aftermath, i: int
     ) -> list[Event]:
-        """What becomes of a session afterwards; nothing where it makes no sense."""
+        """Returns the later change of a session; none where `kind` does not apply to it."""
         at, days = float(then.fate_at[i]), timedelta(int(then.days[i]))
         other_tutor = self._cast.tutor_ids[then.other_tutor[i]]
         tutor_id, values = session["tutor_id"], dict[str, Any]()
@@ -574,7 +443,7 @@ def _inserts(rows: Mapping[str, list[dict[str, Any]]], tables: Sequence[str]) ->
 def _by_session(
     tables: Mapping[str, Columns], ids: Array
 ) -> list[defaultdict[str, list[dict[str, Any]]]]:
-    """The rows of all tables, session by session in the order of `ids`."""
+    """Returns, per session in the order of `ids`, its rows by table."""
     place = {value.decode(): i for i, value in enumerate(ids.tolist())}
     found: list[defaultdict[str, list[dict[str, Any]]]] = [defaultdict(list) for _ in place]
     for table, columns in tables.items():
@@ -586,7 +455,7 @@ def _by_session(
 
 
 def _plain(values: Array) -> list[Any]:
-    """A column as Python has it, None for NULL; moments are in UTC."""
+    """Returns a column as Python values: None for NULL, timestamps in UTC."""
     plain = values.tolist()
     match values.dtype.kind:
         case "S":
@@ -599,10 +468,10 @@ def _plain(values: Array) -> list[Any]:
 
 
 def _bytes(values: Sequence[str]) -> Array:
-    """Texts as the generator's functions want them."""
+    """Returns texts as an array of bytes, as the generator's functions take them."""
     return np.array([value.encode() for value in values])
 
 
-def only(traits: Traits, rows: Array) -> Traits:
-    """The traits of some tutors."""
+def traits_of(traits: Traits, rows: Array) -> Traits:
+    """Returns the traits of some tutors only."""
     return Traits(*(getattr(traits, entry.name)[rows] for entry in fields(traits)))
