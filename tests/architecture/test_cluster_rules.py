@@ -14,7 +14,7 @@ from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Warehouse
 
 PACKAGE = Path(__file__).parents[2] / "tutor_pipeline"
-MIGRATIONS = PACKAGE / "warehouse" / "migrations" / "versions"
+MIGRATIONS = PACKAGE / "core" / "warehouse" / "migrations" / "versions"
 
 
 def strings():
@@ -26,7 +26,7 @@ def strings():
             found += [(f"{where}:{line}", text) for line, text in rules.python_sql(path)]
     for path in sorted(PACKAGE.rglob("*.sql")):
         found.append((str(path.relative_to(PACKAGE)), path.read_text(encoding="utf-8")))
-    for path in sorted((PACKAGE / "quality" / "suites").glob("*.yml")):
+    for path in sorted((PACKAGE / "judgement" / "quality" / "suites").glob("*.yml")):
         for check in yaml.safe_load(path.read_text(encoding="utf-8"))["checks"]:
             if query := check.get("kwargs", {}).get("query"):
                 found.append((f"{path.name}: {check['name']}", query))
@@ -56,8 +56,14 @@ def sent(databases, move):
 
 def test_the_strings_of_the_package_are_found():
     names = {re.split("[:.]", where)[0] for where, _ in strings()}
-    rooms = {"changes/ledger", "lifecycle/store", "reports/queries", "warehouse/retention"}
-    assert rooms | {"warehouse/platform", "incoming_sessions"} <= names
+    modules = {
+        "sources/changes/ledger",
+        "judgement/lifecycle/store",
+        "people/reports/alert_queries",
+        "core/warehouse/retention",
+    }
+    files = {"core/warehouse/sql/platform", "judgement/quality/sql/newest_results"}
+    assert modules | files | {"incoming_sessions"} <= names
     assert len(strings()) > 300
 
 

@@ -1,4 +1,4 @@
-"""The command line: thin verbs over the rooms.
+"""The command line: thin verbs over the other packages.
 
 Verbs that compute do it by running Dagster assets, so the UI shows them; reads are plain SQL.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 data refused.

@@ -17,7 +17,7 @@ from tutor_pipeline.metrics.catalogue import metric_columns
 
 
 @pytest.fixture(scope="module")
-def manifest(dbt_home: Path) -> Mapping[str, Any]:
+def manifest(dbt_home: Path, starts_something: None) -> Mapping[str, Any]:
     dbt.invoke(["parse"], dbt.parse_environment(Schemas(), dbt_home))
     text = (dbt.target_dir(dbt_home) / "manifest.json").read_text(encoding="utf-8")
     content: Mapping[str, Any] = json.loads(text)

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.warehouse.database import Warehouse
+from tutor_pipeline.core.warehouse.database import Database, Warehouse
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MARK = "Made by tutor-pipeline"
@@ -26,15 +26,13 @@ def head() -> str:
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
-def current(connection: psycopg.Connection[Any], warehouse: Warehouse) -> str | None:
+def current(database: Database) -> str | None:
     """Returns the revision of this database, None before the first migration."""
-    name = f"{sql.Identifier(warehouse.schemas.ops, 'alembic_version').as_string(None)}"
-    if connection.execute("select to_regclass(%s)", (name,)).fetchone() == (None,):
+    name = f"{sql.Identifier(database.schemas.ops, 'alembic_version').as_string(None)}"
+    if database.value("select to_regclass(%s)", (name,)) is None:
         return None
-    row = connection.execute(
-        warehouse.sql("select version_num from {ops}.alembic_version")
-    ).fetchone()
-    return None if row is None else str(row[0])
+    revision: str | None = database.value("select version_num from {ops}.alembic_version")
+    return revision
 
 
 def upgrade(warehouse: Warehouse) -> bool:
@@ -45,7 +43,7 @@ def upgrade(warehouse: Warehouse) -> bool:
     """
     with warehouse.connect() as database:
         connection = database.connection
-        before = current(connection, warehouse)
+        before = current(database)
         # dbt would create a missing schema without our mark.
         missing = [
             schema for schema in warehouse.schemas.ours if schema_mark(connection, schema) is None

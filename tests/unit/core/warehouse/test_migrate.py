@@ -17,7 +17,7 @@ def test_upgrade_twice_changes_nothing(databases):
     assert migrate.upgrade(warehouse) is True
     assert migrate.upgrade(warehouse) is False
     with warehouse.connect() as database:
-        assert migrate.current(database.connection, warehouse) == migrate.head()
+        assert migrate.current(database) == migrate.head()
         for schema in warehouse.schemas.ours:
             assert migrate.schema_mark(database.connection, schema) == migrate.MARK
 
@@ -27,7 +27,7 @@ def test_two_upgrades_at_once(databases):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: migrate.upgrade(warehouse), range(4)))
     with warehouse.connect() as database:
-        assert migrate.current(database.connection, warehouse) == migrate.head()
+        assert migrate.current(database) == migrate.head()
 
 
 @pytest.mark.parametrize("taken", ["ops", "marts"])
