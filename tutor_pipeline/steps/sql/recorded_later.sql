@@ -11,16 +11,21 @@ with recorded as (
         ) at time zone %(timezone)s)::date as recorded_on
     from {marts}.fct_sessions
     left join {intermediate}.int_import_days as imports
-        on imports.recorded = 'sessions'
-        and (created_at at time zone %(timezone)s)::date = imports.created_on
-    where session_on between %(first)s::date - 90 and %(last)s
+        on
+            imports.recorded = 'sessions'
+            and (created_at at time zone %(timezone)s)::date = imports.created_on
+    where
+        session_on between %(first)s::date - 90 and %(last)s
         and status not in ('scheduled', 'in_progress')
 )
 
-select distinct recorded.tutor_id, tested.as_of_date
+select distinct
+    recorded.tutor_id,
+    tested.as_of_date
 from recorded
 inner join unnest(%(dates)s::date[]) as tested (as_of_date)
-    on recorded.session_on <= tested.as_of_date
-    and recorded.session_on > tested.as_of_date - 90
-    and recorded.recorded_on > tested.as_of_date + %(settling)s
+    on
+        recorded.session_on <= tested.as_of_date
+        and recorded.session_on > tested.as_of_date - 90
+        and recorded.recorded_on > tested.as_of_date + %(settling)s
 where recorded.recorded_on > recorded.session_on + %(settling)s
