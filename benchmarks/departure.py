@@ -33,11 +33,12 @@ from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.judgement.scores import signals
-from tutor_pipeline.judgement.scores.departure import history, learning, outcomes, reference, scorer
+from tutor_pipeline.judgement.scores.departure import learning, outcomes, reference, scorer
 from tutor_pipeline.judgement.scores.departure.challenger import departures_alone
 from tutor_pipeline.judgement.scores.departure.measures import columns_of
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.departure.version import Version
+from tutor_pipeline.judgement.scores.storage import evidence_history
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.load import load
@@ -91,8 +92,8 @@ def measure(warehouse: Warehouse, home: Path) -> None:
         as_rows = time.perf_counter() - began
     with warehouse.connect() as connection:
         began = time.perf_counter()
-        days = history.days(connection, TUTORS, END)
-        weeks = list(history.weeks(connection, TUTORS, days, {}))
+        days = evidence_history.days(connection, TUTORS, END)
+        weeks = list(evidence_history.weeks(connection, TUTORS, days, {}))
         reading = time.perf_counter() - began
         departures = dict(
             connection.execute(

@@ -30,10 +30,11 @@ from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.judgement.scores import health, segments
-from tutor_pipeline.judgement.scores.departure import history, learning, outcomes, scorer
-from tutor_pipeline.judgement.scores.judge import auc
+from tutor_pipeline.judgement.scores.departure import learning, outcomes, scorer
+from tutor_pipeline.judgement.scores.known_truth import auc
 from tutor_pipeline.judgement.scores.score import Level
 from tutor_pipeline.judgement.scores.segments import TutorSegment
+from tutor_pipeline.judgement.scores.storage import evidence_history
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.load import load
@@ -93,8 +94,8 @@ def levels(warehouse: Warehouse) -> Levels:
     """What departure_v1 would have called each tutor, each week, with nothing learned."""
     found: Levels = {}
     with warehouse.connect() as connection:
-        days = history.days(connection, END)
-        for week in history.weeks(connection, days, {}):
+        days = evidence_history.days(connection, END)
+        for week in evidence_history.weeks(connection, days, {}):
             standard = outcomes.standard(week)
             version = learning.learn(
                 standard.z[standard.is_there],

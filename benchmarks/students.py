@@ -29,7 +29,7 @@ from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.judgement.scores.backtest import BOOSTING
 from tutor_pipeline.judgement.scores.departure.students import STUDENTS
-from tutor_pipeline.judgement.scores.judge import DAYS, auc
+from tutor_pipeline.judgement.scores.known_truth import DAYS, auc
 from tutor_pipeline.judgement.scores.score import Level
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.sources.synthetic import Parameters, generate

@@ -19,11 +19,11 @@ from tests.unit.judgement.scores.frames import made_up
 from tutor_pipeline.cli.app import app
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
-from tutor_pipeline.judgement.scores import feature_log, store
 from tutor_pipeline.judgement.scores.departure import reference
 from tutor_pipeline.judgement.scores.departure.measures import columns_of
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
-from tutor_pipeline.judgement.scores.store import Subject
+from tutor_pipeline.judgement.scores.score import Subject
+from tutor_pipeline.judgement.scores.storage import feature_log, versions
 from tutor_pipeline.people import incidents
 from tutor_pipeline.steps import forecaster, leaks
 from tutor_pipeline.steps.backtest_tutors import read_past
@@ -346,7 +346,7 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
         incident = told(warehouse)["held_back", TUTORS.scorer]
         assert incident["details"]["version"] == 1
         with warehouse.connect() as database:
-            assert store.newest_model(database, TUTORS.scorer, as_of) is None
+            assert versions.newest_model(database, TUTORS.scorer, as_of) is None
         # Documented weights are in force, and say why; made once.
         assert in_force().version == in_force().version == 2
         ((decision, leavers),) = rows(
@@ -387,7 +387,7 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
         assert "no longer of use: version 4 was learned after it" in refused("accept", "1")
         # Where all is forgotten, so is that.
         with warehouse.connect() as database:
-            store.forget_learned(database, TUTORS.scorer, "another platform", as_of)
+            versions.forget_learned(database, TUTORS.scorer, "another platform", as_of)
             feature_log.forget(database)
         assert materialize(LEARN)["model_versions"]["held_back"]
         assert ("held_back", TUTORS.scorer) in told(warehouse)

@@ -16,7 +16,7 @@ from tests.unit.judgement.scores.test_refinement import CURRENT, OTHERS, platfor
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.learning import build_learning_assets
-from tutor_pipeline.judgement.scores import health, store, tutor_scorers, weighted, weights
+from tutor_pipeline.judgement.scores import health, tutor_scorers, weighted
 from tutor_pipeline.judgement.scores.departure import learning, reference
 from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
 from tutor_pipeline.judgement.scores.departure.learning import monthly
@@ -25,6 +25,8 @@ from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.departure.version import Version
 from tutor_pipeline.judgement.scores.score import Status
+from tutor_pipeline.judgement.scores.storage import churn_weights as stored_weights
+from tutor_pipeline.judgement.scores.storage import versions
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.people import incidents
 from tutor_pipeline.steps.backtest_tutors import dates_to_test, read_past
@@ -142,7 +144,7 @@ def materialize(asset):
 def newest(warehouse, as_of):
     """The newest version of departure_v1, and its row without it."""
     with warehouse.connect() as database:
-        stored = store.newest_model(database, TUTORS.scorer, as_of)
+        stored = versions.newest_model(database, TUTORS.scorer, as_of)
         assert stored is not None
         (row,) = database.rows(
             "select * from {ops}.model_versions where version = %(version)s",
@@ -190,7 +192,7 @@ def test_what_departures_teach_is_stored_and_scores_from_then_on(warehouse):
     # Before the day on which it was learned, nobody could have used it.
     with warehouse.connect() as database:
         earlier = as_of - timedelta(days=1)
-        assert store.newest_model(database, TUTORS.scorer, earlier) is None
+        assert versions.newest_model(database, TUTORS.scorer, earlier) is None
 
 
 def test_few_departures_teach_and_give_no_percentages(warehouse):
@@ -372,7 +374,7 @@ def test_better_weights_become_a_version_and_are_then_kept(warehouse):
     told = materialize(REFINE)["churn_weight_history"]
     assert told["decision"] == "accepted", told["reason"]
     with warehouse.connect() as database:
-        newest = weights.current(database)
+        newest = stored_weights.current(database)
     assert newest is not None
     assert newest.version == 2
     assert sum(newest.weights.values()) == pytest.approx(1, abs=1e-6)
@@ -483,7 +485,7 @@ def test_what_students_who_left_teach_is_a_version_of_their_own(warehouse):
             "select scorer, value, leavers from {ops}.backtest_metrics"
             " where target = 'student_departure' and metric = 'auc'"
         )
-        newest = store.newest_model(database, STUDENTS.scorer, as_of)
+        newest = versions.newest_model(database, STUDENTS.scorer, as_of)
     figures = {row["scorer"]: row["value"] for row in metrics}
     assert figures.keys() == {
         *row["metrics"]["auc"],
@@ -505,8 +507,8 @@ def test_a_forecast_of_students_that_is_too_good_waits_too(warehouse):
     assert row["decision"].startswith("Held back: it tells departures with an AUC of")
     with warehouse.connect() as database:
         open_ = {(i["kind"], i["subject"]) for i in incidents.listed(database)}
-        assert store.newest_model(database, STUDENTS.scorer, as_of) is None
-        accepted = store.accept(
+        assert versions.newest_model(database, STUDENTS.scorer, as_of) is None
+        accepted = versions.accept(
             database, STUDENTS.scorer, row["version"], by="ada", why="it is",
             at=datetime.now(UTC))  # fmt: skip
     assert ("held_back", STUDENTS.scorer) in open_
@@ -553,6 +555,6 @@ def test_a_version_that_silences_everybody_is_kept_and_not_used(warehouse, monke
     assert (first["is_promoted"], second["is_promoted"]) == (True, False)
     assert second["decision"] == told
     with warehouse.connect() as database:
-        newest = store.newest_model(database, STUDENTS.scorer, as_of)
+        newest = versions.newest_model(database, STUDENTS.scorer, as_of)
     assert newest is not None
     assert newest.version == first["version"]

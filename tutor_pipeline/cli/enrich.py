@@ -228,7 +228,7 @@ def seed_weights(as_json: AsJson = False) -> None:
     if not outcome.success:
         report(outcome, as_json)
         raise typer.Exit(1)
-    from tutor_pipeline.judgement.scores.weights import current
+    from tutor_pipeline.judgement.scores.storage.churn_weights import current
 
     with session.warehouse.connect() as database:
         newest = current(database)
@@ -255,7 +255,7 @@ def clear(
     Example: [bold]tutor-pipeline clear --yes[/bold]
     """
     from tutor_pipeline.judgement.lifecycle import store
-    from tutor_pipeline.judgement.scores import store as scores
+    from tutor_pipeline.judgement.scores.storage import score_tables
 
     session = open_session(note)
     if not yes:
@@ -268,7 +268,7 @@ def clear(
         )
     with session.warehouse.connect() as database, database.transaction():
         removed = store.clear(database)
-        removed += scores.clear(database)
+        removed += score_tables.clear(database)
     if as_json:
         emit_json({"removed": removed})
     else:

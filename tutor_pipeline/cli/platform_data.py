@@ -251,10 +251,9 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
     Another export of the same platform, or a later end of the same synthetic one, keeps them.
     """
     from tutor_pipeline.judgement.lifecycle import store
-    from tutor_pipeline.judgement.scores import feature_log
-    from tutor_pipeline.judgement.scores import store as scores
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.storage import feature_log, score_tables, versions
 
     with session.warehouse.connect() as database:
         last = database.execute(
@@ -271,9 +270,9 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
             return
         if removed := store.clear(database):
             note(f"Removed {removed:,} alerts of the platform that this one replaces")
-        scores.clear(database)
+        score_tables.clear(database)
         for forecast in (TUTORS, STUDENTS):
-            scores.forget_learned(
+            versions.forget_learned(
                 database,
                 forecast.scorer,
                 "Forgotten: another platform has replaced the one that it was learned on",

@@ -52,12 +52,12 @@ def accept(
 
 
 def _version(session: Session, version: int, by: str, why: str, at: datetime) -> dict[str, Any]:
-    from tutor_pipeline.judgement.scores import store
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.storage import versions
 
     with session.warehouse.connect() as database:
-        scorer = store.scorer_of(database, version) or TUTORS.scorer
-        accepted = store.accept(database, scorer, version, by=by, why=why, at=at)
+        scorer = versions.scorer_of(database, version) or TUTORS.scorer
+        accepted = versions.accept(database, scorer, version, by=by, why=why, at=at)
         if accepted.why_not is not None:
             raise UsageError(accepted.why_not)
         incidents.close(database, Kind.HELD_BACK, [scorer], at)
@@ -71,10 +71,10 @@ def _version(session: Session, version: int, by: str, why: str, at: datetime) ->
 
 
 def _column(session: Session, column: str, by: str, why: str, at: datetime) -> dict[str, Any]:
-    from tutor_pipeline.judgement.scores import feature_log, store
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
-    from tutor_pipeline.judgement.scores.store import Subject
+    from tutor_pipeline.judgement.scores.score import Subject
+    from tutor_pipeline.judgement.scores.storage import feature_log, versions
     from tutor_pipeline.steps.leaks import OF_STUDENTS
 
     forecast = STUDENTS if column.endswith(OF_STUDENTS) else TUTORS
@@ -87,7 +87,7 @@ def _column(session: Session, column: str, by: str, why: str, at: datetime) -> d
                 said = f"{column} is accepted already"
                 return {"column": column, "is_new": False, "said": said}
         # Of a column that holds only its present value there is no incident.
-        left_out |= store.present_only(database, forecast.scorer)
+        left_out |= versions.present_only(database, forecast.scorer)
         if column not in left_out:
             names = f"; left out are {', '.join(sorted(left_out))}" if left_out else ""
             raise UsageError(f"no version and no column that is left out is called {column}{names}")

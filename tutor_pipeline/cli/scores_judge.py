@@ -55,7 +55,7 @@ def judge(
 
     Example: [bold]tutor-pipeline scores judge --world ordinary --tutors 150 --seeds 3[/bold]
     """
-    from tutor_pipeline.judgement.scores import judge as scores
+    from tutor_pipeline.judgement.scores import known_truth as scores
     from tutor_pipeline.sources.synthetic.worlds import WORLDS
 
     names = list(worlds or WORLDS)
@@ -101,9 +101,9 @@ def _fingerprint() -> str:
     """Of all that the result depends on."""
     digest = hashlib.sha256()
     files = [
-        *(_PACKAGE / "scores" / "departure").rglob("*"),
-        *(_PACKAGE / "synthetic").glob("*.py"),
-        _PACKAGE / "scores" / "judge.py",
+        *(_PACKAGE / "judgement" / "scores" / "departure").rglob("*"),
+        *(_PACKAGE / "sources" / "synthetic").glob("*.py"),
+        _PACKAGE / "judgement" / "scores" / "known_truth.py",
         Path(__file__),
         _PACKAGE.parent / "dbt_project" / "dbt_project.yml",
         *(_PACKAGE.parent / "dbt_project").rglob("*.sql"),
@@ -153,9 +153,10 @@ class _server:  # noqa: N801 (a context manager)
 def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
     """Make one platform, refresh what the forecast reads, judge."""
     from tutor_pipeline.core.warehouse import migrate
-    from tutor_pipeline.judgement.scores import judge as scores
-    from tutor_pipeline.judgement.scores.departure import history, outcomes
+    from tutor_pipeline.judgement.scores import known_truth as scores
+    from tutor_pipeline.judgement.scores.departure import outcomes
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.storage import evidence_history
     from tutor_pipeline.steps.backtest_tutors import read_truth
 
     name = f"judge_{uuid4().hex}"
@@ -167,10 +168,10 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
         migrate.upgrade(warehouse)
         _fill(warehouse, home, world, tutors, seed)
         with warehouse.connect() as database:
-            days = history.days(database, TUTORS, END)
+            days = evidence_history.days(database, TUTORS, END)
             weeks = [
                 outcomes.standard(TUTORS, week)
-                for week in history.weeks(database, TUTORS, days, {})
+                for week in evidence_history.weeks(database, TUTORS, days, {})
             ]
             truth = read_truth(database, days)
             departures = dict(
@@ -195,7 +196,7 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
 def _fill(warehouse: Warehouse, home: Path, world: str, tutors: int, seed: int) -> None:
     """Make a platform, and build what the forecast reads of it."""
     from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
-    from tutor_pipeline.judgement.scores import judge as scores
+    from tutor_pipeline.judgement.scores import known_truth as scores
     from tutor_pipeline.metrics import dbt
     from tutor_pipeline.sources.synthetic import Parameters, generate
     from tutor_pipeline.sources.synthetic.load import load
@@ -243,7 +244,7 @@ def _save(file: Path, judged: Any) -> None:
 def _load(file: Path) -> Any:
     import numpy as np
 
-    from tutor_pipeline.judgement.scores.judge import Judged
+    from tutor_pipeline.judgement.scores.known_truth import Judged
 
     if not file.exists():
         return None

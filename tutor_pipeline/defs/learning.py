@@ -20,8 +20,8 @@ from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.judgement.quality.guard import Required
-from tutor_pipeline.judgement.scores import store
-from tutor_pipeline.judgement.scores.store import Subject
+from tutor_pipeline.judgement.scores.score import Subject
+from tutor_pipeline.judgement.scores.storage import score_tables
 from tutor_pipeline.steps.names import Cadence, Group
 from tutor_pipeline.steps.order import SCORES_REST_ON
 from tutor_pipeline.steps.score import Scoring
@@ -232,7 +232,7 @@ def _build_refinement(blocking: Sequence[Required]) -> dg.AssetsDefinition:
         from tutor_pipeline.steps.refine_weights import refine
 
         with warehouse.warehouse.connect() as database:
-            store.lock(database, Subject.STUDENT)
+            score_tables.lock(database, Subject.STUDENT)
             require(context, config, database, blocking, "ops/churn_weight_history")
             refined = refine(database, context.run.run_id)
             schema = column_schema(database, database.schemas.ops, "churn_weight_history")

@@ -20,8 +20,8 @@ from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.judgement.quality.guard import Required
-from tutor_pipeline.judgement.scores import weights
 from tutor_pipeline.judgement.scores.score import Level, Score
+from tutor_pipeline.judgement.scores.storage import churn_weights as stored_weights
 from tutor_pipeline.steps.names import Group
 from tutor_pipeline.steps.order import SCORES_REST_ON
 from tutor_pipeline.steps.score import Scored, Scoring, score_students, score_tutors
@@ -69,8 +69,8 @@ def churn_algorithm_weights(
     there is none; a version is never changed, only followed by a newer one.
     """
     with warehouse.warehouse.connect() as database:
-        seeded = weights.seed(database, datetime.now(UTC))
-        newest = weights.current(database)
+        seeded = stored_weights.seed(database, datetime.now(UTC))
+        newest = stored_weights.current(database)
         columns = column_schema(database, database.schemas.ops, "churn_algorithm_weights")
     assert newest is not None
     return dg.MaterializeResult(

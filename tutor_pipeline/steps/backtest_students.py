@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.judgement.scores import weights
+from tutor_pipeline.judgement.scores import churn_weights
+from tutor_pipeline.judgement.scores.storage import churn_weights as stored_weights
 from tutor_pipeline.steps.backtest_tutors import (
     HORIZON_DAYS,
     SETTLING_DAYS,
@@ -24,8 +25,8 @@ from tutor_pipeline.steps.backtest_tutors import (
 
 if TYPE_CHECKING:
     from tutor_pipeline.judgement.scores.backtest import Outcome, Scorer
+    from tutor_pipeline.judgement.scores.churn_weights import Weights
     from tutor_pipeline.judgement.scores.departure.outcomes import Standard, Week
-    from tutor_pipeline.judgement.scores.weights import Weights
 
 TESTED_STUDENTS = 5_000
 """The back-test asks about so many at most: the same ones each time, chosen by a hash."""
@@ -61,14 +62,15 @@ class PastOfStudents:
 def read_past(database: Database, as_of: datetime, weeks: int) -> PastOfStudents | None:
     """What became of students after the last weeks; None where there is no evidence of any."""
     from tutor_pipeline.judgement.scores import health, weighted
-    from tutor_pipeline.judgement.scores.departure import history, outcomes
+    from tutor_pipeline.judgement.scores.departure import outcomes
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
+    from tutor_pipeline.judgement.scores.storage import evidence_history
 
     known_until = as_of.astimezone(ZoneInfo(database.timezone)).date() - timedelta(days=1)
-    days = history.days(database, STUDENTS, known_until)
+    days = evidence_history.days(database, STUDENTS, known_until)
     if not days:
         return None
-    evidence = list(history.weeks(database, STUDENTS, days, {}))
+    evidence = list(evidence_history.weeks(database, STUDENTS, days, {}))
     names = sorted(
         {*weighted.READS, *health.STUDENT_READS, "as_of_date", "days_since_last_session"}
         - {"tutor_ids"}
@@ -99,7 +101,7 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> PastOfStudents
         [outcomes.standard(STUDENTS, week) for week in evidence],
         by_day,
         dict(departures),
-        weights.current(database) or weights.first_version(as_of),
+        stored_weights.current(database) or churn_weights.first_version(as_of),
     )
 
 
@@ -140,7 +142,7 @@ def _scorers(past: PastOfStudents, yearly_rate: float) -> "list[Scorer]":
     def by_weights(name: str, of: "Weights") -> "Scorer":
         return plain(name, str(of.version), lambda rows: weighted.score(rows, of))
 
-    first = weights.first_version(past.weights.effective_from)
+    first = churn_weights.first_version(past.weights.effective_from)
     others = [] if past.weights.version == first.version else [by_weights(FIRST_WEIGHTS, first)]
     return [
         *forecasts(STUDENTS, {week.day: week for week in past.weeks}, yearly_rate),

@@ -99,8 +99,8 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
     """Rows of the history by day, and what became of the tutors; None where no day can be
     tested, and there is no evidence to learn from either.
     """
-    from tutor_pipeline.judgement.scores.departure import history
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.storage import evidence_history
 
     today = as_of.astimezone(ZoneInfo(database.timezone)).date()
     known_until = today - timedelta(days=1)
@@ -113,7 +113,7 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
         {"until": known_until},
     )
     dates = dates_to_test([day for (day,) in recorded], first_session, weeks)
-    evidence_days = history.days(database, TUTORS, known_until)
+    evidence_days = evidence_history.days(database, TUTORS, known_until)
     if not dates and not evidence_days:
         return None
     departures = dict(
@@ -191,8 +191,9 @@ def _evidence(
     departures: Mapping[str, date],
 ) -> "tuple[list[Standard], list[Watched]]":
     """The evidence of past weeks by the yardstick of each, and some rows of each week."""
-    from tutor_pipeline.judgement.scores.departure import history, outcomes
+    from tutor_pipeline.judgement.scores.departure import outcomes
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.storage import evidence_history
 
     not_used: dict[date, set[str]] = {day: set(unknown) for day in days}
     for tutor, day in late:
@@ -201,7 +202,7 @@ def _evidence(
     one_in = max(1, database.value("select count(*) from {marts}.dim_tutors") // WATCHED)
     evidence, watched = [], []
     left_out = {day: frozenset(tutors) for day, tutors in not_used.items()}
-    for week in history.weeks(database, TUTORS, days, left_out):
+    for week in evidence_history.weeks(database, TUTORS, days, left_out):
         evidence.append(outcomes.standard(TUTORS, week))
         watched.append(watch(evidence[-1], week.columns, departures, one_in))
     return evidence, watched

@@ -13,9 +13,8 @@ from typing import Any
 import psycopg
 
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.judgement.scores import store
-from tutor_pipeline.judgement.scores.score import Level
-from tutor_pipeline.judgement.scores.store import Subject
+from tutor_pipeline.judgement.scores.score import Level, Subject
+from tutor_pipeline.judgement.scores.storage import score_tables, versions
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.catalogue import metric_columns
 
@@ -42,7 +41,7 @@ def forecaster_of(
     from tutor_pipeline.judgement.scores.departure.measures import columns_of
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
-    stored = store.newest_reference(database, forecast.scorer, as_of)
+    stored = versions.newest_reference(database, forecast.scorer, as_of)
     content = {} if stored is None else dict(stored.content)
     among = len(rows)
     if scope is None or stored is None:
@@ -57,7 +56,9 @@ def forecaster_of(
         stored = _keep_reference(database, forecast, as_of, content, among)
     usual = reference.Reference.from_json(forecast, stored.content)
     known = _version(database, as_of, usual, yearly_rate)
-    levels = store.held_levels(database, Subject(forecast.who), forecast.scorer, as_of, scope)
+    levels = score_tables.held_levels(
+        database, Subject(forecast.who), forecast.scorer, as_of, scope
+    )
     return tutor_scorers.Forecaster(
         f"{known.version}.{stored.version}",
         usual,
@@ -101,10 +102,10 @@ def _everybodys_health(database: Database) -> list[Mapping[str, Any]]:
 
 def _keep_reference(
     database: Database, forecast: Any, as_of: datetime, content: Mapping[str, Any], among: int
-) -> store.Stored:
+) -> versions.Stored:
     """A new version of the reference."""
-    version = store.next_version(database, "score_references")
-    store.add(
+    version = versions.next_version(database, "score_references")
+    versions.add(
         database,
         "score_references",
         {
@@ -116,16 +117,18 @@ def _keep_reference(
             "reference": content,
         },
     )
-    return store.Stored(version, as_of, content)
+    return versions.Stored(version, as_of, content)
 
 
-def _version_of(forecast: Any, stored: store.Stored) -> Any:
+def _version_of(forecast: Any, stored: versions.Stored) -> Any:
     from tutor_pipeline.judgement.scores.departure.version import Version
 
     return Version.from_json(forecast, stored.content)
 
 
-def _version(database: Database, as_of: datetime, usual: Any, yearly_rate: float) -> store.Stored:
+def _version(
+    database: Database, as_of: datetime, usual: Any, yearly_rate: float
+) -> versions.Stored:
     """The version in force. Where nothing was learned yet there is one from documented weights
     alone, whose cut-offs are fixed on today's rows; a new one where the platform has more signs,
     or the yearly rate is another.
@@ -136,18 +139,18 @@ def _version(database: Database, as_of: datetime, usual: Any, yearly_rate: float
     from tutor_pipeline.judgement.scores.departure.reference import standardise
 
     forecast = usual.forecast
-    stored = store.newest_model(database, forecast.scorer, as_of)
+    stored = versions.newest_model(database, forecast.scorer, as_of)
     if stored is not None:
         known = _version_of(forecast, stored)
         is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
     # From here on nobody else makes a version; one may have come just now.
-    store.next_version(database, "model_versions")
-    meanwhile = store.newest_model(database, forecast.scorer, as_of)
+    versions.next_version(database, "model_versions")
+    meanwhile = versions.newest_model(database, forecast.scorer, as_of)
     if meanwhile is not None and (stored is None or meanwhile.version != stored.version):
         return meanwhile
-    held = store.held_back(database, forecast.scorer)
+    held = versions.held_back(database, forecast.scorer)
     why, then = (
         ("Nothing learned yet", "Learn with: tutor-pipeline scores backtest")
         if held is None
@@ -173,15 +176,15 @@ def keep_version(
     metrics: Mapping[str, Any] | None = None,
     *,
     is_promoted: bool = True,
-) -> store.Stored:
+) -> versions.Stored:
     """Store a version of a forecast (`scores.departure.version.Version`); one that is not promoted
     is kept with the reason, and not used unless somebody accepts it.
     """
     from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
 
-    version = store.next_version(database, "model_versions")
+    version = versions.next_version(database, "model_versions")
     content = json.loads(learned.to_json())
-    store.add(
+    versions.add(
         database,
         "model_versions",
         {
@@ -199,4 +202,4 @@ def keep_version(
             "decision": decision,
         },
     )
-    return store.Stored(version, as_of, content)
+    return versions.Stored(version, as_of, content)

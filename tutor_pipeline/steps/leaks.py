@@ -14,9 +14,10 @@ import numpy as np
 
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.judgement.scores import feature_log, leakage, store
+from tutor_pipeline.judgement.scores import leakage
 from tutor_pipeline.judgement.scores.evaluation import NOTHING, Array, Figure, Sample, auc
-from tutor_pipeline.judgement.scores.store import Subject
+from tutor_pipeline.judgement.scores.score import Subject
+from tutor_pipeline.judgement.scores.storage import feature_log, score_tables, versions
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
@@ -93,11 +94,11 @@ def log_evidence(database: Database, as_of: datetime) -> date | None:
     """Log the newest day of the evidence of tutors as history says it now. The day; None where it
     is logged already, or not worth it.
     """
-    from tutor_pipeline.judgement.scores.departure import history
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
+    from tutor_pipeline.judgement.scores.storage import evidence_history
 
-    on = store.day_of(database.warehouse, as_of)
-    found = history.days(database, TUTORS, on - timedelta(days=SETTLING_DAYS))
+    on = score_tables.day_of(database.warehouse, as_of)
+    found = evidence_history.days(database, TUTORS, on - timedelta(days=SETTLING_DAYS))
     if not found:
         return None
     newest = feature_log.newest_day(database, Subject.TUTOR)
@@ -398,11 +399,11 @@ def keep(
         version = keep_version(database, as_of, learned, decision, comparison).version
         return Kept(decision, version)
     decision = f"{decision}; {found.words()}"
-    version = store.next_version(database, "model_versions")
+    version = versions.next_version(database, "model_versions")
     is_held = leakage.is_too_good(figure, leavers)
     held: dict[str, Any] | None = None
     if is_held:
-        accepted = store.accepted_upper(database, learned.forecast.scorer)
+        accepted = versions.accepted_upper(database, learned.forecast.scorer)
         says = f"it tells departures with an AUC of {figure.value:.2f}, at least {figure.lower:.2f}"
         if accepted is not None and figure.lower is not None and figure.lower <= accepted:
             decision = f"{decision}; {says}, no better than what was accepted"

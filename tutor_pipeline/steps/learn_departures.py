@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import sql
 
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.judgement.scores import store
+from tutor_pipeline.judgement.scores.storage import versions
 from tutor_pipeline.people.reports.publish import write_whole
 from tutor_pipeline.steps import backtest_students, leaks
 from tutor_pipeline.steps.backtest_tutors import (
@@ -195,9 +195,9 @@ def keep_backtest(database: Database, run_id: str, result: Any, file: Path) -> N
         "left_out": result.left_out,
         "report_html": page,
     }
-    store.add(database, "backtest_runs", run)
+    versions.add(database, "backtest_runs", run)
     for row in result.metric_rows():
-        store.add(database, "backtest_metrics", {"run_id": run_id, **row})
+        versions.add(database, "backtest_metrics", {"run_id": run_id, **row})
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, page)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
-from tutor_pipeline.judgement.scores import store, weights
+from tutor_pipeline.judgement.scores import churn_weights
+from tutor_pipeline.judgement.scores.storage import churn_weights as stored_weights
+from tutor_pipeline.judgement.scores.storage import score_tables, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +30,23 @@ def refine(database: Database, run_id: str) -> Refined:
 
     now = datetime.now(UTC)
     as_of = built_moment(database)
-    weights.seed(database, now)
-    current = weights.current(database)
+    stored_weights.seed(database, now)
+    current = stored_weights.current(database)
     assert current is not None
-    known_until = store.day_of(database.warehouse, as_of) - timedelta(days=1)
+    known_until = score_tables.day_of(database.warehouse, as_of) - timedelta(days=1)
     rows = database.rows(refinement.OUTCOMES, {"known_until": known_until})
     decision = refinement.refine(rows, current)
     version = None
     if decision.accepted:
         assert decision.weights is not None
         assert decision.levels is not None
-        version = weights.add(
+        version = stored_weights.add(
             database,
             decision.weights,
             decision.levels,
             replaces=current,
             at=now,
-            notes=f"{weights.LEARNED} {decision.reason}",
+            notes=f"{churn_weights.LEARNED} {decision.reason}",
         ).version
     attempt = {
         "run_id": run_id,
@@ -63,5 +65,5 @@ def refine(database: Database, run_id: str) -> Refined:
         "decision": "accepted" if decision.accepted else "refused",
         "reason": decision.reason,
     }
-    store.add(database, "churn_weight_history", attempt)
+    versions.add(database, "churn_weight_history", attempt)
     return Refined(current.weights, decision)

@@ -16,9 +16,9 @@ import psycopg
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, identifiers
 from tutor_pipeline.core.warehouse.refresh_runs import moment
-from tutor_pipeline.judgement.scores import store, weights
-from tutor_pipeline.judgement.scores.score import Level, Score
-from tutor_pipeline.judgement.scores.store import Subject
+from tutor_pipeline.judgement.scores.score import Level, Score, Subject
+from tutor_pipeline.judgement.scores.storage import churn_weights as stored_weights
+from tutor_pipeline.judgement.scores.storage import score_tables
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.steps.forecaster import forecaster_of
@@ -85,7 +85,7 @@ def _score_tutors(database: Database, run_id: str, scoring: Scoring) -> Scored:
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     began = perf_counter()
-    store.lock(database, Subject.TUTOR)
+    score_tables.lock(database, Subject.TUTOR)
     wide = wide_rows.read(database, run_id, _columns(tutor_scorers.READS))
     rows = [_plainly_named(row, tutor_scorers.PROFILE_RATE) for row in wide.rows]
     forecaster = forecaster_of(
@@ -94,14 +94,14 @@ def _score_tutors(database: Database, run_id: str, scoring: Scoring) -> Scored:
     said = tutor_scorers.score_tutors(rows, forecaster, scoring.champion)
     health = recommendations.tutor_rows(
         said.health,
-        store.segments(database, Subject.TUTOR, wide.scope),
+        score_tables.segments(database, Subject.TUTOR, wide.scope),
         forecaster.usual,
         said.departure,
         wide.as_of,
     )
-    store.save(database, Subject.TUTOR, said.scores, wide.as_of, wide.scope)
-    store.publish_risk(database, said.champion, wide.as_of, wide.scope)
-    store.replace(database, "tutor_health", Subject.TUTOR, health, wide.scope)
+    score_tables.save(database, Subject.TUTOR, said.scores, wide.as_of, wide.scope)
+    score_tables.publish_risk(database, said.champion, wide.as_of, wide.scope)
+    score_tables.replace(database, "tutor_health", Subject.TUTOR, health, wide.scope)
     return Scored(
         wide.as_of,
         len(rows),
@@ -133,8 +133,8 @@ def _score_students(database: Database, run_id: str, scoring: Scoring) -> Scored
     from tutor_pipeline.judgement.scores import health, recommendations, weighted
 
     began = perf_counter()
-    store.lock(database, Subject.STUDENT)
-    current = weights.current(database)
+    score_tables.lock(database, Subject.STUDENT)
+    current = stored_weights.current(database)
     assert current is not None, "seeded before"
     names = sorted({"student_id", "tutor_ids", *weighted.READS, *health.STUDENT_READS})
     rows = database.rows(
@@ -150,15 +150,15 @@ def _score_students(database: Database, run_id: str, scoring: Scoring) -> Scored
     )
     assessed = health.assess_students(rows, {each.subject_id: each.score for each in churn})
     healths = recommendations.student_rows(
-        assessed, store.segments(database, Subject.STUDENT, None), as_of
+        assessed, score_tables.segments(database, Subject.STUDENT, None), as_of
     )
     scores = [*leaving, *churn, *(score for student in assessed for score in student.scores)]
     by_tutor = [
         {**each._asdict(), "as_of": as_of} for each in weighted.at_risk_by_tutor(leaving, rows)
     ]
-    store.save(database, Subject.STUDENT, scores, as_of, None)
-    store.replace(database, "student_health", Subject.STUDENT, healths, None)
-    store.replace(database, "tutor_student_churn", Subject.TUTOR, by_tutor, None)
+    score_tables.save(database, Subject.STUDENT, scores, as_of, None)
+    score_tables.replace(database, "student_health", Subject.STUDENT, healths, None)
+    score_tables.replace(database, "tutor_student_churn", Subject.TUTOR, by_tutor, None)
     at_risk = sum(1 for each in by_tutor if each["students_at_high_risk"])
     return Scored(
         as_of,

@@ -1,15 +1,14 @@
-"""How well the learning code does on anybody's table: cross-validation on unseen rows.
+"""How well the learning code does on any table: cross-validation on unseen rows.
 
-Belongs here: the folds, columns as what is learned from, the figures. Does not belong here: what
-the columns are (`table`), the file, the command's words; scores of tutors (`departure`).
+Belongs here: the folds, columns as numbers to learn from, the figures.
+Does not belong here: what a column is (`crossval_columns`), the file, scores of tutors.
 
-The regression is the one that learns of tutors (`regression`), without documented weights; a
-gradient boosting stands beside it. What they are told of a column (mean, spread, common values)
-comes from the training rows of each fold alone.
+The regression is the one of the forecasts (`regression`) without documented weights, beside a
+gradient boosting. Means, spreads and common values come from the training rows of each fold.
 
-Columns are not cut where they are far out, as a tutor's signs are (`departure.reference`): those
-are made to end at -2 and +3, whereas of anybody's column nobody knows whether what matters lies
-in its tail. There the cut moves the AUC by up to 0.04 on skewed columns, for better or worse.
+Unlike signs (`departure.reference`), columns are not cut where they are far out: in any other
+table what matters may lie in the tail. On skewed columns the cut changes the AUC by up to 0.04, in
+either direction.
 """
 
 from __future__ import annotations
@@ -22,19 +21,7 @@ import numpy as np
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.judgement.scores import leakage
-from tutor_pipeline.judgement.scores.evaluation import (
-    REPLICATES,
-    SEED,
-    Array,
-    Figure,
-    Metric,
-    Prediction,
-    Sample,
-    evaluate,
-    one_thread,
-)
-from tutor_pipeline.judgement.scores.regression import Prior, posterior
-from tutor_pipeline.judgement.scores.table import (
+from tutor_pipeline.judgement.scores.crossval_columns import (
     Coded,
     Column,
     Table,
@@ -44,6 +31,18 @@ from tutor_pipeline.judgement.scores.table import (
     read,
     repeated,
 )
+from tutor_pipeline.judgement.scores.evaluation import (
+    REPLICATES,
+    SEED,
+    Array,
+    Figure,
+    Metric,
+    Prediction,
+    Sample,
+    evaluate,
+)
+from tutor_pipeline.judgement.scores.regression import Prior, posterior
+from tutor_pipeline.judgement.scores.threads import one_thread
 
 METRICS = (
     Metric.AUC,
@@ -55,29 +54,29 @@ METRICS = (
 )
 
 POSITIVE = ("1", "yes", "true", "y", "t", "left", "churned")
-"""Values of a target that mean it happened, where --positive does not say."""
+"""Values of a target that are the positive one, without --positive."""
 
 MAX_VALUES = 100
-"""A text with more values than this counts by its most common ones, unless there are so few rows
-that learning is quick with all of them.
+"""A text with more values than this is learned from by its most common ones, unless the table is so
+small that learning from all of them is quick.
 """
-_QUICK = 5e9  # rows x marks²: what a step of learning costs, in a second or so
+_QUICK = 5e9  # rows x indicators²: the cost of a learning step of about a second
 
 PRIOR = Prior(
     intercept=0.0, intercept_sd=None, multiplier=1.0, multiplier_sd=None, deviation_sd=1.0
 )
-"""Nothing is documented of these columns: each weight ~ N(0, 1), nothing known of the intercept.
-The optimum is that of an L2 logistic regression with C = 1.
+"""Each weight ~ N(0, 1), a flat prior of the intercept. The optimum is that of an L2 logistic
+regression with C = 1.
 """
 
-_CONSTANT = 1e-10  # a spread so small against the values is rounding
+_CONSTANT = 1e-10  # a spread so small against the values is a rounding error
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What came out. `figures` by learner; `dropped` columns by why; `negative` is the other
-    value of the target; `group` names the column whose `groups` were kept in one fold each;
-    `warnings` says what to know before the figures are believed.
+    """The result. `positive` and `negative`: the two values of the target. `group`: the column
+    whose `groups` were kept in one fold each. `dropped`: columns that were not used, with the
+    reason. `warnings`: what to know before believing the figures. `figures`: by learner.
     """
 
     target: str
@@ -107,22 +106,17 @@ def cross_validate(
     seed: int = SEED,
     progress: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> Validation:
-    """Forecast each row by learners that never saw it, in stratified folds, and measure it.
+    """Forecast each row by learners that never saw it, in stratified folds, and measure them.
 
     `table` maps columns to their cells as text. Rows without a target are left out. Rows with the
-    same value of the column `group` share a fold, and intervals come from drawing them together
-    with replacement; rows without one, and without `group` all rows, stand alone.
+    same value in the column `group` share a fold, and are drawn together for intervals. Rows
+    without a value, and all rows without `group`, are groups of their own.
 
-    Raises UsageError for a column, value or number of folds that cannot be, RefusedError for a
-    table that nothing can be learned from.
+    Raises UsageError for an impossible column, value or number of folds, RefusedError for a table
+    that nothing can be learned from.
     """
     _check_names(table, target, group, drop)
-    outcome = coded(table[target])
-    known = [n for n, code in enumerate(outcome.codes) if code >= 0]
-    outcome = Coded(outcome.codes[known], outcome.names)
-    happened = _positive(outcome, target, positive, table[target])
-    labels = outcome.codes == happened
-    names = (outcome.names[happened], outcome.names[1 - happened])
+    known, labels, names = _labels(table[target], target, positive)
     _check_rows(labels, folds, names)
     rows = {name: [cells[n] for n in known] for name, cells in table.items() if name != target}
     not_used = dict.fromkeys(drop, "asked for")
@@ -137,21 +131,14 @@ def cross_validate(
         raise RefusedError(
             f"no column is left to learn {visible(target)} from ({_in_words(found.dropped)})"
         )
-    warnings += found.remarks
-    if group is None:
-        warnings += _repeats(rows, found.columns, labels)
     members = np.arange(len(labels)) if groups is None else groups
+    warnings += found.remarks
+    warnings += _repeats(rows, found.columns, labels) if group is None else []
     warnings += _leaks(rows, found.columns, labels, members)
-    forecasts = _forecasts(
-        found.columns, labels, _splits(labels, groups, folds, seed), folds, progress
-    )
-    figures = evaluate(
-        Sample(members, np.zeros(len(labels), dtype=int), labels),
-        [Prediction(name, "1", scores, True) for name, scores in forecasts.items()],
-        replicates=replicates,
-        seed=seed,
-        progress=lambda done, total: progress("intervals", done, total),
-    )
+    splits = _splits(labels, groups, folds, seed)
+    forecasts = _forecasts(found.columns, labels, splits, folds, progress)
+    sample = Sample(members, np.zeros(len(labels), dtype=int), labels)
+    figures = _figures(sample, forecasts, replicates, seed, progress)
     return Validation(
         target=target,
         positive=names[0],
@@ -165,14 +152,43 @@ def cross_validate(
         columns=tuple(column.name for column in found.columns),
         dropped=found.dropped,
         warnings=tuple(warnings),
-        figures={
-            name: {metric: each[metric] for metric in METRICS} for name, each in figures.items()
-        },
+        figures=figures,
     )
 
 
+def _figures(
+    sample: Sample,
+    forecasts: Mapping[str, Array],
+    replicates: int,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, dict[Metric, Figure]]:
+    found = evaluate(
+        sample,
+        [Prediction(name, "1", scores, True) for name, scores in forecasts.items()],
+        replicates=replicates,
+        seed=seed,
+        progress=lambda done, total: progress("intervals", done, total),
+    )
+    return {name: {metric: each[metric] for metric in METRICS} for name, each in found.items()}
+
+
+def _labels(
+    cells: Sequence[str], target: str, positive: str | None
+) -> tuple[list[int], Array, tuple[str, str]]:
+    """Returns the places of the rows with a target, whether each is positive, and the names of the
+    positive and the negative value.
+    """
+    outcome = coded(cells)
+    known = [n for n, code in enumerate(outcome.codes) if code >= 0]
+    outcome = Coded(outcome.codes[known], outcome.names)
+    happened = _positive(outcome, target, positive, cells)
+    names = (outcome.names[happened], outcome.names[1 - happened])
+    return known, outcome.codes == happened, names
+
+
 def _leaks(rows: Table, columns: Sequence[Column], labels: Array, members: Array) -> Iterator[str]:
-    """Columns that tell the target too well to have been known before."""
+    """Yields a warning for each column that tells the target too well to have been known before."""
     names = [column.name for column in columns]
     cells = [
         [None if is_missing(cell) else cell for cell in rows[column.name]]
@@ -206,8 +222,8 @@ def _check_names(table: Table, target: str, group: str | None, drop: Sequence[st
 
 
 def _positive(outcome: Coded, target: str, positive: str | None, cells: Sequence[str]) -> int:
-    """The code of the value that means it happened. Without `positive`: a word for yes, else the
-    rarer of the two.
+    """Returns the code of the positive value. Without `positive`: a word for yes, else the rarer of
+    the two.
     """
     counts = outcome.counts()
     target, values = visible(target), _examples(outcome)
@@ -247,7 +263,7 @@ def _check_rows(labels: Array, folds: int, names: tuple[str, str]) -> None:
 
 
 def _groups(cells: Sequence[str], group: str, warnings: list[str]) -> Array:
-    """The group of each row, as codes from 0; a row without one is a group of its own."""
+    """Returns the group of each row as a code from 0; a row without one is a group of its own."""
     found = coded(cells)
     alone = found.codes < 0
     groups = found.codes.copy()
@@ -297,7 +313,7 @@ def _repeats(rows: Table, columns: Sequence[Column], labels: Array) -> list[str]
 def _splits(
     labels: Array, groups: Array | None, folds: int, seed: int
 ) -> Iterable[tuple[Array, Array]]:
-    """Rows to train and to test with, per fold."""
+    """Returns the rows to train and to test with, per fold."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
@@ -311,7 +327,7 @@ def _forecasts(
     folds: int,
     progress: Callable[[str, int, int], None],
 ) -> dict[str, Array]:
-    """Each learner's probability for every row, from the fold in which it was not seen."""
+    """Returns each learner's probabilities, each from the fold in which the row was not seen."""
     learners = {"logistic_regression": _regression, "gradient_boosting": _boosting}
     found = {name: np.empty(len(labels)) for name in learners}
     texts = sum(column.words is not None for column in columns)
@@ -332,9 +348,10 @@ def _forecasts(
 
 
 def _regression(x: Array, labels: Array, asked: Array) -> Array:
+    from scipy.special import expit
+
     nothing = np.zeros(x.shape[1])
-    odds = posterior(x, labels, nothing, PRIOR).log_odds(asked, nothing)
-    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -500, 500))))
+    return np.asarray(expit(posterior(x, labels, nothing, PRIOR).log_odds(asked, nothing)))
 
 
 def _boosting(x: Array, labels: Array, asked: Array) -> Array:
@@ -352,14 +369,14 @@ def _boosting(x: Array, labels: Array, asked: Array) -> Array:
 
 
 def _encode(column: Column, train: Array, most: int) -> Array:
-    """A column as numbers, by what its training rows say: standardised, the missing at 0 with a
-    mark of their own; or a mark for each of the `most` common values.
+    """Returns a column as numbers, scaled by its training rows: standardised, with missing values
+    at 0 and an indicator; or an indicator for each of the `most` common values.
     """
     if column.words is not None:
         codes = column.words.codes
         counts = np.bincount(codes[train] + 1, minlength=len(column.words.names) + 1)[1:]
         common = np.argsort(-counts, kind="stable")[: min(most, int((counts > 0).sum()))]
-        # The mark of the most common value would say nothing that the other's does not.
+        # Of two values, one indicator says it all.
         marked = common[1:] if len(common) == 2 and (codes >= 0).all() else common
         return np.asarray(codes[:, None] == marked, dtype=float)
     assert column.numbers is not None

@@ -1,11 +1,11 @@
-"""What knows the future, noticed without a truth. Pure.
+"""Leakage: columns and forecasts that know the future, found without a truth.
 
-Belongs here: what history said when it was new against what it says now; columns that never
-change; columns that tell too well what happens later; what rests on a column. Does not belong
-here: the log itself (`feature_log`), what is done about it (`defs.leaks`).
+Belongs here: comparing what history said when it was new with what it says now; columns that never
+change; columns that tell too well what happens later; the signs that rest on a column.
+Does not belong here: the log itself (`storage.feature_log`), what is done about leakage.
 
-Nobody who looks ahead is right nearly always: what is, knows more than could be known. A bound is
-the lower end of a bootstrap over groups (people), so that few people prove nothing.
+No honest forecast is nearly always right: one that is knows more than could be known. Bounds are
+the lower ends of a bootstrap over groups (people), so that few people prove nothing.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from tutor_pipeline.judgement.scores.evaluation import Array, Figure, Sample, au
 Columns = Mapping[str, Array]
 
 TOO_GOOD = 0.9
-"""What surely tells departures with a higher AUC than this is left out, or held back."""
+"""A column or forecast with an AUC surely above this is left out, or held back."""
 NEAR_DAYS, NEAR_TOO_GOOD, NEAR_FROM = 14, 0.92, 0.85
-"""Of those who leave within so many days a column may tell more, and a leak shows at its clearest:
-averages have caught up with it. It is one where all departures are told better than NEAR_FROM:
-what shows only shortly before somebody leaves is a good sign, and comes too late for the others.
+"""For departures within NEAR_DAYS an honest column may have a higher AUC, and a leak is clearest,
+as averages have caught up with it. NEAR_TOO_GOOD applies where the AUC for all departures is above
+NEAR_FROM: an honest sign that shows only shortly before somebody leaves is late for the others.
 """
 FEWEST_LEAVERS = 8
-"""Of fewer nothing can be said: among many columns one tells some people apart by chance."""
+"""With fewer nothing is concluded: among many columns one tells some people apart by chance."""
 
 MOST_DIFFERING = 0.01
-"""Of the rows compared: beyond it a column is left out."""
+"""The share of compared rows that may differ; beyond it a column is left out."""
 FEWEST_WEEKS = 8
-"""Under so many logged weeks a version is not yet verified; and a column that has not changed for
-so long is one that holds only its present value.
+"""With fewer logged weeks a version is not yet verified. A column that has not changed for so long
+holds only its present value.
 """
 LOGGED_WITHIN_DAYS = 7
-"""A day that is logged later than this is not as it was when it was new."""
+"""After so many days a day is no longer new, and is not logged."""
 
 REPLACED = frozenset({"hours_next_week"})
-"""Columns that a later report takes the place of: known then and not known now is no other past."""
+"""Columns that a later report replaces: known then and not known now is no rewritten past."""
 REFUNDED = frozenset({"earned_28d", "earned_before"})
 REFUNDED_SHARE = 0.2
-"""Columns of money, which refunds make smaller later without a moment of their own: by less than
-this share they are the same.
+"""Columns of money. Refunds, which have no moment of their own, lower them later; a fall by less
+than this share is no rewritten past.
 """
 
 _FEWEST_UNCHANGED = 10
@@ -53,8 +53,8 @@ _ROUNDING = 1e-6
 
 
 def is_due(day: date, on: date, newest_logged: date | None, settling_days: int) -> bool:
-    """Whether the row of a day is worth logging as of `on`: it has settled, it is still new, and
-    nothing newer was logged before it.
+    """Returns whether to log a day as of `on`: it has settled, it is still new, and no newer day is
+    logged.
     """
     is_new = settling_days <= (on - day).days <= LOGGED_WITHIN_DAYS
     return is_new and (newest_logged is None or day > newest_logged)
@@ -62,8 +62,8 @@ def is_due(day: date, on: date, newest_logged: date | None, settling_days: int) 
 
 @dataclass(frozen=True)
 class Day:
-    """A logged day against history as it is now. `compared`: its rows that hold nothing recorded
-    later. Of those that are not the same: whose they are, what they said `then` and say `now`.
+    """A logged day, compared with history now. `compared`: the number of its rows that hold nothing
+    recorded later. Of those that differ: whose they are, their columns `then` and `now`.
     """
 
     day: date
@@ -76,8 +76,8 @@ class Day:
 
 @dataclass(frozen=True)
 class Changed:
-    """A column whose past is another now. `days`: the first and the last on which it differs;
-    `example`: whose, when, what it said, what it says. `then` and `now` are all columns of the
+    """A column whose past was rewritten. `days`: the first and last day on which it differs.
+    `example`: whose, when, the value then, the value now. `then` and `now`: all columns of the
     rows in which it differs.
     """
 
@@ -91,13 +91,14 @@ class Changed:
 
     @property
     def share(self) -> float:
-        """Of the rows compared, those that differ."""
+        """The share of the compared rows that differ."""
         return self.rows / self.compared
 
 
 def changed(days: Sequence[Day], accepted: Mapping[str, datetime]) -> list[Changed]:
-    """The columns that differ in over MOST_DIFFERING of the rows, of more than one person: a single
-    correction is no leak. What somebody accepted is compared only on days logged after that.
+    """Returns the columns that differ in more than MOST_DIFFERING of the rows and for more than one
+    person: a single correction is no leak. An accepted column is compared only on days logged after
+    its acceptance.
     """
     found = []
     for name in dict.fromkeys(name for day in days for name in day.then):
@@ -142,7 +143,7 @@ def changed(days: Sequence[Day], accepted: Mapping[str, datetime]) -> list[Chang
 
 
 def _another_past(name: str, then: Array, now: Array) -> Array:
-    """Where history says something else than it said, but for what comes about honestly."""
+    """Returns where history was rewritten, other than by honest later reports."""
     apart = differs(then, now)
     if name in REPLACED:
         return np.asarray(apart & ~(np.isfinite(then) & np.isnan(now)))
@@ -154,7 +155,7 @@ def _another_past(name: str, then: Array, now: Array) -> Array:
 
 
 def differs(then: Array, now: Array) -> Array:
-    """Where two columns differ by more than rounding; not known and known differ."""
+    """Returns where two columns differ by more than rounding; known and not known differ."""
     unknown = np.isnan(then), np.isnan(now)
     size = np.maximum(1.0, np.maximum(np.abs(then), np.abs(now)))
     with np.errstate(invalid="ignore"):
@@ -163,8 +164,8 @@ def differs(then: Array, now: Array) -> Array:
 
 
 def unchanging(columns: Columns, who: Array) -> list[str]:
-    """The columns that hold only their present value: in no row of anybody another one, though
-    people differ and many were seen for FEWEST_WEEKS rows or more. `who`: whose each row is, as a
+    """Returns the columns that hold only their present value: no person's value ever changes,
+    although people differ and many have FEWEST_WEEKS rows or more. `who`: whose each row is, as a
     number.
     """
     if not len(who):
@@ -189,7 +190,7 @@ def unchanging(columns: Columns, who: Array) -> list[str]:
 def moved(
     measure: Callable[[Columns], Mapping[str, Array]], columns: Columns, name: str, instead: Array
 ) -> frozenset[str]:
-    """What rests on a column: that which is measured otherwise when `instead` is in its place."""
+    """Returns the measures that change when `instead` takes the place of a column."""
     before, after = measure(columns), measure({**columns, name: instead})
     return frozenset(
         code for code in before if differs(before[code].ravel(), after[code].ravel()).any()
@@ -199,8 +200,8 @@ def moved(
 def rests_on(
     measure: Callable[[Columns], Mapping[str, Array]], columns: Columns, name: str
 ) -> frozenset[str]:
-    """What of all that is measured rests on a column of these rows: that which moves when people
-    are given each other's values, or none of it.
+    """Returns the measures that rest on a column of these rows: those that change when people get
+    each other's values, or when all values are 0.
     """
     column = columns[name]
     known = np.isfinite(column)
@@ -211,8 +212,8 @@ def rests_on(
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """How well something tells what happened: an AUC, whichever way it goes. `what`: of the column
-    (its value, whether it is known, …).
+    """How well a column tells what happened: an AUC in the better direction, and its lower bound.
+    `what`: the view of the column (its value, whether it is known, …).
     """
 
     what: str
@@ -223,8 +224,8 @@ class Telling:
 def telling(
     views: Iterable[tuple[str, Array]], happened: Array, who: Array, above: float = TOO_GOOD
 ) -> Telling | None:
-    """The view of a column that tells best what happened, where the lower bound of its AUC is above
-    that; None where none does. Rows in which a view is not known (NaN) are left out of it.
+    """Returns the view of a column that tells best what happened, with a lower bound above `above`;
+    None where there is none. Rows in which a view is not known (NaN) are left out of it.
     """
     best: Telling | None = None
     for what, view in views:
@@ -238,7 +239,7 @@ def telling(
 def telling_soon(
     views: Sequence[tuple[str, Array]], happened: Array, soon: Array, who: Array
 ) -> Telling | None:
-    """The same of what happened `soon`, against those to whom it did not happen at all."""
+    """Returns the same for what happened `soon`, compared with what did not happen at all."""
     clear = ~happened | soon
     plain = [
         (what, view)
@@ -251,17 +252,17 @@ def telling_soon(
 
 
 def is_too_good(figure: Figure, leavers: int, above: float = TOO_GOOD) -> bool:
-    """Whether a forecast of so many people's departures is surely better than it can be."""
+    """Returns whether a forecast is surely better than an honest one can be."""
     return leavers >= FEWEST_LEAVERS and figure.lower is not None and figure.lower > above
 
 
 def suspects(
     names: Sequence[str], matrix: Any, labels: Any, groups: Any, above: float = TOO_GOOD
 ) -> dict[str, str]:
-    """The columns of any table (rows x names; numbers or text, None or "" where not known) that
-    tell the labels too well to be known before, and why. `groups`: whose each row is; a row each
-    where nobody has two. A text tells by what it says, how it begins and ends, its place in the
-    alphabet, its length, the number in it: an id may hold its label in any of these.
+    """Returns the columns of any table that tell the labels too well to have been known before, and
+    why. `matrix`: rows x names, numbers or text, None or "" where not known. `groups`: whose each
+    row is. Looks at a text's value, first and last letter, place in the alphabet, length, and the
+    number in it, as an id may hold its label in any of these.
     """
     table = np.asarray(matrix, dtype=object).reshape(-1, len(names))
     happened = np.asarray(labels, dtype=bool)
@@ -277,13 +278,13 @@ def suspects(
 
 
 def value_and_knowledge(column: Array) -> list[tuple[str, Array]]:
-    """What of a column of numbers may tell something."""
+    """Returns the views of a column of numbers."""
     known = np.isfinite(column)
     return [("its value", column), ("whether it is known", known.astype(float))]
 
 
 def _single(view: Array, happened: Array, who: Array) -> float:
-    """The AUC of the known rows, whichever way it goes; 0.5 where there is none."""
+    """Returns the AUC of the known rows in the better direction; 0.5 where there is none."""
     known = np.isfinite(view)
     found = auc(_sample(happened[known], who[known]), view[known], replicates=0).value
     return 0.5 if found is None else max(found, 1 - found)
@@ -296,7 +297,7 @@ def _sample(happened: Array, who: Array) -> Sample:
 def _either_way(
     view: Array, happened: Array, who: Array, above: float
 ) -> tuple[float, float] | None:
-    """AUC and its lower bound, of the view or of its reverse; None where it isn't above."""
+    """Returns AUC and lower bound in the better direction; None where the bound is not above."""
     if len(np.unique(who[happened])) < FEWEST_LEAVERS or happened.all():
         return None
     sample = _sample(happened, who)
@@ -358,7 +359,7 @@ def _number(text: str | None) -> float:
 
 
 def _rates(parts: Sequence[str | None], happened: Array, who: Array) -> Array:
-    """How often it happened to the other half of the people of whom a text says the same."""
+    """Returns how often it happened to the other half of the people with the same text."""
     code = {part: place for place, part in enumerate(dict.fromkeys(parts))}
     category = np.array([code[part] for part in parts])
     half = who % 2

@@ -1,7 +1,7 @@
-"""What follows from health: a segment, recommendations, and the rows that show both.
+"""What follows from health: segments and recommendations, as rows of the tables of health.
 
-Belongs here: `recommendations.yml` applied, rows of ops.tutor_health and ops.student_health.
-Does not belong here: alerts (the rules have those), writing to the database.
+Belongs here: applying recommendations.yml, the rows of ops.tutor_health and ops.student_health.
+Does not belong here: alerts (`rules`), writing to the database (`storage`).
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Self
 
-import yaml
+from pydantic import model_validator
 
 from tutor_pipeline.judgement.scores import segments
 from tutor_pipeline.judgement.scores.health import StudentHealth, TutorHealth, Usual, star_evidence
 from tutor_pipeline.judgement.scores.score import Level
-from tutor_pipeline.judgement.scores.segments import StudentSegment, TutorSegment
+from tutor_pipeline.judgement.scores.segments import Held, StudentSegment, TutorSegment
+from tutor_pipeline.judgement.scores.yaml_file import CODES, Coded, Entry, read
 
 SEGMENT = "segment"
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -31,47 +31,38 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """An entry of the catalogue: recommended when the metric is beyond the threshold."""
+class Trigger(Coded):
+    """A recommendation, and the metric and threshold that trigger it."""
 
-    code: str
     metric: str
-    op: str
-    threshold: float | str
+    op: Literal[">", ">=", "<", "="]
+    threshold: int | float | str
     text: str
 
-
-def _catalogue() -> dict[str, tuple[Trigger, ...]]:
-    path = Path(__file__).parent / "recommendations.yml"
-    return {
-        audience: tuple(Trigger(code, **entry) for code, entry in entries.items())
-        for audience, entries in yaml.safe_load(path.read_text(encoding="utf-8")).items()
-    }
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        if isinstance(self.threshold, str) != (self.metric == SEGMENT):
+            raise ValueError(f"{self.threshold!r} is no threshold of {self.metric}")
+        return self
 
 
-_CATALOGUE = _catalogue()
-FOR_TUTORS = _CATALOGUE["tutors"]
-FOR_STUDENTS = _CATALOGUE["students"]
+class _Catalogue(Entry):
+    """The content of recommendations.yml."""
+
+    tutors: Annotated[dict[str, Trigger], CODES]
+    students: Annotated[dict[str, Trigger], CODES]
 
 
-class Held(Protocol):
-    """A segment that somebody is in, and since when (`store.Held`)."""
-
-    @property
-    def segment(self) -> str:
-        """Its name."""
-
-    @property
-    def since(self) -> datetime:
-        """When it began."""
+_CATALOGUE = read(Path(__file__).parent / "recommendations.yml", _Catalogue)
+FOR_TUTORS = tuple(_CATALOGUE.tutors.values())
+FOR_STUDENTS = tuple(_CATALOGUE.students.values())
 
 
 def recommend(
     triggers: Iterable[Trigger], metrics: Mapping[str, float | str | None]
 ) -> list[dict[str, Any]]:
-    """What applies, in the catalogue's order: code, text, and the trigger (metric, value,
-    threshold). A metric that is None or missing triggers nothing.
+    """Returns the recommendations that apply, in the order of the file: code, text, and trigger
+    (metric, value, threshold). A metric that is None or missing triggers nothing.
     """
     return [
         {
@@ -92,10 +83,10 @@ def tutor_rows(
     risks: Mapping[str, Level | None],
     as_of: datetime,
 ) -> list[dict[str, Any]]:
-    """Rows of ops.tutor_health, recommendations as JSON text.
+    """Returns the rows of ops.tutor_health, with recommendations as JSON text.
 
-    `held` are the segments as they were before, by tutor; `usual` is what is usual on the platform;
-    `risks` are the levels of the forecast of departures, None where too little is known to tell.
+    `held` are the current segments by tutor, `usual` is what is usual on the platform, `risks` are
+    the levels of departure_v1 (None: too little is known).
     """
     rows = []
     for tutor in assessed:
@@ -128,8 +119,8 @@ def tutor_rows(
 def student_rows(
     assessed: Iterable[StudentHealth], held: Mapping[str, Held], as_of: datetime
 ) -> list[dict[str, Any]]:
-    """Rows of ops.student_health, recommendations as JSON text; `held` are the segments as they
-    were before, by student.
+    """Returns the rows of ops.student_health, with recommendations as JSON text. `held` are the
+    current segments by student.
     """
     rows = []
     for student in assessed:
@@ -140,7 +131,7 @@ def student_rows(
             None if before is None else StudentSegment(before.segment),
             is_churn_inferred=student.is_churn_inferred,
         )
-        # Who has left needs no next session.
+        # A student who has left needs no next session.
         has_left = segment in (StudentSegment.CHURNED, StudentSegment.CHURN_INFERRED)
         values = {} if has_left else student.values
         advice = recommend(FOR_STUDENTS, {**values, SEGMENT: segment})

@@ -1,14 +1,13 @@
-"""Other weights for the student churn score, where outcomes show that others are better. Pure.
+"""New weights for the student churn score, where outcomes show that they are better.
 
 Belongs here: fitting weights to who left, and deciding whether they replace those in force.
-Does not belong here: writing a version (`weights`), the score itself (`weighted`).
+Does not belong here: writing a version (`storage.churn_weights`), the score itself (`weighted`).
 
 The link from score to outcome is logistic: P(leaves) = 1 / (1 + exp(-(a + b x score))). a and b
-are fitted for the weights in force as well, so that only the weights' order of students counts.
+are fitted for the weights in force, too, so that only the order of the students counts.
 
-Other weights have another scale, so a version brings its own levels: as many of the rows that it
-was fitted to are at Medium and at High as under the version before. Under which nobody would be,
-is refused.
+New weights have another scale, so a version has its own levels: as many of the fitted rows are at
+Medium and at High as under the version before. Weights under which nobody would be are refused.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from tutor_pipeline.judgement.scores import weighted
+from tutor_pipeline.judgement.scores.churn_weights import Levels, Weights
 from tutor_pipeline.judgement.scores.score import Row
-from tutor_pipeline.judgement.scores.weights import Levels, Weights
 
 METRIC = "held_out_log_loss"
 MIN_CHURN_EVENTS = 100
-"""Fewer distinct students who left, and nothing is concluded from them."""
+"""The number of distinct students who left that a conclusion needs."""
 
 CONFIDENCE = 1.64
-"""Standard errors that the mean gain must be above 0: 95 % on one side."""
+"""Standard errors by which the mean gain must exceed 0: 95 %, one-sided."""
 
 HORIZON_DAYS = weighted.HORIZON_DAYS
 READS: tuple[str, ...] = ("student_id", "as_of_date", "has_churned", *weighted.METRICS)
@@ -51,35 +50,35 @@ OUTCOMES = f"""
         and not history.is_churn_inferred
     order by as_of_date, student_id
 """
-"""The rows, of weeks whose outcome is known: known_until is the last full day (a date). Of who is
-only taken to have left by then, nobody knows.
+"""The rows of weeks whose outcome is known. known_until is the last full day (a date). Leaves out
+students who are only taken to have left, as their outcome is not known.
 """
 
-# What a weight may well be off by: the prior that pulls new weights towards those in force.
+# The standard deviation of the prior that pulls new weights towards those in force.
 _SPREAD = 0.1
-# Rows are weekly and look 30 days ahead: about four of them tell of one outcome.
+# Rows are weekly and look 30 days ahead: about four rows share an outcome.
 _OUTCOMES_PER_ROW = 7 / HORIZON_DAYS
-# Spans of time that the dates are cut into: all but the first are held out, each after training
-# on what was known before it.
+# The dates are cut into so many spans. Each but the first is held out, after training on what was
+# known before it.
 _SPANS = 4
-# A score is never divided by less, also while the search tries a weight of 0.
+# The least divisor of a score, also while the search tries a weight of 0.
 _TINY = 1e-9
-# Scores are rounded to so many digits (`weighted`), and levels with them.
+# The digits that scores (`weighted`) and levels are rounded to.
 _DIGITS, _STEP = 6, 1e-6
 _NO_VARIANCE = 1e-9
-_MOST_MORE = 2  # times as many rows as before may reach a level, where scores are equal
+_MOST_MORE = 2  # where scores are equal, so many times as many rows may reach a level as before
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether other weights replace those in force, and why.
+    """Whether new weights replace those in force, and why.
 
-    `weights` are those fitted to all rows, also when they are refused, and `levels` what their
-    scores mean; None where nothing could be fitted. `metric_before` and `metric_after` are the mean
-    log loss (nats per row) of held-out rows, `gain_lower_bound` that of the difference.
-    `churn_events` are distinct students.
+    `weights` are those fitted to all rows, and `levels` their levels, also when they are refused;
+    None where nothing could be fitted. `metric_before` and `metric_after` are the mean log loss
+    (nats per row) of held-out rows, `gain_lower_bound` the lower bound of the difference.
+    `churn_events` counts distinct students who left.
     """
 
     accepted: bool
@@ -94,12 +93,11 @@ class Decision:
 
 
 def refine(rows: Iterable[Row], current: Weights) -> Decision:
-    """Fit weights to who left, and hold them against `current` on rows they were not fitted to.
+    """Fit weights to who left, and compare them with `current` on held-out rows.
 
-    `rows` (`READS`) are students as of past dates: `has_churned` says whether the student left
-    within HORIZON_DAYS after, all of which must have passed; who had left before is not among
-    them. Rows that no weight in force can score tell nothing and are left out. A factor that does
-    not vary among the rows keeps its weight: nothing shows what another would do.
+    `rows` (`READS`) are students as of past dates who had not left. `has_churned` says whether the
+    student left within HORIZON_DAYS, which must have passed. Leaves out rows that the weights in
+    force cannot score. A factor that does not vary among the rows keeps its weight.
     """
     data = _gather(rows, current)
     events = len(np.unique(data.students[data.churned == 1]))
@@ -146,10 +144,9 @@ def refine(rows: Iterable[Row], current: Weights) -> Decision:
 
 
 def carried_over(levels: Levels, before: Floats, after: Floats) -> Levels:
-    """The levels of other weights that mean the same: as many of the rows reach them, as near as
-    equal scores allow. `before` and `after` are a row's scores under the old weights and the
-    others. A level that nobody reached lies as many standard deviations away as before, and
-    nobody reaches it.
+    """Returns the levels of new weights that as many rows reach as before, as near as equal scores
+    allow. `before` and `after` are the rows' scores under the old and the new weights. A level that
+    nobody reached stays as many standard deviations away, and nobody reaches it.
     """
     before, after = before.round(_DIGITS), after.round(_DIGITS)
     values, counts = np.unique(after, return_counts=True)
@@ -159,7 +156,7 @@ def carried_over(levels: Levels, before: Floats, after: Floats) -> Levels:
         wanted = int((before >= level).sum())
         if wanted:
             nearest = int(np.argmin(np.abs(reached - wanted)))
-            # Equal scores of very many are no level: rather one that fewer reach.
+            # Where very many scores are equal, choose the level above, which fewer reach.
             if reached[nearest] > _MOST_MORE * wanted:
                 nearest -= 1
             return float(values[nearest]) if nearest >= 0 else float(values[0]) + _STEP
@@ -173,7 +170,7 @@ def carried_over(levels: Levels, before: Floats, after: Floats) -> Levels:
 
 
 class _Data(NamedTuple):
-    """Rows by factor: `risks` (0 where unknown), `known` (0 or 1), `start` the weights in force."""
+    """Rows x factors: `risks` (0 where unknown) and `known` (0 or 1); `start`: weights in force."""
 
     factors: tuple[str, ...]
     start: Floats
@@ -215,7 +212,7 @@ def _gather(rows: Iterable[Row], current: Weights) -> _Data:
         known.extend(float(value is not None) for value in values)
         as_of_date = cast(date, row["as_of_date"])
         facts.append((as_of_date.toordinal(), str(row["student_id"]), bool(row["has_churned"])))
-    # In one order whatever the caller's: sums must not depend on it.
+    # Sums must not depend on the caller's order.
     order = sorted(range(len(facts)), key=facts.__getitem__)
     number_of = {name: index for index, name in enumerate(sorted({name for _, name, _ in facts}))}
     shape = (len(facts), len(factors))
@@ -235,7 +232,7 @@ def _refused(data: _Data, events: int, reason: str) -> Decision:
 
 
 def _folds(data: _Data) -> Iterator[tuple[_Data, _Data]]:
-    """(training, held out): each training row's outcome was known before the first held-out one."""
+    """Yields (training, held out): training outcomes were known before the held-out dates."""
     spans = np.array_split(np.unique(data.dates), _SPANS)
     for span in spans[1:]:
         if not len(span):
@@ -247,19 +244,19 @@ def _folds(data: _Data) -> Iterator[tuple[_Data, _Data]]:
 
 
 def _scores(data: _Data, weights: Floats) -> tuple[Floats, Floats]:
-    """The scores, and what they were divided by: the weight of the known factors."""
+    """Returns the scores, and their divisors: the weight of the known factors."""
     total = np.maximum(data.known @ weights, _TINY)
     return (data.risks @ weights) / total, total
 
 
 def _loss(model: _Model, data: _Data) -> Floats:
-    """Log loss of each row."""
+    """Returns the log loss of each row."""
     odds = model.intercept + model.slope * _scores(data, model.weights)[0]
     return cast(Floats, np.logaddexp(0, odds) - data.churned * odds)
 
 
 def _fit_link(data: _Data, weights: Floats) -> _Model:
-    """Intercept and slope (at least 0) for given weights."""
+    """Returns given weights with the best intercept and slope (at least 0)."""
     scores = _scores(data, weights)[0]
 
     def objective(at: Floats) -> tuple[float, Floats]:
@@ -280,8 +277,8 @@ def _fit_link(data: _Data, weights: Floats) -> _Model:
 
 
 def _fit(data: _Data, start: Floats) -> _Model:
-    """Weights (at least 0, together 1), intercept and slope, pulled towards `start`; those of
-    factors that do not vary are `start`'s.
+    """Returns the best weights (at least 0, together 1), intercept and slope, pulled towards
+    `start`. Factors that do not vary keep their weights of `start`.
     """
     link = _fit_link(data, start)
     free = np.flatnonzero(_varies(data))
@@ -328,15 +325,15 @@ def _fit(data: _Data, start: Floats) -> _Model:
 
 
 def _varies(data: _Data) -> NDArray[np.bool_]:
-    """Of which factors what is known differs from row to row."""
+    """Returns which factors vary among the rows where they are known."""
     lowest = np.where(data.known > 0, data.risks, np.inf).min(axis=0)
     highest = np.where(data.known > 0, data.risks, -np.inf).max(axis=0)
     return np.asarray(highest - lowest > _NO_VARIANCE)
 
 
 def _rounded(weights: Floats, data: _Data) -> Floats:
-    """To whole millionths that add up to 1: the largest of those that were fitted takes what
-    rounding left over.
+    """Returns the weights in whole millionths that add up to 1. The largest fitted one takes the
+    rounding error.
     """
     millionths = np.round(weights * 1_000_000)
     largest = int(np.argmax(np.where(_varies(data), millionths, -1)))
@@ -345,7 +342,7 @@ def _rounded(weights: Floats, data: _Data) -> Floats:
 
 
 def _lower_bound(gain: Floats, students: NDArray[Any]) -> float:
-    """Mean minus CONFIDENCE standard errors; a student's rows are not independent of each other."""
+    """Returns the mean minus CONFIDENCE standard errors, clustered by student."""
     _, student = np.unique(students, return_inverse=True)
     sums = np.bincount(student, weights=gain - gain.mean())
     if len(sums) < 2:

@@ -1,15 +1,17 @@
-"""A Bayesian logistic regression around documented weights. Pure.
+"""A Bayesian logistic regression around documented weights.
 
-Belongs here: the posterior of its parameters. Does not belong here: what the columns are, where
-weights and priors come from (`departure.learning`, `crossval`).
+Belongs here: the posterior of its parameters.
+Does not belong here: what the columns are, where weights and priors come from
+(`departure.learning`, `crossval`).
 
-With x a row's columns, w the documented weights, m the multiplier, d the deviations from them and
-a the intercept:
+With x the columns of a row, w the documented weights, m the multiplier, d the deviations and a the
+intercept:
 
     log odds = a + m · (w + d) · x
 
 m, d and a have normal priors. Without documented weights (w = 0, m fixed at 1) this is an L2
-logistic regression. The posterior is a mode (Fisher scoring) and the curvature there (Laplace).
+logistic regression. The posterior is its mode (by Fisher scoring) and the curvature there
+(Laplace).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 LEAST_MULTIPLIER = 0.05
-"""Above 0: where outcomes say nothing, the order stays the documented one."""
+"""Above 0, so that the order stays the documented one where outcomes say nothing."""
 
 _CHUNK = 50_000
 _STEPS = 100
@@ -32,9 +34,9 @@ _CLOSE = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """Means and standard deviations of the normal priors; deviations have the mean 0.
+    """Means and standard deviations of the normal priors. The mean of the deviations is 0.
 
-    `multiplier_sd` None: the multiplier is fixed. `intercept_sd` None: nothing is known of it.
+    `multiplier_sd` None: the multiplier is fixed. `intercept_sd` None: a flat prior.
     """
 
     intercept: float
@@ -44,7 +46,7 @@ class Prior:
     deviation_sd: float
 
     def precision(self, columns: int) -> Array:
-        """Of (intercept, multiplier, deviations); 0 where nothing is known, or it is fixed."""
+        """Returns that of (intercept, multiplier, deviations); 0 where flat or fixed."""
         return np.array(
             [
                 *(
@@ -56,13 +58,13 @@ class Prior:
         )
 
     def mean(self, columns: int) -> Array:
-        """Of (intercept, multiplier, deviations)."""
+        """Returns those of (intercept, multiplier, deviations)."""
         return np.array([self.intercept, self.multiplier, *[0.0] * columns])
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Its mode, and the `covariance` of (intercept, multiplier, deviations)."""
+    """The mode, and the `covariance` of (intercept, multiplier, deviations)."""
 
     intercept: float
     multiplier: float
@@ -70,12 +72,12 @@ class Posterior:
     covariance: Array
 
     def log_odds(self, x: Array, weights: Array) -> Array:
-        """Of rows (rows x columns)."""
+        """Returns the log odds of rows (rows x columns)."""
         return np.asarray(self.intercept + self.multiplier * (x @ (weights + self.deviations)))
 
 
 def unlearned(weights: Array, prior: Prior) -> Posterior:
-    """What is known without any outcome: the prior."""
+    """Returns the prior, as the posterior without any outcome."""
     columns = len(weights)
     with np.errstate(divide="ignore"):
         spread = 1 / prior.precision(columns)
@@ -85,12 +87,14 @@ def unlearned(weights: Array, prior: Prior) -> Posterior:
 def posterior(
     x: Array, happened: Any, weights: Array, prior: Prior, row_weight: float = 1.0
 ) -> Posterior:
-    """What outcomes teach. `x`: rows x columns; `happened`: of each row; `row_weight`: how much a
-    row counts, under 1 where rows tell of the same outcome. The order of the rows decides nothing.
+    """Returns the posterior after outcomes, in any order. `x`: rows x columns; `happened`: by row;
+    `row_weight`: the weight of a row, below 1 where several rows share an outcome.
 
-    The log odds are a product of parameters, whose second derivatives are left out, so that every
-    direction leads up; a step that goes too far is halved.
+    The log odds are a product of parameters. Its second derivatives are left out, so that every
+    step leads up; a step that goes too far is halved.
     """
+    from scipy.special import expit
+
     order = np.lexsort((happened, *x.T[::-1]))
     x, y = x[order], happened[order].astype(float)
     documented = x @ weights
@@ -99,14 +103,14 @@ def posterior(
     is_fixed = prior.multiplier_sd is None
 
     def climb(at: Array) -> tuple[float, Array, Array]:
-        """The log posterior there, its gradient and its curvature."""
+        """Returns the log posterior, its gradient and its curvature."""
         value = -float(np.sum(precision * (at - mean) ** 2)) / 2
         gradient, curvature = precision * (mean - at), np.diag(precision)
         for first in range(0, len(x), _CHUNK):
             rows = slice(first, first + _CHUNK)
             summed = documented[rows] + x[rows] @ at[2:]
             odds = at[0] + at[1] * summed
-            p = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
+            p = expit(odds)
             slopes = np.column_stack([np.ones(len(summed)), summed, at[1] * x[rows]])
             value += row_weight * float(np.sum(y[rows] * odds - np.logaddexp(0, odds)))
             gradient = gradient + row_weight * (slopes.T @ (y[rows] - p))
@@ -118,7 +122,7 @@ def posterior(
         at[1] = max(at[1], LEAST_MULTIPLIER)
     value, gradient, curvature = climb(at)
     for _ in range(_STEPS):
-        # At its least, and drawn further down, the multiplier stays; the others go to their best.
+        # A multiplier at its lower bound that is drawn further down stays there.
         free = np.arange(len(at))
         if is_fixed or (at[1] <= LEAST_MULTIPLIER and gradient[1] < 0):
             free = np.delete(free, 1)
@@ -138,7 +142,13 @@ def posterior(
             break
         at = there
         value, gradient, curvature = found
-    kept = np.delete(np.arange(len(at)), 1) if is_fixed else np.arange(len(at))
+    covariance = _covariance(curvature, is_fixed)
+    return Posterior(float(at[0]), float(at[1]), at[2:], covariance)
+
+
+def _covariance(curvature: Array, is_fixed: bool) -> Array:
+    """Returns the inverse of the curvature; 0 for the multiplier where it is fixed."""
+    kept = np.delete(np.arange(len(curvature)), 1) if is_fixed else np.arange(len(curvature))
     covariance = np.zeros_like(curvature)
     covariance[np.ix_(kept, kept)] = np.linalg.inv(curvature[np.ix_(kept, kept)])
-    return Posterior(float(at[0]), float(at[1]), at[2:], covariance)
+    return covariance

@@ -1,4 +1,4 @@
-"""reliability_v1: how far a tutor could be relied on in the last 30 days.
+"""reliability_v1: how reliable a tutor was in the last 30 days.
 
 Belongs here: the levels of no-shows, reschedules and late starts.
 Does not belong here: counting them (dbt).
@@ -36,7 +36,7 @@ READS = (
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One count of 30 days, what it rests on, and from which count on it is Medium or High."""
+    """One count over 30 days, its exposure, and the counts from which it is Medium or High."""
 
     code: str
     metric: str
@@ -52,15 +52,18 @@ MEASURES = (
     Measure("late_starts", "late_count_30d", "late_count_30d_n", 2, 4, "late starts"),
 )
 CONTRIBUTION = {Level.HIGH: 0.33, Level.MEDIUM: 0.1, Level.LOW: 0.0}
-"""What a measure adds. One High outweighs three Mediums: a higher level is a higher score."""
+"""What a measure adds to the score. One High adds more than three Mediums, so a higher level always
+has a higher score.
+"""
 
 
 def score(rows: Iterable[Row]) -> list[Score]:
-    """The worst level of any measure, a score per row (columns as in `READS`) in their order.
+    """Returns a score per row (columns as in `READS`), in order; the level is the worst of any
+    measure.
 
-    The score adds up what each measure contributes: 0 is Low, 0.1 to 0.3 Medium, 0.33 to 0.99 High;
-    it only ranks. A measure that is NULL or rests on no session is not evaluated, and says so; none
-    evaluated: `insufficient_data`.
+    The score is the sum of the contributions: 0 is Low, 0.1 to 0.3 Medium, 0.33 to 0.99 High. It
+    only ranks. A measure that is NULL or has no exposure is not evaluated, and a reason says so.
+    Where none is evaluated the status is `insufficient_data`.
     """
     return [_score(row) for row in rows]
 
@@ -100,7 +103,7 @@ def _score(row: Row) -> Score:
 
 
 def _level(measure: Measure, value: float) -> tuple[Level, int]:
-    """The measure's level, and the count from which on it is that."""
+    """Returns the measure's level, and the count from which it has that level."""
     if value >= measure.high:
         return Level.HIGH, measure.high
     if value >= measure.medium:

@@ -1,6 +1,6 @@
-"""The one shape of every score: a value, its level, and why.
+"""The shape of every score: a value, its level, and the reasons.
 
-Belongs here: what scorers of all kinds return, and how what they were given is fingerprinted.
+Belongs here: what every scorer returns, and the hash of what it was given.
 Does not belong here: how any score is computed.
 """
 
@@ -15,7 +15,19 @@ from decimal import Decimal
 from enum import StrEnum
 
 Row = Mapping[str, object]
-"""A tutor's or a student's columns by name, as PostgreSQL gives them; NULL is None."""
+"""A tutor's or a student's columns by name, with PostgreSQL's values; NULL is None."""
+
+
+class Subject(StrEnum):
+    """Whom scores are about."""
+
+    TUTOR = "tutor"
+    STUDENT = "student"
+
+    @property
+    def key(self) -> str:
+        """The name of the id column."""
+        return f"{self}_id"
 
 
 class Level(StrEnum):
@@ -27,9 +39,10 @@ class Level(StrEnum):
 
 
 class Status(StrEnum):
-    """What a score rests on: enough; so little that Low would say too much; too little for any.
+    """How much is known: enough (`ok`), too little to say Low (`little_known`), or too little for
+    any score (`insufficient_data`).
 
-    (`fallback`, another scorer's score, is in old rows of the database only.)
+    Old rows of the database also have `fallback`: the score of another scorer.
     """
 
     OK = "ok"
@@ -38,7 +51,7 @@ class Status(StrEnum):
 
 
 class Target(StrEnum):
-    """What a score is about. Scores of different targets are never compared."""
+    """What a score is about. Scores of different targets cannot be compared."""
 
     TUTOR_RISK = "tutor_risk"
     TUTOR_RELIABILITY = "tutor_reliability"
@@ -53,11 +66,11 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing behind a score.
+    """One reason for a score.
 
-    `value` is what was seen and `reference` what it is held against, in the same unit; `n` counts
-    the observations behind the value; `contribution` is what it adds to the score, in the score's
-    unit (a model's: in log odds). 0: it adds nothing, because too little is known, and `label`
+    `value` is the observed value and `reference` what it is compared with, in the same unit. `n`
+    counts the observations behind the value. `contribution` is what the reason adds to the score,
+    in the score's unit (a model's: in log odds); it is 0 where too little is known, and `label`
     says so.
     """
 
@@ -71,14 +84,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one scorer says of one tutor or student.
+    """The result of one scorer for one tutor or student.
 
-    `level` is None for what is no risk (a velocity), and for `insufficient_data`. `reasons` come
-    most telling first and are never empty when the level is Medium or High.
-    `is_probability`: whether the score may be read as one; otherwise it only ranks. `lower` and
-    `upper`: between which the truth lies in 90 of 100 cases, where the scorer can tell.
-    `base_rate`: what is usual, where a scorer tells. `known_share`: how much (0 to 1) of what the
-    scorer would like to know is known, `not_known` the rest in words.
+    `level` is None for a score that is no risk (a velocity) and for `insufficient_data`. `reasons`
+    are ordered by contribution, largest first, and are never empty for Medium or High.
+    `is_probability` says whether the score is a probability; otherwise it only ranks. `lower` and
+    `upper` are the 90 % interval, `base_rate` the usual score; both only where the scorer has them.
+    `known_share` is the share (0 to 1) of the scorer's inputs that is known, by weight;
+    `not_known` names the rest.
     """
 
     subject_id: str
@@ -100,9 +113,10 @@ class Score:
 
 
 def number(row: Row, name: str) -> float | None:
-    """The column as a number; None for NULL and for what is no finite number.
+    """Returns the column as a number; None for NULL, NaN and infinity. Raises TypeError for other
+    types.
 
-    Rounded to nine digits: the order in which floats were summed must not decide anything.
+    Rounds to nine digits, so that the order in which floats were summed has no effect.
     """
     value = row[name]
     if value is None:
@@ -110,26 +124,28 @@ def number(row: Row, name: str) -> float | None:
     if not isinstance(value, int | float | Decimal):
         raise TypeError(f"{name} is not a number: {value!r}")
     found = float(value)
-    # + 0.0: there are two zeros, and they would not hash alike.
+    # + 0.0 turns -0.0 into 0.0: the two zeros have different hashes.
     return round(found, 9) + 0.0 if math.isfinite(found) else None
 
 
 def count(row: Row, name: str) -> int:
-    """The column as a count; 0 for NULL."""
+    """Returns the column as a whole number; 0 for NULL."""
     found = number(row, name)
     return 0 if found is None else int(found)
 
 
 def most_telling_first(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Largest contribution first; equals by their code, so that the order is always the same."""
+    """Returns the reasons by contribution, largest first, and by code where contributions are
+    equal.
+    """
     return tuple(sorted(reasons, key=lambda reason: (-reason.contribution, reason.code)))
 
 
 def input_hash(scorer: str, version: str, inputs: Mapping[str, object]) -> str:
-    """SHA-256 of what a score was computed from: the same for the same inputs, scorer, version."""
+    """Returns the SHA-256 of a score's inputs, scorer and version."""
     text = _ENCODER.encode([scorer, version, dict(inputs)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# One for all: `json.dumps` would make one per call.
+# `json.dumps` makes an encoder per call; this one is shared.
 _ENCODER = json.JSONEncoder(sort_keys=True, default=str)

@@ -1,20 +1,21 @@
-"""Which segment a tutor or a student is in, from health and burnout, without flapping.
+"""The segment of a tutor or a student, from health and burnout, with hysteresis.
 
-Belongs here: the boundaries, in the order in which they are tried, and their hysteresis.
-Does not belong here: how health and burnout come about (`health`).
+Belongs here: the boundaries, in the order in which they are tried, and their margins.
+Does not belong here: how health and burnout are computed (`health`).
 
-Every boundary remembers its side through the segment somebody is in: to cross it takes more than
-`margin` beyond it. Somebody without a segment is judged by the plain boundary.
+The current segment says on which side of each boundary somebody is. Changing sides takes more than
+`margin` beyond the boundary. Without a current segment the boundary alone decides.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
 class TutorSegment(StrEnum):
-    """The segments of tutors, in the order in which they are tried; healthy is what remains."""
+    """The segments of tutors, in the order in which they are tried. Healthy is the rest."""
 
     CHURNING = "churning"
     AT_RISK = "at_risk"
@@ -23,7 +24,7 @@ class TutorSegment(StrEnum):
 
 
 class StudentSegment(StrEnum):
-    """The segments of students, in the order in which they are tried; healthy is what remains."""
+    """The segments of students, in the order in which they are tried. Healthy is the rest."""
 
     CHURNED = "churned"
     CHURN_INFERRED = "churned (inferred)"
@@ -33,20 +34,26 @@ class StudentSegment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The segment that somebody is in, and since when."""
+
+    segment: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Boundary:
-    """A limit that a value is above or not; `margin` beyond it, in the value's unit, is needed to
-    change sides.
-    """
+    """A limit, and how far beyond it (in the value's unit) a value has to be to change sides."""
 
     limit: float
     margin: float
 
     def is_above(self, value: float, was: bool | None = None) -> bool:
-        """Whether the value is above; `was` is the side before (None: no side yet)."""
+        """Returns whether the value is above; `was` is the answer before, None without one."""
         return self._passes(value - self.limit, was)
 
     def is_below(self, value: float, was: bool | None = None) -> bool:
-        """Whether the value is below; `was` is the side before (None: no side yet)."""
+        """Returns whether the value is below; `was` is the answer before, None without one."""
         return self._passes(self.limit - value, was)
 
     def _passes(self, beyond: float, was: bool | None) -> bool:
@@ -63,7 +70,7 @@ LOST_HEALTH = Boundary(40, 5)
 AT_RISK_HEALTH = Boundary(60, 5)
 STAR_HEALTH = Boundary(80, 5)
 STAR_KEPT = 0.95
-"""A star remains one down to this share of what a star has to rest on."""
+"""A star stays a star while its evidence is at least this share of what is needed."""
 
 
 def of_tutor(
@@ -72,15 +79,14 @@ def of_tutor(
     previous: TutorSegment | None = None,
     star_evidence: float | None = None,
 ) -> TutorSegment | None:
-    """The segment of a tutor; None where burnout or health is not known.
+    """Returns the segment of a tutor; None where burnout or health is not known.
 
-    `burnout` is burnout_risk_30d (0 to 1), `health` health_score (0 to 100), `star_evidence` how
-    far there is what a star has to rest on (1: all of it; None: it is not known, or speaks against
-    it): without it nobody is a star.
+    `burnout` is burnout_risk_30d (0 to 1), `health` is health_score (0 to 100). `star_evidence` is
+    the share of the evidence that a star needs (see `health.star_evidence`); None: never a star.
     """
     if burnout is None or health is None:
         return None
-    # Who is churning is beyond the boundary of at_risk as well.
+    # A churning tutor is beyond the boundary of at_risk, too.
     lost = _was(previous, TutorSegment.CHURNING)
     risky = _was(previous, TutorSegment.CHURNING, TutorSegment.AT_RISK)
     star = _was(previous, TutorSegment.STAR)
@@ -105,11 +111,11 @@ def of_student(
     *,
     is_churn_inferred: bool = False,
 ) -> StudentSegment | None:
-    """The segment of a student; None where health is not known.
+    """Returns the segment of a student; None where health is not known.
 
-    Of who has left, the platform's word counts: status `churned` is churned at once, whatever the
-    health. Where the platform does not tell, a student may be taken to have left (see
-    marts.student_aggregates): that is shown as what it is. Health alone makes nobody churned.
+    The platform's status `churned` counts at once, whatever the health. Where the platform has no
+    status, marts.student_aggregates may infer that a student left, which is a segment of its own.
+    Health alone makes nobody churned.
     """
     if status == StudentSegment.CHURNED:
         return StudentSegment.CHURNED

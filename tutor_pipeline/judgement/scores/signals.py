@@ -1,6 +1,6 @@
-"""signals_v1: the literal rule, as it is usually written down.
+"""signals_v1: the common rule of six signals, taken literally.
 
-Belongs here: when a signal fires, what it says, and what the signals add up to.
+Belongs here: when a signal fires, its reason, and the points of all signals.
 Does not belong here: metrics (dbt).
 """
 
@@ -41,7 +41,9 @@ READS = (
     "no_show_tutor_30d",
 )
 PROFILE_RATE = "profile_reschedule_rate"
-"""Not of the metrics: the profile's own rate. It is read where a row has it and no reschedules."""
+"""The reschedule rate of the tutor's profile, which is no metric. Read where a row has it and the
+platform records no reschedules.
+"""
 
 POINTS = {
     "poor_first_sessions": 2,
@@ -53,7 +55,7 @@ POINTS = {
 }
 POINT = 0.12
 CAP = 0.85
-"""Above what all points together give: it is the rule's, and no contribution needs cutting."""
+"""The rule's cap. All points together stay below it, so contributions are never cut."""
 LEVELS = ((0.5, Level.HIGH), (0.3, Level.MEDIUM), (0.0, Level.LOW))
 
 RATING_FALL = 0.3
@@ -67,10 +69,10 @@ Inputs = Mapping[str, float | None]
 
 
 def score(rows: Iterable[Row]) -> list[Score]:
-    """The literal rule, a score per row (columns as in `READS`) in the order of the rows.
+    """Returns a score per row (columns as in `READS`), in order.
 
-    A NULL compares as not met. The score (0 to 0.84) only ranks; it is no probability. A tutor
-    without a session in 90 days of whom nothing else is known has `insufficient_data`.
+    NULL meets no condition. The score (0 to 0.84) only ranks; it is no probability. The status is
+    `insufficient_data` for a tutor without a session in 90 days and without any average.
     """
     scores = []
     for row in rows:
@@ -143,7 +145,8 @@ def _fired(seen: Inputs) -> Iterator[Reason]:
 
     rate, n = seen["reschedule_rate_30d"], seen["sessions_30d"]
     words = "of the sessions of 30 days were rescheduled by the tutor"
-    # With a source of reschedules a tutor without sessions has a count of 0, and no rate either.
+    # Where the platform records reschedules the count is known (0 without sessions), so only a
+    # missing count means that the profile's rate is all there is.
     if rate is None and seen["tutor_reschedules_30d"] is None:
         rate, n = seen[PROFILE_RATE], None
         words = "of the sessions rescheduled according to the profile (the platform records none)"

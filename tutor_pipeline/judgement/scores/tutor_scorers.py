@@ -1,6 +1,7 @@
-"""All scorers of tutors over the same rows, and which of them is believed.
+"""All scorers of tutors over the same rows, and the champion among them.
 
-Belongs here: who scores, the champion. Does not belong here: any scorer.
+Belongs here: which scorers run, whose score is the risk that alerts believe.
+Does not belong here: any scorer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tutor_pipeline.judgement.scores.score import Level, Row, Score, Target
 READS: tuple[str, ...] = tuple(
     sorted({*signals.READS, *reliability.READS, *health.READS, *TUTORS.reads})
 )
-"""Columns of tutor_aggregates, tutor_features and tutor_evidence that the scorers read, beside
+"""The columns of tutor_aggregates, tutor_features and tutor_evidence that the scorers read, besides
 `PROFILE_RATE`.
 """
 
@@ -31,13 +32,13 @@ _RISKS: Mapping[str, tuple[Target, int]] = {
     signals.SCORER: (Target.TUTOR_RISK, signals.HORIZON_DAYS),
     health.TUTOR_SCORER: (Target.TUTOR_BURNOUT, 30),
 }
-"""Who may be the champion, and which of its scores is the risk."""
+"""The possible champions, and the target and horizon of the score that is the risk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecaster:
-    """What a forecast of departures scores with: a version and a reference, their common name, and
-    the levels that tutors or students have; of tutors, what is usual as far as health_v1 needs it.
+    """What a forecast of departures scores with: a version and a reference, the name of both
+    together, and the current levels by id. `usual`: what is usual on the platform, for health_v1.
     """
 
     named: str
@@ -48,9 +49,9 @@ class Forecaster:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """What all scorers said: every score, the champion (scorer, target, horizon) and its scores,
-    the health of each tutor, and the level that departure_v1 gives each.
+class TutorScores:
+    """Every score of every scorer, the champion (scorer, target, horizon) and its scores (`risk`),
+    the health of each tutor, and the level of departure_v1 by tutor.
     """
 
     scores: tuple[Score, ...]
@@ -60,9 +61,9 @@ class Panel:
     departure: Mapping[str, Level | None]
 
 
-def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> Panel:
-    """Score rows (`READS`, tutor_id) with every scorer. `champion` is a scorer's name, or `AUTO`:
-    departure_v1.
+def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> TutorScores:
+    """Returns the scores of every scorer for these rows (`READS` and tutor_id). `champion` is a
+    scorer's name, or `AUTO` for departure_v1.
     """
     forecasts = scorer.score(
         rows, forecaster.reference, forecaster.version, forecaster.named, forecaster.held
@@ -77,7 +78,7 @@ def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> 
     if champion == AUTO:
         champion = TUTORS.scorer
     chosen = (champion, *_RISKS[champion])
-    return Panel(
+    return TutorScores(
         scores=scores,
         champion=chosen,
         risk=tuple(

@@ -1,7 +1,8 @@
-"""weighted_v1: how likely students are to leave, as a weighted mean of seven factors. Pure.
+"""weighted_v1: the churn score of students, a weighted mean of seven factors.
 
-Belongs here: what each factor makes of a metric, the score and its reasons, whose students are at
-risk. Does not belong here: the weights (`weights`) and fitting them (`refinement`), the metrics.
+Belongs here: the risk that each factor makes of a metric, the score and its reasons, and the
+students at risk of each tutor.
+Does not belong here: the weights (`churn_weights`), fitting them (`refinement`), the metrics (dbt).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tutor_pipeline.judgement.scores.churn_weights import Levels, Weights
 from tutor_pipeline.judgement.scores.score import (
     Level,
     Reason,
@@ -21,7 +23,6 @@ from tutor_pipeline.judgement.scores.score import (
     most_telling_first,
     number,
 )
-from tutor_pipeline.judgement.scores.weights import Levels, Weights
 
 SCORER = "weighted_v1"
 HORIZON_DAYS = 30
@@ -30,10 +31,10 @@ Values = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One risk of 0 to 1, of a metric of marts.student_aggregates.
+    """One risk of 0 to 1, computed from a metric of marts.student_aggregates.
 
-    `reference` is the metric's value that is no risk, `n` the column that counts what the metric
-    rests on (at 0 nothing is known), or None where that is one session.
+    `reference` is the metric's value at which the risk is 0. `n` is the column that counts the
+    observations behind the metric (0: not known); None: the metric is of one session.
     """
 
     label: str
@@ -44,7 +45,7 @@ class Factor:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What it reads."""
+        """The columns that it reads."""
         return (self.metric,) if self.n is None else (self.metric, self.n)
 
 
@@ -77,7 +78,7 @@ FACTORS: Mapping[str, Factor] = {
         2,
         lambda tutors: min(0.15 * max(tutors - 2, 0), 1),
     ),
-    # Engagement is 0 to 10, so 10 is as far as it can fall.
+    # Engagement is 0 to 10, so it falls by 10 at most.
     "engagement_trend": Factor(
         "Fall of engagement over 30 days",
         "engagement_fall_30d",
@@ -103,14 +104,14 @@ FACTORS: Mapping[str, Factor] = {
 METRICS: tuple[str, ...] = tuple(
     dict.fromkeys(column for factor in FACTORS.values() for column in factor.columns)
 )
-"""What the factors read."""
+"""The columns that the factors read."""
 
 READS: tuple[str, ...] = ("student_id", "status", "is_churn_inferred", "tutor_ids", *METRICS)
-"""Columns of marts.student_aggregates."""
+"""The columns of marts.student_aggregates that are read."""
 
 
 class TutorStudents(NamedTuple):
-    """A row of ops.tutor_student_churn but for its as_of; `student_ids` are those at high risk."""
+    """A row of ops.tutor_student_churn without its as_of. `student_ids` are those at high risk."""
 
     tutor_id: str
     students: int
@@ -119,10 +120,10 @@ class TutorStudents(NamedTuple):
 
 
 def score(rows: Iterable[Row], weights: Weights) -> list[Score]:
-    """One score per student who has not left, as far as is known, in the order of the rows. Levels
-    are the version's.
+    """Returns a score per student who has not left or been taken to have left, in the order of the
+    rows, with the levels of this version of the weights.
 
-    Raises ValueError when the weights name a factor that there is not.
+    Raises ValueError when the weights name an unknown factor.
     """
     if unknown := weights.weights.keys() - FACTORS:
         raise ValueError(
@@ -133,22 +134,21 @@ def score(rows: Iterable[Row], weights: Weights) -> list[Score]:
 
 
 def has_left(row: Row) -> bool:
-    """Whether the student has left, or is taken to have left."""
+    """Returns whether the student has left, or is taken to have left."""
     return row["status"] == "churned" or bool(row["is_churn_inferred"])
 
 
 def risks(row: Row) -> dict[str, float | None]:
-    """Each factor's risk (0 to 1) of one student; None where nothing is known."""
+    """Returns the risk (0 to 1) by factor for one student; None where it is not known."""
     values = _values(row)
     return {name: _risk(values, factor) for name, factor in FACTORS.items()}
 
 
 def at_risk_by_tutor(scores: Iterable[Score], rows: Iterable[Row]) -> list[TutorStudents]:
-    """Whose students of the last 90 days are at high risk, of all tutors who have any that has not
-    left.
+    """Returns, per tutor with students of the last 90 days who have not left, those at high risk.
 
-    `scores` are any scorer's, of all students or of some of them. Ordered by tutor; the students of
-    highest risk first.
+    `scores` may be any scorer's, for all or some of the students. Rows are ordered by tutor, the
+    students of each by risk, highest first.
     """
     said = {each.subject_id: each for each in scores}
     students: dict[str, list[Score | None]] = {}

@@ -20,6 +20,7 @@ from tutor_pipeline.judgement.scores.backtest import (
     Question,
     Scorer,
     folds_of,
+    replay,
 )
 from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
@@ -222,7 +223,7 @@ def test_what_a_scorer_is_given_was_known(frames, plan, monkeypatch):
     def greedy(days, plan):
         return [replace(fold, train=whole) for fold in honest(days, plan)]
 
-    monkeypatch.setattr(backtest, "folds_of", greedy)
+    monkeypatch.setattr(replay, "folds_of", greedy)
     with pytest.raises(LeakFoundError):
         check_training(frames, plan)
 
@@ -297,7 +298,7 @@ def check_nobody_long_silent_is_scored(frames, plan):
 
 def test_nobody_long_silent_is_scored(frames, plan, monkeypatch):
     check_nobody_long_silent_is_scored(frames, plan)
-    monkeypatch.setattr(backtest, "_present", lambda history: (history, 0))
+    monkeypatch.setattr(replay, "_present", lambda history: (history, 0))
     with pytest.raises(LeakFoundError):
         check_nobody_long_silent_is_scored(frames, plan)
 

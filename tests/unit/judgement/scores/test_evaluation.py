@@ -18,8 +18,10 @@ from tutor_pipeline.judgement.scores.evaluation import (
     evaluate,
     gain,
     precision_recall,
+    ranking,
     rate,
 )
+from tutor_pipeline.judgement.scores.evaluation import figures as figures_of
 
 TIED = st.integers(0, 6).map(lambda number: number / 6)
 ROWS = st.lists(st.tuples(TIED, st.booleans(), st.integers(0, 4)), min_size=2, max_size=60)
@@ -47,12 +49,12 @@ def is_close(ours, theirs) -> bool:
 def test_as_scikit_learn_has_it_with_ties_and_weights(rows):
     scores, labels, weights = (np.array(column) for column in zip(*rows, strict=True))
     kept = weights > 0
-    sums = evaluation._ranking(scores).sums(weights[:, None].astype(float), labels)
+    sums = ranking.ranked(scores).sums(weights[:, None].astype(float), labels)
     if not labels[kept].any() or labels[kept].all():
         return
     expected = {"y_true": labels, "y_score": scores, "sample_weight": weights}
-    assert is_close(evaluation._auc(*sums)[0], roc_auc_score(**expected))
-    assert is_close(evaluation._average_precision(*sums)[0], average_precision_score(**expected))
+    assert is_close(ranking.auc_of(*sums)[0], roc_auc_score(**expected))
+    assert is_close(ranking.average_precision_of(*sums)[0], average_precision_score(**expected))
 
 
 @given(ROWS)
@@ -76,8 +78,8 @@ def test_a_tutor_drawn_twice_counts_as_two(rows, dates):
     scores, labels, weights = (np.array(column) for column in zip(*rows, strict=True))
     day = np.arange(len(rows)) % dates
     sample = sample_of(labels, dates=day)
-    prepared = evaluation._prepare(sample, Prediction("s", "1", scores, False))
-    evaluation._measure(prepared, sample, weights[:, None].astype(float))
+    prepared = figures_of._prepare(sample, Prediction("s", "1", scores, False))
+    figures_of._measure(prepared, sample, weights[:, None].astype(float))
     again = np.repeat(np.arange(len(rows)), weights)
     if not len(again):
         return
@@ -194,6 +196,25 @@ def test_bins_hold_every_row_once_and_never_part_equals(rows):
     assert sum(number for _, _, number in bins) == len(rows)
     assert sum(share * number for _, share, number in bins) == pytest.approx(labels.sum())
     assert len(bins) <= len(set(forecast))
+
+
+@given(ROWS, st.integers(0, 3))
+def test_rows_without_a_score_are_below_the_last_threshold_of_the_curve(rows, missing):
+    scores, labels, _ = (np.array(column) for column in zip(*rows, strict=True))
+    scores[:missing] = np.nan
+    by_hand = []
+    for threshold in [*sorted(set(scores[missing:]), reverse=True), None]:
+        flagged = np.ones(len(rows), bool) if threshold is None else scores >= threshold
+        if labels.any() and (threshold is not None or missing):
+            by_hand.append((labels[flagged].sum() / labels.sum(), labels[flagged].mean()))
+    assert precision_recall(sample_of(labels), scores, most=10_000) == [
+        pytest.approx(each) for n, each in enumerate(by_hand) if not _adds_nothing(by_hand, n)
+    ]
+
+
+def _adds_nothing(points, n) -> bool:
+    """Of points with one recall the curve shows the first."""
+    return any(earlier[0] == points[n][0] for earlier in points[:n])
 
 
 @given(ROWS)

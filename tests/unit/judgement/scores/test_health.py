@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -541,9 +540,9 @@ def test_a_star_rests_on_hours_sessions_and_what_is_known():
     assert evidence_of(available_hours_this_week=7.6) == 0.95
     assert evidence_of(available_hours_this_week=0.0) == 0
     assert evidence_of(available_hours_this_week=None) is None
-    assert evidence_of(sessions_90d=12, sessions_60d=12) == 12 / STAR["sessions_90d"]
+    assert evidence_of(sessions_90d=12, sessions_60d=12) == 12 / STAR.sessions_90d
     bare = evidence_of(avg_rating=None, overall_score=None, student_retention_rate=None)
-    assert bare == pytest.approx(0.52 / STAR["known_weight"])
+    assert bare == pytest.approx(0.52 / STAR.known_weight)
 
 
 @pytest.mark.parametrize("risk", [Level.MEDIUM, Level.HIGH, None])
@@ -555,12 +554,12 @@ def test_nobody_is_a_star_whom_the_forecast_does_not_call_low(risk, usual):
 
 def test_where_nobodys_hours_are_known_a_star_teaches_more_and_has_not_slowed_down():
     pace = 5 * 76 / (31 * 14) / 0.8
-    assert pace / STAR["pace"] > 1
+    assert pace / STAR.pace > 1
     assert evidence_of(WITHOUT_HOURS) == 1  # sessions: 10 of 10
     assert evidence_of(WITHOUT_HOURS, available_hours_this_week=None) == 1
     assert evidence_of(WITHOUT_HOURS, sessions_completed_30d=9) == 0.9
     slowed = evidence_of(WITHOUT_HOURS, sessions_taught_14d=3, sessions_completed_30d=99)
-    assert slowed == pytest.approx(3 * 76 / (33 * 14) / 0.8 / STAR["pace"])
+    assert slowed == pytest.approx(3 * 76 / (33 * 14) / 0.8 / STAR.pace)
     lower = evidence_of(WITHOUT_HOURS, avg_rating=3.5, sessions_completed_30d=99)
     assert 0.9 < lower < 1
     assert evidence_of(WITHOUT_HOURS, sessions_completed_30d=None) is None
@@ -633,9 +632,9 @@ def test_a_student_who_is_taken_to_have_left_has_no_health():
 def test_the_minimum_is_met_by_a_platform_that_has_only_sessions():
     metrics = {"activity_ratio", "days_since_last_session", "cancellation_rate", "no_show_rate"}
     known = sum(part.weight for part in BURNOUT if part.metric in metrics)
-    assert known >= MINIMUM["known_weight"]
+    assert known >= MINIMUM.known_weight
 
 
 def test_a_part_never_counts_more_than_all_or_less_than_nothing():
-    part = replace(health.BURNOUT[0], zero=0.0, full=1.0, prior=0)
+    part = BURNOUT[0].model_copy(update={"zero": 0.0, "full": 1.0, "prior": 0})
     assert [part.share(value, None) for value in (-9, 0.25, 9)] == [0, 0.25, 1]

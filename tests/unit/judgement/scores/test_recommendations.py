@@ -21,8 +21,9 @@ from tutor_pipeline.judgement.scores.recommendations import (
     student_rows,
     tutor_rows,
 )
-from tutor_pipeline.judgement.scores.score import Level
-from tutor_pipeline.judgement.scores.store import Held, Subject, replace, segments
+from tutor_pipeline.judgement.scores.score import Level, Subject
+from tutor_pipeline.judgement.scores.segments import Held
+from tutor_pipeline.judgement.scores.storage.score_tables import replace, segments
 
 BEFORE = datetime(2026, 3, 1, tzinfo=UTC)
 AS_OF = datetime(2026, 3, 8, tzinfo=UTC)
@@ -208,4 +209,4 @@ def test_rows_fit_their_tables(warehouse):
             ).fetchone()
             assert tuple(kept.values() if isinstance(kept, dict) else kept) == (len(rows), 1)
         assert segments(database, Subject.TUTOR, None) == {"T1": Held("star", AS_OF)}
-        database.rollback()
+        database.connection.rollback()

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from tutor_pipeline.judgement.scores import refinement
+from tutor_pipeline.judgement.scores.churn_weights import Levels, Weights
 from tutor_pipeline.judgement.scores.refinement import MIN_CHURN_EVENTS, READS, Decision, refine
-from tutor_pipeline.judgement.scores.weights import Levels, Weights, add, current, seed
+from tutor_pipeline.judgement.scores.storage.churn_weights import add, current, seed
 
 pytestmark = pytest.mark.slow
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutor_pipeline.judgement.scores.churn_weights import Levels, Weights
 from tutor_pipeline.judgement.scores.score import Level, Status, Target
 from tutor_pipeline.judgement.scores.weighted import (
     FACTORS,
@@ -18,7 +19,6 @@ from tutor_pipeline.judgement.scores.weighted import (
     at_risk_by_tutor,
     score,
 )
-from tutor_pipeline.judgement.scores.weights import Levels, Weights
 
 FIRST = Weights(
     1,

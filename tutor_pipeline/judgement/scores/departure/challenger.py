@@ -1,8 +1,7 @@
-"""What recorded departures alone would teach: the yardstick of what a forecast learns.
+"""What recorded departures alone would teach, for comparison.
 
-Belongs here: a plain logistic regression on the same signs, without documented weights, and a
-gradient boosting on the columns themselves. Back-tests hold them against a forecast; they are
-never stored and never used.
+Belongs here: a logistic regression on the same signs without documented weights, and a gradient
+boosting on the columns. Back-tests compare them with a forecast; they are never stored or used.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 from tutor_pipeline.judgement.scores.departure.learning import Outcomes
 from tutor_pipeline.judgement.scores.departure.measures import Array
-from tutor_pipeline.judgement.scores.evaluation import one_thread
+from tutor_pipeline.judgement.scores.threads import one_thread
 
 _BOOSTING = {
     "max_iter": 120,
@@ -23,13 +22,13 @@ _BOOSTING = {
     "l2_regularization": 5.0,
     "random_state": 0,
 }
-"""Small trees and slow steps: with more of either it does worse on weeks that it had not seen."""
-_PENALTY = 0.05  # scikit-learn's C: the rows of a tutor are alike, so there is less to learn from
+"""Small trees and slow steps: larger ones do worse on unseen weeks."""
+_PENALTY = 0.05  # scikit-learn's C; strong, as the rows of one person are alike
 
 
 def departures_alone(outcomes: Outcomes) -> Callable[[Array], Array] | None:
-    """Learn from outcomes; gives standardised signs (rows x signs) -> probabilities. None where
-    nobody left, or everybody.
+    """Returns a function from standardised signs (rows x signs) to probabilities, learned from
+    outcomes. None where nobody or everybody left.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -46,14 +45,14 @@ def departures_alone(outcomes: Outcomes) -> Callable[[Array], Array] | None:
 
 
 def boosted(columns: Array, left: Array) -> Callable[[Array], Array] | None:
-    """A gradient boosting on columns as they are (rows x columns, NaN where not known); gives
-    columns -> probabilities. None where nobody left, or everybody.
+    """Returns a function from columns (rows x columns, NaN where not known) to probabilities,
+    learned by a gradient boosting. None where nobody or everybody left.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     if not left.any() or left.all():
         return None
-    # What is the same for all tells nothing, and is more than the binning can take.
+    # A constant column says nothing, and the binning fails on it.
     used = [
         place for place, each in enumerate(columns.T) if len(np.unique(each[np.isfinite(each)])) > 1
     ]

@@ -1,7 +1,7 @@
-"""What a forecast of departures is: who is asked about, and by which signs.
+"""What a forecast of departures is: whom it is about, and by which signs.
 
-Belongs here: the questionnaire that everything else in this package is given. Its two instances
-are `tutors.TUTORS` and `students.STUDENTS`.
+Belongs here: the description that the rest of this package works with. There are two:
+`tutors.TUTORS` and `students.STUDENTS`.
 """
 
 from __future__ import annotations
@@ -11,36 +11,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutor_pipeline.judgement.scores.departure.measures import Array, Columns, Measured
-from tutor_pipeline.judgement.scores.departure.signals import Signals
+from tutor_pipeline.judgement.scores.departure.signs import Signs
 from tutor_pipeline.judgement.scores.score import Target
 
 HORIZON_DAYS = 30
 ASKED_SILENCE_DAYS = 45
-"""Somebody is asked about while the last completed session lies at most so many days back; as the
-dbt var asked_silence_days says.
+"""A row is asked about while the last completed session lies at most so many days back. Equal to
+the dbt var asked_silence_days.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """One forecast. `who`: whom it is about, in the singular (`tutor`). `evidence`: the table of
-    marts with a row for each of them now; the same of past weeks is in `<evidence>_history`.
-    `reads`: the columns of both that are read, beside the id.
+    """One forecast. `who`: whom it is about (`tutor`, `student`). `evidence`: the table of marts
+    with a row per person now; `<evidence>_history` has past weeks. `reads`: the columns of both
+    that are read, besides the id.
 
-    `usual_of` finds what signs need to know of the platform, `usual_from` reads it back from what
-    its `to_json` gave; `measure` gives every sign of `signals` by its code. `silence` says how long
-    no session was completed, in units of what is usual: above 1, who is asked about may have left
-    already.
+    `usual_of` returns what signs need to know of the platform, `usual_from` reads it back from its
+    JSON. `measure` returns every sign of `signs` by code. `silence` returns the time without a
+    completed session in units of what is usual: above 1, somebody may have left already.
 
-    `high_share`: at most so high a share of the rows learned from is High. `rate_setting`:
-    the setting of the share that leaves within a year.
+    `high_share`: the share of the rows learned from that is High, at most. `rate_setting`: the name
+    of the setting with the share that leaves within a year.
     """
 
     scorer: str
     target: Target
     who: str
     evidence: str
-    signals: Signals
+    signs: Signs
     reads: tuple[str, ...]
     usual_of: Callable[[Columns], Any]
     usual_from: Callable[[Mapping[str, Any]], Any]
@@ -51,7 +50,7 @@ class Forecast:
 
     @property
     def key(self) -> str:
-        """The column that names one."""
+        """The name of the id column."""
         return f"{self.who}_id"
 
     @property
@@ -61,16 +60,16 @@ class Forecast:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """The signs, in the order in which matrices hold them."""
-        return self.signals.codes
+        """The codes of the signs, in the order in which matrices hold them."""
+        return self.signs.codes
 
     @property
     def priors(self) -> str:
-        """The scorer with nothing learned, as back-tests name it."""
+        """The name of the scorer with nothing learned, in back-tests."""
         return f"{self.scorer}_priors"
 
 
 def asked(columns: Columns) -> dict[str, Array]:
-    """The columns of those who are asked about: who has long been silent is not usual."""
+    """Returns the columns of those who are asked about. Long silence is not usual."""
     still = columns["days_since_completed"] <= ASKED_SILENCE_DAYS
     return {name: column[still] for name, column in columns.items()}

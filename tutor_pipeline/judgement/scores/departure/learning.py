@@ -1,13 +1,13 @@
-"""From documented weights and recorded departures to a version.
+"""Makes a version of a forecast from documented weights and recorded departures.
 
-Belongs here: the prior, what the departures change of it, the cut-offs. Does not belong here:
-which rows may be learned from (`outcomes`), scoring.
+Belongs here: the prior, how departures change it, the cut-offs.
+Does not belong here: which rows may be learned from (`outcomes`), scoring (`scorer`).
 
 A Bayesian logistic regression (`regression`). Before anything is learned the documented weights
-(signals.yml) count as they are, and the intercept is what the yearly rate of departures says.
-Each departure moves it within a structure that guards it: the weights as a whole by one
-multiplier m ~ N(1, 0.5), single ones by deviations ~ N(0, 0.15) in the same unit. Were departures
-random, the multiplier goes to 0 and the order stays the documented one.
+(signs.yml) hold, and the intercept follows from the yearly rate of departures. Departures change
+the weights within a guarding structure: one multiplier m ~ N(1, 0.5) for all weights, and
+deviations ~ N(0, 0.15) for single ones. If departures were random the multiplier would go to 0,
+and the order would stay the documented one.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ import numpy as np
 
 from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS, Forecast
 from tutor_pipeline.judgement.scores.departure.measures import Array
-from tutor_pipeline.judgement.scores.departure.signals import Signals
+from tutor_pipeline.judgement.scores.departure.signs import Signs
 from tutor_pipeline.judgement.scores.departure.version import Version, log_odds, probability
 from tutor_pipeline.judgement.scores.regression import Prior, posterior, unlearned
 
 MULTIPLIER_SD, DEVIATION_SD, INTERCEPT_SD = 0.5, 0.15, 1.0
 ENOUGH_DEPARTURES = 20
-"""From here on forecasts may be read as percentages."""
+"""From so many departures on, forecasts are percentages."""
 
 RAISED_SHARE = 0.10
 FEWEST_HIGH = 1
 HIGH_TIMES, HIGH_TIMES_UNLEARNED, RAISED_TIMES = 3.0, 4.0, 1.5
-"""High and Medium: at most so high a share of the rows (High: the forecast's `high_share`, of few
-rows FEWEST_HIGH), and so many times the base rate at least.
+"""Cut-offs. Medium: at most RAISED_SHARE of the reference rows, and at least RAISED_TIMES the base
+rate. High: at most the forecast's `high_share` (but FEWEST_HIGH rows), and at least HIGH_TIMES.
 """
 
 STEP_DAYS = 7
-"""Rows of one person lie so many days apart; their windows overlap, and count together as one."""
+"""Days between the rows of one person. Their windows overlap, and together weigh as one."""
 
 _LEAST_SCALE = 0.1
-_NO_VARIANCE = 1e-12  # what rounding leaves of none
+_NO_VARIANCE = 1e-12  # rounding errors of zero
 _DIGITS = 9
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What may be learned from: `z` (rows x signs), whether each row is of somebody who left, and
-    whose (a number) it is.
+    """The rows to learn from: `z` (rows x signs), whether the person of each row `left`, and the
+    number of that person (`whose`).
 
-    `learned_from`, `learned_until`: the days of the oldest and newest row; `known_on`: by when
-    the last outcome was known. All as ISO dates, None where there is no row.
+    `learned_from`, `learned_until`: the days of the oldest and newest row; `known_on`: the day by
+    which the last outcome was known. ISO dates, None without rows.
     """
 
     z: Array
@@ -62,19 +62,19 @@ class Outcomes:
 
     @property
     def departures(self) -> int:
-        """Distinct people who left."""
+        """The number of distinct people who left."""
         return len(np.unique(self.whose[self.left]))
 
 
 def nothing(forecast: Forecast) -> Outcomes:
-    """Outcomes of nobody."""
+    """Returns outcomes without rows."""
     return Outcomes(
         np.zeros((0, len(forecast.codes))), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
     )
 
 
 def monthly(yearly_rate: float) -> float:
-    """The share that leaves within the horizon, of the share that leaves within a year."""
+    """Returns the share that leaves within the horizon, given the share within a year."""
     return float(1 - (1 - yearly_rate) ** (HORIZON_DAYS / 365.25))
 
 
@@ -85,33 +85,32 @@ def learn(
     outcomes: Outcomes,
     yearly_rate: float,
 ) -> Version:
-    """A version from what is known. `reference_rows` (rows x signs) are those that cut-offs are
-    fixed on: the matured rows where there are some, today's where not. `known`: the signs that
-    the platform has.
+    """Returns a version. `reference_rows` (rows x signs) are those that cut-offs are fixed on: the
+    matured rows, or today's where there are none. `known`: the signs that the platform has.
 
-    The same whatever the order of the rows. Without departures, whatever the rows, it is the
-    prior's.
+    The order of the rows has no effect. Without departures the version is the prior's, whatever the
+    rows.
     """
-    signals = tuple(code for code in forecast.codes if code in known)
-    places = [forecast.codes.index(code) for code in signals]
-    documented = forecast.signals.default_weights(known)
-    weights = np.array([documented[code] for code in signals])
-    agreement, scale = _agreement(forecast.signals, reference_rows[:, places], signals, weights)
+    signs = tuple(code for code in forecast.codes if code in known)
+    places = [forecast.codes.index(code) for code in signs]
+    rows = reference_rows[:, places]
+    documented = forecast.signs.default_weights(known)
+    weights = np.array([documented[code] for code in signs])
+    agreement, scale = _agreement(forecast.signs, rows, signs, weights)
     weights = weights / scale if scale else weights
+    standing_out = _standing_out(rows @ weights)
     departures = outcomes.departures
-    learned = min(departures / ENOUGH_DEPARTURES, 1.0)
-    # Where groups of signs do not agree, the sum is chance; what departures say counts for more.
-    summed = reference_rows[:, places] @ weights
-    trust = _trust(agreement, apart := _standing_out(summed))
-    expected = trust + (1 - trust) * learned
+    # Where groups of signs do not agree, their sum is chance, and departures count for more.
+    trust = _trust(agreement, standing_out)
+    expected = trust + (1 - trust) * _learned_share(departures)
     prior = Prior(
-        intercept=_intercept(reference_rows[:, places], weights, expected, yearly_rate),
+        intercept=_intercept(rows, weights, expected, yearly_rate),
         intercept_sd=INTERCEPT_SD,
         multiplier=expected,
         multiplier_sd=MULTIPLIER_SD,
         deviation_sd=DEVIATION_SD,
     )
-    # Overlapping windows of one person count together as one.
+    # Overlapping windows of one person weigh as one.
     fitted = (
         posterior(outcomes.z[:, places], outcomes.left, weights, prior, STEP_DAYS / HORIZON_DAYS)
         if departures
@@ -119,14 +118,14 @@ def learn(
     )
     version = Version(
         forecast=forecast,
-        signals=signals,
+        signals=signs,
         weights=_plain(weights),
         multiplier=round(fitted.multiplier, _DIGITS),
         deviations=_plain(fitted.deviations),
         intercept=round(fitted.intercept, _DIGITS),
         covariance=tuple(_plain(row) for row in fitted.covariance),
         agreement=round(agreement, _DIGITS),
-        standing_out=round(apart, _DIGITS),
+        standing_out=round(standing_out, _DIGITS),
         base_rate=0.0,
         medium_above=1.0,
         high_above=1.0,
@@ -135,27 +134,40 @@ def learn(
         learned_rows=len(outcomes.z) if departures else 0,
         reference_rows=len(reference_rows),
         yearly_rate=yearly_rate,
-        learned_from=outcomes.learned_from if departures else None,
-        learned_until=outcomes.learned_until if departures else None,
-        known_on=outcomes.known_on if departures else None,
     )
-    return _with_cut_offs(version, reference_rows)
+    return _with_cut_offs(_dated(version, outcomes), reference_rows)
+
+
+def _learned_share(departures: int) -> float:
+    return min(departures / ENOUGH_DEPARTURES, 1.0)
+
+
+def _dated(version: Version, outcomes: Outcomes) -> Version:
+    if not version.departures:
+        return version
+    return replace(
+        version,
+        learned_from=outcomes.learned_from,
+        learned_until=outcomes.learned_until,
+        known_on=outcomes.known_on,
+    )
 
 
 def _agreement(
-    told: Signals, rows: Array, signals: Sequence[str], weights: Array
+    signs: Signs, rows: Array, codes: Sequence[str], weights: Array
 ) -> tuple[float, float]:
-    """How far groups of signs agree, and the standard deviation of their sum. 1 = not at all.
+    """Returns how far groups of signs agree (1: not at all), and the standard deviation of their
+    sum, which is at least _LEAST_SCALE of what independent groups would have.
 
-    Where people are the same but for a hair, that deviation is a hair too, and weights divided by
-    it would be without bounds: it is _LEAST_SCALE of what groups would give at least.
+    Without that minimum, weights divided by the deviation would grow without bounds where people
+    hardly differ.
     """
     if len(rows) < 2:
         return 1.0, 0.0
     summed: dict[str, Array] = {}
     weighed: dict[str, float] = {}
-    for place, code in enumerate(signals):
-        group = told.by_code[code].group
+    for place, code in enumerate(codes):
+        group = signs.by_code[code].group
         summed[group] = summed.get(group, 0.0) + weights[place] * rows[:, place]
         weighed[group] = weighed.get(group, 0.0) + float(weights[place])
     apart = sum(float(np.var(np.sort(each))) for each in summed.values())
@@ -165,9 +177,7 @@ def _agreement(
 
 
 def _standing_out(summed: Array) -> float:
-    """How far the highest 2 % of the sums lie out, as a multiple of what chance alone gives: 1, as
-    far as of normal variables.
-    """
+    """Returns how far out the highest 2 % of the sums are, as a multiple of a normal variable's."""
     if len(summed) < 2:
         return 1.0
     low, middle, high, highest = np.quantile(np.sort(summed), (0.1, 0.5, 0.9, 0.98))
@@ -176,37 +186,42 @@ def _standing_out(summed: Array) -> float:
 
 
 def _trust(agreement: float, standing_out: float) -> float:
-    """The multiplier before anything is learned: small where groups of signs agree by chance only,
-    and nobody stands out more than chance lets the highest do.
+    """Returns the multiplier before anything is learned: small where groups of signs agree only by
+    chance and nobody stands out beyond chance.
     """
     told = max((agreement - 1) / 0.5, (standing_out - 1.1) / 0.8)
     return math.sqrt(min(max(told, 0.04), 1.0))
 
 
 def _intercept(rows: Array, weights: Array, multiplier: float, yearly_rate: float) -> float:
-    """At which the mean forecast is the share that leaves within the horizon."""
+    """Returns the intercept at which the mean forecast is the share that leaves in the horizon."""
     share = monthly(yearly_rate)
     guess = math.log(share / (1 - share))
     if not len(rows):
         return guess
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
     summed = np.sort(multiplier * (rows @ weights))
-    low, high = guess - 50, guess + 50
-    for _ in range(100):
-        middle = (low + high) / 2
-        mean = float(np.mean(1 / (1 + np.exp(-np.clip(middle + summed, -500, 500)))))
-        low, high = (middle, high) if mean < share else (low, middle)
-    return round((low + high) / 2, _DIGITS)
+    widest = float(np.abs(summed).max()) + 1
+    found = brentq(
+        lambda intercept: float(np.mean(expit(intercept + summed))) - share,
+        guess - widest,
+        guess + widest,
+        xtol=1e-13,
+    )
+    return round(float(found), _DIGITS)
 
 
 def _with_cut_offs(version: Version, rows: Array) -> Version:
-    """Freeze the base rate and the levels on the reference rows."""
-    learned = min(version.departures / ENOUGH_DEPARTURES, 1.0)
+    """Returns the version with its base rate and cut-offs, fixed on the reference rows."""
+    learned = _learned_share(version.departures)
     times = HIGH_TIMES_UNLEARNED + (HIGH_TIMES - HIGH_TIMES_UNLEARNED) * learned
     forecasts = np.sort(probability(log_odds(version, rows)))[::-1]
     base = float(np.mean(forecasts)) if len(forecasts) else monthly(version.yearly_rate)
 
     def cut_off(share: float, times: float) -> float:
-        """What at most this share of the rows exceeds, and so many base rates at least."""
+        """Returns what this share of the rows exceeds at most, and at least so many base rates."""
         if not len(forecasts):
             return round(times * base, _DIGITS)
         place = min(max(int(share * len(forecasts)), FEWEST_HIGH), len(forecasts) - 1)

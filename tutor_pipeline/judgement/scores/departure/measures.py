@@ -1,11 +1,11 @@
-"""How a sign is measured, whoever it is of.
+"""How a sign is measured, for tutors and students alike.
 
-Belongs here: what two numbers that are compared come to as a sign, and by how much chance alone
-moves it. Does not belong here: which columns are compared (`tutors.evidence`,
-`students.evidence`), how a sign compares with the others' (`reference`).
+Belongs here: the sign that two compared numbers give, and its variance by chance alone.
+Does not belong here: which columns are compared (`tutors.evidence`, `students.evidence`), how a
+sign compares with other people's (`reference`).
 
-A sign is higher where the risk is; where it is not known, it is NaN. Counts are compared as the
-logarithm of a ratio, which is the same for half of 4 and half of 40; `PSEUDO` is added to both
+A sign is higher where the risk is higher, and NaN where it is not known. Counts are compared by the
+logarithm of their ratio, which is the same for half of 4 and half of 40. `PSEUDO` is added to both
 sides, so that a ratio of small counts says little.
 """
 
@@ -22,21 +22,21 @@ from tutor_pipeline.judgement.scores.score import Row
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Array]
-"""Columns of a table of evidence by name, a number per row; NaN for NULL."""
+"""The columns of a table of evidence by name: a number per row, NaN for NULL."""
 
-PSEUDO = 0.5  # of sessions or days
-FEWEST_DAYS = 14  # of an own past, before a change against it is known
-OWN_PAST = 10.0  # sessions at the platform's rate that an own rate is drawn towards
-LONGEST_GAP = 91.0  # days: where no completed session is in sight
-MOST_UNCLEAR = 0.2  # of the sessions ahead: beyond it, what is booked ahead is not known
-LEAST_BOOKED = 0.02  # of the usual pace: below it, the platform does not book ahead
+PSEUDO = 0.5  # sessions or days
+FEWEST_DAYS = 14  # days of an own past that a change needs
+OWN_PAST = 10.0  # sessions at the platform's rate, added to an own rate
+LONGEST_GAP = 91.0  # days, where there is no completed session
+MOST_UNCLEAR = 0.2  # of the sessions ahead; beyond it, what is booked ahead is not known
+LEAST_BOOKED = 0.02  # of the usual pace; below it, the platform does not book ahead
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A sign of everybody. `value`: higher = more at risk, NaN = not known; `variance` of it by
-    chance alone, 0 where that can't be told. `now` and `usual` are the numbers compared, `n`
-    and `n_usual` the observations behind them.
+    """One sign, by row. `value`: higher is more at risk, NaN is not known. `variance`: by chance
+    alone, 0 where it is not known. `now` and `usual` are the compared numbers, `n` and `n_usual`
+    the observations behind them.
     """
 
     value: Array
@@ -48,7 +48,7 @@ class Measured:
 
 
 def columns_of(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Array]:
-    """These columns, of rows."""
+    """Returns these columns of the rows."""
     return {
         name: np.array(
             [np.nan if (value := row[name]) is None else value for row in rows],
@@ -59,7 +59,7 @@ def columns_of(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Array]:
 
 
 def counted(now: Array, expected: Array, before: Array) -> Measured:
-    """Fewer than expected is a sign; both counts scatter as counts do."""
+    """Returns the sign of fewer than expected; both counts vary as counts do (Poisson)."""
     value = -np.log((now + PSEUDO) / (expected + PSEUDO))
     return Measured(
         value, 1 / (expected + PSEUDO) + 1 / (before + PSEUDO), now, expected, now, before
@@ -67,34 +67,36 @@ def counted(now: Array, expected: Array, before: Array) -> Measured:
 
 
 def gap(c: Columns, pace: Array) -> Measured:
-    """Sessions that would have been usual since the last one."""
+    """Returns the sign of the sessions that would have been usual since the last one."""
     days = known_gap(c)
     # Without two sessions there is no gap between them.
     value = np.where(c["completed_before_14d"] >= 2, np.log1p(np.maximum(days * pace, 0)), np.nan)
-    # A gap scatters as waiting times do: the variance of log(1 + x) for an exponential x.
+    # A gap varies as waiting times do: the variance of log(1 + x) for an exponential x.
     variance = np.where(np.isfinite(value), 0.3, np.nan)
     return Measured(value, variance, days, 1 / pace, c["completed_before_14d"], c["days_seen"])
 
 
 def known_gap(c: Columns) -> Array:
-    """Days since the last completed session, or LONGEST_GAP."""
+    """Returns the days since the last completed session, or LONGEST_GAP."""
     days = c["days_since_completed"]
     return np.where(np.isfinite(days), days, LONGEST_GAP)
 
 
 def per_day(total: Array, c: Columns, recent: int) -> Array:
-    """Of the 8 weeks before the recent days; NaN where too little of them could be seen."""
+    """Returns a total of the 8 weeks before the recent days, a day; NaN with too short a past."""
     days = np.clip(c["days_seen"] - recent, 0, 56)
     return total / np.where(days >= FEWEST_DAYS, days, np.nan)
 
 
 def pace(c: Columns, recent: int) -> Array:
-    """Completed sessions a day of the 8 weeks before the recent days; NaN without such a past."""
+    """Returns completed sessions a day in the 8 weeks before the recent days; NaN with too
+    short a past.
+    """
     return per_day(c[f"completed_before_{recent}d"], c, recent)
 
 
 def changed_rate(now: Array, n: Array, past: Array, n_past: Array, rate: float | None) -> Measured:
-    """A higher share of sessions than one's own of before."""
+    """Returns the sign of a higher share of sessions than in the own past."""
     p = np.nan if rate is None else rate
     own = (past + OWN_PAST * p) / (n_past + OWN_PAST)
     chance = p * (1 - p)
@@ -105,7 +107,7 @@ def changed_rate(now: Array, n: Array, past: Array, n_past: Array, rate: float |
 
 
 def rate_level(now: Array, n: Array, past: Array, n_past: Array, rate: float | None) -> Measured:
-    """A higher share of sessions than the others'."""
+    """Returns the sign of a higher share of sessions than the others have."""
     p = np.nan if rate is None else rate
     chance = p * (1 - p)
     sessions = n + n_past
@@ -117,7 +119,7 @@ def rate_level(now: Array, n: Array, past: Array, n_past: Array, rate: float | N
 
 
 def changed_mark(c: Columns, mark: str, within: float | None) -> Measured:
-    """A lower mark than one's own of before."""
+    """Returns the sign of a lower mark than in the own past."""
     now, past = c[f"{mark}_28d"], c[f"{mark}_before"]
     n, n_past = c[f"{mark}_28d_n"], c[f"{mark}_before_n"]
     single = 0.0 if within is None else within
@@ -125,7 +127,7 @@ def changed_mark(c: Columns, mark: str, within: float | None) -> Measured:
 
 
 def mark_level(c: Columns, mark: str, within: float | None) -> Measured:
-    """A lower mark than the others'."""
+    """Returns the sign of a lower mark than the others have."""
     now, past = c[f"{mark}_28d"], c[f"{mark}_before"]
     n, n_past = c[f"{mark}_28d_n"], c[f"{mark}_before_n"]
     single = 0.0 if within is None else within
@@ -135,7 +137,9 @@ def mark_level(c: Columns, mark: str, within: float | None) -> Measured:
 
 
 def variance_within(c: Columns, mark: str) -> float | None:
-    """Variance of one session's mark, from how far the recent means are from those before."""
+    """Returns the variance of one session's mark, from the changes of its means; None with fewer
+    than 10 changes.
+    """
     n, n_past = c[f"{mark}_28d_n"], c[f"{mark}_before_n"]
     with np.errstate(all="ignore"):
         change = c[f"{mark}_28d"] - c[f"{mark}_before"]
@@ -144,20 +148,20 @@ def variance_within(c: Columns, mark: str) -> float | None:
     if known.sum() < 10:
         return None
     change = change[known] - np.median(change[known])
-    # The median of a chi-squared variable: few that really changed must not count.
+    # By the median (0.4549 for chi-squared), so that the few who really changed do not count.
     return rounded(float(np.median(change**2 / single[known])) / 0.4549)
 
 
 def happens(happened: float, among: float) -> float | None:
-    """The share of sessions to which something happens. What never happened is not known to be
-    recorded at all.
+    """Returns the share of sessions to which something happens; None where it never happened, as it
+    may not be recorded at all.
     """
     return rounded(happened / among) if among and happened else None
 
 
 def booked_share(c: Columns) -> float | None:
-    """Sessions booked ahead ÷ the usual sessions of as many days; None where the platform does not
-    book ahead, or does not say when.
+    """Returns sessions booked ahead ÷ the usual sessions of as many days; None where the platform
+    does not book ahead, or does not say when.
     """
     expected = 14 * pace(c, 14)
     has_pace = np.isfinite(expected) & ~is_unclear(c)
@@ -170,28 +174,28 @@ def booked_share(c: Columns) -> float | None:
 
 
 def booked_ahead(c: Columns, usual_pace: Array, share: float | None) -> Measured:
-    """Fewer booked ahead than would be usual."""
+    """Returns the sign of fewer sessions booked ahead than usual."""
     known = np.nan if share is None else share
     expected = np.where(is_unclear(c), np.nan, 14 * usual_pace * known)
     return counted(c["booked_ahead"], expected, c["completed_before_14d"])
 
 
 def is_unclear(c: Columns) -> NDArray[np.bool_]:
-    """Of whom too many sessions ahead have no known moment of booking."""
+    """Returns for whom too many sessions ahead have no known moment of booking."""
     ahead, unclear = c["booked_ahead"], c["booked_unclear"]
     return np.asarray(unclear > MOST_UNCLEAR * (ahead + unclear))
 
 
 def total(values: Array) -> float:
-    """An exact sum of what is known, so that the order of the rows decides nothing."""
+    """Returns the exact sum of the known values, which the order of the rows does not change."""
     return math.fsum(values[np.isfinite(values)].tolist())
 
 
 def rounded(value: float) -> float:
-    """To nine digits."""
+    """Returns the value rounded to nine digits."""
     return round(value, 9)
 
 
 def unknown(like: Array) -> Array:
-    """As many NaN."""
+    """Returns an array of NaN of the same shape."""
     return np.full_like(like, np.nan)

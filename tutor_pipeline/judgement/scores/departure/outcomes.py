@@ -1,14 +1,13 @@
-"""What became of people after past days: what a version learns from.
+"""Who left after past days: what a version learns from.
 
-Belongs here: which rows are asked, which are learned from, who counts as having left. Does not
-belong here: reading history, fitting.
+Belongs here: which rows are asked, which are learned from, who counts as having left.
+Does not belong here: reading history (`storage.evidence_history`), fitting (`learning`).
 
-A row of day D is asked about while whoever it is about was silent for at most ASKED_SILENCE_DAYS.
-It is positive when they have left by the end of D + horizon: a student by the platform's own date,
-a tutor when inactive at the end of what is known, with no session completed after D + horizon. It
-can be learned from once D + horizon has passed. Of a tutor who has been silent for longer than
-usual the question is not any more whether the tutor leaves, and what a forecast learned from these
-rows would be what silence looks like: they are asked, not learned from.
+A row of day D is asked about while the person was silent for at most ASKED_SILENCE_DAYS. It is
+positive when the person has left by the end of D + horizon: a student by the platform's date, a
+tutor who is inactive at the end of the known time and completed no session after D + horizon.
+It can be learned from once D + horizon has passed. Rows of tutors who are silent for longer than
+usual are asked but not learned from: they would only teach what silence looks like.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tutor_pipeline.judgement.scores.departure.reference import Reference, stand
 
 @dataclass(frozen=True)
 class Week:
-    """The rows of one past day: whose they are, and the columns that the forecast reads."""
+    """The rows of one past day: their ids, and the columns that the forecast reads."""
 
     day: date
     ids: Sequence[str]
@@ -37,7 +36,7 @@ class Week:
 
 @dataclass(frozen=True)
 class Standard:
-    """A week by the yardstick of its own day."""
+    """A week, standardised by the reference of its own day."""
 
     day: date
     ids: Sequence[str]
@@ -47,11 +46,11 @@ class Standard:
 
     @property
     def is_there(self) -> Array:
-        """Who has not been silent for longer than usual."""
+        """Which rows are not silent for longer than usual."""
         return np.asarray(self.silence <= 1)
 
     def only(self, places: Sequence[int]) -> Standard:
-        """The same week with some of its rows."""
+        """Returns the week with some of its rows."""
         return replace(
             self,
             ids=[self.ids[place] for place in places],
@@ -60,7 +59,7 @@ class Standard:
         )
 
     def without(self, signs: Collection[str]) -> Standard:
-        """The same week as if these signs were not known."""
+        """Returns the week as if these signs were not known."""
         z, codes = self.z.copy(), self.reference.forecast.codes
         z[:, [place for place, code in enumerate(codes) if code in signs]] = 0.0
         kept = {code: each for code, each in self.reference.yardsticks.items() if code not in signs}
@@ -68,21 +67,21 @@ class Standard:
 
 
 def standard(forecast: Forecast, week: Week) -> Standard:
-    """The signs of a past day as they would have been scored then."""
+    """Returns the signs of a past day as they would have been scored then."""
     fitted = reference.fit(forecast, week.columns)
     z = standardise(week.columns, fitted).z
     return Standard(week.day, week.ids, fitted, z, forecast.silence(week.columns))
 
 
 def leaves(day: date, departed_on: date | None, horizon_days: int = HORIZON_DAYS) -> bool:
-    """Whether somebody whose last day was the one before `departed_on` is gone by the end of the
-    horizon. None: still there.
+    """Returns whether somebody has left by the end of the horizon. `departed_on`: the day after the
+    last one; None: still there.
     """
     return departed_on is not None and departed_on <= day + timedelta(days=horizon_days + 1)
 
 
 def gather(forecast: Forecast, weeks: Iterable[tuple[Standard, Array]], known_on: date) -> Outcomes:
-    """The rows that can be learned from, and what became of them. `weeks`: days whose outcomes are
+    """Returns the rows that can be learned from, and who left. `weeks`: days whose outcomes are
     known by the end of `known_on`, and whether each of their rows left.
     """
     found = list(weeks)
@@ -106,8 +105,8 @@ def gather(forecast: Forecast, weeks: Iterable[tuple[Standard, Array]], known_on
 def matured(
     weeks: Iterable[Standard], departures: Mapping[str, date], known_until: date
 ) -> list[tuple[Standard, Array]]:
-    """The weeks whose horizon has passed, and who left. `departures`: of whoever has left, the day
-    after the last (a tutor's completed session, a student's day of leaving); `known_until`: the
+    """Returns the weeks whose horizon has passed, and who left. `departures`: the day after the
+    last one (a tutor's completed session, a student's day of leaving), by id; `known_until`: the
     last day of the data.
     """
     return [

@@ -1,10 +1,10 @@
-"""What is usual on a platform: the yardstick by which every sign is measured.
+"""What is usual on a platform: the yardstick by which every sign is standardised.
 
-Belongs here: fitting it from everybody, and standardising anybody's signs by it. Does not belong
-here: what the signs are (`tutors`, `students`), what they are worth (`learning`).
+Belongs here: fitting a reference from everybody, and standardising signs by it.
+Does not belong here: what the signs are (`tutors`, `students`), their weights (`learning`).
 
-Fitted by full refreshes and stored; whoever scores some reads it. So nobody's score depends on who
-else is scored.
+Full refreshes fit and store a reference; later runs read it. So a score does not depend on who else
+is scored.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ import numpy as np
 
 from tutor_pipeline.judgement.scores.departure.forecast import Forecast, asked
 from tutor_pipeline.judgement.scores.departure.measures import Array, Columns, Measured
-from tutor_pipeline.judgement.scores.departure.signals import Kind, Signal
+from tutor_pipeline.judgement.scores.departure.signs import Kind, Sign
 
 LOWEST, HIGHEST = -2.0, 3.0
-"""Where a standardised sign is cut: one wild value must not decide alone."""
-_FEW = 10.0  # of them that the natural spread of signals.yml stands for
-_MOST_NOISE = 0.7  # of a sign's variance may be called chance, however noisy it looks
+"""Where a standardised sign is cut, so that one wild value never decides alone."""
+_FEW = 10.0  # how many people the natural spread of signs.yml stands for
+_MOST_NOISE = 0.7  # of a sign's variance may be called chance, however noisy the sign is
 _DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """One sign over everybody: its `center` (of a change: what all changed by), the
-    variance `between` them beyond chance, the `spread` of the signs with chance taken out,
-    and the share of their variance that is `real`. `typical` is the median of the numbers
-    behind it, in their unit.
+    """One sign over everybody: its `center` (of a change: what all changed by), the variance
+    `between` people beyond chance, the `spread` of the signs without chance, and the share of their
+    variance that is `real`. `typical` is the median of the numbers behind the sign, in their unit.
     """
 
     center: float
@@ -39,13 +38,13 @@ class Yardstick:
     spread: float
     real: float
     typical: float
-    tutors: int  # or students, of whom the sign is known
+    tutors: int  # or students for whom the sign is known
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One version of what is usual for a forecast, among so many; signs that the platform does not
-    have, have no yardstick.
+    """One version of what is usual for a forecast, fitted on `size` people. A sign that the
+    platform does not have has no yardstick.
     """
 
     forecast: Forecast
@@ -59,7 +58,7 @@ class Reference:
         return frozenset(self.yardsticks)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back exactly."""
+        """Returns a JSON object that `from_json` reads back exactly."""
         return {
             "tutors": self.size,
             "usual": self.usual.to_json(),
@@ -68,7 +67,7 @@ class Reference:
 
     @classmethod
     def from_json(cls, forecast: Forecast, stored: Mapping[str, Any]) -> Reference:
-        """What `to_json` gave."""
+        """Returns what `to_json` was given."""
         return cls(
             forecast,
             stored["tutors"],
@@ -83,7 +82,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Standardised:
-    """Signs by the yardstick: rows x signs of the forecast, 0 where not `known`."""
+    """Standardised signs: rows x signs of the forecast, 0 where not `known`."""
 
     z: Array
     known: Any
@@ -91,28 +90,28 @@ class Standardised:
 
 
 def fit(forecast: Forecast, columns: Columns) -> Reference:
-    """What is usual among these (columns that the forecast reads), but for those long silent. Their
-    order decides nothing.
+    """Returns what is usual among these people (the columns that the forecast reads), without those
+    long silent. The order of the rows has no effect.
 
-    A small platform's spreads are drawn towards the natural ones of signals.yml, as if ten usual
-    ones were among them, and its common change towards none.
+    On a small platform spreads are drawn towards the natural spreads of signs.yml, as if ten usual
+    people were among them, and the common change towards none.
     """
     columns = asked(columns)
     usual = forecast.usual_of(columns)
     measured = forecast.measure(columns, usual)
     yardsticks = {}
-    for code, signal in forecast.signals.by_code.items():
+    for code, sign in forecast.signs.by_code.items():
         found = measured[code]
         known = np.isfinite(found.value)
         if known.any():
             yardsticks[code] = _yardstick(
-                signal, found.value[known], found.variance[known], found.now[known]
+                sign, found.value[known], found.variance[known], found.now[known]
             )
     return Reference(forecast, len(columns["days_seen"]), usual, yardsticks)
 
 
 def standardise(columns: Columns, reference: Reference) -> Standardised:
-    """The signs of some: from the center, with chance taken out, in units of the spread."""
+    """Returns signs as distances from the center, without chance, in units of the spread."""
     codes = reference.forecast.codes
     measured = reference.forecast.measure(columns, reference.usual)
     size = len(columns["days_seen"])
@@ -130,18 +129,18 @@ def standardise(columns: Columns, reference: Reference) -> Standardised:
     return Standardised(z, known, measured)
 
 
-def _yardstick(signal: Signal, value: Array, variance: Array, now: Array) -> Yardstick:
+def _yardstick(sign: Sign, value: Array, variance: Array, now: Array) -> Yardstick:
     n = len(value)
     order = np.lexsort((variance, value))
     value, variance = value[order], np.nan_to_num(variance[order])
     center = float(np.median(value))
-    if signal.kind is Kind.CHANGE:
+    if sign.kind is Kind.CHANGE:
         center *= n / (n + _FEW)
-    total = _variance(value, center, signal.natural, n)
+    total = _variance(value, center, sign.natural, n)
     chance = float(np.mean(variance))
     between = max(total - chance, (1 - _MOST_NOISE) * total)
     away = _without_chance(value - center, variance, between)
-    spread = np.sqrt(_variance(away, 0.0, signal.natural, n))
+    spread = np.sqrt(_variance(away, 0.0, sign.natural, n))
     return Yardstick(
         center=round(center, _DIGITS),
         between=round(between, _DIGITS),
@@ -153,8 +152,8 @@ def _yardstick(signal: Signal, value: Array, variance: Array, now: Array) -> Yar
 
 
 def _variance(value: Array, center: float, natural: float, n: int) -> float:
-    """Around the center, with what lies far outside the middle 80 % as if it lay at its edge: the
-    few who are about to leave must not stretch the yardstick that they are measured by.
+    """Returns the variance around the center, with values far outside the middle 80 % cut: the few
+    who are about to leave must not stretch the yardstick that they are measured by.
     """
     away = value - center
     low, high = np.quantile(away, (0.1, 0.9))
@@ -166,6 +165,6 @@ def _variance(value: Array, center: float, natural: float, n: int) -> float:
 
 
 def _without_chance(away: Array, variance: Array, between: float) -> Array:
-    """Empirical Bayes: what is known from little is drawn to the center."""
+    """Returns distances drawn to the center where they rest on little (empirical Bayes)."""
     with np.errstate(all="ignore"):
         return np.asarray(away * between / (between + np.nan_to_num(variance)))

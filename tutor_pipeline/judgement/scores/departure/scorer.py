@@ -1,8 +1,9 @@
 """How likely each tutor or student is to leave within 30 days, how sure that is, and why.
 
-Belongs here: scores with level, interval, what is not known, and reasons in words, from a version
-and a reference. Does not belong here: how those come about. Nobody's score depends on anybody
-else's row.
+Belongs here: scores from a version and a reference: level, interval, what is not known, reasons.
+Does not belong here: how a version or a reference is made (`learning`, `reference`).
+
+No score depends on another row.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS, Forecast
 from tutor_pipeline.judgement.scores.departure.measures import Array, Columns, columns_of
 from tutor_pipeline.judgement.scores.departure.reference import Reference, Standardised, standardise
-from tutor_pipeline.judgement.scores.departure.signals import Kind, Signals
+from tutor_pipeline.judgement.scores.departure.signs import Kind, Signs
 from tutor_pipeline.judgement.scores.departure.version import (
     Version,
     contributions,
@@ -33,13 +34,15 @@ from tutor_pipeline.judgement.scores.score import (
 )
 
 KEEPS = 0.8
-"""A level is kept until the forecast is under so much of its cut-off: nobody flaps."""
+"""A level is kept until the forecast is below this share of its cut-off, so that levels do not
+flap.
+"""
 
 _REASONS = 3
 _OF_A_GROUP = 2
 _WORTH_IT = 0.25  # of what the first reason adds
-_PLAINLY_BAD = 1.0  # standard deviations from which a level is worth a reason
-_PLAINLY_CHANGED = 0.3
+_PLAINLY_BAD = 1.0  # standard deviations from which a level is a reason
+_PLAINLY_CHANGED = 0.3  # the same for a change
 
 
 def score(
@@ -49,11 +52,11 @@ def score(
     named: str,
     held: Mapping[str, Level] | None = None,
 ) -> list[Score]:
-    """Score rows (the columns that the forecast reads, and the id), in their order. `named` is the
-    version's name; `held` the levels that people have, where they have one.
+    """Returns a score per row (the id and the columns that the forecast reads), in order. `named`
+    is the name of version and reference together, `held` the current levels by id.
 
-    Too little is known of somebody to say Low: the status is `little_known`, and there is no level
-    unless it is Medium or High. Of whom nothing is known there is no score.
+    Where too little is known to say Low the status is `little_known`, with a level only if it is
+    Medium or High. Where nothing is known there is no score (`insufficient_data`).
     """
     if not rows:
         return []
@@ -75,23 +78,24 @@ def score_columns(
     named: str,
     held: Mapping[str, Level] | None = None,
 ) -> list[Score]:
-    """What `score` does, of columns."""
+    """Returns the same as `score`, from columns."""
     held = held or {}
-    forecast, signals = version.forecast, version.forecast.signals
+    forecast, signs = version.forecast, version.forecast.signs
     seen = standardise(columns, reference)
     odds = log_odds(version, seen.z)
     chances = probability(odds)
     lower, upper = interval(version, seen.z, odds)
-    shares = _known_share(signals, seen)
+    shares = _known_share(signs, seen)
     added = np.round(contributions(version, seen.z), 6)
-    unknown = _not_known(signals, seen)
+    unknown = _not_known(signs, seen)
     raw = np.column_stack([columns[name] for name in forecast.reads]).round(9) + 0.0
     scores = []
     for place, subject in enumerate(ids):
         inputs = [None if isnan(value) else value for value in raw[place].tolist()]
         chance = float(chances[place])
         level: Level | None = level_of(chance, version, held.get(subject))
-        # Where the held level decides nothing, it is no input: the next run holds this one's.
+        # The held level is an input only where it decides: else the next run, which holds this
+        # run's level, would have another hash for the same score.
         kept = level if level is not level_of(chance, version, None) else None
         made_from = input_hash(
             forecast.scorer,
@@ -101,7 +105,7 @@ def score_columns(
         if not seen.known[place].any():
             scores.append(_nothing_known(forecast, subject, named, made_from, unknown[place]))
             continue
-        is_little = shares[place] < signals.little_known_under
+        is_little = shares[place] < signs.little_known_under
         if is_little and level is Level.LOW:
             level = None
         scores.append(
@@ -128,29 +132,29 @@ def score_columns(
 
 
 def level_of(chance: float, version: Version, held: Level | None) -> Level:
-    """The level of a forecast, for somebody who has had the level `held`."""
+    """Returns the level of a forecast, for somebody whose level was `held`."""
     if chance > version.high_above or (held is Level.HIGH and chance >= KEEPS * version.high_above):
         return Level.HIGH
     kept = held in (Level.HIGH, Level.MEDIUM) and chance >= KEEPS * version.medium_above
     return Level.MEDIUM if chance > version.medium_above or kept else Level.LOW
 
 
-def _known_share(signals: Signals, seen: Standardised) -> Array:
-    """The share of all documented weight that is known of each row."""
-    weights = signals.default_weights()
+def _known_share(signs: Signs, seen: Standardised) -> Array:
+    """Returns the share of the documented weight that is known, per row."""
+    weights = signs.default_weights()
     known = np.zeros(len(seen.z))
-    for place, code in enumerate(signals.codes):
+    for place, code in enumerate(signs.codes):
         known = known + weights[code] * seen.known[:, place]
     return np.asarray(np.round(known / sum(weights.values()), 4))
 
 
-def _not_known(signals: Signals, seen: Standardised) -> list[tuple[str, ...]]:
-    """What is not known of each row, in words: a group where none of its signs is, else the
-    signs.
+def _not_known(signs: Signs, seen: Standardised) -> list[tuple[str, ...]]:
+    """Returns what is not known, per row, in words: a group where none of its signs is known, else
+    the signs.
     """
     places: dict[str, list[int]] = {}
-    for place, code in enumerate(signals.codes):
-        places.setdefault(signals.by_code[code].group, []).append(place)
+    for place, code in enumerate(signs.codes):
+        places.setdefault(signs.by_code[code].group, []).append(place)
     cache: dict[bytes, tuple[str, ...]] = {}
     found = []
     for known in seen.known:
@@ -160,9 +164,9 @@ def _not_known(signals: Signals, seen: Standardised) -> list[tuple[str, ...]]:
             for group, members in places.items():
                 missing = [place for place in members if not known[place]]
                 if len(missing) == len(members):
-                    words.append(signals.groups[group].name)
+                    words.append(signs.groups[group].name)
                 else:
-                    words += [signals.by_code[signals.codes[place]].short for place in missing]
+                    words += [signs.by_code[signs.codes[place]].short for place in missing]
             cache[key] = tuple(words)
         found.append(cache[key])
     return found
@@ -171,39 +175,39 @@ def _not_known(signals: Signals, seen: Standardised) -> list[tuple[str, ...]]:
 def _reasons(
     row: int, added: Array, seen: Standardised, reference: Reference
 ) -> tuple[Reason, ...]:
-    """What raises the forecast: changes before levels, the largest first; of a group two at most,
-    of a family one, a level only where it is plainly bad.
+    """Returns what raises the forecast: changes before levels, largest first; at most two signs of
+    a group and one of a family; a level only where it is plainly bad.
     """
-    signals = reference.forecast.signals.by_code
+    signs = reference.forecast.signs.by_code
     candidates = sorted(
         (
-            (signal.kind is Kind.LEVEL, -float(added[place]), code)
-            for place, (code, signal) in enumerate(signals.items())
+            (sign.kind is Kind.LEVEL, -float(added[place]), code)
+            for place, (code, sign) in enumerate(signs.items())
             if added[place] > 0
             and seen.z[row, place]
-            >= (_PLAINLY_BAD if signal.kind is Kind.LEVEL else _PLAINLY_CHANGED)
+            >= (_PLAINLY_BAD if sign.kind is Kind.LEVEL else _PLAINLY_CHANGED)
         ),
     )
     groups: dict[str, int] = {}
     families: set[str] = set()
     found: list[Reason] = []
     for _, less, code in candidates:
-        signal = signals[code]
-        if groups.get(signal.group, 0) >= _OF_A_GROUP or signal.family in families:
+        sign = signs[code]
+        if groups.get(sign.group, 0) >= _OF_A_GROUP or sign.family in families:
             continue
         reason = _reason(row, code, -less, seen, reference)
         if reason is None:
             continue
         if found and -less < _WORTH_IT * found[0].contribution:
             continue
-        groups[signal.group] = groups.get(signal.group, 0) + 1
-        families.add(signal.family)
+        groups[sign.group] = groups.get(sign.group, 0) + 1
+        families.add(sign.family)
         found.append(reason)
         if len(found) == _REASONS:
             break
     if found:
         return tuple(found)
-    # Nothing stands out, and a level above Low still says what it comes of: the strongest there is.
+    # Nothing stands out, but a level above Low needs a reason: take the strongest sign.
     strongest = int(np.argmax(added))
     if added[strongest] > 0:
         reason = _reason(
@@ -226,7 +230,7 @@ def _reason(
         return None
     return Reason(
         code=code,
-        label=reference.forecast.signals.by_code[code].words(
+        label=reference.forecast.signs.by_code[code].words(
             now=now, usual=usual, n=n, n_usual=n_usual, k=now * n, k_usual=usual * n_usual
         ),
         value=round(now, 6),

@@ -18,7 +18,7 @@ from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.departure.tutors.evidence import EVENTS, MARKS
 
 READS, CODES = TUTORS.reads, TUTORS.codes
-SIGNALS, GROUPS = TUTORS.signals.by_code, TUTORS.signals.groups
+SIGNS, GROUPS = TUTORS.signs.by_code, TUTORS.signs.groups
 
 AVAILABILITY = (
     *("hours_this_week", "hours_next_week", "usual_hours"),

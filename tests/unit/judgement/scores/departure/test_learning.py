@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.judgement.scores.departure.conftest import YEARLY
 from tests.unit.judgement.scores.departure.frames import (
     CODES,
-    SIGNALS,
+    SIGNS,
     drawn,
     outcomes,
     people,
@@ -463,6 +463,6 @@ def test_every_group_agrees_or_not():
     assert alone.agreement == pytest.approx(1, abs=0.2)
     assert joint.agreement > 4
     assert alone.multiplier < joint.multiplier == 1.0
-    assert {SIGNALS[code].group for code in joint.signals} == {
-        signal.group for signal in SIGNALS.values()
+    assert {SIGNS[code].group for code in joint.signals} == {
+        signal.group for signal in SIGNS.values()
     }

@@ -14,7 +14,7 @@ from tests.unit.judgement.scores.departure.frames import (
     CODES,
     READS,
     RECENT,
-    SIGNALS,
+    SIGNS,
     only,
     people,
     rank_correlation,
@@ -28,7 +28,7 @@ from tutor_pipeline.judgement.scores.departure.reference import (
     Reference,
     standardise,
 )
-from tutor_pipeline.judgement.scores.departure.signals import Kind
+from tutor_pipeline.judgement.scores.departure.signs import Kind
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS, evidence
 
 
@@ -147,7 +147,7 @@ def test_of_few_tutors_there_is_a_yardstick_too(tutors):
     assert fitted.known == (frozenset() if not tutors else frozenset(fitted.yardsticks))
     for code, yardstick in fitted.yardsticks.items():
         # Ten usual tutors are among them: a spread is near the natural one.
-        assert yardstick.spread > 0.3 * SIGNALS[code].natural
+        assert yardstick.spread > 0.3 * SIGNS[code].natural
     assert np.isfinite(standardise(people(5, 1), fitted).z).all()
 
 
@@ -161,7 +161,7 @@ def test_a_sign_that_never_varies_says_nothing():
 
 def test_a_platform_without_a_table_has_no_such_signs():
     fitted = reference.fit(TUTORS, unknown(people(50, 11), AVAILABILITY))
-    gone = {code for code in CODES if SIGNALS[code].group == "availability"}
+    gone = {code for code in CODES if SIGNS[code].group == "availability"}
     assert not fitted.known & gone
     assert fitted.known | gone == set(CODES)
     found = standardise(people(5), fitted)
@@ -201,5 +201,5 @@ def test_a_newcomer_has_no_own_past():
     known = standardise(columns, reference.fit(TUTORS, columns)).known[0]
     changes = {"pace_7d", "pace_14d", "pace_28d", "gap", "logins", "earnings"}
     assert not known[[CODES.index(code) for code in changes]].any()
-    assert all(SIGNALS[code].kind is Kind.CHANGE for code in changes)
+    assert all(SIGNS[code].kind is Kind.CHANGE for code in changes)
     assert known[CODES.index("pace_level")]

@@ -20,7 +20,7 @@ from tests.unit.judgement.scores.departure.frames import (
     READS,
     RECENT,
     REPLY,
-    SIGNALS,
+    SIGNS,
     names_of,
     only,
     outcomes,
@@ -31,7 +31,7 @@ from tests.unit.judgement.scores.departure.frames import (
 )
 from tutor_pipeline.judgement.scores.departure import learning, reference, scorer
 from tutor_pipeline.judgement.scores.departure.scorer import KEEPS, level_of
-from tutor_pipeline.judgement.scores.departure.signals import Kind
+from tutor_pipeline.judgement.scores.departure.signs import Kind
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.score import Level, Status, Target
 
@@ -168,13 +168,13 @@ def check_whole(score, version):
 
 def check_reasons(reasons):
     assert len(reasons) <= 3
-    kinds = [SIGNALS[reason.code].kind for reason in reasons]
+    kinds = [SIGNS[reason.code].kind for reason in reasons]
     assert kinds == sorted(kinds), "changes before levels"
     for kind in Kind:
-        added = [reason.contribution for reason in reasons if SIGNALS[reason.code].kind is kind]
+        added = [reason.contribution for reason in reasons if SIGNS[reason.code].kind is kind]
         assert added == sorted(added, reverse=True)
-    assert max(Counter(SIGNALS[reason.code].group for reason in reasons).values(), default=0) <= 2
-    assert max(Counter(SIGNALS[reason.code].family for reason in reasons).values(), default=0) <= 1
+    assert max(Counter(SIGNS[reason.code].group for reason in reasons).values(), default=0) <= 2
+    assert max(Counter(SIGNS[reason.code].family for reason in reasons).values(), default=0) <= 1
     for reason in reasons:
         assert reason.contribution >= 0
         assert reason.label and "nan" not in reason.label
@@ -377,7 +377,7 @@ def test_reasons_name_their_numbers(ordinary):
     score = scorer.score(rows_of(columns), ordinary.reference, ordinary.version, "1.1")[40]
     labels = {reason.code: reason for reason in score.reasons}
     hours = labels["hours"]
-    assert hours.label == SIGNALS["hours"].words(now=4, usual=14)
+    assert hours.label == SIGNS["hours"].words(now=4, usual=14)
     assert "4.0 hours" in hours.label and "14.0" in hours.label
     assert (hours.value, hours.reference, hours.n) == (4, 14, None)
     assert labels["logins"].label == "logged in on 0 of the last 14 days; 7.0 would be usual"
@@ -399,7 +399,7 @@ def test_a_level_is_a_reason_only_where_it_is_plainly_bad(ordinary):
         if len(score.reasons) > 1:
             for reason in score.reasons:
                 z = ordinary.z[row, place[reason.code]]
-                assert z >= least[SIGNALS[reason.code].kind], reason
+                assert z >= least[SIGNS[reason.code].kind], reason
 
 
 def test_who_has_nothing_that_raises_the_forecast_has_no_reason(ordinary):

@@ -76,13 +76,13 @@ def test_every_sign_of_the_file_is_measured_and_known_of_a_whole_platform():
     found = STUDENTS.measure(columns, STUDENTS.usual_of(columns))
     assert found.keys() == ALL
     assert not [code for code in ALL if not np.isfinite(found[code].value).any()]
-    groups = {signal.group for signal in STUDENTS.signals.by_code.values()}
-    assert groups == STUDENTS.signals.groups.keys()
+    groups = {signal.group for signal in STUDENTS.signs.by_code.values()}
+    assert groups == STUDENTS.signs.groups.keys()
 
 
 @pytest.mark.parametrize("code", STUDENTS.codes)
 def test_a_reason_says_its_numbers_in_words(code):
-    signal = STUDENTS.signals.by_code[code]
+    signal = STUDENTS.signs.by_code[code]
     names = {name for _, name, _, _ in string.Formatter().parse(signal.says) if name}
     assert names & {"now", "k"}
     assert names & {"usual", "k_usual"}

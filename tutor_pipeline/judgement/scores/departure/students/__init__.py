@@ -1,13 +1,13 @@
 """student_departure_v1: the forecast of students.
 
-evidence      what of a student's columns is a sign: now, against the student's own past
-signals.yml   which signs there are, what they are worth before anything was learned, their words
+evidence      makes signs from a student's columns: now, against the student's own past
+signs.yml     the signs, their weights before anything is learned, their words
 """
 
 from pathlib import Path
 
 from tutor_pipeline.judgement.scores.departure.forecast import Forecast
-from tutor_pipeline.judgement.scores.departure.signals import Signals
+from tutor_pipeline.judgement.scores.departure.signs import Signs
 from tutor_pipeline.judgement.scores.departure.students import evidence
 from tutor_pipeline.judgement.scores.score import Target
 
@@ -16,7 +16,7 @@ STUDENTS = Forecast(
     target=Target.STUDENT_DEPARTURE,
     who="student",
     evidence="student_evidence",
-    signals=Signals.read(Path(__file__).parent / "signals.yml"),
+    signs=Signs.read(Path(__file__).parent / "signs.yml"),
     reads=evidence.READS,
     usual_of=evidence.usual_of,
     usual_from=evidence.Usual.from_json,
@@ -25,4 +25,4 @@ STUDENTS = Forecast(
     high_share=0.03,
     rate_setting="TUTOR_YEARLY_STUDENT_DEPARTURE_RATE",
 )
-"""The forecast of who of the students leaves."""
+"""The forecast of which students leave."""

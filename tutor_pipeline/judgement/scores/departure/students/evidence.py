@@ -1,8 +1,8 @@
-"""What of a student's columns is a sign of leaving.
+"""The signs that a student may leave, from the student's columns.
 
-Belongs here: each sign of students, from the columns that it compares. Does not belong here: how
-signs are measured (`departure.measures`), the columns themselves
-(dbt_project/macros/student_evidence.sql), weights and words (signals.yml).
+Belongs here: each sign of students, from the columns that it compares.
+Does not belong here: how signs are measured (`departure.measures`), the columns themselves
+(dbt_project/macros/student_evidence.sql), weights and words (signs.yml).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tutor_pipeline.judgement.scores.departure.measures import (
 )
 
 EVENTS = ("moved", "cancelled", "missed", "missed_by_tutor", "new_tutors")
-"""What happens to sessions, by the columns that count it."""
+"""Events of sessions, by the columns that count them."""
 MARKS = ("score", "satisfaction", "engagement")
 
 READS: tuple[str, ...] = (
@@ -47,19 +47,18 @@ READS: tuple[str, ...] = (
     *(f"price_{days}" for days in ("28d", "28d_n", "before", "before_n")),
     *("first_satisfaction", "booked_ahead", "booked_unclear"),
 )
-"""Columns of marts.student_evidence that are read, beside student_id."""
+"""The columns of marts.student_evidence that are read, besides student_id."""
 
 _FORTNIGHT = 14.0
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What signs need to know of the platform; None where it does not have it.
+    """What signs need to know of the platform; None where it is not recorded.
 
-    `rates`: share of sessions that an event happens to. `discounted`: share of bills with a
-    discount. `within`: variance of a single session's mark around its student's mean. `booked`:
-    sessions booked ahead ÷ the usual sessions of as many days. `first`: what half of the students
-    said of their first session.
+    `rates`: share of sessions with an event. `discounted`: share of bills with a discount.
+    `within`: variance of one session's mark around the student's mean. `booked`: sessions booked
+    ahead ÷ the usual sessions of as many days. `first`: median satisfaction with the first session.
     """
 
     rates: Mapping[str, float | None]
@@ -69,17 +68,17 @@ class Usual:
     first: float | None
 
     def to_json(self) -> dict[str, object]:
-        """A JSON object that `from_json` reads back exactly."""
+        """Returns a JSON object that `from_json` reads back exactly."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, object]) -> Usual:
-        """What `to_json` gave."""
+        """Returns what `to_json` was given."""
         return cls(**stored)  # type: ignore[arg-type]
 
 
 def usual_of(columns: Columns) -> Usual:
-    """What is usual among these students. The same whatever their order."""
+    """Returns what is usual among these students. Their order has no effect."""
     c = columns
     first = c["first_satisfaction"][np.isfinite(c["first_satisfaction"])]
 
@@ -98,14 +97,14 @@ def usual_of(columns: Columns) -> Usual:
 
 
 def measure(columns: Columns, usual: Usual) -> dict[str, Measured]:
-    """Every sign of signals.yml by its code."""
+    """Returns every sign of signs.yml by its code."""
     with np.errstate(all="ignore"):
         return dict(_signs(columns, usual))
 
 
 def silence(columns: Columns) -> Array:
-    """As a share of the longest silence that is asked about: the day on which a student left is the
-    platform's own, so that nobody who is asked about has left already.
+    """Returns the silence as a share of the longest that is asked about. The platform has the day
+    on which a student left, so nobody who is asked about has left already.
     """
     return np.asarray(known_gap(columns) / ASKED_SILENCE_DAYS)
 
@@ -134,15 +133,15 @@ def _signs(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
 
 
 def _since_before(change: Measured) -> Measured:
-    """Not known of who had no session before: many students came not long ago, and of them the
-    level says it all.
+    """Returns the change, not known for students without an earlier session: many are new, and
+    their level says enough.
     """
     return replace(change, value=np.where(change.n_usual > 0, change.value, np.nan))
 
 
 def _absence(c: Columns) -> Iterator[tuple[str, Measured]]:
-    """Days without a session, and those of them beyond a fortnight: who stays away so long has left
-    on one platform, and comes back on another, where whoever leaves does so at once.
+    """Yields the days without a session, and those beyond 14: on some platforms students who stay
+    away so long have left, on others they come back.
     """
     days = c["days_since_completed"]
     none = unknown(days)
@@ -160,7 +159,7 @@ def _pace_level(c: Columns) -> Measured:
 
 
 def _beginning(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
-    """Who came not long ago, and what the first session was like; that fades with every other."""
+    """Yields how new a student is, and the first session, which counts less with every other."""
     sessions, none = c["completed_all"], unknown(c["completed_all"])
     yield "tenure", Measured(-np.log1p(sessions), 0 * sessions, sessions, none, none, none)
     first = c["first_satisfaction"]
@@ -171,7 +170,7 @@ def _beginning(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
 
 
 def _price(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
-    """Fewer discounts than before, a higher price; and whoever comes mostly at a discount."""
+    """Yields fewer discounts than before, a large share of discounts, and a higher price."""
     now, n = c["discounted_28d"], c["billed_28d"]
     past, n_past = c["discounted_before"], c["billed_before"]
     change = _since_before(changed_rate(now, n, past, n_past, usual.discounted))

@@ -1,13 +1,13 @@
 """departure_v1: the forecast of tutors.
 
-evidence      what of a tutor's columns is a sign: now, against the tutor's own past
-signals.yml   which signs there are, what they are worth before anything was learned, their words
+evidence      makes signs from a tutor's columns: now, against the tutor's own past
+signs.yml     the signs, their weights before anything is learned, their words
 """
 
 from pathlib import Path
 
 from tutor_pipeline.judgement.scores.departure.forecast import Forecast
-from tutor_pipeline.judgement.scores.departure.signals import Signals
+from tutor_pipeline.judgement.scores.departure.signs import Signs
 from tutor_pipeline.judgement.scores.departure.tutors import evidence
 from tutor_pipeline.judgement.scores.score import Target
 
@@ -16,7 +16,7 @@ TUTORS = Forecast(
     target=Target.TUTOR_DEPARTURE,
     who="tutor",
     evidence="tutor_evidence",
-    signals=Signals.read(Path(__file__).parent / "signals.yml"),
+    signs=Signs.read(Path(__file__).parent / "signs.yml"),
     reads=evidence.READS,
     usual_of=evidence.usual_of,
     usual_from=evidence.Usual.from_json,
@@ -25,4 +25,4 @@ TUTORS = Forecast(
     high_share=0.005,
     rate_setting="TUTOR_YEARLY_DEPARTURE_RATE",
 )
-"""The forecast of who of the tutors leaves."""
+"""The forecast of which tutors leave."""

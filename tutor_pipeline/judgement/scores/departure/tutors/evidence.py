@@ -1,8 +1,8 @@
-"""What of a tutor's columns is a sign of leaving.
+"""The signs that a tutor may leave, from the tutor's columns.
 
-Belongs here: each sign of tutors, from the columns that it compares. Does not belong here: how
-signs are measured (`departure.measures`), the columns themselves
-(dbt_project/macros/tutor_evidence.sql), weights and words (signals.yml).
+Belongs here: each sign of tutors, from the columns that it compares.
+Does not belong here: how signs are measured (`departure.measures`), the columns themselves
+(dbt_project/macros/tutor_evidence.sql), weights and words (signs.yml).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ EVENTS = {
     "cancellations": ("cancelled", "sessions"),
     "lateness": ("lates", "starts_known"),
 }
-"""Events of sessions: the columns that count them, and the sessions that they could happen to."""
+"""Events of sessions: the column that counts them, and that of the sessions they can happen to."""
 MARKS = ("score", "rating", "engagement", "sentiment")
 
 READS: tuple[str, ...] = (
@@ -58,7 +58,7 @@ READS: tuple[str, ...] = (
     *("reply_hours_14d", "reply_hours_before", "reply_hours_weeks"),
     *("instant_14d", "instant_before", "instant_weeks", "booked_ahead", "booked_unclear"),
 )
-"""Columns of marts.tutor_evidence that are read, beside tutor_id."""
+"""The columns of marts.tutor_evidence that are read, besides tutor_id."""
 
 _FEWEST_WEEKS = 2
 _USUAL_SILENCE = (4.0, 14.0)  # days, at least and at most
@@ -66,12 +66,11 @@ _USUAL_SILENCE = (4.0, 14.0)  # days, at least and at most
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What signs need to know of the platform; None where it does not have it.
+    """What signs need to know of the platform; None where it is not recorded.
 
-    `rates`: share of sessions that an event happens to. `within`: variance of a single session's
-    mark around its tutor's mean. `booked`: sessions booked ahead ÷ the usual sessions of as many
-    days. `earned`: what half of the tutors earn in 28 days. `instant`: share of weeks open to
-    instant booking.
+    `rates`: share of sessions with an event. `within`: variance of one session's mark around the
+    tutor's mean. `booked`: sessions booked ahead ÷ the usual sessions of as many days. `earned`:
+    median earnings of 28 days. `instant`: share of weeks open to instant booking.
     """
 
     rates: Mapping[str, float | None]
@@ -82,17 +81,17 @@ class Usual:
     has_logins: bool
 
     def to_json(self) -> dict[str, object]:
-        """A JSON object that `from_json` reads back exactly."""
+        """Returns a JSON object that `from_json` reads back exactly."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, object]) -> Usual:
-        """What `to_json` gave."""
+        """Returns what `to_json` was given."""
         return cls(**stored)  # type: ignore[arg-type]
 
 
 def usual_of(columns: Columns) -> Usual:
-    """What is usual among these tutors. The same whatever their order."""
+    """Returns what is usual among these tutors. Their order has no effect."""
     c = columns
     earned = c["earned_before"][c["earned_before"] > 0]
     instant = _instant(c)
@@ -114,14 +113,14 @@ def usual_of(columns: Columns) -> Usual:
 
 
 def measure(columns: Columns, usual: Usual) -> dict[str, Measured]:
-    """Every sign of signals.yml by its code."""
+    """Returns every sign of signs.yml by its code."""
     with np.errstate(all="ignore"):
         return dict(_signs(columns, usual))
 
 
 def silence(columns: Columns) -> Array:
-    """How long no session was completed, in units of what is usual: above 1, the tutor may have
-    left already. Usual are twice the tutor's own gaps, within _USUAL_SILENCE.
+    """Returns the time without a completed session in units of what is usual: above 1, the tutor
+    may have left already. Usual is twice the tutor's own gap, within _USUAL_SILENCE.
     """
     with np.errstate(all="ignore"):
         own = np.nan_to_num(1 / pace(columns, 14), nan=0.0, posinf=0.0)
@@ -176,7 +175,7 @@ def _pace_level(c: Columns) -> Measured:
 
 
 def _offered(c: Columns, usual: Usual) -> Iterator[tuple[str, Measured]]:
-    """Hours, instant booking, replies: from reports, whose scatter is not known but by the week."""
+    """Yields hours, instant booking and replies, whose reports show no variance within a week."""
     this, following = c["hours_this_week"], c["hours_next_week"]
     hours = np.where(
         np.isfinite(following) & np.isfinite(this),

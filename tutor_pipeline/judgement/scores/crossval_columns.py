@@ -1,7 +1,7 @@
-"""What is in anybody's table: its numbers, words, ids and repeated persons. Pure.
+"""The columns of any table, as cross-validation reads them: numbers, words, ids, persons.
 
-Belongs here: what a cell says, what a column is, and which columns name rows or persons. Does not
-belong here: the file, learning from columns (`crossval`).
+Belongs here: the value of a cell, the kind of a column, which columns name rows or persons.
+Does not belong here: reading the file, learning from columns (`crossval`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.judgement.scores.evaluation import Array
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""Cells that say nothing, in lower case."""
+"""Missing values, in lower case."""
 
 _FEW = 30
-"""So few different texts are categories, however few rows there are of each."""
-_ID_SHARE = 0.5  # a text with so many different values in relation to its rows names them
-_WORDS_SHARE = 0.1  # a column of numbers with so few words is one of numbers; the words say nothing
+"""So few different texts are categories, however few rows each has."""
+_ID_SHARE = 0.5  # a text with more different values per row than this names the rows
+_WORDS_SHARE = 0.1  # a column of numbers with so few words is numeric; the words are missing values
 _HUGE = 1e150
-"""A number from here on says nothing, as an infinite one: its square has to be a number, too."""
+"""Larger numbers are missing values, as infinite ones are: their square must be finite, too."""
 
 _IDS = frozenset({"id", "guid", "uuid"})
 _NUMBERED = frozenset({"index", "key", "number", "unnamed"})
@@ -37,11 +37,11 @@ _OF_PERSONS = frozenset({"code", "email", "key", "name", "nr", "number"})
 
 _LEAST_PERSONS, _LEAST_ROWS_EACH = 10, 2
 _ALIKE, _TOLD = 0.2, 0.8
-"""The share of a column's variance that must lie between persons; of the target's, where only
-that says that they are persons.
+"""The share of a column's variance that must lie between persons; and that of the target's, where
+the name of the column does not say that its values are persons.
 """
 _RARE = 0.1
-_CHANCE = 4.0  # and so many standard deviations of what chance gives
+_CHANCE = 4.0  # standard deviations beyond what chance gives
 
 Table = Mapping[str, Sequence[str]]
 Key = Decimal | str
@@ -49,21 +49,21 @@ Key = Decimal | str
 
 @dataclass(frozen=True)
 class Coded:
-    """Cells as codes of their values, -1 where they say nothing. `names`: of each code, the value
-    as it is mostly written.
+    """Cells as codes of their values, -1 for missing ones. `names`: the most frequent spelling of
+    each code's value.
     """
 
     codes: Array
     names: tuple[str, ...]
 
     def counts(self) -> Array:
-        """How often each value occurs."""
+        """Returns how often each value occurs."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column to learn from: numbers (NaN = missing), or words."""
+    """A column to learn from: numbers (NaN is missing) or words."""
 
     name: str
     numbers: Array | None = None
@@ -72,7 +72,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Read:
-    """`columns` to learn from, why others are `dropped`, and what else there is to know."""
+    """The `columns` to learn from, why others are `dropped`, and remarks for the user."""
 
     columns: tuple[Column, ...]
     dropped: Mapping[str, str]
@@ -80,12 +80,12 @@ class Read:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether it says nothing."""
+    """Returns whether a cell is a missing value."""
     return cell.strip().lower() in MISSING
 
 
 def key(cell: str) -> Key:
-    """What a cell says however it is written: `Yes` and `yes ` are one value, 1 and 1.0 are one."""
+    """Returns the value of a cell: the same for `Yes` and `yes `, and for 1 and 1.0."""
     try:
         exact = Decimal(cell.strip())
     except ArithmeticError:
@@ -96,7 +96,7 @@ def key(cell: str) -> Key:
 
 
 def coded(cells: Sequence[str]) -> Coded:
-    """The values of a column, in the order of their names."""
+    """Returns a column as codes, in the order of the values' names."""
     written: dict[Key, Counter[str]] = defaultdict(Counter)
     keys: dict[str, Key] = {}
     for cell, times in Counter(cells).items():
@@ -110,8 +110,8 @@ def coded(cells: Sequence[str]) -> Coded:
 
 
 def read(table: Table, drop: Mapping[str, str]) -> Read:
-    """What can be learned from, and why the rest cannot. `drop`: columns not to learn from, with
-    why.
+    """Returns the columns to learn from, and why the others are dropped. `drop`: columns that the
+    caller drops, with the reason.
     """
     columns: list[Column] = []
     dropped = dict(drop)
@@ -128,12 +128,12 @@ def read(table: Table, drop: Mapping[str, str]) -> Read:
 
 
 def repeated(table: Table, columns: Sequence[Column], labels: Array) -> list[tuple[str, int]]:
-    """Columns that seem to name persons who have several rows each, the likeliest first, with how
-    many they name. `columns` and `labels` are of all rows.
+    """Returns columns that seem to name persons with several rows each, the likeliest first, and
+    the number of persons. `columns` and `labels` are of all rows.
 
-    Such a column is by its name one of persons or an id, and rows of one person are alike in the
-    target or in a column, by far more than chance makes them; or it holds many texts, each of
-    which has rows of one outcome only.
+    Such a column has the name of an id or a person, and the rows of one person are alike in the
+    target or in another column, far more than by chance. Or it holds many texts, and each has rows
+    of one outcome only.
     """
     found = []
     texts = {column.name for column in columns if column.words and len(column.words.names) > _FEW}
@@ -157,7 +157,7 @@ def repeated(table: Table, columns: Sequence[Column], labels: Array) -> list[tup
 
 
 def _column(name: str, cells: Sequence[str], remarks: list[str]) -> Column | str:
-    """The column, or why it cannot be learned from."""
+    """Returns the column, or why it cannot be learned from."""
     texts = [None if is_missing(cell) else cell.strip() for cell in cells]
     given = [text for text in texts if text is not None]
     if not given:
@@ -201,7 +201,7 @@ def _of_numbers(
 
 
 def _number(text: str) -> float | None:
-    """NaN where it says nothing, None where it is none."""
+    """Returns the number; NaN where it is too large or infinite, None where the text is none."""
     try:
         number = float(text)
     except ValueError:
@@ -210,7 +210,7 @@ def _number(text: str) -> float | None:
 
 
 def _words_of(name: str) -> list[str]:
-    """studentId, student_id and STUDENT ID: student, id; paid is one word."""
+    """Returns the words of a name: studentId, student_id and STUDENT ID have two, paid has one."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", name)]
 
 
@@ -220,7 +220,7 @@ def _ends_in_id(name: str) -> bool:
 
 
 def _numbers_rows(name: str) -> bool:
-    """EmployeeNumber, or the index that a table was written with: `Unnamed: 0`, or no name."""
+    """Returns whether a name is that of row numbers, as EmployeeNumber, `Unnamed: 0` or none."""
     words = _words_of(name)
     return not words or words[0] == "unnamed" or words[-1] in _NUMBERED
 
@@ -231,7 +231,7 @@ def _names_persons(name: str) -> bool:
 
 
 def _marks(column: Column) -> list[Array]:
-    """A column as numbers without outliers: ranks, or a mark per value that is not rare."""
+    """Returns a column as numbers without outliers: ranks, or an indicator per frequent value."""
     if column.words is not None:
         codes = column.words.codes
         common = np.flatnonzero(column.words.counts() >= _RARE * len(codes))
@@ -241,8 +241,8 @@ def _marks(column: Column) -> list[Array]:
 
 
 def _between(values: Array, persons: Array) -> float:
-    """The share of the variance that lies between persons, beyond what chance gives (the adjusted
-    R²); 0 where chance may give as much.
+    """Returns the share of the variance that lies between persons (the adjusted R²); 0 where chance
+    may give as much.
     """
     rows, groups = len(values), len(np.unique(persons))
     away = values - values.mean()

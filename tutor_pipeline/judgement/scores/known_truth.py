@@ -1,11 +1,11 @@
-"""How well departure_v1 does on platforms whose truth is known: without learning, and after it.
+"""How well departure_v1 does on platforms whose truth is known, without learning and after it.
 
-Belongs here: the plan of what is judged on which days, the figures of one platform, the table over
-many. Does not belong here: making platforms, reading them (`cli.judge`).
+Belongs here: which days are judged, the figures of one platform and of several.
+Does not belong here: making platforms, reading them (`cli.scores_judge`).
 
-Judged are weekly days of the last quarter, once with nothing learned and once with what 26 weekly
-days before taught. Beside both stands what the truth of those weeks would have taught with the same
-signs: the ceiling of that platform.
+Judges the weekly days of the last quarter, once with nothing learned and once after learning from
+26 earlier weekly days. The ceiling is a model that learned from the truth of those weeks, with the
+same signs.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from tutor_pipeline.judgement.scores.departure.learning import Outcomes, learn, 
 from tutor_pipeline.judgement.scores.departure.outcomes import Standard, gather, leaves, matured
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.departure.version import Version, log_odds, probability
-from tutor_pipeline.judgement.scores.evaluation import Array, Sample, calibration_slope, one_thread
+from tutor_pipeline.judgement.scores.evaluation import Array, Sample, calibration_slope
+from tutor_pipeline.judgement.scores.threads import one_thread
 
 DAYS = 400
-"""Of a judged platform."""
+"""The length of a judged platform, in days."""
 
 LEARN = (91, 272)
 KNOWN_UNTIL = 302
 JUDGE = 303
 DEPARTURES_UNTIL = 370
-"""Days from the start: learned from, the last whose departures are known then, judged from, and
-judged by departures until.
+"""Days from the start: those learned from, the last with known departures, the first judged, and
+the last judged by departures.
 """
 
 LIST = 8
@@ -42,8 +43,8 @@ _FEWEST_AT_RISK = 5
 
 @dataclass(frozen=True)
 class Platform:
-    """One whose truth is known: the evidence of its weeks, who was at risk (by tutor and day), the
-    day after the last session of those who left, and its first day.
+    """A platform whose truth is known: the evidence of its weeks, who was at risk (by tutor and
+    day), the day after the last session of those who left, and the first day.
     """
 
     weeks: Sequence[Standard]
@@ -54,9 +55,9 @@ class Platform:
 
 @dataclass(frozen=True)
 class Judged:
-    """What was said of a platform. `state` and `departure` hold an array per name, an entry per
-    row: `day`, `happened`, scores of `priors`, `learned`, `ceiling` (state), `alone` (departure);
-    `high_priors` and `high_learned` whether the level was High; `chance` the learned probability.
+    """The scores of a platform. `state` and `departure` hold arrays with an entry per row: `day`,
+    `happened`, the scores `priors`, `learned`, `ceiling` (state) and `alone` (departure), whether
+    the level was High (`high_priors`, `high_learned`), and the learned probability `chance`.
     """
 
     tutors: int
@@ -66,7 +67,7 @@ class Judged:
 
 
 def judge(platform: Platform, yearly_rate: float) -> Judged:
-    """Score the judged days of a platform. Raises ValueError where it has none."""
+    """Returns the scores of the judged days of a platform. Raises ValueError where it has none."""
     learned_from = _between(platform, *LEARN)
     judged = _between(platform, JUDGE, DAYS)
     if not learned_from or not judged:
@@ -110,8 +111,8 @@ def judge(platform: Platform, yearly_rate: float) -> Judged:
 
 
 def figures(judged: Iterable[Judged]) -> dict[str, float | None]:
-    """The figures of some platforms, their rows taken together; of those found, each platform flags
-    its own.
+    """Returns the figures of some platforms over all their rows. The threshold for those found is
+    each platform's own.
     """
     found = list(judged)
     state, departure = (
@@ -144,8 +145,8 @@ def figures(judged: Iterable[Judged]) -> dict[str, float | None]:
 
 
 def hits_at(scores: Array, happened: Array, false_flags: float = FALSE_FLAGS) -> int | None:
-    """How many of those it happened to are above the threshold that so many of the others exceed.
-    None where somebody has no score, or there are no others.
+    """Returns how many positives are above the threshold that so many of the negatives exceed. None
+    where a score is missing, or where there are no negatives.
     """
     others = np.sort(scores[~happened])[::-1]
     if not len(others) or np.isnan(scores).any():
@@ -155,7 +156,7 @@ def hits_at(scores: Array, happened: Array, false_flags: float = FALSE_FLAGS) ->
 
 
 def _found(judged: Sequence[Judged], name: str) -> float | None:
-    """The share of those at risk that is found; None where there are too few to tell."""
+    """Returns the share of those at risk that is found; None where there are too few."""
     hits = at_risk = 0
     for each in judged:
         happened = each.state["happened"].astype(bool)
@@ -167,7 +168,7 @@ def _found(judged: Sequence[Judged], name: str) -> float | None:
 
 
 def first_right(judged: Judged, name: str) -> float | None:
-    """Hits among a day's first eight ÷ those that there could be, mean over the days."""
+    """Returns the hits among a day's first eight ÷ the possible hits, as the mean over the days."""
     days, happened = judged.state["day"], judged.state["happened"].astype(bool)
     shares = []
     for day in np.unique(days):
@@ -180,14 +181,12 @@ def first_right(judged: Judged, name: str) -> float | None:
 
 
 def auc(scores: Array, happened: Array) -> float | None:
-    """The chance that one it happened to ranks above one it did not; ties count half."""
+    """Returns the AUC; None where a score is missing, or where there is one class only."""
+    from sklearn.metrics import roc_auc_score
+
     if not happened.any() or happened.all() or np.isnan(scores).any():
         return None
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
-    with_it = int(happened.sum())
-    above = float(rank[happened].sum()) - with_it * (with_it + 1) / 2
-    return above / (with_it * (len(happened) - with_it))
+    return float(roc_auc_score(happened, scores))
 
 
 def _between(platform: Platform, first: int, last: int) -> list[Standard]:
@@ -208,7 +207,7 @@ def _said(week: Standard, priors: Version, learned: Version) -> dict[str, Array]
 
 
 def _truth(platform: Platform, weeks: Iterable[Standard]) -> Outcomes:
-    """The truth in the place of departures."""
+    """Returns the truth in the place of departures."""
     z, state = [], []
     for week in weeks:
         for place, tutor in enumerate(week.ids):

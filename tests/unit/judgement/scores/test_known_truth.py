@@ -7,10 +7,10 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from tutor_pipeline.judgement.scores import judge as judging
+from tutor_pipeline.judgement.scores import known_truth
 from tutor_pipeline.judgement.scores.departure import outcomes
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
-from tutor_pipeline.judgement.scores.judge import (
+from tutor_pipeline.judgement.scores.known_truth import (
     Judged,
     Platform,
     auc,
@@ -98,15 +98,15 @@ def test_the_truth_decides_nothing_of_what_is_said():
     tutors = [f"T{n:02}" for n in range(60)]
     one = {(tutor, day): tutor < "T06" for tutor in tutors for day in days}
     other = {key: not value for key, value in one.items()}
-    first, second = (judging.judge(platform(1, truth), 0.25) for truth in (one, other))
+    first, second = (known_truth.judge(platform(1, truth), 0.25) for truth in (one, other))
     for name in ("priors", "learned", "high_priors", "high_learned", "chance"):
         assert (first.state[name] == second.state[name]).all()
     assert (first.state["ceiling"] != second.state["ceiling"]).any()
     assert first.departures > 0
-    assert first.departure["day"].max() <= judging.DEPARTURES_UNTIL
+    assert first.departure["day"].max() <= known_truth.DEPARTURES_UNTIL
 
 
 def test_a_platform_without_weeks_to_judge_is_refused():
     empty = Platform([], {}, {}, START)
     with pytest.raises(ValueError, match="no weeks"):
-        judging.judge(empty, 0.25)
+        known_truth.judge(empty, 0.25)

@@ -1,4 +1,4 @@
-"""signals.yml: signs, weights and words belong together."""
+"""signs.yml: signs, weights and words belong together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.judgement.scores.departure.frames import CODES, GROUPS, SIGNALS, people
+from tests.unit.judgement.scores.departure.frames import CODES, GROUPS, SIGNS, people
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
 NUMBERS = {"now": 3.5, "usual": 7.25, "n": 12.0, "n_usual": 30.0, "k": 4.0, "k_usual": 9.0}
@@ -29,12 +29,12 @@ def test_on_a_platform_that_records_everything_every_sign_is_known():
 
 @pytest.mark.parametrize("code", CODES)
 def test_a_reason_says_its_numbers_in_words(code):
-    signal = SIGNALS[code]
-    names = {name for _, name, _, _ in string.Formatter().parse(signal.says) if name}
+    sign = SIGNS[code]
+    names = {name for _, name, _, _ in string.Formatter().parse(sign.says) if name}
     assert names & {"now", "k"}
     assert names & {"usual", "k_usual"}
     assert names <= NUMBERS.keys()
-    words = signal.words(**NUMBERS)
+    words = sign.words(**NUMBERS)
     assert "{" not in words
     assert any(digit.isdigit() for digit in words)
     # What it says, it says with numbers that there are.
@@ -46,26 +46,26 @@ def test_a_reason_says_its_numbers_in_words(code):
 
 
 def test_every_sign_has_a_group_and_a_name():
-    assert {signal.group for signal in SIGNALS.values()} == GROUPS.keys()
-    assert all(signal.weight > 0 and signal.natural > 0 for signal in SIGNALS.values())
-    names = [signal.short for signal in SIGNALS.values()]
+    assert {sign.group for sign in SIGNS.values()} == GROUPS.keys()
+    assert all(sign.weight > 0 and sign.natural > 0 for sign in SIGNS.values())
+    names = [sign.short for sign in SIGNS.values()]
     assert len(set(names)) == len(names)
-    assert 0 < TUTORS.signals.little_known_under < 1
+    assert 0 < TUTORS.signs.little_known_under < 1
 
 
 @given(st.frozensets(st.sampled_from(CODES)))
 def test_known_signs_share_the_weight_of_their_group(known):
-    weights = TUTORS.signals.default_weights(known)
-    assert weights.keys() == SIGNALS.keys()
+    weights = TUTORS.signs.default_weights(known)
+    assert weights.keys() == SIGNS.keys()
     assert all((weight > 0) == (code in known) for code, weight in weights.items())
     for name, group in GROUPS.items():
-        members = [code for code in known if SIGNALS[code].group == name]
+        members = [code for code in known if SIGNS[code].group == name]
         total = sum(weights[code] for code in members)
         assert total == pytest.approx(group.weight if members else 0)
         for code in members:
             ratio = weights[code] / weights[members[0]]
-            assert ratio == pytest.approx(SIGNALS[code].weight / SIGNALS[members[0]].weight)
+            assert ratio == pytest.approx(SIGNS[code].weight / SIGNS[members[0]].weight)
 
 
 def test_by_default_all_signs_are_known():
-    assert TUTORS.signals.default_weights() == TUTORS.signals.default_weights(frozenset(CODES))
+    assert TUTORS.signs.default_weights() == TUTORS.signs.default_weights(frozenset(CODES))

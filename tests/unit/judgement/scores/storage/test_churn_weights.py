@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from tutor_pipeline.judgement.scores.weights import current, seed
+from tutor_pipeline.judgement.scores.storage.churn_weights import current, seed
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = datetime(2026, 4, 1, tzinfo=UTC)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from tutor_pipeline.judgement.scores import store
-from tutor_pipeline.judgement.scores.score import Level, Reason, Score, Status, Target
-from tutor_pipeline.judgement.scores.store import Held, Subject
+from tutor_pipeline.judgement.scores.score import Level, Reason, Score, Status, Subject, Target
+from tutor_pipeline.judgement.scores.segments import Held
+from tutor_pipeline.judgement.scores.storage import score_tables, versions
 
 MORNING = datetime(2026, 3, 2, 8, tzinfo=UTC)
 NOON = MORNING + timedelta(hours=4)
@@ -18,7 +18,7 @@ NEXT_DAY = MORNING + timedelta(days=1)
 def _empty(warehouse):
     yield
     with warehouse.connect() as database:
-        store.clear(database)
+        score_tables.clear(database)
         database.execute("truncate {ops}.score_references, {ops}.model_versions")
 
 
@@ -42,7 +42,7 @@ def score(tutor, value=0.24, level=Level.LOW, **changes):
 
 def save(warehouse, scores, as_of, scope=None):
     with warehouse.connect() as database:
-        return store.save(database, Subject.TUTOR, scores, as_of, scope)
+        return score_tables.save(database, Subject.TUTOR, scores, as_of, scope)
 
 
 def saved(warehouse):
@@ -103,7 +103,9 @@ def test_how_sure_a_score_is_and_what_it_does_not_know_come_back(warehouse):
     little = {"level": None, "status": Status.LITTLE_KNOWN}
     save(warehouse, [score("T1", 0.12, **FORECAST | little)], MORNING)
     with warehouse.connect() as database:
-        store.publish_risk(database, ("departure_v1", Target.TUTOR_DEPARTURE, 30), MORNING, None)
+        score_tables.publish_risk(
+            database, ("departure_v1", Target.TUTOR_DEPARTURE, 30), MORNING, None
+        )
         (row,) = database.rows("select * from {ops}.current_tutor_risk")
     names = ("version", "score", "level", "status", "lower", "upper", "known_share", "not_known")
     assert [row[name] for name in names] == [
@@ -145,8 +147,8 @@ def test_the_day_is_one_of_the_pipelines_time_zone(warehouse):
     from dataclasses import replace
 
     late = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
-    assert store.day_of(warehouse, late).isoformat() == "2026-03-02"
-    assert store.day_of(replace(warehouse, timezone="Europe/Berlin"), late).isoformat() == (
+    assert score_tables.day_of(warehouse, late).isoformat() == "2026-03-02"
+    assert score_tables.day_of(replace(warehouse, timezone="Europe/Berlin"), late).isoformat() == (
         "2026-03-03"
     )
 
@@ -164,10 +166,10 @@ def test_the_risk_of_those_covered_is_replaced(warehouse):
     other = score("T1", 0.9, scorer="health_v1")
     save(warehouse, [score("T1"), score("T2"), other], MORNING)
     with warehouse.connect() as database:
-        store.publish_risk(database, champion, MORNING, None)
+        score_tables.publish_risk(database, champion, MORNING, None)
     save(warehouse, [score("T3", 0.6, Level.HIGH)], NOON, ["T2", "T3"])
     with warehouse.connect() as database:
-        store.publish_risk(database, champion, NOON, ["T2", "T3"])
+        score_tables.publish_risk(database, champion, NOON, ["T2", "T3"])
         rows = database.execute(
             "select tutor_id, as_of, level, reasons -> 0 ->> 'n'"
             " from {ops}.current_tutor_risk order by tutor_id"
@@ -181,10 +183,10 @@ def test_segments_are_read_back(warehouse):
         {"tutor_id": "T2", "as_of": NOON, "segment": None, "segment_since": None},
     ]
     with warehouse.connect() as database:
-        store.replace(database, "tutor_health", Subject.TUTOR, rows, None)
-        held = store.segments(database, Subject.TUTOR, None)
+        score_tables.replace(database, "tutor_health", Subject.TUTOR, rows, None)
+        held = score_tables.segments(database, Subject.TUTOR, None)
         assert held == {"T1": Held("star", MORNING)}
-        assert store.segments(database, Subject.TUTOR, ["T2"]) == {}
+        assert score_tables.segments(database, Subject.TUTOR, ["T2"]) == {}
 
 
 def test_held_levels_are_those_that_a_scorer_gave_last_above_low(warehouse):
@@ -198,18 +200,18 @@ def test_held_levels_are_those_that_a_scorer_gave_last_above_low(warehouse):
     save(warehouse, scores, MORNING)
     with warehouse.connect() as database:
         held = [
-            store.held_levels(database, Subject.TUTOR, "departure_v1", MORNING, scope)
+            score_tables.held_levels(database, Subject.TUTOR, "departure_v1", MORNING, scope)
             for scope in (None, ["T2", "T3"], [])
         ]
         assert held == [{"T1": "High", "T2": "Medium"}, {"T2": "Medium"}, {}]
-        assert store.held_levels(database, Subject.TUTOR, "signals_v1", MORNING, None) == {}
+        assert score_tables.held_levels(database, Subject.TUTOR, "signals_v1", MORNING, None) == {}
     save(warehouse, [score("T1", 0.1, Level.LOW, **FORECAST)], NEXT_DAY, ["T1"])
     with warehouse.connect() as database:
         for as_of, who in ((MORNING, {"T1", "T2"}), (NEXT_DAY, {"T2"})):
-            found = store.held_levels(database, Subject.TUTOR, "departure_v1", as_of, None)
+            found = score_tables.held_levels(database, Subject.TUTOR, "departure_v1", as_of, None)
             assert found.keys() == who
         later = NEXT_DAY + timedelta(days=20)
-        assert not store.held_levels(database, Subject.TUTOR, "departure_v1", later, None)
+        assert not score_tables.held_levels(database, Subject.TUTOR, "departure_v1", later, None)
 
 
 REFERENCE = (
@@ -241,9 +243,9 @@ VERSION = (
 def learned(warehouse, kind, as_of, **changes):
     table, values = kind
     with warehouse.connect() as database:
-        version = store.next_version(database, table)
+        version = versions.next_version(database, table)
         values = {"version": version, "as_of": as_of, **values, **changes}
-        store.add(database, table, values)
+        versions.add(database, table, values)
 
 
 MOMENTS = (MORNING - timedelta(hours=1), NOON, NEXT_DAY)
@@ -253,7 +255,7 @@ def test_the_newest_reference_of_what_was_known_then(warehouse):
     for as_of in (MORNING, NEXT_DAY):
         learned(warehouse, REFERENCE, as_of)
     with warehouse.connect() as database:
-        found = [store.newest_reference(database, "departure_v1", as_of) for as_of in MOMENTS]
+        found = [versions.newest_reference(database, "departure_v1", as_of) for as_of in MOMENTS]
     assert [each and each.version for each in found] == [None, 1, 2]
     assert found[1] is not None
     assert found[1].content == {"mean": 0.1}
@@ -264,7 +266,7 @@ def test_the_newest_version_of_a_scorer_of_what_was_known_then(warehouse):
     learned(warehouse, VERSION, NOON, scorer="another")
     learned(warehouse, VERSION, NEXT_DAY)
     with warehouse.connect() as database:
-        found = [store.newest_model(database, "departure_v1", as_of) for as_of in MOMENTS]
+        found = [versions.newest_model(database, "departure_v1", as_of) for as_of in MOMENTS]
     assert [each and each.version for each in found] == [None, 1, 3]
     assert found[1] is not None
     assert found[1].content == {"intercept": -3.5}
@@ -276,17 +278,17 @@ def test_a_scorer_that_forgets_begins_anew_and_keeps_its_history(warehouse):
     learned(warehouse, REFERENCE, MORNING)
     with warehouse.connect() as database:
         for _ in range(2):
-            store.forget_learned(database, "departure_v1", "another platform", NOON)
-        assert store.newest_reference(database, "departure_v1", NEXT_DAY) is None
-        assert store.newest_model(database, "departure_v1", NEXT_DAY) is None
-        assert store.newest_model(database, "another", NEXT_DAY) is not None
+            versions.forget_learned(database, "departure_v1", "another platform", NOON)
+        assert versions.newest_reference(database, "departure_v1", NEXT_DAY) is None
+        assert versions.newest_model(database, "departure_v1", NEXT_DAY) is None
+        assert versions.newest_model(database, "another", NEXT_DAY) is not None
         told = database.execute(
             "select version, decision from {ops}.model_versions order by version"
         ).fetchall()
         assert told[-1] == (3, "another platform")
     learned(warehouse, VERSION, MORNING)
     with warehouse.connect() as database:
-        found = store.newest_model(database, "departure_v1", NOON)
+        found = versions.newest_model(database, "departure_v1", NOON)
         assert found is not None and found.version == 4
 
 

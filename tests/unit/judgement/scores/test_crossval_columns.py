@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor_pipeline.judgement.scores.table import coded, is_missing, key, read, repeated
+from tutor_pipeline.judgement.scores.crossval_columns import coded, is_missing, key, read, repeated
 
 ROWS = 200
 rng = np.random.default_rng(5)

@@ -1,8 +1,8 @@
 """The evidence of past weeks, read as columns of numbers.
 
-Belongs here: reading a forecast's history of evidence a day at a time, without a Python object per
-cell: three years of ten thousand tutors are a hundred million cells. Does not belong here: what
-is made of them (`outcomes`).
+Belongs here: reading a forecast's history of evidence one day at a time, without a Python object
+per cell: three years of ten thousand tutors are a hundred million cells.
+Does not belong here: what is made of the evidence (`departure.outcomes`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _HEADER, _TRAILER = 19, 2  # bytes of COPY's binary format before the first row 
 
 
 def days(database: Database, forecast: Forecast, until: date) -> list[date]:
-    """The days that have evidence, oldest first."""
+    """Returns the days up to `until` that have evidence, oldest first."""
     rows = database.execute(
         f"select distinct as_of_date from {{marts}}.{forecast.history}"
-        " where as_of_date <= %s order by 1",
-        (until,),
-    ).fetchall()
+        " where as_of_date <= %(until)s order by as_of_date",
+        {"until": until},
+    )
     return [day for (day,) in rows]
 
 
@@ -36,7 +36,9 @@ def weeks(
     days: Sequence[date],
     left_out: Mapping[date, frozenset[str]],
 ) -> Iterator[Week]:
-    """The evidence of each day, by id, but for those `left_out` that day."""
+    """Yields the evidence of each day that has any, ordered by id. `left_out`: ids to leave out, by
+    day.
+    """
     for day in days:
         week = _week(database, forecast, day)
         out = left_out.get(day)
@@ -52,25 +54,25 @@ def weeks(
 
 
 def _week(database: Database, forecast: Forecast, day: date) -> Week:
-    asked = database.sql(f" from {{marts}}.{forecast.history} where as_of_date = ") + sql.Literal(
-        day
+    rows = database.sql(
+        'from {history} where as_of_date = {day} order by {key} collate "C"',
+        history=sql.Identifier(database.schemas.marts, forecast.history),
+        day=sql.Literal(day),
+        key=sql.Identifier(forecast.key),
     )
-    key = sql.Identifier(forecast.key)
-    order = sql.SQL(' order by {} collate "C"').format(key)
-    ids = [
-        each
-        for (each,) in database.execute(sql.SQL("select {}").format(key) + asked + order).fetchall()
-    ]
+    keys = database.sql("select {key} {rows}", key=sql.Identifier(forecast.key), rows=rows)
+    ids = [each for (each,) in database.execute(keys)]
     cells = sql.SQL(", ").join(
         sql.SQL("coalesce({}::float8, 'NaN')").format(sql.Identifier(name))
         for name in forecast.reads
     )
-    statement = (
-        sql.SQL("copy (select ") + cells + asked + order + sql.SQL(") to stdout (format binary)")
-    )
-    with database.copy(statement) as copy:
+    with database.copy(
+        database.sql(
+            "copy (select {cells} {rows}) to stdout (format binary)", cells=cells, rows=rows
+        )
+    ) as copy:
         data = b"".join(bytes(block) for block in copy)
-    # Every cell is there and 8 bytes long, so rows are of one length.
+    # No cell is NULL and each is 8 bytes long, so all rows have one length.
     row = np.dtype(
         [
             ("fields", ">i2"),
