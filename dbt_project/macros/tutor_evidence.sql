@@ -109,7 +109,7 @@ logged_in as (
         tutor_id,
         {{ weeks_back('login_on', newest) }} as week,
         count(*)::integer as login_days
-    from {{ logins }}
+    from {{ logins }} as daily
     where login_on > {{ since }} and login_on <= {{ newest }} and {{ scope }}
     group by 1, 2
 ),
@@ -119,7 +119,7 @@ logins_read as (
     select
         {{ weeks_back('login_on', newest) }} as week,
         max(login_on) as read_until
-    from {{ logins }}
+    from {{ logins }} as daily
     where login_on > {{ newest }} - {{ 7 * asked_weeks }} and login_on <= {{ newest }}
     group by 1
 ),

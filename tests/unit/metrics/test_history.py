@@ -350,7 +350,7 @@ def test_a_refresh_does_not_wait_for_a_run_that_writes_days(two_tutors: Any) -> 
             bench.refresh(now, tutors=["t1", "t2"], select=CURRENT)
         finally:
             admin.execute(sql.SQL("alter database {} reset lock_timeout").format(name))
-        backfill.rollback()
+        backfill.connection.rollback()
     assert bench.row(snapshot, day) == {"avg_session_score": 8.0}
     tomorrow = day + timedelta(days=1)
     bench.refresh(now, days=(tomorrow, tomorrow), select=["tutor_performance_snapshots"])

@@ -357,6 +357,9 @@ def _regression(x: Array, labels: Array, asked: Array) -> Array:
 def _boosting(x: Array, labels: Array, asked: Array) -> Array:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    if not x.shape[1]:
+        # Outside of this fold no column has a value: all there is to know is how many are positive.
+        return np.full(len(asked), labels.mean())
     learner = HistGradientBoostingClassifier(
         learning_rate=0.05,
         max_iter=150,

@@ -171,10 +171,11 @@ def test_whatever_rows_there_are_they_are_kept(
     assert [plain(row) for row in shown] == shown
 
 
-def test_at_most_ten_rows_are_listed(warehouse: Warehouse) -> None:
+def test_at_most_ten_rows_are_listed_in_an_order_of_their_own(warehouse: Warehouse) -> None:
     with warehouse.connect() as database:
-        rows = first_rows(database, "select n from generate_series(1, 1000) as n where '%' = '%'")
-    assert [row["n"] for row in rows] == list(range(1, MAX_SAMPLE + 1))
+        query = "select n from generate_series(1999, 1000, -1) as n where '%' = '%'"
+        rows = first_rows(database, query)
+    assert [row["n"] for row in rows] == list(range(1000, 1000 + MAX_SAMPLE))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from tutor_pipeline.cli.app import app
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError, UsageError
+from tutor_pipeline.judgement.scores import crossval
 from tutor_pipeline.judgement.scores.crossval import cross_validate
 from tutor_pipeline.judgement.scores.evaluation import SEED, Metric
 
@@ -501,3 +502,10 @@ def test_a_column_that_knows_the_answer_is_named():
     assert [each.split()[0] for each in told] == ["status"]
     assert "--drop status" in told[0]
     assert "order" in found.dropped
+
+
+def test_where_no_column_has_a_value_both_learners_say_the_base_rate():
+    labels = np.array([True, False, False, False])
+    nothing, asked = np.empty((4, 0)), np.empty((2, 0))
+    assert crossval._boosting(nothing, labels, asked) == pytest.approx([0.25, 0.25])
+    assert len(crossval._regression(nothing, labels, asked)) == 2
