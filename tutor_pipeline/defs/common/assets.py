@@ -109,8 +109,9 @@ def table(
         return dg.MetadataValue.text(none)
     shown = found[:limit]
     if len(found) > limit:
-        first = next(iter(found[0]))
-        shown.append({first: f"… {len(found) - limit} more"})
+        more = dict.fromkeys(found[0], "")  # Dagster wants the same fields in every record
+        first = next(iter(more))
+        shown.append({**more, first: f"… {len(found) - limit} more"})
     return dg.MetadataValue.table([dg.TableRecord(row) for row in shown])
 
 
