@@ -139,6 +139,9 @@ def parsed(statement: str) -> exp.Expression:
     """
     failure: Exception | None = None
     # What is filled in at its end may be another condition.
+    copied = re.match(r"copy\s*\((.*)\)\s*to\b", statement, re.I | re.S)
+    # A COPY is the query in it: sqlglot does not know all of its options.
+    statement = statement if copied is None else copied[1]
     for text in (statement, re.sub(rf"\w+{UNKNOWN}\s*$", "", statement)):
         for around in ("{}", "select 1 from t where {}", "select 1 from t {}", "update t set {}"):
             try:

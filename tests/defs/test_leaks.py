@@ -142,7 +142,7 @@ def test_what_is_rewritten_is_left_out_until_it_is_as_it_was(warehouse, frames):
     second = materialize(LEARN)["model_versions"]
     assert second["left_out"] == "earnings"
     assert (
-        "left out: earnings, as earned_before is not what it was when it was new"
+        "left out: earnings, as earned_before had other values when it was new"
         in (second["decision"])
     )
     version, row = newest(warehouse, as_of)
@@ -341,7 +341,7 @@ def test_a_forecast_that_is_too_good_waits_until_somebody_accepts_it(warehouse):
         found = materialize(LEARN)["model_versions"]
         assert found["held_back"]
         assert (found["version"], found["left_out"]) == (1, "none"), found["decision"]
-        assert found["decision"].startswith("Held back: it tells departures with an AUC of 0.9")
+        assert found["decision"].startswith("Held back: it predicts departures with an AUC of 0.9")
         assert "tutor-pipeline scores accept 1. Learned from" in found["decision"]
         incident = told(warehouse)["held_back", TUTORS.scorer]
         assert incident["details"]["version"] == 1

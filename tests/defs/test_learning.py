@@ -504,7 +504,7 @@ def test_a_forecast_of_students_that_is_too_good_waits_too(warehouse):
     (row,) = versions_of_students(warehouse)
     assert not row["is_promoted"]
     assert told["students_held_back"]
-    assert row["decision"].startswith("Held back: it tells departures with an AUC of")
+    assert row["decision"].startswith("Held back: it predicts departures with an AUC of")
     with warehouse.connect() as database:
         open_ = {(i["kind"], i["subject"]) for i in incidents.listed(database)}
         assert versions.newest_model(database, STUDENTS.scorer, as_of) is None

@@ -47,7 +47,7 @@ def test_a_rewritten_past_is_noticed_named_left_out_and_may_be_accepted(project)
     )
     found = project.json("scores", "backtest", "--weeks", "2")
     assert (
-        "left out: earnings, as earned_before is not what it was when it was new in"
+        "left out: earnings, as earned_before had other values when it was new in"
         in (found["decisions"]["model"])
     )
     ((signals,),) = project.query(

@@ -1,6 +1,6 @@
 """The command line: thin verbs over the other packages.
 
-Verbs that compute do it by running Dagster assets, so the UI shows them; reads are plain SQL.
+Verbs that compute run Dagster assets, so the UI shows their runs; reads are plain SQL.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 data refused.
 """
 

@@ -1,5 +1,5 @@
-"""What administrators do to alerts: acknowledge, snooze, resolve, reopen; one, several, or all of
-a tutor or a type.
+"""Verbs that act on alerts: acknowledge, snooze, resolve, reopen. They take one alert, several, or
+all of a tutor or a type.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tutor_pipeline.people.reports import alert_queries, tutor_queries
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Ids of alerts, or their beginnings."),
+    typer.Argument(metavar="[ID]...", help="Ids of alerts, or their first characters."),
 ]
 OfTutor = Annotated[
     str | None, typer.Option("--tutor", metavar="ID", help="All alerts of this tutor.")
@@ -61,7 +61,7 @@ def acknowledge(
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say that somebody is on it. The alert stays open.
+    """Record that somebody works on alerts. They stay open.
 
     Example: [bold]tutor-pipeline alerts ack 3fa2 --note "calling at 3 pm"[/bold]
     """
@@ -84,14 +84,14 @@ def snooze(
     alert_type: OfType = None,
     until: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="Until this day begins, or a moment (…T09:00)."),
+        typer.Option(metavar="DATE", help="Until the start of this day, or a time (…T09:00)."),
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, max=3650, help="For so many days.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="For this many days.")] = None,
     by: By = None,
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hide alerts from attention and messages for a while. They are kept up to date meanwhile.
+    """Hide alerts from attention and messages for a while. They are still updated.
 
     Example: [bold]tutor-pipeline alerts snooze --tutor T0064 --days 7 --note "on leave"[/bold]
     """
@@ -112,7 +112,7 @@ def snooze(
 
 
 def resolve(
-    reason: Annotated[Reason, typer.Option(help="Why it is closed.")],
+    reason: Annotated[Reason, typer.Option(help="Why they are closed.")],
     ids: Ids = None,
     tutor: OfTutor = None,
     alert_type: OfType = None,
@@ -122,7 +122,7 @@ def resolve(
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close alerts. They come back only with a session first processed after that.
+    """Close alerts. They open again only for a session first processed after that.
 
     Example: [bold]tutor-pipeline alerts resolve 3fa2 --reason coached --action "call"[/bold]
     """
@@ -152,9 +152,9 @@ def reopen(
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open resolved alerts again: the same rows. With --tutor or --type: those people resolved.
+    """Reopen resolved alerts, as the same rows. --tutor and --type select those people resolved.
 
-    The next refresh resolves it again where its rule no longer holds.
+    The next refresh resolves them again if their rules no longer hold.
 
     Example: [bold]tutor-pipeline alerts reopen 3fa2 --note "closed by mistake"[/bold]
     """
@@ -173,7 +173,7 @@ def reopen(
 
 
 def check_names(session: Session, database: Any, tutor: str | None, alert_type: str | None) -> None:
-    """Raises UsageError, with the nearest name, for a tutor or a type that there is not."""
+    """Raise UsageError, with the nearest name, for an unknown tutor or type of alert."""
     if tutor is not None:
         tutor_queries.profile_of(database, tutor)
     if alert_type is None:
@@ -199,7 +199,7 @@ def _act(
     *,
     resolved_by_hand: bool = False,
 ) -> None:
-    """Choose the alerts, act on them in one transaction, tell what became of each."""
+    """Select the alerts, act on them in one transaction, print the result of each."""
     by_filter = tutor is not None or alert_type is not None
     if bool(ids) == by_filter:
         raise UsageError(

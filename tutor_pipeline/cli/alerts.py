@@ -84,10 +84,10 @@ def list_(
 
 
 def show(
-    alert_id: Annotated[str, typer.Argument(help="The id, or its beginning.")],
+    alert_id: Annotated[str, typer.Argument(help="The id, or its first characters.")],
     as_json: AsJson = False,
 ) -> None:
-    """One alert: reason, evidence, numbers, history.
+    """Show one alert: reason, evidence, numbers, history.
 
     Example: [bold]tutor-pipeline alerts show 3fa2[/bold]
     """
@@ -130,12 +130,12 @@ def show(
 
 def activity(
     days: Annotated[
-        int, typer.Option(min=1, max=3650, help="Of so many days, today included.")
+        int, typer.Option(min=1, max=3650, help="Number of days, including today.")
     ] = 30,
     by_day: Annotated[bool, typer.Option("--by-day", help="A line per day and type.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What became of alerts, per type: what a team needs to tune its thresholds.
+    """Show the outcomes of alerts by type, for tuning thresholds.
 
     Example: [bold]tutor-pipeline alerts activity --days 7[/bold]
     """
@@ -202,7 +202,7 @@ def export(
 
 
 def export_alerts(session: Session, target: Path, *, include_resolved: bool) -> Path:
-    """Write alerts as CSV or JSON, by the file's ending; an existing file is replaced whole."""
+    """Write alerts as CSV or JSON, by the file's suffix. Replaces an existing file atomically."""
     if target.suffix not in (".csv", ".json"):
         raise UsageError(f"{target}: name a file ending in .csv or .json")
     with session.warehouse.connect() as database:
@@ -256,7 +256,7 @@ def _cell(value: Any) -> Any:
         return json.dumps(value, default=str)
     if isinstance(value, datetime):
         return value.isoformat()
-    # A spreadsheet runs a text that begins like this as a formula.
+    # A spreadsheet evaluates text that begins like this as a formula.
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
@@ -271,7 +271,7 @@ def _state(row: Mapping[str, Any]) -> str:
 
 
 def _said(details: Mapping[str, Any]) -> str:
-    """What an event's details hold beside the numbers: severities, until when, why, in words."""
+    """Describe the details of an event, except its numbers: severities, end of snooze, reason."""
     parts = []
     if "was" in details and "severity" in details:
         parts.append(f"{details['was']} → {details['severity']}")

@@ -42,7 +42,7 @@ def attention(
 
 
 def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
-    """Print the tutors in need of attention, each with reasons, evidence and what to do."""
+    """Print and return the tutors in need of attention, with reasons, evidence and what to do."""
     with session.warehouse.connect() as database:
         rows = alert_queries.attention(database, limit)
         in_need = alert_queries.tutors_in_need(database)
@@ -61,7 +61,7 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         out.print("tutor-pipeline enrich")
         return []
     verb = "needs" if in_need == 1 else "need"
-    # The alerts' moment, not the metrics': a blocking check stops alerts while metrics go on.
+    # The as-of of the alerts, not of the metrics: a blocking check stops alerts but not metrics.
     as_of = counts["data"]["alerts_as_of"]
     when = f"as of {as_of}, " if as_of else ""
     out.print(
@@ -131,7 +131,7 @@ def tutor(
 
 
 def _print_scores(facts: Mapping[str, Any]) -> None:
-    """The risk that raises alerts with its reasons, the other scores below it, and the health."""
+    """Print the champion's risk with its reasons, then the other scores, then health."""
     risk = facts["risk"]
     if risk is not None:
         level = risk["level"] or _UNKNOWN.get(risk["status"], "unknown")
@@ -190,7 +190,7 @@ _UNKNOWN = {
     "little_known": "unknown, too little is known to call it Low",
     "insufficient_data": "unknown, nothing is known",
 }
-"""A level that is not there, by the status of the score."""
+"""Text for a missing level, by the status of the score."""
 
 
 def _chance(row: Mapping[str, Any]) -> str:
@@ -200,7 +200,7 @@ def _chance(row: Mapping[str, Any]) -> str:
 
 
 def _print_known(risk: Mapping[str, Any]) -> None:
-    """How much of what the scorer would like to know is known, where the scorer says so."""
+    """The known share of the scorer's evidence, if the scorer reports it."""
     if risk["known_share"] is None:
         return
     unknown = ", ".join(risk["not_known"])
@@ -245,7 +245,7 @@ _SHOWN = (
     "poor_first_sessions_60d",
     "talk_ratio_last5",
 )
-"""What a coach looks at first; `--all` shows the rest."""
+"""The metrics that a coach reads first; `--all` shows the rest."""
 
 
 def _print_metrics(metrics: Mapping[str, Any], names: Iterable[str] | None) -> None:
@@ -285,7 +285,7 @@ def _panel(row: Mapping[str, Any]) -> Panel:
 
 
 def _small_print(alert: Mapping[str, Any]) -> list[str]:
-    """Evidence, age, who is on it already, and the id that the commands on alerts take."""
+    """Evidence, age, who acknowledged it, and the id for the commands on alerts."""
     parts = [f"alert {alert['alert_id']}", f"since {_since(alert['triggered_date'])}"]
     if alert["evidence_session_ids"]:
         parts.insert(0, f"sessions {', '.join(alert['evidence_session_ids'])}")
@@ -296,7 +296,7 @@ def _small_print(alert: Mapping[str, Any]) -> list[str]:
 
 
 def _who(name: str | None, tutor_id: str) -> str:
-    """Name and id; a source without names has the id alone."""
+    """Name and id, or the id alone for a source without names."""
     return f"{name} {tutor_id}" if name and name != tutor_id else tutor_id
 
 

@@ -1,4 +1,4 @@
-"""How commands talk: progress and errors to stderr, results to stdout, JSON for programs."""
+"""Output of commands: progress and errors to stderr, results to stdout, JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
-# Piped text is read by programs and in logs: nothing in it is cut to a terminal's width.
+# Piped output goes to programs and logs, so it is not cut to the width of a terminal.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
@@ -24,28 +24,28 @@ STYLES = {"critical": "bold red", "warning": "yellow"}
 
 
 def note(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     err.print(f"[dim]·[/dim] {escape(text)}", soft_wrap=True)
 
 
 def done(text: str) -> None:
-    """A step that is finished."""
+    """Print that a step is finished."""
     err.print(f"[green]✓[/green] {escape(text)}", soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """Something to know that stops nothing."""
+    """Print a warning."""
     err.print(f"[yellow]![/yellow] {escape(text)}", soft_wrap=True)
 
 
 def emit_json(value: Any) -> None:
-    """One JSON document on stdout, in ASCII: what is no letter there cannot move the terminal."""
+    """Print one JSON document to stdout, in ASCII, so that no value can control the terminal."""
     typer.echo(json.dumps(value, default=_plain, indent=2))
 
 
 @contextmanager
 def progress_bar(text: str) -> Iterator[Any]:
-    """A bar on stderr: yields `update(step, done, total)`."""
+    """Show a progress bar on stderr. Yields `update(step, done, total)`."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

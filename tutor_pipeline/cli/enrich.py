@@ -21,17 +21,17 @@ from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.people.reports import status_queries, tutor_queries
 
 LAST = "last"
-"""As of the moment of the alerts that are there."""
+"""The as-of of the current alerts."""
 
 STALE_DAYS = 7
-"""Newest session older than this: the windows of today are empty, so say so."""
+"""If the newest session is older than this, today's windows are empty: warn."""
 
 HIGH_VOLUME = 30
-"""Median sessions of a tutor in 30 days beyond which counts alone say little."""
+"""Median sessions of a tutor in 30 days above which counts alone say little."""
 
 
 class Step(StrEnum):
-    """What `enrich --only` can name."""
+    """The steps that `enrich --only` accepts."""
 
     SCORES = "scores"
     ALERTS = "alerts"
@@ -52,14 +52,14 @@ def register(app: typer.Typer) -> None:
 
 def enrich(
     only: Annotated[
-        Step | None, typer.Option(help="Only this step, from the tables as they are.")
+        Step | None, typer.Option(help="Only this step, from the current tables.")
     ] = None,
     as_of: AsOf = None,
     force: Annotated[
         bool,
         typer.Option(
             "--force",
-            help="Make scores, alerts, insights and achievements although data quality checks stop"
+            help="Make scores, alerts, insights and achievements even if data quality checks stop"
             " them; it is recorded.",
         ),
     ] = False,
@@ -68,7 +68,7 @@ def enrich(
 ) -> None:
     """Recompute everything: weights, metrics (dbt), checks, scores, alerts, insights, achievements.
 
-    What depends on a failed step is left out and named; the rest goes on.
+    Steps that depend on a failed step are skipped and listed; the others continue.
 
     Example: [bold]tutor-pipeline enrich --as-of latest[/bold]
     """
@@ -96,7 +96,7 @@ def enrich(
 
 def backfill(
     tutor: Annotated[
-        list[str] | None, typer.Option("--tutor", metavar="ID", help="This tutor; may be repeated.")
+        list[str] | None, typer.Option("--tutor", metavar="ID", help="This tutor. May be repeated.")
     ] = None,
     since: Annotated[
         str | None,
@@ -105,9 +105,9 @@ def backfill(
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute some tutors (all, when none is named) and show what each has now.
+    """Recompute some tutors (default: all) and show the findings of each.
 
-    A tutor whose data can't be computed is reported, the others go on, and the exit status is 1.
+    A tutor that fails is reported, the others continue, and the exit status is 1.
 
     Example: [bold]tutor-pipeline backfill --tutor T0007 --tutor T0012[/bold]
     """
@@ -123,7 +123,7 @@ def backfill(
             emit_json({"tutors": [], "broken": {}, "runs": []})
         return
     if as_of is None and age is not None and age > STALE_DAYS:
-        # Old data is looked at as of its own days: one tutor must not be moved to today.
+        # As of the current alerts: on old data, one tutor must not be computed as of today.
         as_of = LAST
     work = _Backfill(session, chosen, as_of, everybody=not (tutor or since), quiet=as_json)
     broken = find_failing(chosen, work.attempt, warn)
@@ -134,7 +134,7 @@ def backfill(
 
 @dataclass
 class _Backfill:
-    """The tutors of a backfill, and what became of them so far."""
+    """The tutors of a backfill, and their results so far."""
 
     session: Session
     chosen: Sequence[str]
@@ -150,12 +150,12 @@ class _Backfill:
         return {tutor_id: number for number, tutor_id in enumerate(self.chosen, 1)}
 
     def attempt(self, tutors: Sequence[str]) -> str | None:
-        """Compute some tutors in one run; None where that worked, else what went wrong."""
+        """Compute some tutors in one run. Returns None on success, else the error."""
         whole = self.everybody and len(tutors) == len(self.chosen)
         outcome = refresh(as_of=self.as_of, tutors=None if whole else tutors)
         self.outcomes.append(outcome)
         if outcome.blocking:
-            # It is about everybody's tables: no tutor could be set aside for it.
+            # The checks concern the tables of all tutors, so it is no tutor's fault.
             raise RefusedError(
                 "data quality checks stop what follows, for all tutors:\n"
                 + "\n".join(f"  {name}: {says}" for name, says in outcome.blocking.items())
@@ -219,7 +219,7 @@ def _report_backfill(
 
 
 def seed_weights(as_json: AsJson = False) -> None:
-    """Write the first weights of the student churn score, where there are none.
+    """Write the first weights of the student churn score, if there are none.
 
     Example: [bold]tutor-pipeline seed-weights[/bold] (a second time changes nothing)
     """
@@ -246,11 +246,10 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the pipeline found (alerts with their history, insights, achievements, scores).
+    """Remove all findings (alerts with their history, insights, achievements) and scores.
 
-    The platform's rows, what people set (overrides) and what scorers learned (weights) stay.
-    `enrich` finds the same again, but not what administrators did: export the alerts first to
-    keep that.
+    The platform's rows, overrides and learned weights stay. `enrich` recomputes the findings, but
+    not the actions of administrators: export the alerts first to keep those.
 
     Example: [bold]tutor-pipeline clear --yes[/bold]
     """
@@ -276,7 +275,7 @@ def clear(
 
 
 def report(outcome: Outcome, as_json: bool) -> None:
-    """Print how a run ended: its times, what failed, what was left out because of it."""
+    """Print the outcome of a run: its times, failed steps, skipped assets."""
     if as_json:
         emit_json(outcome.as_dict())
         return
@@ -305,14 +304,14 @@ def report(outcome: Outcome, as_json: bool) -> None:
 
 
 def hint_at_stale_data(session: Session) -> None:
-    """Say it when windows are empty because the data is old, not because all is well."""
+    """Warn if windows are empty because the data is old."""
     from tutor_pipeline.judgement.lifecycle import store
 
     with session.warehouse.connect() as database:
         age = status_queries.newest_session_age_days(database)
         applied = store.last_applied(database)
     if age is not None and age > STALE_DAYS:
-        # What was found as of today bars the way back.
+        # Findings as of today block an older as-of.
         before = "tutor-pipeline clear --yes && " if applied is not None else ""
         warn(
             f"the newest session is {age} days old, so windows of 7 to 30 days hold little or"
@@ -321,7 +320,7 @@ def hint_at_stale_data(session: Session) -> None:
 
 
 def hint_at_adaptive(session: Session) -> None:
-    """Say it when tutors give so many sessions that counts alone raise alerts."""
+    """Warn if tutors give so many sessions that counts alone raise alerts."""
 
     if session.settings.rule_profile not in ("conservative", "standard"):
         return

@@ -1,4 +1,4 @@
-"""The verb export: what was found, as CSV files."""
+"""The verb export: findings and metrics as CSV files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made where it is missing.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Created if missing.")],
     as_json: AsJson = False,
 ) -> None:
     """Write tutor_aggregates.csv, alerts.csv, insights.csv and achievements.csv into a folder.
 
-    Files of these names are replaced, each whole.
+    Existing files of these names are replaced.
 
     Example: [bold]tutor-pipeline export ./out[/bold]
     """

@@ -1,4 +1,4 @@
-"""Find the few tutors that make a batch fail, so that the others go on. Pure."""
+"""Finds the few tutors that make a batch fail, so that the others continue. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 HOPELESS_AFTER = 30
-"""So many attempts in a row that failed, of whatever size: it is not their data."""
+"""After this many consecutive failures, of any batch size, the cause is not the tutors' data."""
 
 
 def find_failing(
@@ -14,11 +14,11 @@ def find_failing(
     attempt: Callable[[Sequence[str]], str | None],
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Attempt all items at once; where that fails, halve the batch until the broken are alone.
+    """Attempt all items at once; on failure, halve the batch until each broken item is alone.
 
-    `attempt` returns None when a batch worked, else what went wrong. Returns item -> message for
-    those that did not work. The larger batches come first, so that those who can go on do soon.
-    Gives up on what is left, with the last message, after `HOPELESS_AFTER` failures in a row.
+    `attempt` returns None if a batch worked, else the error. Returns item -> error for the items
+    that failed. Larger batches come first, so that sound items finish soon. Gives up on the
+    remaining items, with the last error, after `HOPELESS_AFTER` consecutive failures.
     """
     broken: dict[str, str] = {}
     waiting = deque([list(items)])

@@ -42,17 +42,17 @@ def forget(
         str | None, typer.Option("--student", metavar="ID", help="Erase this student.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would go. Changes nothing.")
+        bool, typer.Option("--dry-run", help="Only show what would be erased. Changes nothing.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase what is kept about one person: rows, history, messages, run logs, files.
+    """Erase everything about one person: rows, history, messages, run logs, files.
 
-    The platform must have erased them first: as long as its tables name them, this refuses (exit
-    status 3), because the next refresh would bring everything back. From a platform that `import`
-    or `generate` made, they are erased here. There is no way back.
+    The platform must erase them first: while its tables name them, this refuses (exit status 3),
+    because the next refresh would bring everything back. In a platform that `import` or
+    `generate` made, they are erased here. This cannot be undone.
 
     Example: [bold]tutor-pipeline forget --tutor T0042 --dry-run[/bold]
     """
@@ -81,11 +81,11 @@ def forget(
 
 @dataclass(slots=True)
 class _Found:
-    """What is, or was, there about a person: rows by table, Dagster's rows, files.
+    """What is, or was, stored about a person: rows by table, Dagster's rows, files.
 
-    `platform`: rows of a platform of others that still name them. `left` and `elsewhere` are what
-    names them after all: columns, and files that are not ours to delete. `runs_in_progress` may
-    yet write into Dagster's history what they found before.
+    `platform`: rows of an external platform that still name them. `left` and `elsewhere`: columns
+    and files that still name them; the pipeline does not own these files. `runs_in_progress` may
+    still write earlier results into Dagster's history.
     """
 
     role: Role
@@ -106,7 +106,7 @@ class _Found:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether our tables still name the person in this role."""
+        """Whether the pipeline's tables still name the person in this role."""
         return any(not each.of_other_role for each in self.left)
 
     @property
@@ -138,7 +138,7 @@ def _whom(tutor: str | None, student: str | None) -> tuple[Role, str]:
 
 
 def _look(session: Session, role: Role, id_: str) -> _Found:
-    """What would go: the erasure itself, rolled back."""
+    """Run the erasure and roll it back. Returns what would be erased."""
     from tutor_pipeline.core.warehouse.dagster_erasure import mask_history
     from tutor_pipeline.people.reports.file_erasure import files_about
 
@@ -155,8 +155,8 @@ def _look(session: Session, role: Role, id_: str) -> _Found:
 
 
 def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
-    """Erase: files first, since only the rows know the person's sessions and name; then the rows,
-    all or none; then Dagster's history. Killed in between, the same command again does the rest.
+    """Erase files first, since only the rows know the person's sessions and name; then the rows, in
+    one transaction; then Dagster's history. After a kill, the same command does the rest.
     """
     from tutor_pipeline.core.warehouse.dagster_erasure import mask_history, runs_in_progress
     from tutor_pipeline.judgement.lifecycle import store
@@ -165,7 +165,7 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
 
     warehouse, found = session.warehouse, _Found(role, id_)
     with ExitStack() as held:
-        # As a full refresh: nothing is built meanwhile from what was read before.
+        # Locks like a full refresh, so that nothing is built meanwhile from data read before.
         for what in (HISTORY, REFRESH):
             held.enter_context(one_writer(warehouse, what, warn))
         with warehouse.connect() as database:
@@ -183,7 +183,7 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
                 erasure.record(database, role, found.rows, by=who, at=datetime.now(UTC))
         with warehouse.connect() as database:
             found.left = erasure.left(database, person, _searched(warehouse, found.is_our_platform))
-        # What was just being written while the rows still stood.
+        # Files written while the rows still existed.
         late = files.files_about(session.settings.home, person)
         files.delete(late)
         found.files += late
@@ -196,7 +196,7 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
 
 
 def _ask_platform(database: Database, person: Person, found: _Found) -> None:
-    """Whether the platform is ours to erase from, or still names the person."""
+    """Whether the pipeline owns the platform, or the platform still names the person."""
     from tutor_pipeline.sources.personal_rows import named_in
 
     found.is_our_platform = is_ours(database)

@@ -1,4 +1,4 @@
-"""The verb that says what broke in the pipeline: incidents."""
+"""The verb incidents: what broke in the pipeline."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def register(app: typer.Typer) -> None:
 
 
 def incidents(
-    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also show closed incidents.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many to show.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """What broke in the pipeline: each cause once, what it means and what to do next.
+    """Show what broke in the pipeline: each cause once, its meaning and what to do next.
 
     Example: [bold]tutor-pipeline incidents --all[/bold]
     """

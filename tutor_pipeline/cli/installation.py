@@ -1,4 +1,4 @@
-"""What every command starts with: settings, the warehouse, and the environment of its children."""
+"""Start-up of every command: settings, the warehouse, and the environment of child processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.locate import Located
 from tutor_pipeline.core.warehouse.migrate import upgrade
 
-# Nothing phones home: Dagster, dbt and whatever honours the common switch.
+# Disables telemetry of Dagster, dbt and every tool that honours the common switch.
 QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
@@ -29,7 +29,7 @@ QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The settings and the databases that they name."""
+    """The settings and their databases."""
 
     settings: Settings
     located: Located
@@ -41,11 +41,11 @@ class Session:
 
     @property
     def reports(self) -> Path:
-        """The folder of what people read."""
+        """The folder of reports."""
         return self.settings.home / "reports"
 
     def environment(self) -> dict[str, str]:
-        """Variables under which `dagster dev`, `dg`, `dbt` and `psql` find what we use."""
+        """Variables with which `dagster dev`, `dg`, `dbt` and `psql` use the same database."""
         from tutor_pipeline.metrics.dbt import dbt_environment
 
         settings = self.settings
@@ -60,7 +60,7 @@ class Session:
             "DBT_PROJECT_DIR": str(DBT_PROJECT_DIR),
             "DBT_PROFILES_DIR": str(DBT_PROJECT_DIR),
             **QUIET,
-            # dbt types the rows of a unit test by the tables that are there: they belong to the
+            # dbt types the rows of a unit test by the existing tables: they belong to the
             # test run, which has a database for them.
             "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test",
             # `dg` asks for an activated environment.
@@ -71,7 +71,7 @@ class Session:
 def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
     """Find the database (starting the embedded one), migrate it, prepare Dagster's home.
 
-    Raises TutorPipelineError with what is wrong and what to do.
+    Raises TutorPipelineError with the problem and what to do.
     """
     settings = load_settings()
     located = settings.locate(progress)
@@ -91,7 +91,7 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
 
 
 def embedded_server(settings: Settings) -> EmbeddedServer:
-    """The embedded server of these settings, running or not."""
+    """The embedded server of these settings, whether running or not."""
     return EmbeddedServer(settings.home)
 
 
@@ -101,7 +101,7 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def program(name: str) -> str:
-    """A program installed beside this Python (the environment need not be activated)."""
+    """Path of a program installed beside this Python, without an activated environment."""
     beside = Path(sys.executable).parent / name
     return str(beside) if beside.exists() else shutil.which(name) or name
 

@@ -20,17 +20,17 @@ FINDINGS = {
     "insights": "ops/tutor_insights",
     "achievements": "ops/achievements",
 }
-"""What people call the tables of findings -> the asset."""
+"""Name of a table of findings on the command line -> its asset."""
 
 SCORES = tuple(name for name, table in TABLES.items() if table.step is Step.SCORE)
-"""What scorers are configured with, and what they make."""
+"""The assets of scores and their configuration."""
 
 _GUARDED = {
     "ops/tutor_scores": "score_tutors",
     "ops/student_scores": "score_students",
     **{key: key.replace("/", "__") for key in FINDINGS.values()},
 }
-"""What is not made while checks of what it rests on do not hold -> its step."""
+"""Asset that is not made while checks of its inputs fail -> its step."""
 
 DIGEST = "digest"
 """The asset of the digest."""
@@ -43,14 +43,14 @@ SESSION_LEDGER = "ops/session_ledger"
 STOPPED_BY_A_CHECK = "a blocking check does not hold"
 
 _IN_THE_UI = {".dagster/repository": "__repository__@tutor_pipeline"}
-"""Shows a run on the pages of its job and on the timeline (location name of workspace.yaml)."""
+"""Shows a run on the page of its job and on the timeline (location name of workspace.yaml)."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run did. `seconds` splits its time; `failed` names steps, `skipped` the assets
-    that were not made, `blocking` the failed checks that stopped some and what they say,
-    `unreadable` the tutors whose metrics could not be read, and why.
+    """The outcome of a run. `seconds`: its time by part; `failed`: failed steps; `skipped`: assets
+    that were not made; `blocking`: failed checks that stopped assets, with their texts;
+    `unreadable`: tutors whose metrics could not be read, with reasons.
     """
 
     run_id: str
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def report(self) -> str | None:
-        """The file of the validation report, where one was written."""
+        """The file of the validation report, if one was written."""
         file: str | None = self.metadata.get(REPORT, {}).get("file")
         return file
 
@@ -105,11 +105,11 @@ def refresh(
 ) -> Outcome:
     """Run `daily_refresh`, or the assets named by `only`, and wait for it.
 
-    `forced_by` = who wants scores and findings although checks of what they rest on do not hold:
-    they are then made by a second run, where the first one stopped.
+    `forced_by`: who forces scores and findings although checks of their inputs fail; a second run
+    then makes what the first one stopped.
 
-    Raises RefusedError (exit 3) when the data or the as-of was refused, TutorPipelineError when
-    the definitions can't be loaded.
+    Raises RefusedError (exit 3) if the data or the as-of is refused, TutorPipelineError if the
+    definitions cannot be loaded.
     """
     scope = {"as_of": as_of, "tutors": None if tutors is None else list(tutors)}
     if only is not None:
@@ -135,8 +135,8 @@ def _forced(only: Sequence[str], forced_by: str | None) -> dict[str, Any]:
 
 
 def _joined(first: Outcome, second: Outcome) -> Outcome:
-    """Two runs as one: the second made what the checks of the first one stopped. What else failed
-    there has still failed.
+    """Merge two outcomes: the second run made what the checks of the first one stopped. Other
+    failures of the first run remain.
     """
     failed = {step: why for step, why in first.failed.items() if not _is_of_checks(step)}
     failed |= second.failed
@@ -158,7 +158,7 @@ def _is_of_checks(step: str) -> bool:
 
 
 def run_checks(report: Callable[[str], None] = done) -> Outcome:
-    """Evaluate the suites' checks of the tables as they are, and write the validation report."""
+    """Evaluate the suites on the current tables, and write the validation report."""
     return _execute(Job.DATA_QUALITY, {}, {}, None, report)
 
 
@@ -172,7 +172,7 @@ def snapshots(first: date, last: date, report: Callable[[str], None] = done) -> 
 
 
 def learn(weeks: int, report: Callable[[str], None] = done) -> Outcome:
-    """Run `weekly_learning` over so many weekly dates of the history that is there."""
+    """Run `weekly_learning` over this many weekly dates of the existing history."""
     config = {"ops": {"learn_departures": {"config": {"weeks": weeks}}}}
     return _execute(Job.WEEKLY_LEARNING, config, {}, None, report)
 
@@ -180,7 +180,7 @@ def learn(weeks: int, report: Callable[[str], None] = done) -> Outcome:
 def deliver_messages(
     *, digest: bool = False, week: str | None = None, report: Callable[[str], None] = done
 ) -> Outcome:
-    """Send what is due; with the digest of the week of that day, None = of the last whole one."""
+    """Send what is due; optionally with a week's digest (None = of the last whole week)."""
     config: dict[str, Any] = {"ops__messages": {"config": {"linger_seconds": 0}}}
     if digest:
         config[DIGEST] = {"config": {} if week is None else {"week": week}}
@@ -237,7 +237,7 @@ def _execute(
 
 
 def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None:
-    """Keep what matters of an event and tell it."""
+    """Record the relevant parts of an event and print them."""
     if isinstance(event, str):
         note(event)
         return
@@ -245,7 +245,7 @@ def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None
     if kind == "ASSET_MATERIALIZATION":
         key = event.asset_key.to_user_string()
         metadata = {name: entry.value for name, entry in event.materialization.metadata.items()}
-        # A range of partitions is one write, told once though Dagster records each day.
+        # A range of partitions is one write: print it once, though Dagster records each day.
         if key not in outcome.metadata:
             report(_line(key, metadata))
         outcome.metadata[key] = metadata
@@ -319,7 +319,7 @@ _FAILED = f"{TutorPipelineError.__module__}.{TutorPipelineError.__name__}: "
 
 
 def _raise_refusals(outcome: Outcome) -> None:
-    """Our own errors come back as text from a run: give them their class, and so their status."""
+    """A run returns errors as text: convert them to their class, and so to their exit status."""
     for step, message in outcome.failed.items():
         for marker, error in ((_REFUSED, RefusedError), (_FAILED, TutorPipelineError)):
             if message.startswith(marker):

@@ -24,7 +24,7 @@ from tutor_pipeline.people.notify.targets import FILE, DeliveryError, Outgoing
 _COLOURS = {"sent": "green", "waiting": "yellow", "dead": "bold red", "dropped": "dim"}
 
 verbs = typer.Typer(
-    help="Messages: try the addresses, see what arrived, send again.", no_args_is_help=True
+    help="Messages: test the addresses, see what arrived, send again.", no_args_is_help=True
 )
 
 
@@ -37,11 +37,11 @@ def register(app: typer.Typer) -> None:
 
 def test(
     to: Annotated[
-        Audience | None, typer.Option("--to", help="The addresses of one audience alone.")
+        Audience | None, typer.Option("--to", help="Only the addresses of this audience.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a test message to each address of the settings TUTOR_NOTIFY_…, and say what happened.
+    """Send a test message to each address of the settings TUTOR_NOTIFY_…, and print the results.
 
     Example: [bold]tutor-pipeline notify test --to critical[/bold]
     """
@@ -66,7 +66,7 @@ def test(
 def _try_addresses(
     settings: Settings, to: Audience | None, tell: Callable[[str], None]
 ) -> list[dict[str, str | None]]:
-    """Send to each address of the audience (None: of all); what went wrong with each."""
+    """Send to each address of the audience (None = all). Returns the error of each."""
     now = datetime.now(UTC)
     results: list[dict[str, str | None]] = []
     for audience, own in targets.read(settings.addresses, settings.messages_dir).items():
@@ -96,12 +96,12 @@ def _test_message(settings: Settings, audience: Audience, now: datetime) -> Outg
 
 def status(
     everything: Annotated[
-        bool, typer.Option("--all", help="Also what arrived, message by message.")
+        bool, typer.Option("--all", help="Also list delivered messages.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many to list.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Where messages go, what arrived in the last 7 days, what waits, what is dead and why.
+    """Show addresses, deliveries of the last 7 days, waiting and dead messages with reasons.
 
     Example: [bold]tutor-pipeline notify status --all[/bold]
     """
@@ -139,11 +139,13 @@ def status(
 
 
 def show(
-    message_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or its beginning.")],
+    message_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id, or its first characters.")
+    ],
     as_html: Annotated[bool, typer.Option("--html", help="The HTML part, for a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One message as it was sent, and what became of it at each address.
+    """Show one message as it was sent, and its delivery to each address.
 
     Example: [bold]tutor-pipeline notify show 3fa2[/bold]
     """
@@ -165,7 +167,7 @@ def show(
 
 
 def send() -> None:
-    """Make messages of what is due and send them now, as the sensor `outbox` does by itself.
+    """Make messages of what is due and send them now, as the sensor `outbox` does.
 
     Example: [bold]tutor-pipeline enrich && tutor-pipeline notify send[/bold]
     """
@@ -181,7 +183,7 @@ def digest(
         typer.Option(metavar="DATE", help="Any day of the week. Default: the last whole week."),
     ] = None,
 ) -> None:
-    """Make the digest of a week and send it, as the schedule does on Mondays. Once per week.
+    """Make and send the digest of a week, as the schedule does on Mondays. Once per week.
 
     Example: [bold]tutor-pipeline notify digest --week 2026-01-26[/bold]
     """
@@ -218,8 +220,8 @@ def retry(
         list[str] | None, typer.Argument(metavar="[ID]...", help="Messages; default: all.")
     ] = None,
 ) -> None:
-    """Try dead deliveries again, from the first try on: all of them, or those of some messages;
-    and what no message could be made of.
+    """Retry dead deliveries, all or those of some messages, with all attempts again; and outbox
+    rows that gave no message.
 
     Example: [bold]tutor-pipeline notify retry[/bold]
     """
@@ -244,7 +246,7 @@ def retry(
 
 
 def _configured(settings: Settings) -> dict[Audience, list[dict[str, Any]]]:
-    """{audience: its addresses}, as they may be shown."""
+    """{audience: its addresses}, without secrets."""
     return {
         audience: [
             {"address": target.name, "problem": target.problem}

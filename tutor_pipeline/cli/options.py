@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the reading of days and moments."""
+"""Options that several verbs share, and parsing of days and moments."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ AsOf = Annotated[
 ]
 
 By = Annotated[
-    str | None, typer.Option("--by", metavar="NAME", help="Who acts. Default: your login name.")
+    str | None, typer.Option("--by", metavar="NAME", help="Your name. Default: the login name.")
 ]
 
 Note = Annotated[str | None, typer.Option(metavar="TEXT", help="A note for the history.")]
 
 
 def actor(by: str | None) -> str:
-    """Who acts: the name given, else the login name. Raises UsageError where there is neither."""
+    """The given name, else the login name. Raises UsageError if there is neither."""
     if by is not None and by.strip():
         return by.strip()
     try:
@@ -41,7 +41,7 @@ def actor(by: str | None) -> str:
 
 
 def day(text: str, option: str) -> date:
-    """A day written as 2026-01-31. Raises UsageError naming the option."""
+    """Parse a day like 2026-01-31. Raises UsageError naming the option."""
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()
     except ValueError as error:
@@ -49,7 +49,7 @@ def day(text: str, option: str) -> date:
 
 
 def moment(text: str, option: str, timezone: str) -> datetime:
-    """A day (its beginning) or a moment (2026-01-31T09:00), in `timezone` unless it names one."""
+    """Parse a day (its start) or a moment (2026-01-31T09:00), in `timezone` unless it has one."""
     try:
         parsed = datetime.fromisoformat(text)
         if parsed.tzinfo is None:
@@ -62,7 +62,7 @@ def moment(text: str, option: str, timezone: str) -> datetime:
 
 
 def check_as_of(text: str | None) -> None:
-    """Raises UsageError unless it is a date or `latest`."""
+    """Raise UsageError unless it is a date or `latest`."""
     if text is not None and text != "latest":
         try:
             day(text, "--as-of")

@@ -1,4 +1,4 @@
-"""Verbs about what comes in: generate, import, check-source."""
+"""Verbs about input data: generate, import, check-source."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def generate(
     tutors: Annotated[int | None, typer.Option(help="Default 150.")] = None,
     days: Annotated[int | None, typer.Option(help="Default 90.")] = None,
     sessions_per_day: Annotated[
-        int | None, typer.Option(help="Of all tutors; default 60, or what the world has.")
+        int | None, typer.Option(help="Of all tutors; default 60, or the world's own.")
     ] = None,
     world: Annotated[
         str,
@@ -76,7 +76,7 @@ def generate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a synthetic platform, truth first, and load it in place of the last one.
+    """Generate a synthetic platform with its truth, and load it in place of the last one.
 
     Example: [bold]tutor-pipeline generate --tutors 150 --days 90 --seed 7[/bold]
     """
@@ -113,7 +113,9 @@ def import_(
     ] = False,
     max_bad: Annotated[
         float,
-        typer.Option(min=0, max=100, metavar="PERCENT", help="Refuse a file with more bad rows."),
+        typer.Option(
+            min=0, max=100, metavar="PERCENT", help="Refuse a file with more bad rows (percent)."
+        ),
     ] = 2.0,
     as_json: AsJson = False,
 ) -> None:
@@ -168,7 +170,7 @@ def import_(
 
 
 def check_source(as_json: AsJson = False) -> None:
-    """What of the platform's tables was found, what is missing, and what that costs. Read only.
+    """Show which platform tables exist, which are missing, and the consequences. Only reads.
 
     Example: [bold]TUTOR_PLATFORM_SCHEMA=public tutor-pipeline check-source[/bold]
     """
@@ -187,7 +189,7 @@ def check_source(as_json: AsJson = False) -> None:
 
 
 def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
-    """Generate and load, with progress; returns rows per table."""
+    """Generate and load, with progress. Returns rows per table."""
     from tutor_pipeline.sources.synthetic.generator import generate as make
     from tutor_pipeline.sources.synthetic.load import load
     from tutor_pipeline.sources.synthetic.population import row_count
@@ -207,7 +209,7 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
 
 
 def refuse_to_replace_an_import(session: Session) -> None:
-    """Raises RefusedError when the platform schema holds imported data."""
+    """Raise RefusedError if the platform schema holds imported data."""
     if last_load(session) == CSV:
         raise RefusedError(
             "the platform schema holds imported data, which generating would replace.\n"
@@ -217,7 +219,7 @@ def refuse_to_replace_an_import(session: Session) -> None:
 
 
 def is_loaded(session: Session, parameters: Parameters) -> bool:
-    """Whether the platform schema holds just this synthetic platform."""
+    """Whether the platform schema holds exactly this synthetic platform."""
     with session.warehouse.connect() as database:
         row = database.execute(
             "select kind = %s and parameters = %s from {ops}.platform_loads"
@@ -228,7 +230,7 @@ def is_loaded(session: Session, parameters: Parameters) -> bool:
 
 
 def last_load(session: Session) -> str | None:
-    """What filled the platform schema last: synthetic, csv, or None when we never did."""
+    """What filled the platform schema last: synthetic, csv, or None if the pipeline never did."""
     with session.warehouse.connect() as database:
         row = database.execute(
             "select kind from {ops}.platform_loads order by load_no desc limit 1"
@@ -245,8 +247,7 @@ def _remember_load(session: Session, kind: str, parameters: dict[str, Any]) -> N
 
 
 def _forget_findings_of_another(session: Session, kind: str, parameters: dict[str, Any]) -> None:
-    """Alerts about the people of one platform mean nothing on another that has replaced it, and
-    neither does what was learned of who left.
+    """Remove alerts and learned versions if another platform has replaced the one they describe.
 
     Another export of the same platform, or a later end of the same synthetic one, keeps them.
     """
@@ -262,7 +263,7 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
         if last is None:
             return
         same = last[0] == kind and (
-            # Before there were worlds, all were the ordinary one.
+            # Loads recorded before worlds existed were the ordinary one.
             kind == CSV
             or {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
         )
@@ -285,7 +286,7 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
 
 
 def _forget_truth(session: Session) -> None:
-    """The truth behind a synthetic platform that an import has replaced is nobody's truth."""
+    """Drop the truth of a synthetic platform that an import has replaced."""
     with session.warehouse.connect() as database:
         if (schema_mark(database.connection, session.warehouse.schemas.truth) or "").startswith(
             MARK

@@ -1,4 +1,4 @@
-"""Verbs on rows that were set aside because they broke their contract: list, show."""
+"""Verbs on quarantined rows, which broke their contract: list, show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY_SHOWN = 12
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
     group = typer.Typer(
-        help="Rows that broke their contract and were set aside: list, show.", no_args_is_help=True
+        help="Quarantined rows, which broke their contract: list, show.", no_args_is_help=True
     )
     group.command("list")(list_)
     group.command()(show)
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     source: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="platform.sessions, or csv: and a file's name."),
+        typer.Option(metavar="SOURCE", help="platform.sessions, or csv:<file name>."),
     ] = None,
     reason: Annotated[
         str | None, typer.Option(metavar="REASON", help="Only rows with this reason.")
@@ -40,7 +40,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many to show.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Rows that are set aside, the newest first, with where they stand and why.
+    """List quarantined rows, newest first, with position and reasons.
 
     Example: [bold]tutor-pipeline quarantine list --source csv:sessions.csv[/bold]
     """
@@ -77,11 +77,11 @@ def list_(
 
 def show(
     row_key: Annotated[
-        str, typer.Argument(metavar="KEY", help="The key, or its beginning (3fa2, 3fa2#1).")
+        str, typer.Argument(metavar="KEY", help="The key, or its first characters (3fa2, 3fa2#1).")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """One row that is set aside: why, since when, and all that its source said.
+    """Show one quarantined row: reasons, since when, and all values of its source.
 
     Example: [bold]tutor-pipeline quarantine show 3fa2[/bold]
     """
@@ -98,7 +98,7 @@ def show(
 
 
 def _text(value: Any) -> Text:
-    """A value as it is: neither markup nor anything that moves the terminal, and never cut."""
+    """A value as text, uncut, without markup and without characters that control the terminal."""
     text = "–" if value is None else str(value)
     return Text(visible(text, len(text)))
 

@@ -1,4 +1,4 @@
-"""Verbs on rules: list, show, check, page; and the exceptions of single tutors."""
+"""Verbs on rules (list, show, check, page) and on exceptions of single tutors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(profile: Profile = None, kind: OfKind = None, as_json: AsJson = False) -> None:
-    """The rules of a profile, one line each.
+    """List the rules of a profile, one line each.
 
     Example: [bold]tutor-pipeline rules list --kind alert --profile standard[/bold]
     """
@@ -80,7 +80,7 @@ def list_(profile: Profile = None, kind: OfKind = None, as_json: AsJson = False)
 def show(
     rule_id: RuleId, profile: Profile = None, kind: OfKind = None, as_json: AsJson = False
 ) -> None:
-    """One rule in full: conditions, minimums, texts, evidence, where it is written.
+    """Show one rule in full: conditions, minimums, texts, evidence, file and line.
 
     Example: [bold]tutor-pipeline rules show high_reschedule_rate[/bold]
     """
@@ -99,12 +99,12 @@ def show(
 def check(
     profile: Profile = None,
     against_data: Annotated[
-        bool, typer.Option("--against-data", help="Show what it would change, without doing it.")
+        bool, typer.Option("--against-data", help="Show what it would change. Changes nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a profile: that it can be loaded and, against the data, what it would open, resolve
-    and keep. Nothing is written.
+    """Check that a profile loads and, against the data, what it would open, resolve and keep.
+    Nothing is written.
 
     Example: [bold]tutor-pipeline rules check --profile own.yml --against-data[/bold]
     """
@@ -155,21 +155,24 @@ def override(
     tutor_id: Annotated[str, typer.Argument(metavar="TUTOR", help="The tutor's id.")],
     rule_id: RuleId,
     threshold: Annotated[
-        float | None, typer.Option(help="Another threshold for the rule's first condition.")
+        float | None, typer.Option(help="Threshold for the rule's first condition.")
     ] = None,
-    disable: Annotated[bool, typer.Option("--disable", help="The rule is off for them.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="End the exception.")] = False,
+    disable: Annotated[
+        bool, typer.Option("--disable", help="Switch the rule off for the tutor.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the exception.")] = False,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why.")] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="It ends when this day begins.")
+        str | None,
+        typer.Option(metavar="DATE", help="End of the exception: the start of this day."),
     ] = None,
     kind: Annotated[Kind, typer.Option(help="Which kind of rule.")] = Kind.ALERT,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an exception of one tutor to one rule: another threshold, or the rule off.
+    """Make an exception to a rule for one tutor: another threshold, or the rule off.
 
-    It counts from the next refresh on.
+    It applies from the next refresh on.
 
     Example: [bold]tutor-pipeline rules override T0064 high_reschedule_rate --threshold 8
     --reason "on leave every Friday" --until 2027-01-01[/bold]
@@ -210,7 +213,7 @@ def override(
 
 
 def _check_threshold(rule: Rule, threshold: float) -> None:
-    """Raises UsageError unless the rule's first condition can have this threshold."""
+    """Raise UsageError unless the rule's first condition can have this threshold."""
     condition = rule.when[0]
     if condition.scale not in NUMERIC:
         raise UsageError(
@@ -229,11 +232,11 @@ def _check_threshold(rule: Rule, threshold: float) -> None:
 
 def overrides(
     tutor: Annotated[
-        str | None, typer.Option("--tutor", metavar="ID", help="Of this tutor alone.")
+        str | None, typer.Option("--tutor", metavar="ID", help="Only of this tutor.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The exceptions of single tutors.
+    """List the exceptions of single tutors.
 
     Example: [bold]tutor-pipeline rules overrides --tutor T0064[/bold]
     """
@@ -313,7 +316,7 @@ def _as_dict(rule: Rule) -> dict[str, Any]:
 
 
 def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
-    """What a run under these rules would do to the rows that are there, per rule."""
+    """By rule, what a run under these rules would do to the stored rows."""
     from tutor_pipeline.steps.usual import exceptions_of, usual_here
 
     warehouse = session.warehouse
@@ -356,8 +359,8 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _at_threshold(catalogue: Catalogue, rows: Iterable[Mapping[str, Any]]) -> int | None:
-    """How many pairs (tutor, alert) would meet the conditions and no more; None where no rule asks
-    for more.
+    """Number of pairs (tutor, alert) that meet the conditions but are not unusual; None if no rule
+    requires unusual values.
     """
     beside = {rule.id for rule in catalogue.rules if rule.beside is not None}
     if not beside:
@@ -395,7 +398,7 @@ def _by_rule(
 def _open_after(
     changes: Iterable[Change], types_by_tutor: dict[str, set[str]]
 ) -> dict[str, set[str]]:
-    """Which alerts each tutor would have open after the changes."""
+    """The alerts that each tutor would have open after the changes."""
     for change in changes:
         types = types_by_tutor.setdefault(change.tutor_id, set())
         if change.step is Step.RESOLVED:
@@ -406,7 +409,7 @@ def _open_after(
 
 
 def _assume(rows: Iterable[dict[str, Any]], alerts: Mapping[str, set[str]]) -> None:
-    """Let rows say which alerts would be open, not which are."""
+    """Replace the open alerts in rows by those that would be open."""
     prefix = f"{wide_rows.OPEN_ALERTS}."
     for row in rows:
         for name in row:

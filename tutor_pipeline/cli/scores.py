@@ -12,7 +12,7 @@ from tutor_pipeline.cli.scores_judge import judge
 
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
-    group = typer.Typer(help="Scores: how well what is learned does.", no_args_is_help=True)
+    group = typer.Typer(help="Scores: evaluate scorers and learning.", no_args_is_help=True)
     group.callback()(_group)
     group.command()(backtest)
     group.command()(judge)
@@ -22,4 +22,4 @@ def register(app: typer.Typer) -> None:
 
 
 def _group() -> None:
-    """Scores: how well what is learned does."""
+    """Scores: evaluate scorers and learning."""

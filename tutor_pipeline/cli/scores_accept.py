@@ -1,4 +1,4 @@
-"""The verb `scores accept`: somebody says that what looked like leakage is none."""
+"""The verb `scores accept`: a person confirms that a suspected leak is none."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ from tutor_pipeline.people.incidents import Kind
 def accept(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="VERSION|COLUMN", help="A version that is held back, or a column left out."
-        ),
+        typer.Argument(metavar="VERSION|COLUMN", help="A version held back, or a column left out."),
     ],
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Why it is right; it is recorded.")
+        str | None, typer.Option(metavar="TEXT", help="Why it is no leak; recorded.")
     ] = None,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let what looked like leakage pass: a version that is held back, or a column.
+    """Accept a suspected leak: a version that is held back, or a column that is left out.
 
-    A version is in force from the next refresh on. A column is learned from again the next time;
-    it is held against its log only as that is from now on. `tutor-pipeline incidents` names both.
+    A version is in force from the next refresh on. A column is used in the next learning, and
+    compared only with its log from now on. `tutor-pipeline incidents` lists both.
 
     Example: [bold]tutor-pipeline scores accept 12 --reason "checked the tables"[/bold]
     """
@@ -86,7 +84,7 @@ def _column(session: Session, column: str, by: str, why: str, at: datetime) -> d
             if name in before:
                 said = f"{column} is accepted already"
                 return {"column": column, "is_new": False, "said": said}
-        # Of a column that holds only its present value there is no incident.
+        # A column that holds only its present value has no incident.
         left_out |= versions.present_only(database, forecast.scorer)
         if column not in left_out:
             names = f"; left out are {', '.join(sorted(left_out))}" if left_out else ""

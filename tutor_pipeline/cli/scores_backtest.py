@@ -1,4 +1,4 @@
-"""The verb `scores backtest`: what every scorer would have said, held against what happened."""
+"""The verb `scores backtest`: compares what every scorer would have said with what happened."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _SHOWN = {
 
 def backtest(
     weeks: Annotated[
-        int, typer.Option(min=1, max=52, help="Dates to look at, a week apart, up to yesterday.")
+        int, typer.Option(min=1, max=52, help="Number of dates, a week apart, up to yesterday.")
     ] = 26,
     as_json: AsJson = False,
 ) -> None:
-    """How well each scorer would have done on past days; then what is learned from it.
+    """Measure how well each scorer would have done on past days, then learn from them.
 
-    Makes the days of the history that are missing first. The forecast departure_v1 learns from
-    every recorded departure, student_departure_v1 from every student who left; the weights of the
-    student churn score are replaced only where past days prove others better.
+    Missing days of the history are built first. The forecast departure_v1 learns from every
+    recorded departure, student_departure_v1 from every student who left. The weights of the
+    student churn score are replaced only if past days prove others better.
 
     Example: [bold]tutor-pipeline scores backtest --weeks 12[/bold]
     """
@@ -68,7 +68,7 @@ def backtest(
 
 
 def _days(session: Session, weeks: int) -> list[date]:
-    """The days to look at. Raises TutorPipelineError where there is none."""
+    """The days to test. Raises TutorPipelineError if there is none."""
     from tutor_pipeline.steps.backtest_tutors import WARM_UP_DAYS, dates_to_test
 
     start = session.settings.history_start
@@ -88,7 +88,7 @@ def _days(session: Session, weeks: int) -> list[date]:
 
 
 def _make_history(session: Session, days: list[date]) -> None:
-    """Make the days that will be looked at, where the history lacks any."""
+    """Build the days to test that the history lacks."""
     with session.warehouse.connect() as database:
         recorded = backtest_queries.days_of_history(database)
     missing = [day for day in days if day not in recorded]

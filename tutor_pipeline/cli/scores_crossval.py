@@ -1,4 +1,4 @@
-"""The verb `scores crossval`: the learning code on anybody's table."""
+"""The verb `scores crossval`: the learning code on any table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEADINGS = {
     "calibration_slope": "calibration slope (1 is right)",
 }
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
-"""What may part cells."""
+"""Accepted delimiters."""
 
 
 def crossval(
@@ -41,27 +41,27 @@ def crossval(
         str | None,
         typer.Option(
             metavar="VALUE",
-            help="The value that means it happened. Default: a word for yes, else the rarer one.",
+            help="The positive value. Default: a word for yes, else the rarer value.",
         ),
     ] = None,
     group: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="Who a row is about, where somebody has several: their rows are never parted.",
+            help="The person of a row, if a person has several: all their rows stay in one fold.",
         ),
     ] = None,
     drop: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="Do not learn from this column. May be repeated."),
     ] = None,
-    folds: Annotated[int, typer.Option(metavar="N", help="In how many parts.")] = 5,
+    folds: Annotated[int, typer.Option(metavar="N", help="Number of folds.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Try the learning code on any table: each row is forecast by learners that never saw it.
+    """Cross-validate the learning code on any table: each row is forecast by a model without it.
 
-    The logistic regression is the one that learns who leaves; the boosting stands beside it. Needs
-    no database. Intervals are of 90 %. Columns that look like ids are not used, and named.
+    The logistic regression is the one that learns who leaves; boosting is shown for comparison.
+    Needs no database. Intervals are 90 %. Columns that look like ids are reported and not used.
 
     Example: [bold]tutor-pipeline scores crossval --csv attrition.csv --target Attrition[/bold]
     """
@@ -119,8 +119,8 @@ def _figure(figure: dict[str, Any]) -> str:
 
 
 def _read(file: Path) -> dict[str, list[str]]:
-    """The table's columns as text. Raises UsageError where there is no file, RefusedError where it
-    is no table with a header.
+    """Read the table's columns as text. Raises UsageError if the file is missing, RefusedError if
+    it is not a table with a header.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:

@@ -1,4 +1,4 @@
-"""The verb `scores judge`: departure_v1 on made-up platforms whose truth is known."""
+"""The verb `scores judge`: evaluates departure_v1 on synthetic platforms with known truth."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 
 END = date(2026, 6, 27)
-"""The last day of every judged platform: the same platforms whenever they are judged. A Saturday:
-the days that are asked are Fridays, on which what was reported of the week is oldest.
+"""The last day of every judged platform, fixed so that the platforms are always the same. It is a
+Saturday: the tested days are Fridays, when the week's reports are oldest.
 """
 
 SESSIONS_A_DAY = 0.4
-"""Per tutor, where the world does not say."""
+"""Per tutor, unless the world sets it."""
 
 _PACKAGE = Path(__file__).parents[1]
 _MODELS = ("+tutor_evidence_history", "tutor_departures")
@@ -47,11 +47,11 @@ def judge(
     seeds: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="Seeds 1 to N.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """How many of those truly at risk the forecast finds, on made-up platforms of many kinds.
+    """Measure the recall of the forecast for those truly at risk, on many synthetic platforms.
 
-    Makes each platform on a server of its own, judges it with nothing learned and after 26 weeks,
-    and keeps the result: called again, it goes on where it was. A change of the scorer or of the
-    generator begins anew. A platform of 150 tutors takes some 10 s, one of 1,000 half a minute.
+    Each platform is generated on a separate server, judged with nothing learned and after 26 weeks
+    of learning, and its result is stored, so that the next call continues. A change of the scorer
+    or the generator starts again. 150 tutors take about 10 s, 1,000 tutors half a minute.
 
     Example: [bold]tutor-pipeline scores judge --world ordinary --tutors 150 --seeds 3[/bold]
     """
@@ -98,7 +98,7 @@ def judge(
 
 
 def _fingerprint() -> str:
-    """Of all that the result depends on."""
+    """A hash of everything that the result depends on."""
     digest = hashlib.sha256()
     files = [
         *(_PACKAGE / "judgement" / "scores" / "departure").rglob("*"),
@@ -115,7 +115,7 @@ def _fingerprint() -> str:
 
 
 class _server:  # noqa: N801 (a context manager)
-    """A server of its own: no other database is touched. Stopped at the end, so one at a time."""
+    """A separate server, so no other database is touched. Stopped at the end; one at a time."""
 
     def __init__(self, folder: Path) -> None:
         from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
@@ -136,7 +136,7 @@ class _server:  # noqa: N801 (a context manager)
         return self._server
 
     def _drop_what_was_left(self) -> None:
-        """Platforms of a run that was killed."""
+        """Drop the platforms of a killed run."""
         with psycopg.connect(self._server.url("postgres"), autocommit=True) as database:
             for (name,) in database.execute(
                 "select datname from pg_database where datname like 'judge\\_%'"
@@ -151,7 +151,7 @@ class _server:  # noqa: N801 (a context manager)
 
 
 def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
-    """Make one platform, refresh what the forecast reads, judge."""
+    """Generate one platform, build what the forecast reads, judge it."""
     from tutor_pipeline.core.warehouse import migrate
     from tutor_pipeline.judgement.scores import known_truth as scores
     from tutor_pipeline.judgement.scores.departure import outcomes
@@ -194,7 +194,7 @@ def _judge(server: Any, home: Path, world: str, tutors: int, seed: int) -> Any:
 
 
 def _fill(warehouse: Warehouse, home: Path, world: str, tutors: int, seed: int) -> None:
-    """Make a platform, and build what the forecast reads of it."""
+    """Generate a platform and build what the forecast reads."""
     from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
     from tutor_pipeline.judgement.scores import known_truth as scores
     from tutor_pipeline.metrics import dbt
@@ -227,7 +227,7 @@ _YEARLY_RATE = 0.25
 
 
 def _save(file: Path, judged: Any) -> None:
-    """Whole or not at all: a run that is killed leaves no half of a result."""
+    """Write atomically, so that a killed run leaves no partial result."""
     import numpy as np
 
     arrays = {
@@ -259,7 +259,7 @@ def _load(file: Path) -> Any:
 
 
 def _worst(rows: Sequence[dict[str, Any]], name: str, size: int) -> dict[str, Any]:
-    """The worst seed of each figure that a goal is about, and its median."""
+    """The worst seed and the median of each figure that has a goal."""
     result: dict[str, Any] = {}
     for figure in ("found_priors", "found_learned", "ratio_priors", "ratio_learned"):
         values = sorted(

@@ -37,7 +37,7 @@ from tutor_pipeline.core.paths import PROJECT_DIR
 from tutor_pipeline.core.settings import load_settings
 
 _ALIVE_SECONDS = 120
-"""What Dagster's daemon did so long ago, it no longer does."""
+"""A daemon whose last heartbeat is older than this is not running."""
 
 
 def register(app: typer.Typer) -> None:
@@ -91,7 +91,7 @@ def demo() -> None:
 
 
 def _held_against_the_truth(session: Session) -> str:
-    """How right the levels are: this platform is made up, so its truth is known."""
+    """Print how accurate the levels are: the truth of a synthetic platform is known."""
     from tutor_pipeline.steps.backtest_tutors import levels_and_truth
 
     with session.warehouse.connect() as database:
@@ -112,9 +112,9 @@ def up(
         str, typer.Option(help="Address to listen on. The UI has no login: keep it local.")
     ] = "127.0.0.1",
 ) -> None:
-    """Start the Dagster UI, its daemon, and the validation reports that it links to.
+    """Start the Dagster UI, its daemon, and the server of the validation reports.
 
-    Ctrl-C stops them, PostgreSQL goes on.
+    Ctrl-C stops them; PostgreSQL keeps running.
 
     Example: [bold]tutor-pipeline up --port 3001[/bold]
     """
@@ -149,8 +149,8 @@ def up(
         child.wait()
     except KeyboardInterrupt:
         pid_file.unlink(missing_ok=True)
-    # Who wants it to end removes the file first. Where it ended by itself, be it that one of its
-    # processes was killed, Dagster's own status says that all is well.
+    # A caller that stops it removes the file first. If it ends by itself, for instance because one
+    # of its processes was killed, Dagster's exit status still reports success.
     is_wanted = not pid_file.exists()
     end()
     _fail_runs_left_behind(daemon_ended=True)
@@ -160,8 +160,8 @@ def up(
 
 
 def _refuse_another(session: Session, pid_file: Path) -> FileLock:
-    """Raise RefusedError where the UI is up already. Returns the lock that another one meets: of
-    two that start at once one is told.
+    """Raise RefusedError if the UI is up already. Returns the lock, which refuses a second start,
+    even a concurrent one.
     """
     only_one = FileLock(session.settings.home / "up.lock", timeout=0)
     try:
@@ -179,10 +179,10 @@ def _refuse_another(session: Session, pid_file: Path) -> FileLock:
 
 def _start_dagster(host: str, port: int) -> subprocess.Popen[bytes]:
     workspace = PROJECT_DIR / "workspace.yaml"
-    # A shell that starts us in the background has us ignore SIGINT, which Dagster would inherit,
-    # and it ends on SIGTERM only where it may end on SIGINT.
+    # A background process of a shell ignores SIGINT. Dagster would inherit that, and it ends on
+    # SIGTERM only if it may end on SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A group of its own: Dagster leaves code servers behind unless the whole group is ended.
+    # A separate process group: Dagster leaves code servers behind unless the whole group is ended.
     return subprocess.Popen(
         [program("dagster"), "dev", "-w", str(workspace), "-h", host, "-p", str(port)],
         cwd=os.environ["DAGSTER_HOME"],
@@ -204,7 +204,7 @@ def down(
         bool, typer.Option("--delete", help="Delete the embedded server's data as well.")
     ] = False,
 ) -> None:
-    """Stop the UI, and the embedded PostgreSQL. Your own server is never stopped.
+    """Stop the UI and the embedded PostgreSQL. An external server is never stopped.
 
     Example: [bold]tutor-pipeline down[/bold]
     """
@@ -225,7 +225,7 @@ def down(
 
 
 def status(as_json: AsJson = False) -> None:
-    """Where the database is, row counts, whether automation runs, what waits, what is broken.
+    """Show the database, row counts, whether automation runs, what waits, what is broken.
 
     Example: [bold]tutor-pipeline status --json[/bold]
     """
@@ -254,7 +254,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def env() -> None:
-    """Print exports, so that plain dagster, dg, dbt and psql use the same database.
+    """Print exports with which plain dagster, dg, dbt and psql use the same database.
 
     Example: [bold]eval "$(tutor-pipeline env)"; dg check defs; psql[/bold]
     """
@@ -325,7 +325,7 @@ def _dagster_facts(now: datetime) -> dict[str, dict[str, Any]]:
 
 
 def _automation(instance: Any, now: datetime) -> dict[str, Any]:
-    """Whether the daemon lives, and whether it looks for new sessions: they say so themselves."""
+    """Whether the daemon is alive and watches for new sessions, by their own heartbeats."""
     from dagster._core.scheduler.instigation import InstigatorType
 
     beat = instance.get_daemon_heartbeats().get("SENSOR")
@@ -362,8 +362,8 @@ def _last_run(instance: Any) -> dict[str, Any]:
 
 
 def _fail_runs_left_behind(*, daemon_ended: bool = False) -> None:
-    """Runs end with the Dagster that launched them; one that a crash or a stop left "running"
-    would hold up its successors for hours. Not where another daemon may be at work on them.
+    """End runs left "running" by a crash or a stop; they would block their successors for hours.
+    Does nothing if another daemon may work on them.
     """
     import dagster as dg
 
@@ -386,7 +386,7 @@ def _fail_runs_left_behind(*, daemon_ended: bool = False) -> None:
 
 
 def _serve_reports(session: Session, host: str, ui_port: int) -> str:
-    """Serve the validation reports from a thread, on a port that is kept; where they are."""
+    """Serve the validation reports from a thread, on a fixed port. Returns their URL."""
     from tutor_pipeline.people.reports.serve import serve
 
     settings = session.settings
@@ -414,7 +414,7 @@ def _say_when_ready(host: str, port: int, reports: str) -> None:
 def _free_port(
     host: str, wanted: int, *, is_wish: bool, option: str, taken: int | None = None
 ) -> int:
-    """The wanted port; where nobody asked for just that one, the next free one. Never `taken`."""
+    """The wanted port or, if it is only a default, the next free one. Never `taken`."""
     last = wanted if is_wish else min(wanted + 19, 65_535)
     for candidate in range(wanted, last + 1):
         if candidate == taken:

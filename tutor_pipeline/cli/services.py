@@ -1,8 +1,8 @@
-"""Dagster's processes below `up`: found, ended, and brought back where Dagster does not.
+"""Finds and ends Dagster's processes below `up`, and restarts a code server that Dagster does not.
 
 They are one process group. Its leader, `dagster dev`, starts a web server, a daemon, and a proxy
-that starts the code server. When the code server dies, the proxy starts no other until it is told
-to, and all sensors stand still without a word.
+that starts the code server. If the code server dies, the proxy starts no other until it is told to,
+and all sensors stop silently.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 import psutil
 
 DAGSTER, CODE_SERVER, PROXY, RUN = "dagster", "api grpc", "code-server start", "spawn_main"
-"""What the command lines of these processes contain; `dagster` stands in that of no run."""
+"""Parts of the command lines of these processes; no run's command line contains `dagster`."""
 
 _END_SECONDS = 15
 _LOOK_SECONDS = 2
 _PATIENCE = 3
-"""Looks at which the code server may be missing: while it is reloaded it is, for a moment."""
+"""Consecutive polls that may miss the code server: a reload removes it for a moment."""
 _RELOAD_SECONDS = 60
 
 _RELOAD = """
@@ -33,7 +33,7 @@ _RELOAD = """
 
 
 def running_group(pid_file: Path) -> int | None:
-    """The process group that a file names, None when nothing of it runs."""
+    """The process group named in a file, or None if none of its processes runs."""
     try:
         group = int(pid_file.read_text())
     except (OSError, ValueError):
@@ -42,7 +42,7 @@ def running_group(pid_file: Path) -> int | None:
 
 
 def members(group: int, part: str = DAGSTER) -> list[psutil.Process]:
-    """The processes in a group whose command line contains `part`; the leader may be gone."""
+    """The processes of a group whose command line contains `part`; the leader may be gone."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -56,9 +56,9 @@ def members(group: int, part: str = DAGSTER) -> list[psutil.Process]:
 
 
 def end_group(group: int) -> None:
-    """End a process group: Dagster, then the runs, which outlive it and would go on writing after
-    they were said to have ended. A run that is asked to end, or ends before Dagster does, counts
-    as a failure; one that is killed loses nothing.
+    """End a process group: Dagster first, then the runs, which would otherwise outlive it and write
+    on after being marked as ended. A run that is asked to end, or ends before Dagster, counts as a
+    failure; a killed run loses nothing.
     """
     _end(group, DAGSTER, _END_SECONDS)
     _end(group, RUN, 0)
@@ -66,7 +66,7 @@ def end_group(group: int) -> None:
 
 
 def _end(group: int, part: str, polite_seconds: float) -> None:
-    """Politely, again for those that have just started, then not."""
+    """Send SIGTERM, again for processes that have just started, then SIGKILL."""
     deadline = time.monotonic() + polite_seconds
     while processes := members(group, part):
         for process in processes:
@@ -79,8 +79,8 @@ def _end(group: int, part: str, polite_seconds: float) -> None:
 
 
 def keep_code_server(group: int, url: str, tell: Callable[[str], None]) -> None:
-    """Have a code server that died started again, as long as the group lives. A proxy that died
-    can't: then the group is ended, so that whoever started `up` sees it.
+    """Restart a code server that died, as long as the group lives. A dead proxy cannot restart it:
+    then end the group, so that the caller of `up` notices.
     """
     has_been_there = False
     missing = 0

@@ -1,4 +1,4 @@
-"""The verb that goes on committing sessions to the synthetic platform."""
+"""The verb simulate: commits sessions to the synthetic platform in real time."""
 
 from __future__ import annotations
 
@@ -39,20 +39,21 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     rate: Annotated[
-        str, typer.Option(metavar="N/day|h|min|s", help="Sessions on average; 0: the burst alone.")
+        str,
+        typer.Option(metavar="N/day|h|min|s", help="Average rate of sessions; 0: only the burst."),
     ],
     burst: Annotated[
-        int, typer.Option(metavar="N", help="So many in the first minute, then the steady rate.")
+        int, typer.Option(metavar="N", help="Sessions in the first minute, before the steady rate.")
     ] = 0,
     duration: Annotated[
         str | None, typer.Option("--for", metavar="30s|10m|2h", help="Default: until Ctrl-C.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Same seed and same tutors: the same comes at the same times.")
+        int, typer.Option(help="Same seed and tutors: the same events at the same times.")
     ] = 7,
     poor_firsts: Annotated[
         float,
-        typer.Option(metavar="SHARE", help="0 to 1: so many are poor first sessions."),
+        typer.Option(metavar="SHARE", help="Share of poor first sessions, 0 to 1."),
     ] = 0.0,
     log: Annotated[
         Path | None,
@@ -60,9 +61,9 @@ def simulate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on adding sessions to the synthetic platform in real time, as a live one would.
+    """Add sessions to the synthetic platform in real time, as a live platform does.
 
-    Metrics and feedback come later, some sessions are corrected, moved or deleted. Ctrl-C stops it.
+    Metrics and feedback follow later; some sessions are corrected, moved or deleted. Ctrl-C stops.
 
     Example: [bold]tutor-pipeline simulate --rate 10000/day --burst 500 --for 10m[/bold]
     """
@@ -92,7 +93,7 @@ def simulate(
 def _play(
     session: Session, events: Iterator[Event], until: float | None, log: Path | None
 ) -> tuple[Summary, dict[Any, int]]:
-    """Commit events as their time comes; what was committed, and how many of each kind."""
+    """Commit events at their times. Returns a summary and the counts by kind."""
     from tutor_pipeline.sources.synthetic import live_player
     from tutor_pipeline.sources.synthetic.live_events import Kind
 
@@ -128,7 +129,7 @@ def _report(summary: Summary, counts: Mapping[Any, int]) -> None:
 
 
 def per_second(text: str) -> float:
-    """Sessions per second of a rate like 10000/day. Raises UsageError."""
+    """Parse a rate like 10000/day to sessions per second. Raises UsageError."""
     found = re.fullmatch(f"{_NUMBER}/({'|'.join(RATE_UNITS)})", text.strip())
     if found is None and re.fullmatch("0+", text.strip()):
         return 0.0
@@ -138,7 +139,7 @@ def per_second(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """The seconds of a duration like 30s, 10m, 2h or 1d. Raises UsageError."""
+    """Parse a duration like 30s, 10m, 2h or 1d to seconds. Raises UsageError."""
     found = re.fullmatch(f"{_NUMBER}([{''.join(DURATION_UNITS)}])", text.strip())
     length = float(found[1]) * DURATION_UNITS[found[2]] if found else 0.0
     if not length:
@@ -160,7 +161,7 @@ def log_line(event: Event, committed_at: datetime) -> str:
 
 
 def _parameters(session: Session) -> Parameters:
-    """What the platform was generated with. Raises RefusedError where it holds something else."""
+    """The parameters of the generated platform. Raises RefusedError if it holds something else."""
     with session.warehouse.connect() as database:
         row = database.execute(
             "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
@@ -178,7 +179,7 @@ def _parameters(session: Session) -> Parameters:
 
 @contextmanager
 def _log(path: Path | None) -> Iterator[Callable[[str], object]]:
-    """Yields what adds a line to the file, whole and at once."""
+    """Yield a function that appends a whole line to the file at once."""
     if path is None:
         yield lambda _: None
         return
@@ -192,7 +193,7 @@ def _log(path: Path | None) -> Iterator[Callable[[str], object]]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Yields a list that gets the first signal to stop. A second one ends the process at once."""
+    """Yield a list that receives the first signal to stop. A second signal ends the process."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -211,8 +212,8 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _wait(seconds: float, stopped: list[int]) -> bool:
-    """Sleep so long, or until there is a signal; says whether there is one."""
-    # A sleep goes on after a signal, and an Event set by its handler could lock up.
+    """Sleep until the time is over or a signal arrives. Returns whether one arrived."""
+    # A sleep continues after a signal, and an Event set by the handler could deadlock.
     end = time.monotonic() + seconds
     while not stopped and (left := end - time.monotonic()) > 0:
         time.sleep(min(left, _SLICE_SECONDS))

@@ -1,4 +1,4 @@
-"""The verb that says whether the data is sound: validate."""
+"""The verb validate: whether the data is sound."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tutor_pipeline.people.reports.validation import Check, Level, State, Valida
 
 _LEVELS = {Level.SOUND: "bold green", Level.WARNINGS: "bold yellow", Level.BLOCKED: "bold red"}
 _SAMPLE, _MAX_ROW = 3, 300
-"""Failing rows shown of a check, and characters of each; the report and `--json` have more."""
+"""Failing rows shown per check, and characters of each; the report and `--json` have more."""
 
 
 def register(app: typer.Typer) -> None:
@@ -31,16 +31,16 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(
-    run: Annotated[bool, typer.Option("--run", help="Evaluate the suites anew first.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Evaluate the suites first.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report to a file as well.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Whether the data is sound: the verdict, what does not hold, what changed.
+    """Show whether the data is sound: the verdict, failing checks, changes.
 
-    Reads the newest outcome of every check. Exit status 1 when something stops alerts, insights
-    and achievements (with --run also when a suite could not be evaluated).
+    Reads the newest outcome of every check. Exit status 1 if a check stops alerts, insights
+    and achievements (with --run also if a suite could not be evaluated).
 
     Example: [bold]tutor-pipeline validate[/bold], [bold]tutor-pipeline validate --run --json[/bold]
     """

@@ -1,5 +1,5 @@
-"""What Dagster runs and shows: one file per concern, loaded by itself.
+"""The Dagster definitions: one module per concern, loaded automatically.
 
-Belongs here: declarations of assets, checks, jobs, schedules and sensors, and what the UI shows of
-them. `common` holds what they share. Does not belong here: what runs inside; that is in `steps`.
+Belongs here: declarations of assets, checks, jobs, schedules and sensors, and their metadata for
+the UI. `common` holds what they share. Does not belong here: what they run, which is in `steps`.
 """

@@ -1,7 +1,7 @@
 """Delivery in Dagster: the messages as an asset, the weekly digest, and the sensor `outbox`.
 
-Messages are sent by a run of their own: an address that is down or slow fails no refresh and
-delays none, and what was sent to whom is seen where everything else is.
+Messages are sent in a run of their own, so an address that is down or slow neither fails nor delays
+a refresh, and deliveries appear in the UI.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,15 +32,15 @@ from tutor_pipeline.steps.names import Cadence, Group, Job
 DIGEST = "digest"
 NO_DEAD_LETTERS = "no_dead_letters"
 
-_NO_DEAD_LETTERS_SAYS = "Every message got to every address it was meant for, or is still tried."
+_NO_DEAD_LETTERS_SAYS = "Every message reached all its addresses, or is still being retried."
 
 HELPED_AFTER = timedelta(seconds=90)
-"""What waits so long while a run is at work is taken by another one: the first is busy with an
-address that is slow, or its process is gone.
+"""If a message waits this long during a run, another run starts: the first is busy with a slow
+address, or its process is gone.
 """
 MOST_AT_ONCE = 2
 GONE_AFTER = timedelta(minutes=45)
-"""A run takes nothing new after ten minutes, and no message takes as long as this."""
+"""A run takes nothing new after ten minutes, and no message takes this long."""
 
 
 @dg.definitions
@@ -53,12 +53,12 @@ def definitions() -> dg.Definitions:
 
 
 class DeliverConfig(dg.Config):
-    """How long a run goes on."""
+    """Duration of a run."""
 
     max_seconds: float = 600
-    """After that it takes nothing new."""
+    """After this time a run takes nothing new."""
     linger_seconds: float = 30
-    """How long it waits for something to send."""
+    """How long a run waits for something to send."""
 
 
 @table_asset(
@@ -78,9 +78,9 @@ class DeliverConfig(dg.Config):
 def messages(
     context: dg.AssetExecutionContext, config: DeliverConfig, warehouse: WarehouseResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """What people were told: the outbox made into messages, and each brought to its addresses.
-    One that fails is tried again later, eight times in all; a failing address fails no run, but
-    what no message can be made of does, once the others have gone.
+    """Messages to people: made from the outbox and delivered to their addresses. A failed delivery
+    is tried again later, eight times in all. A failing address does not fail the run; an outbox row
+    that gives no message does, after all others are sent.
     """
     sent = tell.send(
         warehouse.warehouse,
@@ -108,7 +108,7 @@ def messages(
     )
     if sent.broken.broken:
         raise dg.Failure(
-            f"of {count(sent.broken.broken, 'thing')} no message could be made (ops.outbox says of"
+            f"no message could be made of {count(sent.broken.broken, 'thing')} (ops.outbox says of"
             f" which): {sent.broken.error}",
             allow_retries=False,
         )
@@ -138,7 +138,7 @@ class DigestConfig(dg.Config):
     """Which week."""
 
     week: str | None = None
-    """Its Monday, as 2026-01-26; None = the last whole week."""
+    """The Monday of the week, as 2026-01-26; None = the last whole week."""
 
 
 @dg.asset(
@@ -152,8 +152,8 @@ class DigestConfig(dg.Config):
 def digest(
     context: dg.AssetExecutionContext, config: DigestConfig, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
-    """A week in a page: who needs attention, new, resolved and oldest alerts, movers, badges, the
-    platform's trend. Noted here once per week; the step after this one makes it and sends it.
+    """A week on one page: who needs attention, new, resolved and oldest alerts, movers, badges, the
+    platform's trend. Noted here once per week; the next step makes and sends it.
     """
     week, is_new = tell.digest(warehouse.warehouse, config.week, context.run.run_id)
     if not is_new:
@@ -169,8 +169,8 @@ def build_outbox_sensor(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
         job_name=Job.DELIVER_MESSAGES,
         minimum_interval_seconds=5,
         default_status=status,
-        description=f"What people are to be told: starts {Job.DELIVER_MESSAGES} when a message is"
-        " to be made or sent. What it says on skipping holds how much waits, and how much is dead.",
+        description=f"Starts {Job.DELIVER_MESSAGES} when a message is to be made or sent. The"
+        " reason of a skip says how many messages wait and how many are dead.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource
@@ -229,7 +229,7 @@ def _is_gone(run: dg.RunRecord, now: datetime) -> bool:
 
 
 def _needs_help(newest: dg.RunRecord, since: datetime, now: datetime) -> bool:
-    """Whether something has been due for long, and for long since the newest run began."""
+    """Whether something has been due too long, also counted from the start of the newest run."""
     return now - max(since, run_records.since(newest)) >= HELPED_AFTER
 
 

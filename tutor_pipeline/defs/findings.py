@@ -1,4 +1,4 @@
-"""Alerts, insights and achievements as assets, each with the check that no tutor was left out."""
+"""Alerts, insights and achievements as assets, each with a check that no tutor was skipped."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -32,8 +32,8 @@ _ABOUT = {
     Kind.ALERT: "Tutors who need attention: one open alert per tutor and rule at most, with the"
     " reason in numbers, the evidence sessions and what to do. Resolved when the rule no longer"
     " holds.",
-    Kind.INSIGHT: "What each tutor does well and could do better, with the value behind it, a"
-    " coaching tip for what could be better, and sessions to look at.",
+    Kind.INSIGHT: "What each tutor does well and could improve, with the value behind it, a"
+    " coaching tip for what could improve, and sessions to look at.",
     Kind.ACHIEVEMENT: "Badges: earned once and kept, active while the tutor still meets the"
     " criterion.",
 }
@@ -64,8 +64,8 @@ def _build_asset(
     ) -> dg.MaterializeResult[None]:
         run_id = context.run.run_id
         with guarded(context, config, warehouse.warehouse, blocking, name) as (database, forced):
-            # Under the lock from reading to writing: of two runs at once the later one reads
-            # what the earlier one has written.
+            # Locked from reading to writing, so that of two concurrent runs the later one reads
+            # what the earlier one wrote.
             store.lock(database, kind)
             judged = judge(database, catalogue, kind, run_id)
             if judged.is_full:
@@ -87,7 +87,7 @@ def _build_asset(
 
 
 def _build_check(findings: Findings) -> dg.AssetChecksDefinition:
-    """A step of its own, so that its failure fails the run and yet stops nothing that follows."""
+    """A separate step: its failure fails the run but stops no later step."""
     name = f"ops/{findings.table}"
 
     @dg.asset_check(
@@ -109,7 +109,7 @@ def _build_check(findings: Findings) -> dg.AssetChecksDefinition:
 
 
 def numbers(judged: Judged) -> dict[str, Any]:
-    """Numbers that Dagster plots."""
+    """Metadata that Dagster plots."""
     evaluation, applied = judged.evaluation, judged.applied
     return {
         "as_of": dg.MetadataValue.timestamp(evaluation.as_of),
@@ -128,7 +128,7 @@ def numbers(judged: Judged) -> dict[str, Any]:
 
 
 def what_changed(applied: Iterable[Applied], says: str) -> dg.MetadataValue[Any]:
-    """A table of what opened, escalated and resolved, the newly opened first."""
+    """A table of opened, escalated and resolved alerts, newly opened ones first."""
     changes = sorted(
         (change for each in applied for change in each.changes), key=_most_telling_first
     )

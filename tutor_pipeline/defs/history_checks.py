@@ -1,4 +1,4 @@
-"""Checks that the tables with a row per day still equal what a rebuild makes of the platform."""
+"""Checks that the tables with a row per day still equal a rebuild from the platform."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from tutor_pipeline.steps.rebuild_history import (
 )
 
 _WRITES_DAYS = {"dagster/partition", "dagster/asset_partition_range_start"}
-"""Tags of the runs that write days."""
+"""Tags of runs that write partitions."""
 
 
 @dg.definitions
@@ -38,7 +38,7 @@ def _build_check(table: DailyTable) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.AssetCheckResult]:
         if _WRITES_DAYS & context.run.tags.keys():
-            # A backfill from the asset page takes all checks with it. It is no time to compare.
+            # A backfill from the asset page selects all checks, but must not run this comparison.
             return
         home, run_id = warehouse.settings.home, context.run.run_id
         yield check_result(reconcile(warehouse.warehouse, home, table, run_id, context.log.warning))

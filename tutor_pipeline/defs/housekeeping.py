@@ -1,7 +1,7 @@
-"""Housekeeping: what is old goes, of our tables and of Dagster's, and what is left is measured.
+"""Housekeeping: deletes old rows of the pipeline's and Dagster's tables, and measures the rest.
 
 Dagster deletes old ticks itself (`retention` in dagster.yaml) and offers no way to delete a
-backfill's row: there is one for each backfill that somebody asked for.
+backfill's row: one remains for each backfill that somebody requested.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from tutor_pipeline.steps.names import Cadence, Group, Job
 
 @dataclass(frozen=True, slots=True)
 class RunRule:
-    """Finished runs that ended over `days` ago are deleted; `job` None = of every job."""
+    """Finished runs are deleted `days` after their end; `job`: None = every job."""
 
     days: int
     statuses: tuple[DagsterRunStatus, ...]
@@ -33,15 +33,15 @@ class RunRule:
 _DONE = (DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED)
 
 RUN_RULES = (
-    # One a minute; what each pass did stays in ops.refresh_passes.
+    # One run a minute; ops.refresh_passes keeps each pass.
     RunRule(2, _DONE, Job.POST_SESSION_REFRESH),
-    # What was sent to whom stays in ops.deliveries.
+    # ops.deliveries keeps what was sent to whom.
     RunRule(2, _DONE, Job.DELIVER_MESSAGES),
     RunRule(30, (*_DONE, DagsterRunStatus.FAILURE)),
 )
 
-# The asset page shows the newest materialization of each table and the status of each partition
-# from the events of the runs that made them, so these runs stay.
+# The asset page reads the newest materialization of each table and partition from the events of
+# its run, so these runs stay.
 _SHOWN = """
     select distinct run_id from event_logs where id in (
         select max(id) from event_logs
@@ -50,7 +50,7 @@ _SHOWN = """
     )
 """
 
-# Deleting a run leaves the outcomes of its checks; the newest one of each check is its state.
+# Deleting a run leaves the outcomes of its checks. The newest outcome of each check is its state.
 _DELETE_CHECKS = """
     delete from asset_check_executions where id in (
         select executions.id
@@ -77,8 +77,8 @@ def definitions() -> dg.Definitions:
 def retention(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
-    """What is left of operations and of Dagster's own tables, after what is old was deleted: rows
-    and bytes, to be seen not to grow without end.
+    """Rows and bytes of the pipeline's operational tables and of Dagster's own, after old rows were
+    deleted, to monitor their growth.
     """
     target = warehouse.warehouse
     dagster = Warehouse(warehouse.settings.locate().dagster_url)
@@ -104,10 +104,10 @@ def retention(
 
 
 def delete_old_runs(instance: dg.DagsterInstance, database: Database, now: datetime) -> int:
-    """Delete old runs of an instance with their events and logs, but for those that the asset
-    page shows; their number. `connection` is to the instance's database.
+    """Delete old runs of an instance with their events and logs, except those that the asset page
+    shows. Returns their number. `connection` is to the instance's database.
 
-    A run goes last: killed in the middle, it is found again and done again.
+    The run itself is deleted last, so that after a kill the next call finds and completes it.
     """
     shown = {run_id for (run_id,) in database.execute(_SHOWN)}
     deleted = 0
@@ -130,9 +130,8 @@ def delete_old_runs(instance: dg.DagsterInstance, database: Database, now: datet
 
 
 def delete_old_checks(database: Database) -> int:
-    """Delete outcomes of checks whose run is gone, but for the newest of each check; their number.
-
-    `connection` is to the instance's database, in autocommit mode.
+    """Delete outcomes of checks whose run is gone, except the newest of each check. Returns their
+    number. `connection` is to the instance's database, in autocommit mode.
     """
     deleted = 0
     while rows := database.execute(_DELETE_CHECKS, (BATCH,)).rowcount:
@@ -149,7 +148,7 @@ def _schema(database: Database) -> str:
 
 
 def _metadata(deleted: Mapping[str, int], left: Mapping[str, Mapping[str, Size]]) -> dict[str, Any]:
-    """Numbers that Dagster plots, and a table of all."""
+    """Metadata that Dagster plots, and a table of all sizes."""
     return {
         "rows_deleted": sum(deleted.values()),
         "runs_deleted": deleted["runs"],

@@ -1,5 +1,5 @@
-"""The sensors that keep `ops.incidents`: `failures` follows runs that fail, `watch` what lasts, and
-what is over.
+"""The sensors that maintain `ops.incidents`: `failures` follows failed runs, `watch` follows
+conditions that last and closes incidents that are over.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ NEW_SESSIONS = "new sessions"
 """The subject of a stuck queue."""
 
 MOST_OF_ONE_CAUSE = 3
-"""One cause may break many checks or tutors at once: this many incidents, which name the rest."""
+"""Maximum number of incidents when one cause breaks many checks or tutors; they name the rest."""
 THE_OTHERS = "the other tutors"
 _SHOWN = 50
 
@@ -58,13 +58,13 @@ def build_incident_sensors(
         name="failures",
         minimum_interval_seconds=5,
         default_status=status,
-        description="Runs that failed, whatever started them but the command line, which says so"
-        " itself: an incident per cause, a failed blocking check or the job, in ops.incidents.",
+        description="Reports failed runs, except those of the command line, which does so"
+        " itself: one incident in ops.incidents per failed blocking check, else per job.",
     )
     def failures(
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource
     ) -> dg.SensorResult:
-        # Dagster's own failure sensor would forget a failure that could not be written down.
+        # Dagster's own failure sensor would lose a failure that could not be stored.
         instance = context.instance
         if context.cursor is None:
             return dg.SensorResult(
@@ -90,9 +90,9 @@ def build_incident_sensors(
         name="watch",
         minimum_interval_seconds=30,
         default_status=status,
-        description="What waits and for how long: an incident when a session waits for over"
-        f" {span(STUCK_AFTER.total_seconds())}, for a tutor who is set aside, for rows that drifted"
-        " from a rebuild, for messages that do not arrive; closes what is over.",
+        description="Opens an incident when a session waits for over"
+        f" {span(STUCK_AFTER.total_seconds())}, a tutor is set aside, rows differ from a rebuild,"
+        " or messages do not arrive. Closes incidents that are over.",
     )
     def watch(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SkipReason:
         try:
@@ -115,7 +115,7 @@ def _newest_failure(instance: dg.DagsterInstance) -> int:
 
 
 def _failed_since(instance: dg.DagsterInstance, event: int) -> dict[int, dg.DagsterRun]:
-    """{id of the event: run} of runs that failed after an event."""
+    """{event id: run} of runs that failed after an event."""
     records = instance.fetch_run_status_changes(
         dg.RunStatusChangeRecordsFilter(
             event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=event
@@ -130,7 +130,7 @@ def _failed_since(instance: dg.DagsterInstance, event: int) -> dict[int, dg.Dags
 def _report_failures(
     instance: dg.DagsterInstance, warehouse: Warehouse, failed: Sequence[dg.DagsterRun]
 ) -> int:
-    """Report runs that failed, in one transaction; how many incidents this opened."""
+    """Report failed runs in one transaction. Returns the number of incidents opened."""
     with warehouse.connect() as database:
         return sum(
             _report_failure(database, instance, warehouse, run)
@@ -179,7 +179,7 @@ def _report_failure(
 
 
 def _broken_checks(database: Database, run_id: str) -> list[dict[str, Any]]:
-    """The blocking checks that did not hold in a run."""
+    """The blocking checks that failed in a run."""
     return database.rows(
         "select asset, check_name, says, status, rows_failing, observed, message"
         " from {ops}.dq_results where run_id = %s and blocking and status <> 'passed'"
@@ -198,7 +198,7 @@ def _found(check: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """One look at everything that may be broken for a while."""
+    """One inspection of every condition that may last."""
 
     database: Database
     instance: dg.DagsterInstance
@@ -313,7 +313,7 @@ class _Watch:
         }
 
     def broken_checks(self, _: ledger.Queue) -> set[str]:
-        """A check is broken until its newest evaluation, in whatever run, passes."""
+        """A check is broken until its newest evaluation, in any run, passes."""
         found = self._open(Kind.BLOCKING_CHECK)
         pairs = [each["subject"].split(": ", 1) for each in found]
         passing = self.database.execute(
@@ -339,7 +339,7 @@ _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
     Kind.RUN_FAILURE: _Watch.failed_runs,
     Kind.BLOCKING_CHECK: _Watch.broken_checks,
 }
-"""Of each kind, what reports the subjects that are broken now and says which they are."""
+"""By kind, the method that reports the subjects broken now and returns them."""
 
 
 def _watch(
@@ -348,7 +348,7 @@ def _watch(
     required: Sequence[guard.Required],
     now: datetime,
 ) -> str:
-    """Report what is broken, close what is over; the state in one line."""
+    """Report what is broken and close what is over. Returns the state in one line."""
     with warehouse.connect(autocommit=True) as database:
         queue = (
             ledger.compare(database, now, whole=False)
@@ -359,7 +359,7 @@ def _watch(
         look = _Watch(database, instance, required, now)
         closed = 0
         for kind, broken in _LASTING.items():
-            # Before looking: what another one reports meanwhile is not over.
+            # Taken before the inspection, so that an incident reported meanwhile is not closed.
             was = {each["subject"] for each in incidents.listed(database, kind=kind)}
             over = was - broken(look, queue)
             closed += incidents.close(database, kind, sorted(over), now)

@@ -1,4 +1,4 @@
-"""Jobs: what runs together. Assets say by their tag `cadence` with what they are made."""
+"""Jobs: what runs together. The tag `cadence` of an asset says which job makes it."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -15,13 +15,13 @@ from tutor_pipeline.steps.rebuild_history import DAYS_REBUILT, HISTORY_CHECKS
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """All jobs but the refresh after sessions, which is no selection of assets."""
+    """All jobs except the refresh after sessions, which is not a selection of assets."""
     return dg.Definitions(jobs=list(asset_jobs(load_project()).values()))
 
 
 @cache
 def asset_jobs(project: Project) -> Mapping[str, Any]:
-    """The jobs by name: what sensors and schedules start."""
+    """The jobs by name, for sensors and schedules."""
     suites = dg.AssetSelection.checks(*suite_check_keys(project))
     report = dg.AssetSelection.assets(REPORT)
     history = dg.AssetSelection.checks(*history_check_keys())
@@ -29,19 +29,19 @@ def asset_jobs(project: Project) -> Mapping[str, Any]:
         _job(
             Job.DAILY_REFRESH,
             _made(Cadence.REFRESH) | suites,
-            "Everything as of now, for all tutors: metrics, quarantine, checks, findings,"
+            "Computes everything as of now, for all tutors: metrics, quarantine, checks, findings,"
             " validation report.",
         ),
-        # Apart, because a job has one partitions definition.
+        # A separate job, because a job has one partitions definition.
         _job(
             Job.DAILY_SNAPSHOTS,
             _made(Cadence.DAY) - history,
-            f"Tables with a row per day ({PARTITIONED}): the days asked for.",
+            f"Builds the requested days of the tables with a row per day ({PARTITIONED}).",
         ),
         _job(
             Job.DATA_QUALITY,
             suites | report,
-            "The suites' checks of the tables as they are, and the validation report.",
+            "Evaluates the suites on the current tables and writes the validation report.",
         ),
         _job(
             Job.RECONCILE_HISTORY,
@@ -52,26 +52,25 @@ def asset_jobs(project: Project) -> Mapping[str, Any]:
         _job(
             Job.WEEKLY_LEARNING,
             _made(Cadence.WEEK),
-            "Once a week: the back-test of every scorer, what departures teach departure_v1,"
-            " and the weights of the student churn score, replaced only where that is proved"
-            " better.",
+            "Back-tests every scorer once a week, learns departure_v1 from departures, and"
+            " replaces the weights of the student churn score only if others are proved better.",
         ),
         _job(
             Job.HOUSEKEEPING,
             _made(Cadence.HOUSEKEEPING),
-            "Delete what is old: outcomes of checks, passes, the ledger, runs of Dagster.",
+            "Deletes old outcomes of checks, passes, the ledger, runs of Dagster.",
         ),
         _job(
             Job.DELIVER_MESSAGES,
             dg.AssetSelection.assets("ops/messages"),
-            "Make messages of what people are to be told, and send them.",
-            # A person waits for it.
+            "Makes messages from the outbox and sends them.",
+            # People wait for messages.
             {"dagster/priority": "5", "dagster/max_retries": "0"},
         ),
         _job(
             Job.WEEKLY_DIGEST,
             _made(Cadence.DELIVERY),
-            "The digest of the last whole week, made and sent.",
+            "Makes and sends the digest of the last whole week.",
         ),
     )
     return {job.name: job for job in jobs}

@@ -1,5 +1,5 @@
-"""What is learned once a week from what has happened: how well each scorer does (the back-test),
-the forecasts of departures, and the weights of the student churn score.
+"""What is learned once a week from past data: how well each scorer does (the back-test), the
+forecasts of departures, and the weights of the student churn score.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from tutor_pipeline.steps.order import SCORES_REST_ON
 from tutor_pipeline.steps.score import Scoring
 
 WEEKS = 52
-"""How far a back-test looks back at most; a date a week."""
+"""The maximum number of dates in a back-test, one a week."""
 
 _PAST = (
     "marts/tutor_aggregates_history",
@@ -44,21 +44,21 @@ _ABOUT = {
     " is at risk now (where the truth is known), which tutors and which students leave within 30"
     " days.",
     "ops/model_versions": "The forecasts of departures (of tutors, of students), by version:"
-    " documented weights, moved by every departure that was recorded. Its gain on departures that"
-    " it had not seen stands beside it; the newest version is in use.",
+    " documented weights, adjusted by every recorded departure. Each stores its gain on unseen"
+    " departures; the newest version is in use.",
 }
 
 
 class BacktestConfig(GuardedConfig):
-    """What a back-test looks at."""
+    """Config of a back-test."""
 
     weeks: int = WEEKS
-    """Dates, a week apart, up to the newest day of the history."""
+    """Number of dates, a week apart, up to the newest day of the history."""
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """What departures teach the forecasts, and the refinement of the weights."""
+    """The assets that learn from departures and refine the weights."""
     project = load_project()
     blocking = required(project, SCORES_REST_ON)
     return dg.Definitions(
@@ -69,8 +69,8 @@ def definitions() -> dg.Definitions:
 def build_learning_assets(
     blocking: Sequence[Required], scoring: Scoring
 ) -> tuple[dg.AssetsDefinition, dg.AssetsDefinition]:
-    """What departures teach the forecasts, with the back-test that shows it, and the refinement of
-    the weights. `blocking` are the checks without which nothing is learned.
+    """The assets that learn the forecasts, back-test them and refine the weights. `blocking`: the
+    checks without which nothing is learned.
     """
     return _build_departures(blocking, scoring), _build_refinement(blocking)
 
@@ -86,7 +86,7 @@ def _build_departures(blocking: Sequence[Required], scoring: Scoring) -> dg.Asse
     def learn_departures(
         context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        # Numbers are read only where something is learned: loading the definitions needs none.
+        # Imported only here: loading the definitions does not need it.
         from tutor_pipeline.steps import leaks
         from tutor_pipeline.steps import learn_departures as learning
 
@@ -98,7 +98,7 @@ def _build_departures(blocking: Sequence[Required], scoring: Scoring) -> dg.Asse
             require(context, config, database, blocking, "ops/model_versions")
             as_of = built_moment(database)
             logged = leaks.log_evidence(database, as_of)
-        # Whatever goes wrong from here on: the day was new today, and never will be again.
+        # Logged first, in case a later step fails: the day is new only once.
         if logged is not None:
             log.info(f"evidence of {logged} logged")
         known = learning.know(target, as_of, config.weeks, log)
@@ -133,7 +133,7 @@ def _build_departures(blocking: Sequence[Required], scoring: Scoring) -> dg.Asse
 
 
 def _of_students(made: Any) -> dict[str, Any]:
-    """What was learned of students (`learn_departures.OfStudents`), as metadata."""
+    """Metadata on what was learned of students (`learn_departures.OfStudents`)."""
     if made.learned is None:
         return {"students_decision": made.decision}
     return {
@@ -149,7 +149,7 @@ def _of_students(made: Any) -> dict[str, Any]:
 def _backtest(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, result: Any, why: str | None
 ) -> dg.MaterializeResult[None]:
-    """Keep a back-test. `why` there is no result, where there is none."""
+    """Store a back-test. `why`: the reason if there is no result."""
     from tutor_pipeline.steps.learn_departures import keep_backtest
 
     key = ["ops", "backtest_metrics"]
@@ -176,7 +176,7 @@ def _backtest(
 
 
 def _numbers(learned: Any) -> dict[str, float]:
-    """What Dagster plots of a version."""
+    """Metadata that Dagster plots of a version."""
     return {
         "departures": learned.departures,
         "learned_rows": learned.learned_rows,
@@ -192,7 +192,7 @@ def _measured(result: Any) -> list[Mapping[str, Any]]:
 
 
 def _headline(result: Any) -> dict[str, float]:
-    """The figures that Dagster plots: AUC of each scorer, and what is found of those at risk."""
+    """The figures that Dagster plots: AUC of each scorer, and its recall of those at risk."""
     from tutor_pipeline.judgement.scores.evaluation import Metric
 
     names = {Metric.AUC: "auc", Metric.RECALL: "found"}  # short: the UI has little room
@@ -225,8 +225,8 @@ def _build_refinement(blocking: Sequence[Required]) -> dg.AssetsDefinition:
     def refine_weights(
         context: dg.AssetExecutionContext, config: GuardedConfig, warehouse: WarehouseResource
     ) -> dg.MaterializeResult[None]:
-        """Weights of the student churn score fitted to who really left. A new version is written
-        only where it predicts held-out weeks better; every attempt is kept, with why it was
+        """Weights of the student churn score, fitted to who really left. A new version is written
+        only if it predicts held-out weeks better; every attempt is kept, with the reason if it was
         refused.
         """
         from tutor_pipeline.steps.refine_weights import refine

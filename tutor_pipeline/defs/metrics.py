@@ -1,7 +1,7 @@
-"""dbt's models as assets: the tables as of now, those with a row per day, those of past weeks.
+"""dbt models as assets: the tables as of now, those with a row per day, those of past weeks.
 
-Each family is one step that runs `dbt build`; a step that writes the same tables waits for it. The
-pool lets one step of Dagster run at a time; a lock in the database covers processes that share no
+Each family is one step that runs `dbt build`; steps that write the same tables wait for each other.
+A Dagster pool lets one step run at a time; a lock in the database covers processes that share no
 Dagster instance.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
-# Dagster has nothing public that names the checks of an event of dbt's: a test notices when it
-# moves (tests/defs/test_private_modules.py).
+# Dagster has no public function that names the checks of a dbt event. A test notices when this
+# one moves (tests/defs/test_private_modules.py).
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from tutor_pipeline.core.warehouse.database import Warehouse
@@ -29,20 +29,20 @@ from tutor_pipeline.steps.names import Cadence, Group
 
 POOL = "dbt"
 PARTITIONED = "daily_partitions"
-"""dbt tag of the models that have a row per day and are built by day."""
+"""dbt tag of the models with a row per day, built by partition."""
 WEEKLY = "weekly"
-"""dbt tag of the models that only what learns reads: built once a week."""
+"""dbt tag of the models that only learning reads, built once a week."""
 
 _MOST_DAYS = 366
 """One run for a year: the SQL is set-based over the range."""
 
 
 class RefreshConfig(dg.Config):
-    """What a refresh covers."""
+    """The scope of a refresh."""
 
     as_of: str | None = None
-    """None = now; a date = the end of that day; `latest` = the newest completed session's day;
-    `last` = the moment of the alerts that are there.
+    """None = now; a date = the end of that day; `latest` = the day of the newest completed session;
+    `last` = the as-of of the current alerts.
     """
     tutors: list[str] | None = None
     """None = all tutors."""
@@ -55,7 +55,7 @@ def definitions() -> dg.Definitions:
 
 
 class Translator(DagsterDbtTranslator):
-    """Names, groups, owners and tags of dbt's nodes in Dagster."""
+    """Names, groups, owners and tags of dbt nodes in Dagster."""
 
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
@@ -78,7 +78,7 @@ class Translator(DagsterDbtTranslator):
 
 
 def model_key(node: Mapping[str, Any]) -> dg.AssetKey:
-    """`<schema>/<table>` of a model, whatever prefix the schemas have."""
+    """`<schema>/<table>` of a model, without the prefix of the schemas."""
     return dg.AssetKey([node["config"]["schema"], node["name"]])
 
 
@@ -89,7 +89,7 @@ def _cadence(node: Mapping[str, Any]) -> str:
 
 
 def tables_as_of_now(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The models that a full refresh makes (in dbt: is_of_a_refresh)."""
+    """The models that a full refresh builds (in dbt: is_of_a_refresh)."""
     for node in manifest["nodes"].values():
         is_table = node["resource_type"] == "model" and (
             node["config"]["materialized"] != "ephemeral"
@@ -162,7 +162,7 @@ def _build(
     translator: DagsterDbtTranslator,
     project: DbtProject,
 ) -> Iterator[Any]:
-    """Build the selected assets; an output for each table, a result for each check."""
+    """Build the selected assets. Yields an output for each table, a result for each check."""
     selected = set(context.selected_asset_check_keys)
 
     def checks_of(event: Mapping[str, Any]) -> list[build.Check]:
@@ -174,7 +174,7 @@ def _build(
             )
             if isinstance(each, dg.AssetCheckResult) and each.asset_key and each.check_name
         ]
-        # A test over two models may run with one of them unselected: not our check.
+        # A test over two models may run with one of them unselected: ignore its check.
         return [
             build.Check(key.asset_key.to_user_string(), key.name)
             for key in named

@@ -1,7 +1,7 @@
 """The sensor `new_sessions`: notices sessions within a second, and starts one refresh at a time.
 
-Dagster wakes its sensors every five seconds at best, whatever interval they ask for. So this one
-waits inside its evaluation, and looks for itself until there is something to do.
+Dagster evaluates sensors every five seconds at best, whatever interval they request. So this one
+waits inside its evaluation and polls until there is something to do.
 """
 
 import json
@@ -34,31 +34,31 @@ from tutor_pipeline.steps.take import REFRESH
 
 WAIT_SECONDS = 19.0
 """How long an evaluation waits: just under a multiple of Dagster's five seconds, so that the next
-one follows at once, and well under the 60 s that Dagster gives it.
+one follows at once, and well under Dagster's limit of 60 s.
 """
 
 PEEK_SECONDS, PEEK_SHARE = 0.5, 4
-"""Between two peeks; four times as long as a peek takes, if that is more."""
+"""Seconds between two polls, or four times the length of a poll if that is more."""
 
 WHOLE_EVERY = timedelta(seconds=60)
-"""How often feedback and metrics are compared as well."""
+"""How often feedback and metrics are compared too."""
 
 RELIEVED_AFTER = timedelta(seconds=PostSessionConfig().max_seconds - 14)
 """How old a refresh is when the next one starts to load."""
 
-# After a crash the sensor starts the next run, which takes what the last one left.
+# No retry by Dagster: after a crash the sensor starts the next run, which takes what is left.
 _TAGS = {"dagster/max_retries": "0"}
 
 BUILD_AGAIN_AFTER = timedelta(minutes=10)
 GONE_AFTER = 2 * timedelta(seconds=PostSessionConfig().max_seconds)
-"""A refresh ends after `max_seconds`, but while it holds the writers' lock or waits for it. One
-that still counts as running at twice that, while nobody holds the lock, is a process that is gone.
+"""A refresh ends after `max_seconds`, unless it holds or awaits the writers' lock. If a run still
+counts as running at twice that time and nobody holds the lock, its process is gone.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Skip:
-    """Nothing to start, and why. `looks_on`: that may change within seconds."""
+    """Nothing to start, and why. `looks_on`: keep polling, as this may change within seconds."""
 
     reason: str
     looks_on: bool = True
@@ -66,7 +66,7 @@ class _Skip:
 
 @dataclass(slots=True)
 class _Memory:
-    """What one evaluation leaves to the next: the sensor's cursor."""
+    """The state that one evaluation passes to the next: the sensor's cursor."""
 
     compared_at: datetime | None = None
     unreachable_since: datetime | None = None
@@ -108,8 +108,8 @@ def build_new_sessions_sensor(
     status: dg.DefaultSensorStatus,
     wait_seconds: float = WAIT_SECONDS,
 ) -> dg.SensorDefinition:
-    """The sensor `new_sessions`. `jobs` by name: the refresh after sessions, and the full one that
-    must come before; `blocking` are the checks without which nothing is derived.
+    """The sensor `new_sessions`. `jobs`, by name: the refresh after sessions, and the full refresh
+    that must precede it. `blocking`: the checks without which nothing is derived.
     """
 
     @dg.sensor(
@@ -117,9 +117,9 @@ def build_new_sessions_sensor(
         jobs=[jobs[Job.POST_SESSION_REFRESH], jobs[Job.DAILY_REFRESH]],
         minimum_interval_seconds=1,
         default_status=status,
-        description="Sessions that came, changed or went, with their feedback and metrics: starts"
-        f" {Job.POST_SESSION_REFRESH}, one run at a time. What it says on skipping holds how much"
-        " waits, for how long, and for what.",
+        description="When sessions, their feedback or metrics come, change or go, starts"
+        f" {Job.POST_SESSION_REFRESH}, one run at a time. The reason of a skip says how many"
+        " changes wait, for how long, and for what.",
     )
     def new_sessions(
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource
@@ -144,7 +144,7 @@ def _wait(
     memory: _Memory,
     seconds: float,
 ) -> dg.RunRequest | _Skip:
-    """Look until there is something to start, for so many seconds."""
+    """Poll until there is something to start, at most for these seconds."""
     deadline = time.monotonic() + seconds
     while True:
         began = time.monotonic()
@@ -163,9 +163,9 @@ def _look(
     memory: _Memory,
     now: datetime,
 ) -> dg.RunRequest | _Skip:
-    # Read once: one of two that ends in between would leave the other to be relieved at once.
+    # Read once: if one of two runs ended between two reads, the other would be relieved at once.
     in_progress = run_records.all_in_progress(instance, Job.POST_SESSION_REFRESH)
-    # Autocommit: comparing takes transactions of its own.
+    # Autocommit: the comparison opens its own transactions.
     with warehouse.connect(autocommit=True) as database:
         if in_progress:
             running = in_progress[0]
@@ -180,7 +180,7 @@ def _look(
                 running.dagster_run, "Its process is gone: nobody holds the writers' lock."
             )
         if not has_sessions(database):
-            return _Skip("the platform has no sessions yet; tutor-pipeline check-source says more")
+            return _Skip("the platform has no sessions yet; see tutor-pipeline check-source")
         if not ledger.is_filled(database):
             return _first(instance, database, now)
         whole = memory.compared_at is None or now - memory.compared_at >= WHOLE_EVERY
@@ -199,7 +199,7 @@ def _start(
     queue: ledger.Queue,
     now: datetime,
 ) -> dg.RunRequest | _Skip:
-    """Start a refresh, unless the last ones failed or a check blocks it."""
+    """Start a refresh, unless the last runs failed or a check blocks it."""
     failures = run_records.failures_in_a_row(instance, Job.POST_SESSION_REFRESH)
     if (remaining := failures.remaining(now)) > 0:
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
@@ -215,7 +215,7 @@ def _start(
             "changes": str(queue.changes),
             "tutors": str(queue.tutors),
             "oldest_change": _oldest(queue, now),
-            # After a crash the sensor starts the next one, which takes what the last one left.
+            # No retry by Dagster: after a crash the sensor starts the next run.
             "dagster/max_retries": "0",
         },
     )
@@ -224,8 +224,8 @@ def _start(
 def _is_to_be_relieved(
     database: Database, in_progress: Sequence[dg.RunRecord], now: datetime
 ) -> bool:
-    """Whether the next run has to start, so that it is ready when this one's time is over: the
-    seconds in which a run loads are a session's to wait. Only while sessions come.
+    """Whether to start the next run now, so that it is ready when this one ends; otherwise sessions
+    would wait for its start-up. Only while sessions arrive.
     """
     running, *others = in_progress
     if (
@@ -250,7 +250,7 @@ def _is_gone(database: Database, running: dg.RunRecord, now: datetime) -> bool:
 
 
 def has_sessions(database: Database) -> bool:
-    """Whether there is a platform, and anything to compare in it."""
+    """Whether there is a platform with anything to compare."""
     name = sql.Identifier(database.schemas.platform, "sessions")
     there = database.execute(
         "select to_regclass(%s)", (name.as_string(database.connection),)
@@ -263,20 +263,20 @@ def has_sessions(database: Database) -> bool:
 def _first(
     instance: dg.DagsterInstance, database: Database, now: datetime
 ) -> dg.RunRequest | _Skip:
-    """No session was ever processed: everything has to be built once before changes can be seen."""
+    """No session was ever processed: build everything once before changes can be detected."""
     newest = newest_completed_session(database, now)
     if newest is None or newest < now - ledger.LOOKBACK:
         return _Skip(
             f"nothing to watch: no completed session of the last {ledger.LOOKBACK.days} days",
             looks_on=False,
         )
-    return _build_all(instance, now, "nothing is built yet", "changes are seen after that")
+    return _build_all(instance, now, "nothing is built yet", "changes are detected after that")
 
 
 def _build_all(
     instance: dg.DagsterInstance, now: datetime, why: str, meanwhile: str
 ) -> dg.RunRequest | _Skip:
-    """Start a full refresh, unless one is running or has just ended in vain."""
+    """Start a full refresh, unless one is running or has just failed."""
     running = run_records.in_progress(instance, Job.DAILY_REFRESH)
     if running is not None:
         return _Skip(f"{_run(running, now)}; {meanwhile}")

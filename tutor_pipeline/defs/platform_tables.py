@@ -1,4 +1,4 @@
-"""The platform's tables as external assets: read by dbt, written by nobody here."""
+"""The platform's tables as external assets: dbt reads them, the pipeline never writes them."""
 
 from collections.abc import Iterable
 
@@ -18,12 +18,12 @@ def definitions() -> dg.Definitions:
 
 
 def source_key(table: str) -> dg.AssetKey:
-    """`platform/<table>`, whatever the platform's schema is called."""
+    """`platform/<table>`, for any name of the platform's schema."""
     return dg.AssetKey(["platform", table])
 
 
 def build_source_assets(contract: Iterable[Table]) -> list[dg.AssetSpec]:
-    """One external asset per table of the contract, with its columns as the contract has them."""
+    """One external asset per table of the contract, with the columns of the contract."""
     return [
         dg.AssetSpec(
             source_key(table.name),

@@ -1,7 +1,7 @@
 """Data quality in Dagster: the quarantine, a step of checks per suite, and the report.
 
-A check that blocks fails its step when it does not hold, so what depends on its table is not made
-in that run; in later runs the guard says no (`common.guarded`).
+A failing blocking check fails its step, so what depends on its table is not made in that run; in
+later runs the guard refuses it (`common.guarded`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,8 +32,8 @@ from tutor_pipeline.steps.names import Cadence, Group
 REPORT = dg.AssetKey("validation_report")
 
 _REFRESHED = dg.AssetKey(["staging", "session_rows"])
-"""Made by the step that makes all tables of a refresh. Suites come after it by way of this table,
-which has no check that blocks: of two suites neither keeps the other from being evaluated.
+"""A table of the step that builds all tables of a refresh. Suites depend on that step through this
+table, which has no blocking check, so that one suite never stops another.
 """
 
 
@@ -50,8 +50,8 @@ def definitions() -> dg.Definitions:
 def quarantine(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
-    """Incoming sessions that broke their contract, each with its reasons; a corrected one resolves
-    its entry. None of them reaches a metric, and none is lost.
+    """Incoming sessions that broke their contract, each with its reasons. A corrected session
+    resolves its entry. None of them reaches a metric, and none is lost.
     """
     with warehouse.warehouse.connect() as database:
         summary = sync_live(database, moment(database, context.run.run_id))
@@ -77,16 +77,16 @@ def quarantine(
     kinds={"python", "html"},
     owners=[OWNER],
     tags=cadence(Cadence.REFRESH),
-    # It reads nearly all tables and depends on none: where checks stop what follows, it is what
-    # people need. Steps run one at a time, and one of the least priority runs last.
+    # It reads nearly all tables but depends on none, as people need it most when checks stop
+    # other steps. Steps run one at a time, and the lowest priority runs last.
     op_tags={"dagster/priority": "-100"},
 )
 def validation_report(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
-    """One page that says whether the data can be relied on: verdict, checks with failing rows,
-    quarantine, freshness, alerts, insights, achievements, what changed. Written at the end of
-    every refresh, whatever came before.
+    """One page that says whether the data is sound: verdict, checks with failing rows, quarantine,
+    freshness, alerts, insights, achievements, changes. Written at the end of every refresh, even
+    if earlier steps fail.
     """
     settings = warehouse.settings
     with warehouse.warehouse.connect() as database:
@@ -108,12 +108,12 @@ def validation_report(
 
 @cache
 def suite_checks(project: Project) -> Sequence[dg.AssetChecksDefinition]:
-    """One step per suite; each of its checks is a check of the table in Dagster."""
+    """One step per suite; each check of the suite is a Dagster check of the table."""
     return [_build_suite(suite) for suite in project.suites]
 
 
 def suite_check_keys(project: Project) -> list[dg.AssetCheckKey]:
-    """The checks of all suites, for jobs to choose."""
+    """The checks of all suites, for the selections of jobs."""
     return [key for checks in suite_checks(project) for key in checks.check_keys]
 
 

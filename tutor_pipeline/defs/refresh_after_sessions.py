@@ -1,5 +1,5 @@
-"""The job `post_session_refresh`: the refresh after sessions as one step, and what the UI shows of
-its passes.
+"""The job `post_session_refresh`: the refresh after sessions as one step, and the metadata of its
+passes.
 """
 
 from collections import Counter
@@ -28,12 +28,12 @@ def definitions() -> dg.Definitions:
 
 
 class PostSessionConfig(dg.Config):
-    """How long a run goes on."""
+    """Duration of a run."""
 
     max_seconds: float = 60
-    """When it ends, though more may wait."""
+    """When the run ends, even if more changes wait."""
     linger_seconds: float | None = None
-    """How long it waits for the next change; None = TUTOR_LINGER_SECONDS."""
+    """How long the run waits for the next change; None = TUTOR_LINGER_SECONDS."""
 
 
 @dg.op(
@@ -72,21 +72,21 @@ def refresh_tutors(
 
 @dg.job(
     name=Job.POST_SESSION_REFRESH,
-    description="Seconds after a session: the tutors touched, from the platform's rows to"
-    " scores, alerts, insights and achievements.",
+    description="Recomputes the tutors touched, seconds after a session: from the platform's"
+    " rows to scores, alerts, insights and achievements.",
     executor_def=dg.in_process_executor,
-    # Bound here: where Dagster binds the job of a sensor, it warns of a beta.
+    # Bound here, because Dagster gives a beta warning when it binds the job of a sensor.
     resource_defs={"warehouse": WarehouseResource()},
-    # Before anything that may wait, backfills above all.
+    # Before everything that may wait, especially backfills.
     tags={"dagster/priority": "10"},
 )
 def post_session_refresh() -> None:
-    """See its description."""
+    """See `description`."""
     refresh_tutors()
 
 
 def _show_alerts(context: dg.OpExecutionContext, this: Pass) -> None:
-    """What changed among the alerts, as it happens."""
+    """Log the changes of alerts of a pass."""
     judged = this.judged[Kind.ALERT]
     if not judged.applied.changes:
         return
@@ -102,7 +102,7 @@ def _show_alerts(context: dg.OpExecutionContext, this: Pass) -> None:
 def _show(
     context: dg.OpExecutionContext, resource: WarehouseResource, passes: Sequence[Pass]
 ) -> None:
-    """What the run made, one materialization per table."""
+    """Record one materialization per table that the run made."""
 
     def materialized(schema: str, table: str, metadata: dict[str, Any]) -> None:
         context.log_event(dg.AssetMaterialization([schema, table], metadata=metadata))
@@ -124,7 +124,7 @@ def _show(
 
 
 def _metadata(passes: Sequence[Pass]) -> dict[str, Any]:
-    """Numbers that Dagster plots, over some passes."""
+    """Metadata that Dagster plots, over some passes."""
     steps = Counter[str]()
     for this in passes:
         steps.update(this.seconds)

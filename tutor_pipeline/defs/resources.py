@@ -1,4 +1,4 @@
-"""What assets need from outside, how runs execute, and where they log."""
+"""The resource, executor and loggers of all definitions."""
 
 import dagster as dg
 
@@ -12,6 +12,6 @@ def definitions() -> dg.Definitions:
     return dg.Definitions(
         resources={"warehouse": WarehouseResource()},
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
-        # Steps are short and share imports: a process each would cost more than all of them.
+        # Steps are short and share imports: a process per step would cost more than the steps.
         executor=dg.in_process_executor,
     )

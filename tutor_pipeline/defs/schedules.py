@@ -1,7 +1,7 @@
-"""What runs by the clock, in the pipeline's time zone.
+"""Schedules, in the pipeline's time zone.
 
-On a day on which clocks change each of them runs once: where its time does not exist, Dagster runs
-it when the clocks have moved, where it exists twice, one time.
+When clocks change, each schedule still runs once: if its time does not exist, Dagster runs it right
+after the change; if its time exists twice, Dagster runs it once.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ from tutor_pipeline.defs.metrics import metrics_assets
 from tutor_pipeline.steps.names import Job
 
 DAYS_MADE_UP = 90
-"""A night that was missed is made up for within so many days; older ones take a backfill."""
+"""Missed nights of this many days are made automatically; older ones need a backfill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,25 @@ _SCHEDULES = (
     _Nightly(
         Job.DAILY_REFRESH,
         "0 3 * * *",
-        "Everything, for all tutors: windows age without new sessions.",
+        "Everything, for all tutors: windows move even without new sessions.",
     ),
     _Nightly(
         Job.DAILY_SNAPSHOTS,
         "30 3 * * *",
-        "Yesterday's rows of the tables with a row per day, and those of nights that were missed.",
+        "Yesterday's partition of the tables with a row per day, and those of missed nights.",
     ),
     _Nightly(
         Job.RECONCILE_HISTORY,
         "0 4 * * 0",
-        "Compare the last 90 days with a rebuild, and keep the rebuilt rows.",
+        "Compares the last 90 days with a rebuild, and keeps the rebuilt rows.",
     ),
     _Nightly(
         Job.WEEKLY_LEARNING,
         "30 4 * * 0",
-        "How well scorers do, what is learned from who left; after the history was compared.",
+        "Back-tests scorers and learns from departures, after the comparison of the history.",
     ),
-    _Nightly(Job.HOUSEKEEPING, "0 5 * * *", "Delete what is old."),
-    _Nightly(Job.WEEKLY_DIGEST, "0 7 * * 1", "The digest of the week that is over."),
+    _Nightly(Job.HOUSEKEEPING, "0 5 * * *", "Deletes old rows and runs."),
+    _Nightly(Job.WEEKLY_DIGEST, "0 7 * * 1", "The digest of the last whole week."),
 )
 
 
@@ -76,8 +76,8 @@ def build_schedules(
     timezone: str,
     status: dg.DefaultScheduleStatus,
 ) -> list[dg.ScheduleDefinition]:
-    """The schedules of those jobs that are there, by name. `by_day` are the tables with a row per
-    day, which can be made from `first_day` on.
+    """The schedules of the given jobs, by name. `by_day`: the tables with a row per day, which have
+    partitions from `first_day` on.
     """
     return [
         _build(each, jobs[each.job], by_day, first_day, timezone, status)
@@ -117,8 +117,8 @@ def _build(
 
 
 def days_due(built: Collection[str], first_day: date, yesterday: date) -> tuple[date, date]:
-    """The days to make tonight, first and last: from the first one that was not `built` (days as
-    2026-01-31), of the last 90 at most, to yesterday, which is always made.
+    """Return the first and last day to make tonight: from the first day that is not in `built`
+    (days as 2026-01-31), within the last 90 days, to yesterday, which is always made.
     """
     first = max(first_day, yesterday - timedelta(days=DAYS_MADE_UP - 1))
     while first < yesterday and first.isoformat() in built:
@@ -127,7 +127,7 @@ def days_due(built: Collection[str], first_day: date, yesterday: date) -> tuple[
 
 
 def days_request(days: tuple[date, date]) -> dg.RunRequest:
-    """One run for all days from first to last."""
+    """One run for all partitions from first to last."""
     first, last = days
     return dg.RunRequest(
         tags={

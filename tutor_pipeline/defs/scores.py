@@ -1,4 +1,4 @@
-"""Scores as assets: what scorers are configured with, what they say of tutors and of students."""
+"""Scores as assets: the weights, the scores of tutors, the scores of students."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,21 +29,20 @@ from tutor_pipeline.steps.score import Scored, Scoring, score_students, score_tu
 _SHOWN = 25
 
 _OF_TUTORS = {
-    "ops/score_references": "What is usual on this platform: the yardstick of departure_v1 and of"
-    " health_v1. Fitted by every full refresh, read by the refreshes after sessions.",
-    "ops/tutor_scores": "What every scorer says of every tutor, with its reasons: departure_v1,"
+    "ops/score_references": "What is usual on this platform: the reference of departure_v1 and of"
+    " health_v1. Every full refresh fits it, refreshes after sessions read it.",
+    "ops/tutor_scores": "The scores of every tutor by every scorer, with reasons: departure_v1,"
     " signals_v1, reliability_v1, health_v1.",
-    "ops/current_tutor_risk": "The newest risk of each tutor to leave, as the champion sees it: the"
+    "ops/current_tutor_risk": "The newest risk of each tutor to leave, by the champion scorer. The"
     " rule high_churn_risk reads it.",
-    "ops/tutor_health": "How each tutor is doing: health, burnout, segment, and what is"
-    " recommended.",
+    "ops/tutor_health": "How each tutor is doing: health, burnout, segment, and recommendations.",
 }
 _OF_STUDENTS = {
-    "ops/student_scores": "What scorers say of every student, with the reasons:"
-    " student_departure_v1 and weighted_v1 of leaving, and health.",
-    "ops/tutor_student_churn": "Which tutors' students are likely to leave: the rule"
+    "ops/student_scores": "The scores of every student, with reasons: the risk of leaving from"
+    " student_departure_v1 and weighted_v1, and health.",
+    "ops/tutor_student_churn": "Which tutors' students are likely to leave. The rule"
     " student_churn_risk reads it.",
-    "ops/student_health": "How each student is doing: health, segment, and what is recommended.",
+    "ops/student_health": "How each student is doing: health, segment, and recommendations.",
 }
 
 
@@ -65,8 +64,8 @@ def definitions() -> dg.Definitions:
 def churn_algorithm_weights(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
-    """How much each factor of the student churn score counts. The first version is written where
-    there is none; a version is never changed, only followed by a newer one.
+    """How much each factor of the student churn score counts. The first version is written if there
+    is none. A version never changes; a newer one replaces it.
     """
     with warehouse.warehouse.connect() as database:
         seeded = stored_weights.seed(database, datetime.now(UTC))
@@ -140,7 +139,7 @@ def _build_students(blocking: Sequence[Required], scoring: Scoring) -> dg.Assets
 
 
 def _numbers(scored: Scored) -> dict[str, Any]:
-    """Numbers that Dagster plots."""
+    """Metadata that Dagster plots."""
     return {
         "as_of": dg.MetadataValue.timestamp(scored.as_of),
         "subjects": scored.subjects,
@@ -158,7 +157,7 @@ def _result(
         asset_key=["ops", name],
         metadata={
             **metadata,
-            **counts,  # one by one: these are plotted
+            **counts,  # as entries of their own, to be plotted
             "counts": dict(counts),
             "dagster/column_schema": columns,
         },
@@ -166,8 +165,8 @@ def _result(
 
 
 def _why(scores: Iterable[Score], who: str) -> dg.MetadataValue[Any]:
-    """A table of who is at more than a Low risk, and why, the highest first. `who`: tutor, student;
-    an erasure finds ids of digits alone by it.
+    """A table of everyone above Low risk, with reasons, highest first. `who`: tutor or student; an
+    erasure needs it to find ids that are only digits.
     """
     raised = sorted(
         (score for score in scores if score.level not in (None, Level.LOW)),

@@ -1,4 +1,4 @@
-"""The ledger of a full refresh: what it processed, noted when its findings are made."""
+"""The ledger of a full refresh: what it processed, recorded once its findings are made."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ def definitions() -> dg.Definitions:
 def session_ledger(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
-    """Which version of each session was processed. A session whose version differs waits for the
+    """Which version of each session was processed. A session with another version waits for the
     next refresh after sessions, which settles its own part in the transaction of its findings.
     """
     settled, queue = settle.full_refresh(warehouse.warehouse, context.log.warning)

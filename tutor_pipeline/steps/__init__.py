@@ -1,9 +1,9 @@
-"""The steps of a refresh, and of all else that runs, as plain functions that know no Dagster.
+"""The steps of a refresh, and of every other job, as plain functions without Dagster.
 
-A refresh takes what changed, builds the tables, checks them, scores, judges, notes what people are
-told, and settles the ledger: `order` says so once. `refresh_after_sessions` does all of it for the
-tutors touched, in one transaction; the assets in `defs` do it for everybody, one step each.
+A refresh takes the changes, builds the tables, checks them, scores, evaluates rules, queues
+messages and settles the ledger. `order` defines this sequence. `refresh_after_sessions` runs it for
+the tutors touched, in one transaction. The assets in `defs` run it for everybody, one step each.
 
-Belongs here: which functions of the packages below run after which, in which transaction.
-Does not belong here: what a metric, a rule or a message is, and anything of Dagster.
+Belongs here: which functions of the packages below run, in which order and transaction.
+Does not belong here: the definition of a metric, a rule or a message; anything of Dagster.
 """

@@ -1,6 +1,6 @@
-"""The past of students as a back-test sees it: what was known then, and who then left.
+"""Input of the students' back-test: what was known on each past date, and who left afterwards.
 
-Unlike tutors, students are asked about at the ends of weeks (Sundays), and a row never holds what
+Students are evaluated at the ends of weeks (Sundays), unlike tutors. A row never holds data that
 was recorded later: marks and bills count from the week in which they became known.
 """
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from tutor_pipeline.judgement.scores.departure.outcomes import Standard, Week
 
 TESTED_STUDENTS = 5_000
-"""The back-test asks about so many at most: the same ones each time, chosen by a hash."""
+"""Maximum number of students in the back-test: the same ones each time, chosen by a hash."""
 
 FIRST_WEIGHTS = "weighted_v1_first"
-"""weighted_v1 with the weights of its first version, where others are in force."""
+"""weighted_v1 with the weights of its first version, when newer weights are in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastOfStudents:
-    """What is known of the past. `evidence` is what can be learned from, `weeks` the same by the
-    yardstick of each day; `history` the rows that a back-test asks about, by day; `departures` the
-    day after the last one of whoever left, by student; `weights` those in force.
+    """What is known of the past. `evidence` is the training data; `weeks` is the same data against
+    the reference of each day; `history` has the rows to back-test, by day; `departures` has, by
+    student, the day after the last day of a student who left; `weights` are those in force.
     """
 
     known_until: date
@@ -51,7 +51,7 @@ class PastOfStudents:
 
     @property
     def watched(self) -> list[Watched]:
-        """Of each week, some rows with their columns: what leaks shows there first."""
+        """Some rows of each week with their columns, to detect leakage."""
         one_in = max(1, max((len(week.ids) for week in self.weeks), default=0) // WATCHED)
         return [
             watch(week, rows.columns, self.departures, one_in)
@@ -60,7 +60,7 @@ class PastOfStudents:
 
 
 def read_past(database: Database, as_of: datetime, weeks: int) -> PastOfStudents | None:
-    """What became of students after the last weeks; None where there is no evidence of any."""
+    """Return what is known of the last weeks of students, or None without any evidence."""
     from tutor_pipeline.judgement.scores import health, weighted
     from tutor_pipeline.judgement.scores.departure import outcomes
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
@@ -111,8 +111,8 @@ def run_backtest(
     progress: Callable[[str, int, int], None],
     replicates: int | None = None,
 ) -> Any:
-    """The back-test of every scorer of students: a `scores.backtest.Result`; None where no day
-    can be asked about. `replicates`: draws behind each interval, None = the usual number.
+    """Back-test every scorer of students. Returns a `scores.backtest.Result`, or None if no day
+    can be tested. `replicates`: draws behind each interval, None = the default number.
     """
     from tutor_pipeline.judgement.scores import backtest, evaluation
 
@@ -158,7 +158,7 @@ def _scorers(past: PastOfStudents, yearly_rate: float) -> "list[Scorer]":
 
 
 def _unhealthy(rows: Sequence[Mapping[str, Any]], of: "Weights") -> "list[Outcome]":
-    """What is missing to full health: the risk that student_health_v1 tells."""
+    """The risk that student_health_v1 implies: full health minus health."""
     from tutor_pipeline.judgement.scores import health, weighted
 
     churn = {each.subject_id: each.score for each in weighted.score(rows, of)}
@@ -169,7 +169,7 @@ def _unhealthy(rows: Sequence[Mapping[str, Any]], of: "Weights") -> "list[Outcom
 
 
 def silences(learned: Any, past: PastOfStudents) -> bool:
-    """Whether under what was learned nobody would have been at Medium or High, in any week."""
+    """Whether the learned version puts no student at Medium or High in any week."""
     from tutor_pipeline.judgement.scores.departure.version import log_odds, probability
 
     return learned.departures > 0 and not any(

@@ -1,6 +1,6 @@
-"""The past as a back-test sees it: what was known then, what then happened, and who is asked.
+"""Input of the tutors' back-test: what was known on each past date, the outcome, and the cohort.
 
-The only place that reads `truth`, and only to hold scores against it: no scorer is given it.
+This is the only module that reads `truth`, and only to evaluate scores. No scorer receives it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from tutor_pipeline.judgement.scores.departure.outcomes import Standard
 
 WARM_UP_DAYS = 30
-"""After the first session, before metrics of 30 days say what they will."""
+"""Days after the first session until metrics over 30 days are meaningful."""
 
 SETTLING_DAYS = 1
-"""A day's row is used a day later: feedback comes hours after a session."""
+"""Days until a day's row is used: feedback arrives hours after a session."""
 
 HORIZON_DAYS = 30
 
 
 def dates_to_test(recorded: Sequence[date], first_session: date, weeks: int) -> list[date]:
-    """The days to test among those that the history has: the newest one and every seventh day
-    before it, oldest first.
+    """Return the days to test: the newest day of the history and every seventh day before it,
+    oldest first.
     """
     days = {day for day in recorded if day >= first_session + timedelta(days=WARM_UP_DAYS)}
     if not days:
@@ -43,11 +43,11 @@ def dates_to_test(recorded: Sequence[date], first_session: date, weeks: int) -> 
 
 
 WATCHED = 1_000
-"""Of so many who stay, about, and of all who left, the columns behind the signs are kept."""
+"""The columns behind the signs are kept for about this many who stay, and for all who left."""
 
 
 class Learnable(Protocol):
-    """What can be learned from, of tutors or of students: evidence of past weeks, and who left."""
+    """Training data on tutors or students: evidence of past weeks, and who left."""
 
     @property
     def weeks(self) -> "Sequence[Standard]":
@@ -55,16 +55,16 @@ class Learnable(Protocol):
 
     @property
     def departures(self) -> Mapping[str, date]:
-        """The day after the last one of whoever left."""
+        """The day after the last day, of each who left."""
 
     @property
     def known_until(self) -> date:
-        """The last day whose departures are known."""
+        """The last day for which departures are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Some rows of a week, with the columns behind their signs: what leaks shows there first."""
+    """Some rows of a week with the columns behind their signs, to detect leakage."""
 
     week: "Standard"
     columns: "Columns"
@@ -72,11 +72,11 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of the past. `left_out` counts rows by why they are not looked at:
-    `recorded_later`, they rest on what was recorded after they would have been used;
-    `left_at_an_unknown_time`, the tutor is inactive and never completed a session. `weeks`:
-    the evidence of all past weeks, oldest first; there may be more of them than days in the
-    history. `watched`: of each of those weeks, some rows with their columns.
+    """What is known of the past. `left_out` counts excluded rows by reason: `recorded_later`, the
+    row rests on data recorded after its time of use; `left_at_an_unknown_time`, the tutor is
+    inactive and never completed a session. `weeks`: the evidence of all past weeks, oldest first;
+    there may be more weeks than days in the history. `watched`: some rows of each of those weeks
+    with their columns.
     """
 
     known_until: date
@@ -90,14 +90,14 @@ class Past:
 
     @property
     def share_recorded_later(self) -> float:
-        """Of all rows, the share that rests on what was recorded later."""
+        """The share of all rows that rests on data recorded later."""
         late = self.left_out["recorded_later"]
         return late / (late + sum(map(len, self.history.values())) or 1)
 
 
 def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
-    """Rows of the history by day, and what became of the tutors; None where no day can be
-    tested, and there is no evidence to learn from either.
+    """Return the rows of the history by day and the tutors' outcomes, or None if no day can be
+    tested and there is no evidence to learn from.
     """
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
     from tutor_pipeline.judgement.scores.storage import evidence_history
@@ -138,7 +138,7 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
 
 
 def _recorded_later(database: Database, days: Sequence[date]) -> set[tuple[str, date]]:
-    """The rows (tutor, day) that rest on what was recorded after they would have been used."""
+    """The rows (tutor, day) that rest on data recorded after their time of use."""
     parameters = {
         "dates": list(days),
         "settling": SETTLING_DAYS,
@@ -155,7 +155,7 @@ def _history(
     late: set[tuple[str, date]],
     unknown: set[str],
 ) -> tuple[dict[date, list[dict[str, Any]]], dict[str, int]]:
-    """The rows that a back-test asks about, by day, and how many are left out, by why."""
+    """Return the rows to back-test by day, and the number of excluded rows by reason."""
     from tutor_pipeline.judgement.scores import tutor_scorers
 
     of_row, of_features = (
@@ -190,7 +190,7 @@ def _evidence(
     unknown: set[str],
     departures: Mapping[str, date],
 ) -> "tuple[list[Standard], list[Watched]]":
-    """The evidence of past weeks by the yardstick of each, and some rows of each week."""
+    """Return the evidence of past weeks, each against its reference, and some rows of each."""
     from tutor_pipeline.judgement.scores.departure import outcomes
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
     from tutor_pipeline.judgement.scores.storage import evidence_history
@@ -211,7 +211,7 @@ def _evidence(
 def watch(
     week: "Standard", columns: "Columns", departures: Mapping[str, date], one_in: int
 ) -> Watched:
-    """Of a week whoever leaves, and one in so many of the others: the same ones each week."""
+    """Everyone of a week who leaves, and a sample of the others: the same ones each week."""
     places = [
         place
         for place, whose in enumerate(week.ids)
@@ -221,7 +221,7 @@ def watch(
 
 
 def _columns(names: Sequence[str]) -> psycopg.sql.Composable:
-    """Of two tables: a metric comes from the history of metrics, what is none from features'."""
+    """Read metrics from the history of metrics, and other columns from the history of features."""
     metrics = metric_columns()["tutor_aggregates_history"]
     keys = {"tutor_id", "as_of_date"}
     return psycopg.sql.SQL(", ").join(
@@ -233,8 +233,8 @@ def _columns(names: Sequence[str]) -> psycopg.sql.Composable:
 
 
 def read_truth(database: Database, dates: Sequence[date]) -> list[dict[str, Any]]:
-    """The hidden state on those days, of a platform that was made up; nothing of a real one."""
-    # to_regclass would raise where the schema may not be looked into.
+    """The hidden state on those days of a synthetic platform; empty for a real one."""
+    # to_regclass would raise without the right to use the schema.
     readable = database.execute(
         "select 1 from pg_class as c inner join pg_namespace as n on n.oid = c.relnamespace"
         " where n.nspname = %s and c.relname = 'tutor_days'"
@@ -251,8 +251,8 @@ def read_truth(database: Database, dates: Sequence[date]) -> list[dict[str, Any]
 
 
 def levels_and_truth(database: Database) -> dict[str, tuple[int, int]]:
-    """Of a made-up platform: how many tutors have each level of risk now, and how many of them
-    are at risk on the newest day that the truth knows.
+    """For a synthetic platform: the number of tutors at each level of risk now, and how many of
+    them are at risk on the newest day of the truth.
     """
     rows = database.execute(
         "select coalesce(risk.level, 'unknown'), count(*),"
@@ -265,7 +265,7 @@ def levels_and_truth(database: Database) -> dict[str, tuple[int, int]]:
 
 
 def nothing_to_test(past: Past | None) -> str | None:
-    """Why there is nothing to test; None where there is something."""
+    """Return why there is nothing to test, or None if there is something."""
     if past is None:
         return (
             "nothing to test yet: marts.tutor_aggregates_history has no day that lies"
@@ -281,7 +281,7 @@ def nothing_to_test(past: Past | None) -> str | None:
 
 
 def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, int], None]) -> Any:
-    """The back-test of every scorer: a `scores.backtest.Result`."""
+    """Back-test every scorer. Returns a `scores.backtest.Result`."""
     from tutor_pipeline.judgement.scores import backtest
 
     return backtest.run(
@@ -296,10 +296,10 @@ def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, i
 
 
 def learn_from(past: Learnable, yearly_rate: float) -> Any:
-    """What all that has matured teaches: a `scores.departure.version.Version`; None where nothing
-    has.
+    """Learn from all matured evidence. Returns a `scores.departure.version.Version`, or None if
+    nothing has matured.
 
-    A platform that cannot say who left has no departures, and nothing is learned from it.
+    A platform that does not record who left has no departures, so nothing is learned from it.
     """
     from tutor_pipeline.judgement.scores.departure import learning, outcomes
 
@@ -312,7 +312,7 @@ def learn_from(past: Learnable, yearly_rate: float) -> Any:
 
 
 def decision_of(learned: Any) -> str:
-    """What was learned, in words."""
+    """Describe in words what was learned."""
     if not learned.departures:
         return (
             "Nothing learned: no departure is recorded. Documented weights, and"
@@ -331,7 +331,7 @@ def decision_of(learned: Any) -> str:
 
 
 def _scorers(past: Past, yearly_rate: float) -> list[Any]:
-    """Everyone that can be asked about past days, and where the truth is known, the ceiling."""
+    """All scorers that can be tested on past days and, if the truth is known, the ceiling."""
     from tutor_pipeline.judgement.scores import backtest, health, reliability, signals
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
@@ -345,8 +345,8 @@ def _scorers(past: Past, yearly_rate: float) -> list[Any]:
 
 
 def _burnout(rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-    """Of what health_v1 says of a day, the risk of the next 30 days; what was usual that day comes
-    from its rows.
+    """The risk of the next 30 days according to health_v1; the usual values of a day come from the
+    rows of that day.
     """
     from tutor_pipeline.judgement.scores import health
 

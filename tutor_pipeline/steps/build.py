@@ -1,4 +1,4 @@
-"""Build: dbt makes the tables and tests them; what the tests say is kept."""
+"""Build: dbt builds and tests the tables; the outcomes of the tests are stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATUSES = {"pass": Status.PASSED, "fail": Status.FAILED, "warn": Status.FAILED
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A test of dbt by the names that it has among the checks: `marts/dim_tutors`, and its own."""
+    """A dbt test by its names as a check: the asset (`marts/dim_tutors`) and its own name."""
 
     asset: str
     name: str
@@ -35,7 +35,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A table that stands: its node in dbt's manifest, its rows, and how long it took."""
+    """A table that was built: its node in dbt's manifest, its rows, and the seconds it took."""
 
     node: Node
     rows: int
@@ -51,10 +51,10 @@ def build(
     checks_of: Callable[[Event], Sequence[Check]],
     tell: Callable[[str], None],
 ) -> Iterator[Built | Outcome]:
-    """Run `dbt build` of some models; yields each table and each outcome of a test as it ends.
+    """Run `dbt build` on some models; yield each table and each test outcome as it ends.
 
-    `checks_of` names the checks that an event of a test answers: none where it is not ours.
-    `tell` is told how far dbt is. What the tests said is kept, whatever becomes of the rest.
+    `checks_of` returns the checks that a test event answers, or none for a test of others.
+    `tell` receives dbt's progress. Test outcomes are stored even if the build fails later.
     Raises TutorPipelineError naming the nodes that failed.
     """
     arguments = ["build", "--exclude-resource-type", "unit_test", "--select", *sorted(models)]
@@ -89,15 +89,15 @@ def build(
                     outcomes.append(outcome_of(warehouse, home, node, event, check))
                     yield outcomes[-1]
         finally:
-            # Whatever went wrong here, dbt must not go on writing once the writers' lock is
-            # given back, nor find the environment changed under it.
+            # After an error here, dbt must not continue writing once the writers' lock is
+            # released, nor run in a changed environment.
             worker.join()
             with warehouse.connect() as database:
                 results.record(database, run.run_id, run.as_of, outcomes)
 
 
 def outcome_of(warehouse: Warehouse, home: Path, node: Node, event: Event, check: Check) -> Outcome:
-    """What a test of dbt found. Its severity says whether it blocks: errors do, warnings don't."""
+    """The outcome of a dbt test. Severity error blocks, severity warn does not."""
     data = event["data"]
     status = _STATUSES.get(data["node_info"]["node_status"], Status.ERRORED)
     severity = (node["config"].get("severity") or "error").lower()

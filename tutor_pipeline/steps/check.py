@@ -1,4 +1,4 @@
-"""Check: suites are evaluated and kept, and what rests on tables that fail is not made."""
+"""Check: suites are evaluated and stored; what depends on a failing table is not made."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tutor_pipeline.people.reports import finding_queries
 
 EVERY_TUTOR = "every_tutor_was_evaluated"
 EVERY_TUTOR_SAYS = (
-    "No tutor was left out because the metrics could not be read (a few are a warning; over"
-    f" {MAX_SKIPPED_SHARE:.0%} fail the run, after the others were done)."
+    "No tutor was skipped because of unreadable metrics. A few are a warning; over"
+    f" {MAX_SKIPPED_SHARE:.0%} fail the run, after the other tutors are done."
 )
 
 _AWAIT_SECONDS = 120
@@ -25,8 +25,8 @@ _AWAIT_SECONDS = 120
 def suite(
     warehouse: Warehouse, run_id: str, checked: Suite, chosen: Collection[str]
 ) -> Sequence[Outcome]:
-    """Evaluate the chosen checks of a suite, and keep what they say."""
-    # Great Expectations takes seconds to import: only a run that evaluates checks pays.
+    """Evaluate the chosen checks of a suite and store their outcomes."""
+    # Great Expectations takes seconds to import: only a run that evaluates checks imports it.
     from tutor_pipeline.judgement.quality.run import run_suite
 
     with warehouse.connect() as database:
@@ -39,8 +39,8 @@ def suite(
 
 
 def every_tutor(warehouse: Warehouse, run_id: str, kind: Kind, asset: str) -> tuple[Outcome, bool]:
-    """Whether all tutors were evaluated by the rules of a kind, kept as an outcome; and whether
-    too many were not.
+    """Store whether all tutors were evaluated by the rules of a kind, as an outcome; return it,
+    and whether too many were skipped.
     """
     with warehouse.connect() as database:
         tutors, skipped = finding_queries.skipped_tutors(database, kind, run_id)
@@ -70,8 +70,9 @@ def await_checks(
     required: Sequence[guard.Required],
     warn: Callable[[str], None],
 ) -> None:
-    """Wait for the checks of another full refresh that has rebuilt the tables meanwhile, for two
-    minutes at most. Of two full refreshes at once, the first goes on from the tables of the second.
+    """Wait, for two minutes at most, for the checks of another full refresh that has rebuilt the
+    tables meanwhile. Of two concurrent full refreshes, the first continues on the tables of the
+    second.
     """
     deadline = monotonic() + _AWAIT_SECONDS
     told = False

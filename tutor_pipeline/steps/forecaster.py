@@ -1,7 +1,7 @@
-"""What a forecast of departures scores with, from the database: its version, and what is usual now;
-of tutors, what is usual as far as health needs it too.
+"""Loads what a forecast of departures needs to score: its version, and the reference (what is usual
+now); for tutors also the reference of health.
 
-Belongs here: reading both, fitting the reference where everybody is covered, the first version.
+Belongs here: reading both, fitting the reference when everybody is covered, the first version.
 Does not belong here: learning (`learning`), scoring (`scores`).
 """
 
@@ -19,7 +19,7 @@ from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.catalogue import metric_columns
 
 HEALTH = "health"
-"""In a stored reference, beside departure_v1's part: what is usual, as far as health needs it."""
+"""Key in a stored reference, beside departure_v1's part: the usual values that health reads."""
 
 
 def forecaster_of(
@@ -30,11 +30,11 @@ def forecaster_of(
     scope: Sequence[str] | None,
     yearly_rate: float,
 ) -> Any:
-    """What a forecast (`scores.departure.forecast.Forecast`) scores with: a `panel.Forecaster`.
-    `rows`: the evidence of those covered; `scope`: who is, None = everybody.
+    """Return the `panel.Forecaster` of a forecast (`scores.departure.forecast.Forecast`).
+    `rows`: the evidence of those covered; `scope`: their ids, None = everybody.
 
-    What is usual on the platform is fitted by whoever covers everybody, and read by all others;
-    by others too where it was stored before health read it.
+    A refresh of everybody fits the reference, and all others read it. Others fit it too if the
+    stored one lacks the part of health.
     """
     from tutor_pipeline.judgement.scores import health, tutor_scorers
     from tutor_pipeline.judgement.scores.departure import reference
@@ -71,7 +71,7 @@ def forecaster_of(
 
 
 def _everybody(database: Database, forecast: Any) -> list[dict[str, Any]]:
-    """The evidence of everybody, whomever the run covers: a first run that covers some."""
+    """The evidence of everybody, for a first run that covers only some."""
     return database.rows(
         database.sql("select ")
         + psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, forecast.reads))
@@ -80,7 +80,7 @@ def _everybody(database: Database, forecast: Any) -> list[dict[str, Any]]:
 
 
 def _everybodys_health(database: Database) -> list[Mapping[str, Any]]:
-    """What health reads of all tutors: a first run that covers some."""
+    """The columns that health reads, of all tutors, for a first run that covers only some."""
     from tutor_pipeline.judgement.scores import health
 
     metrics = metric_columns()[wide_rows.MAIN]
@@ -103,7 +103,7 @@ def _everybodys_health(database: Database) -> list[Mapping[str, Any]]:
 def _keep_reference(
     database: Database, forecast: Any, as_of: datetime, content: Mapping[str, Any], among: int
 ) -> versions.Stored:
-    """A new version of the reference."""
+    """Store a new version of the reference and return it."""
     version = versions.next_version(database, "score_references")
     versions.add(
         database,
@@ -129,9 +129,9 @@ def _version_of(forecast: Any, stored: versions.Stored) -> Any:
 def _version(
     database: Database, as_of: datetime, usual: Any, yearly_rate: float
 ) -> versions.Stored:
-    """The version in force. Where nothing was learned yet there is one from documented weights
-    alone, whose cut-offs are fixed on today's rows; a new one where the platform has more signs,
-    or the yearly rate is another.
+    """The version in force. Before anything is learned it has documented weights alone, with
+    cut-offs fixed on today's rows; a new one is made when the platform has more signs or the
+    yearly rate changes.
     """
     from tutor_pipeline.judgement.scores.departure import learning
     from tutor_pipeline.judgement.scores.departure.forecast import asked
@@ -145,7 +145,7 @@ def _version(
         is_current = usual.known <= known.known and known.yearly_rate == yearly_rate
         if known.departures or is_current:
             return stored
-    # From here on nobody else makes a version; one may have come just now.
+    # From here on nobody else makes a version, but one may have been made just before.
     versions.next_version(database, "model_versions")
     meanwhile = versions.newest_model(database, forecast.scorer, as_of)
     if meanwhile is not None and (stored is None or meanwhile.version != stored.version):
@@ -177,8 +177,8 @@ def keep_version(
     *,
     is_promoted: bool = True,
 ) -> versions.Stored:
-    """Store a version of a forecast (`scores.departure.version.Version`); one that is not promoted
-    is kept with the reason, and not used unless somebody accepts it.
+    """Store a version of a forecast (`scores.departure.version.Version`). One that is not promoted
+    is stored with the reason, and used only after somebody accepts it.
     """
     from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
 

@@ -1,7 +1,7 @@
-"""Judge: rules are evaluated over the wide rows, and reconciled with the rows that are there.
+"""Judge: evaluates rules over the wide rows and reconciles the result with the stored findings.
 
-One function for alerts, insights and achievements; what differs between them is data. What people
-are to be told of it is noted in the same transaction.
+One function serves alerts, insights and achievements; they differ only in data. Messages about the
+findings are noted in the outbox in the same transaction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tutor_pipeline.steps.usual import exceptions_of, usual_here
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """One kind of finding: its table in `ops`, and the text that tells one in a sentence."""
+    """One kind of finding: its table in `ops`, and a sentence that describes it."""
 
     kind: Kind
     table: str
@@ -35,12 +35,12 @@ FINDINGS = (
     Findings(Kind.INSIGHT, "tutor_insights", "display_text"),
     Findings(Kind.ACHIEVEMENT, "achievements", "description"),
 )
-"""In the order in which they are made: an insight may keep quiet where an alert says the same."""
+"""In the order in which they are made: an open alert may suppress an insight that says the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the rules of one kind said in a run, and what became of it."""
+    """The findings of one kind in a run, and how they changed the stored ones."""
 
     evaluation: Evaluation
     applied: Applied
@@ -50,8 +50,8 @@ class Judged:
 
 
 def judge(database: Database, catalogue: Catalogue, kind: Kind, run_id: str) -> Judged:
-    """Evaluate the rules of one kind over the rows of a refresh, reconcile, and note what people
-    are to be told, in the transaction of the caller, who holds the kind's lock.
+    """Evaluate the rules of one kind over the rows of a refresh, reconcile, and note messages in
+    the outbox. Runs in the transaction of the caller, who holds the lock of the kind.
     """
     began = perf_counter()
     wide = wide_rows.read(database, run_id, catalogue.columns(kind))

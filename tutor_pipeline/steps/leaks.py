@@ -1,8 +1,8 @@
-"""What of the past knows the future, and what is done about it: columns are left out of learning, a
-version is held back, and somebody is told.
+"""Detects leakage (past rows that know the future) and acts on it: leaves columns out of learning,
+holds a version back, and opens an incident.
 
 Belongs here: logging a day, looking for leaks of the forecast of departures, incidents. Does not
-belong here: what a leak is (`scores.leakage`), learning.
+belong here: the definition of a leak (`scores.leakage`), learning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from tutor_pipeline.steps.backtest_tutors import SETTLING_DAYS, Past, decision_o
 from tutor_pipeline.steps.forecaster import keep_version
 
 OF_STUDENTS = " of students"
-"""After the name of a column, where it is one of the students' evidence."""
+"""Suffix of a column's name when it belongs to the students' evidence."""
 
 _DEFINED_BY = (
     "macros/tutor_evidence.sql",
@@ -35,15 +35,15 @@ _DEFINED_BY = (
     "models/intermediate/int_tutor_logins.sql",
     "models/intermediate/int_import_days.sql",
 )
-"""What the evidence of tutors is made by: another text of it says another thing of the same day."""
+"""The files that define the evidence of tutors: a changed text may give a day other values."""
 
 _HELD_OUT = 1 / 3
-"""The newest part of the weeks, on which a forecast that was learned on the others is tried."""
+"""The newest share of the weeks, held out to test a forecast learned on the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A column that is left out of learning with the signs that rest on it, and why."""
+    """A column that is left out of learning, with the signs that depend on it and the reason."""
 
     column: str
     signs: tuple[str, ...]
@@ -53,9 +53,9 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found. `logged_weeks`: held against the log; None: nothing is logged.
-    `present_only`: columns that hold only their present value, with the signs that rest on them,
-    and the first day of each that counts.
+    """What was found. `logged_weeks`: weeks compared with the log, None: nothing is logged.
+    `present_only`: columns that hold only their present value, with the signs that depend on them
+    and the first day from which they count.
     """
 
     leaks: tuple[Leak, ...]
@@ -64,12 +64,12 @@ class Look:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """The signs that nothing is learned from."""
+        """The signs that are left out of learning."""
         return tuple(sorted({sign for leak in self.leaks for sign in leak.signs}))
 
     @property
     def verified(self) -> str:
-        """How far history was held against what it said when it was new."""
+        """How far the history was compared with the values logged when it was new."""
         if self.logged_weeks is None:
             return "not verified: nothing is logged"
         weeks = f"{self.logged_weeks} of {leakage.FEWEST_WEEKS} logged weeks"
@@ -78,7 +78,7 @@ class Look:
         return f"verified on {self.logged_weeks} logged weeks"
 
     def words(self) -> str:
-        """What is left out and how far the rest is verified, for a version's decision."""
+        """Describe what is left out and how far the rest is verified, for a version's decision."""
         said = [
             f"left out: {', '.join(leak.signs)}, as {leak.column} {leak.why}" for leak in self.leaks
         ]
@@ -91,8 +91,8 @@ class Look:
 
 
 def log_evidence(database: Database, as_of: datetime) -> date | None:
-    """Log the newest day of the evidence of tutors as history says it now. The day; None where it
-    is logged already, or not worth it.
+    """Log the newest day of the tutors' evidence as the history holds it now. Returns the day, or
+    None if it is logged already or not due.
     """
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
     from tutor_pipeline.judgement.scores.storage import evidence_history
@@ -110,7 +110,7 @@ def log_evidence(database: Database, as_of: datetime) -> date | None:
 
 
 def _logged() -> tuple[tuple[str, ...], str]:
-    """The columns that are logged, and of which definition."""
+    """The columns that are logged, and the hash of their definition."""
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     return TUTORS.reads, feature_log.definition_of(dbt.definition(*_DEFINED_BY), TUTORS.reads)
@@ -127,7 +127,7 @@ def look(database: Database, past: Past) -> Look:
     known = past.weeks[-1].reference.known
     leaks = []
     if not logged_weeks:
-        # History is asked on other weekdays than were logged: what was found stays as it was.
+        # The history has other weekdays than the log: earlier findings stay as they are.
         leaks += _held_open(database, known, accepted)
     for each in leakage.changed(days, accepted):
         signs = leakage.moved(_measure(past), each.now, each.column, each.then[each.column])
@@ -150,7 +150,7 @@ def look(database: Database, past: Past) -> Look:
 
 
 def look_at_students(database: Database, past: Any) -> Look:
-    """Look for columns that tell too well in what the forecast of students would learn from
+    """Look for columns that predict too well in the training data of the students' forecast
     (`past_students.PastOfStudents`). Their evidence is not logged.
     """
     accepted = feature_log.accepted(database, Subject.STUDENT)
@@ -171,12 +171,12 @@ def look_at_students(database: Database, past: Any) -> Look:
 def _held_open(
     database: Database, known: frozenset[str], accepted: Mapping[str, datetime]
 ) -> list[Leak]:
-    """Columns whose past was another when it was last compared."""
+    """Columns whose past values differed when they were last compared."""
     return [
         Leak(
             each["subject"],
             signs,
-            "was not what it was when it was new, and could not be compared this time",
+            "had other values when it was new, and could not be compared this time",
             {name: each["details"][name] for name in ("share", "rows", "compared", "days")},
         )
         for each in incidents.listed(database, kind=Kind.LEAKAGE)
@@ -191,7 +191,7 @@ def _changed(each: leakage.Changed, signs: frozenset[str]) -> Leak:
     return Leak(
         each.column,
         tuple(sorted(signs)),
-        f"is not what it was when it was new in {each.share:.1%} of the rows",
+        f"had other values when it was new in {each.share:.1%} of the rows",
         {
             "share": round(each.share, 4),
             "rows": each.rows,
@@ -207,7 +207,7 @@ def _told(column: str, told: leakage.Telling, soon: bool, signs: frozenset[str])
     return Leak(
         column,
         tuple(sorted(signs)),
-        f"tells departures{within} too well ({told.what}: AUC {told.auc:.2f}, at least"
+        f"predicts departures{within} too well ({told.what}: AUC {told.auc:.2f}, at least"
         f" {told.lower:.2f})",
         {"auc": round(told.auc, 4), "at_least": round(told.lower, 4)},
     )
@@ -218,7 +218,7 @@ def _shown(number: float | None) -> str:
 
 
 def _measure(past: Any) -> Any:
-    """Each sign as it is measured now, with how far chance alone moves it."""
+    """Each sign as measured now, with how far chance alone moves it."""
     reference = past.weeks[-1].reference
 
     def measured(columns: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -232,7 +232,7 @@ def _measure(past: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Watched rows, and what became of them: left within the horizon, or `soon`, in NEAR_DAYS."""
+    """Watched rows and their outcomes: left within the horizon, or with `soon` within NEAR_DAYS."""
 
     columns: Mapping[str, Array]
     z: Array
@@ -242,7 +242,7 @@ class _Rows:
 
 
 def _rows(past: Any, *, only_learned: bool) -> _Rows:
-    """The watched rows of all weeks; `only_learned`: those that are learned from."""
+    """The watched rows of all weeks; with `only_learned`, only the rows that are learned from."""
     from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
     from tutor_pipeline.judgement.scores.departure.outcomes import leaves
 
@@ -278,8 +278,8 @@ def _rows(past: Any, *, only_learned: bool) -> _Rows:
 
 
 def _telling(past: Any) -> dict[str, tuple[leakage.Telling, bool, frozenset[str]]]:
-    """Columns and signs that tell departures too well: how well, whether only those that are near,
-    and which signs rest on them.
+    """Columns and signs that predict departures too well: how well, whether only near ones, and
+    which signs depend on them.
     """
     from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
 
@@ -305,7 +305,7 @@ def _telling(past: Any) -> dict[str, tuple[leakage.Telling, bool, frozenset[str]
 
 
 def _present_only(past: Past) -> dict[str, frozenset[str]]:
-    """Columns that hold only their present value, and the signs that rest on them."""
+    """Columns that hold only their present value, and the signs that depend on them."""
     rows = _rows(past, only_learned=False)
     return {
         name: leakage.rests_on(_measure(past), rows.columns, name)
@@ -314,7 +314,7 @@ def _present_only(past: Past) -> dict[str, frozenset[str]]:
 
 
 def without_leaks(past: Any, found: Look) -> Any:
-    """The past as it may be learned from."""
+    """The past without what must not be learned from."""
     gone = set(found.left_out)
 
     def unknown(day: date) -> set[str]:
@@ -331,9 +331,9 @@ def without_leaks(past: Any, found: Look) -> Any:
 
 
 def tells(past: Any, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
-    """How well the forecast tells departures, and of how many tutors: on the newest third of the
-    weeks, learned on those that had matured before; where these are too few, and where it is no
-    suspect anyway, on the rows that it was learned from.
+    """How well the forecast predicts departures, and of how many tutors. Measured on the newest
+    third of the weeks, after learning on those that had matured before; if these are too few, or
+    the forecast is no suspect anyway, on its training rows.
     """
     from tutor_pipeline.judgement.scores.departure import learning, outcomes
     from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
@@ -373,8 +373,8 @@ def tells(past: Any, learned: Any, yearly_rate: float) -> tuple[Figure, int]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of what was learned: why, as which version, and where that is held back, its
-    figures.
+    """The fate of what was learned: the decision, the version, and its figures if it is held
+    back.
     """
 
     decision: str
@@ -390,8 +390,8 @@ def keep(
     told: tuple[Figure, int],
     comparison: Mapping[str, Any],
 ) -> Kept:
-    """Store what was learned: in force from now on, or held back, where it tells departures better
-    than it can. What somebody accepted may tell as much again.
+    """Store what was learned: in force from now on, or held back if it predicts departures better
+    than is plausible. A version may score as high as one that somebody accepted.
     """
     figure, leavers = told
     decision = decision_of(learned)
@@ -404,7 +404,9 @@ def keep(
     held: dict[str, Any] | None = None
     if is_held:
         accepted = versions.accepted_upper(database, learned.forecast.scorer)
-        says = f"it tells departures with an AUC of {figure.value:.2f}, at least {figure.lower:.2f}"
+        says = (
+            f"it predicts departures with an AUC of {figure.value:.2f}, at least {figure.lower:.2f}"
+        )
         if accepted is not None and figure.lower is not None and figure.lower <= accepted:
             decision = f"{decision}; {says}, no better than what was accepted"
         else:
@@ -414,7 +416,7 @@ def keep(
                 **asdict(figure),
             }
             decision = (
-                f"Held back: {says}. Documented weights stay in force, until: tutor-pipeline scores"
+                f"Held back: {says}. Documented weights stay in force until: tutor-pipeline scores"
                 f" accept {version}. {decision}"
             )
     metrics = {
@@ -433,7 +435,9 @@ def keep(
 def report(
     database: Database, outcomes: Sequence[tuple[str, Look, Kept]], run_id: str, now: datetime
 ) -> None:
-    """Tell of what is left out or held back, of each scorer, and close what is over."""
+    """Open incidents for what is left out or held back of each scorer; close those that are
+    over.
+    """
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
 
     broken: dict[Kind, set[str]] = {Kind.LEAKAGE: set(), Kind.HELD_BACK: set()}
@@ -462,7 +466,7 @@ def report(
                 database,
                 Kind.HELD_BACK,
                 scorer,
-                f"version {kept.version} of {scorer} is held back: it is better than it can be",
+                f"version {kept.version} of {scorer} is held back: it is better than is plausible",
                 kept.held,
                 run_id=run_id,
                 now=now,

@@ -1,5 +1,5 @@
-"""Learn from departures, once a week: test every scorer on the past, and store the versions of the
-forecasts that those who left teach.
+"""Learns from departures once a week: back-tests every scorer and stores new versions of the
+forecasts.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from tutor_pipeline.steps.refresh_after_sessions import Log
 from tutor_pipeline.steps.score import Scoring
 
 MUCH_RECORDED_LATER = 0.2
-"""Beyond this share of rows left out for it, what is left may not be typical: it is said."""
+"""Warn above this share of rows left out: the remaining rows may not be typical."""
 
 Progress = Callable[[str, int, int], None]
-"""Told the step, how much of it is done, and of how much."""
+"""Receives the step, the part done, and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the past, as of a moment. `why` says why no tutor can be asked about."""
+    """What is known of the past, as of a moment. `why`: the reason no tutor can be tested."""
 
     as_of: datetime
     tutors: Past | None
@@ -49,8 +49,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class OfStudents:
-    """What came of students: the back-test of their scorers (None: nobody could be asked about),
-    what was learned, what looked like leakage, and what became of the version.
+    """The result for students: the back-test of their scorers (None: no student could be tested),
+    what was learned, what looked like leakage, and the fate of the version.
     """
 
     decision: str
@@ -63,7 +63,7 @@ class OfStudents:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """The past without what leaks, the back-test over it, and its figures beside a version."""
+    """The past without leaking columns, its back-test, and the figures stored with a version."""
 
     past: Past | None
     result: Any
@@ -85,8 +85,8 @@ def know(warehouse: Warehouse, as_of: datetime, weeks: int, log: Log) -> Known:
 def learn_students(
     warehouse: Warehouse, known: Known, scoring: Scoring, progress: Progress, log: Log
 ) -> OfStudents:
-    """Test the students' scorers, and store the version that students who left teach. One under
-    which nobody would be at risk is kept with the reason, and not used.
+    """Back-test the students' scorers and store the version learned from students who left. A
+    version under which nobody is at risk is stored with the reason, and not used.
     """
     past = known.students
     if past is None:
@@ -122,14 +122,14 @@ def learn_students(
 def test(
     known: Known, of_students: OfStudents, scoring: Scoring, progress: Progress, log: Log
 ) -> Tested:
-    """Test the tutors' scorers; the students' figures join them."""
+    """Back-test the tutors' scorers; the students' figures are added to the result."""
     past, found = known.tutors, known.found
     if past is None or found is None:
         return Tested(None, of_students.result, {})
     if past.share_recorded_later > MUCH_RECORDED_LATER:
         log.warning(
             f"{past.share_recorded_later:.0%} of the rows rest on what was recorded more than"
-            f" {SETTLING_DAYS} day later, and are left out: what is left may not be typical"
+            f" {SETTLING_DAYS} day later, and are left out: the other rows may not be typical"
         )
     _warn_of(log, found)
     past = leaks.without_leaks(past, found)
@@ -149,10 +149,10 @@ def learn(
     scoring: Scoring,
     run_id: str,
 ) -> tuple[leaks.Kept, Any]:
-    """Store the version that tutors who left teach, and tell of leaks; what became of it, and what
+    """Store the version learned from tutors who left, and report leaks. Returns its fate and what
     was learned (None: no past week has matured).
     """
-    # Numbers are read only where something is learned: loading the definitions needs none.
+    # Imported only here: loading the definitions does not need it.
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
@@ -173,7 +173,7 @@ def learn(
 
 
 def keep_backtest(database: Database, run_id: str, result: Any, file: Path) -> None:
-    """Write the figures of a back-test to the database, and its report there and as a file."""
+    """Write the figures of a back-test to the database, and its report there and to a file."""
     from tutor_pipeline.people.reports.backtest import render
 
     now = datetime.now(UTC)

@@ -1,13 +1,13 @@
-"""Names of jobs and groups: what people choose in the UI, and what the command line launches.
+"""Names of jobs and groups that people choose in the UI and that the command line launches.
 
-Plain texts, as Dagster stores them.
+They are plain strings, as Dagster stores them.
 """
 
 from __future__ import annotations
 
 
 class Job:
-    """What runs together."""
+    """Names of jobs."""
 
     DAILY_REFRESH = "daily_refresh"
     DAILY_SNAPSHOTS = "daily_snapshots"
@@ -21,7 +21,7 @@ class Job:
 
 
 class Group:
-    """Groups of assets. The models of dbt are grouped by their schema."""
+    """Groups of assets. dbt models are grouped by their schema."""
 
     SOURCE = "source"
     QUALITY = "quality"
@@ -32,7 +32,7 @@ class Group:
 
 
 class Cadence:
-    """The value of the tag `cadence`: with what an asset is made."""
+    """Values of the tag `cadence`: what makes an asset."""
 
     REFRESH = "refresh"  # every full refresh
     DAY = "day"  # a row per day

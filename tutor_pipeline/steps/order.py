@@ -1,7 +1,7 @@
-"""The order of a refresh, written once: which step makes which table, and what that rests on.
+"""The order of a refresh, defined once: which step makes which table, from which tables.
 
-The assets take their dependencies from here, the refresh after sessions its sequence. A step rests
-only on tables of steps before it; a test holds the assets against this.
+The assets take their dependencies from here, and the refresh after sessions its sequence. A step
+depends only on tables of earlier steps; a test compares the assets with this.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ SCORES_REST_ON = (
     *_OF_STUDENTS,
     "marts/dim_students",
 )
-"""While a blocking check of one of these does not hold, no score is made."""
+"""While a blocking check of one of these tables fails, no score is made."""
 
 FINDINGS_REST_ON = (*METRICS, "ops/current_tutor_risk")
-"""While a blocking check of one of these does not hold, no finding is made."""
+"""While a blocking check of one of these tables fails, no finding is made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of ours: the step that makes it, and the tables that it is made from."""
+    """A table of the pipeline: the step that makes it, and the tables it is made from."""
 
     step: Step
     rests_on: tuple[str, ...]
@@ -82,15 +82,15 @@ TABLES = {
         Step.SCORE, ("ops/churn_algorithm_weights", "marts/student_aggregates", *_OF_TUTORS)
     ),
     "ops/alerts": Table(Step.JUDGE, _JUDGED),
-    # An insight may keep quiet where an alert says the same, louder.
+    # An open alert may suppress an insight that says the same.
     "ops/tutor_insights": Table(Step.JUDGE, (*_JUDGED, "ops/alerts")),
     "ops/achievements": Table(Step.JUDGE, _JUDGED),
-    # Everything was judged, and what people are told is noted: the ledger may forget it.
+    # All findings are made and messages noted: the ledger can settle.
     "ops/session_ledger": Table(
         Step.SETTLE, ("ops/alerts", "ops/tutor_insights", "ops/achievements")
     ),
 }
-"""What a refresh makes beside the models of dbt, in the order in which it does."""
+"""The tables that a refresh makes besides the dbt models, in order."""
 
 MODELS_OF_A_TUTOR = {
     "session_rows": "staging",
@@ -101,4 +101,4 @@ MODELS_OF_A_TUTOR = {
     "tutor_features": "marts",
     "tutor_evidence": "marts",
 }
-"""What is built for the tutors touched, and the schema it is in."""
+"""The tables that are built for the tutors touched, and their schema."""

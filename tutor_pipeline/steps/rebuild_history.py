@@ -1,4 +1,4 @@
-"""Whether the tables with a row per day still equal what a rebuild makes of the platform."""
+"""Checks that the daily tables still equal a rebuild from the platform."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ EQUALS_A_REBUILD = "equals_a_rebuild"
 DAYS_REBUILT = 90
 
 SAYS = (
-    f"The rows of the last {DAYS_REBUILT} days are what a rebuild makes of the platform as it is"
-    " (but for what is already noted to be repaired). Where they were not, the rebuilt rows stand."
+    f"The rows of the last {DAYS_REBUILT} days equal a rebuild from the platform, except for"
+    " repairs already noted. Rows that differ are replaced by the rebuilt ones."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DailyTable:
-    """A table with a row per day: its key, the day that wrote a row, the days it has (SQL), and the
-    columns that are not compared.
+    """A table with a row per day: its key, the day that wrote a row, the days it has (SQL), and
+    the columns that are not compared.
     """
 
     name: str
@@ -49,7 +49,7 @@ TABLES = (
         "as_of_date",
         "select distinct as_of_date as day from {marts}.tutor_aggregates_history"
         " where as_of_date between %(first)s and %(last)s",
-        # It knows what was booked ahead then; of a booking that is deleted since, nothing is left.
+        # It counts what was booked ahead then; a booking deleted since leaves no trace.
         ("first_session_convert_rate_90d",),
     ),
     DailyTable(
@@ -73,7 +73,7 @@ HISTORY_CHECKS = tuple((f"marts/{table.name}", EQUALS_A_REBUILD) for table in TA
 def reconcile(
     warehouse: Warehouse, home: Path, table: DailyTable, run_id: str, warn: Callable[[str], None]
 ) -> Outcome:
-    """Rebuild the last days of a table, keep the rebuilt rows, and say which rows differed."""
+    """Rebuild the last days of a table, keep the rebuilt rows, and report which differed."""
     now = datetime.now(UTC)
     with one_writer(warehouse, HISTORY, warn):
         began = perf_counter()
@@ -100,7 +100,9 @@ def reconcile(
 def _rebuild(
     target: Warehouse, home: Path, table: DailyTable, run_id: str, now: datetime
 ) -> tuple[datetime, int, int, list[dict[str, Any]]]:
-    """Rebuild the last days of a table: as of when, rows, rows that differed, some of those."""
+    """Rebuild the last days of a table. Returns its as-of, the number of rows and of rows that
+    differed, and some of those.
+    """
     today = now.astimezone(ZoneInfo(target.timezone)).date()
     with target.connect(autocommit=True) as database:
         days = _keep(database, table, today)
@@ -115,8 +117,8 @@ def _rebuild(
 
 
 def _keep(database: Database, table: DailyTable, today: date) -> list[date]:
-    """Keep hashes of the rows of the recorded days, and what waits to be repaired, in temporary
-    tables; returns the days. In autocommit: a rebuild takes minutes, and nothing may wait for it.
+    """Store hashes of the rows of the recorded days, and the pending repairs, in temporary tables.
+    Returns the days. Uses autocommit: a rebuild takes minutes and must hold no locks.
     """
     relation = sql.Identifier(database.schemas.marts, table.name).as_string(database.connection)
     if database.execute("select to_regclass(%s)", (relation,)).fetchone() == (None,):
@@ -154,7 +156,7 @@ def _names(table: DailyTable) -> sql.Composed:
 def _compare(
     database: Database, table: DailyTable, days: list[date]
 ) -> tuple[int, int, list[dict[str, Any]]]:
-    """Rows compared, rows that differ, and some of those: the key and how it differs."""
+    """Return the rows compared, the rows that differ, and some of those: key and difference."""
     _keep_hashes(database, table, "rebuilt", days)
     database.execute("insert into noted select * from {ops}.history_repairs")
     database.execute(

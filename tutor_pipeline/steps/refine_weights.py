@@ -1,4 +1,4 @@
-"""Refine the weights of the student churn score, once a week, by who really left."""
+"""Refines the weights of the student churn score once a week, from who really left."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Refined:
 
 
 def refine(database: Database, run_id: str) -> Refined:
-    """Fit weights, and write a new version only where it predicts held-out weeks better; every
-    attempt is kept, with why it was refused. The caller holds the lock of the students' scores.
+    """Fit weights, and write a new version only if it predicts held-out weeks better. Every
+    attempt is stored, a refused one with the reason. The caller holds the lock of the students'
+    scores.
     """
     from tutor_pipeline.judgement.scores import refinement
 

@@ -1,8 +1,8 @@
-"""The refresh after sessions: what changed, of the tutors it concerns, seconds after it happened.
+"""The refresh after sessions: recomputes the tutors touched, seconds after a change.
 
-It goes round: take what changed, build the tutors' rows, check them, and write their scores, their
+It loops over passes: take the changes, build the tutors' rows, check them, and write their scores,
 findings and the ledger in one transaction. While nothing waits it lingers, so that the next session
-finds everything loaded. After `max_seconds` it ends, and its caller starts the next one.
+needs no start-up. After `max_seconds` it ends, and its caller starts the next run.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ from tutor_pipeline.steps.score import Scored, Scoring, score_tutors
 from tutor_pipeline.steps.take import REFRESH
 
 GIVE_UP_AFTER = 6
-"""Failures in a row. A search for one broken tutor mostly has four; the next run goes on."""
+"""Consecutive failures. A search for one broken tutor mostly has four; the next run goes on."""
 
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 4
-"""Looking takes a fifth of the time at most, however many sessions there are."""
+"""Wait this many times the length of a comparison: it takes a fifth of the time at most."""
 
 
 class Log(Protocol):
-    """Where a run tells what it does: the methods of a `logging.Logger`."""
+    """Where a run logs: the methods of a `logging.Logger`."""
 
     def info(self, text: str, /) -> None:
-        """Tell what is done."""
+        """Log what is done."""
 
     def warning(self, text: str, /) -> None:
-        """Tell what somebody should know."""
+        """Log what somebody should know."""
 
     def error(self, text: str, /) -> None:
-        """Tell what somebody should mend."""
+        """Log what somebody should fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a refresh needs beside the database: `required` are the blocking checks without which
-    nothing is derived; `linger_seconds` how long it waits for the next change.
+    """What a refresh needs besides the database. `required`: the blocking checks without which
+    nothing is derived; `linger_seconds`: how long it waits for the next change.
     """
 
     catalogue: Catalogue
@@ -76,7 +76,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Pass:
-    """One round: what it took, what it made, and its seconds by step."""
+    """One pass: its batch, its results, and its seconds by step."""
 
     batch: ledger.Batch
     began: float = field(default_factory=perf_counter)
@@ -90,7 +90,7 @@ class Pass:
         return tuple(tutor for tutor in self.batch.tutors if tutor)
 
     def ended(self, step: Step) -> None:
-        """The step ends now; it began where the one before ended."""
+        """Record that the step ends now; it began when the previous one ended."""
         self.seconds[step] = round(perf_counter() - self.began - sum(self.seconds.values()), 3)
 
     def age(self, now: datetime) -> float:
@@ -101,7 +101,7 @@ class Pass:
 
 @dataclass
 class Refresh:
-    """One run, and what it has done so far. `on_pass` is called after each pass is committed."""
+    """One run and its progress. `on_pass` is called after each committed pass."""
 
     run_id: str
     warehouse: Warehouse
@@ -117,19 +117,19 @@ class Refresh:
         return dbt.parse()
 
     def run(self) -> Sequence[Pass]:
-        """Go round until nothing waits and nothing comes, or the time is over; the passes made."""
+        """Loop until no change waits or arrives, or the time is over. Returns the passes made."""
         began = busy = time.monotonic()
         has_compared_all = False
         environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
         with dbt.hold_environment(environment):
-            # Before looking: a run that starts while another still works is ready to go on.
+            # Loaded first, so that a run that starts while another still works is ready.
             _ = self._manifest
             while time.monotonic() - began < self.plan.max_seconds:
                 looked = time.monotonic()
                 if self._waits(whole=False) and self._go_round():
                     busy = time.monotonic()
                 elif not has_compared_all:
-                    # Late feedback shows in no session's own columns.
+                    # Late feedback changes no column of a session: compare all tables once.
                     self._waits(whole=True)
                     has_compared_all = True
                 elif time.monotonic() - busy > self.plan.linger_seconds:
@@ -144,7 +144,7 @@ class Refresh:
         return queue.changes > 0
 
     def _go_round(self) -> bool:
-        """Take a batch and work on it; False when there was nothing to take, or must not be."""
+        """Take a batch and work on it. Returns False if nothing waits or a check blocks it."""
         with one_writer(self.warehouse, REFRESH, self.log.warning):
             with self.warehouse.connect() as database:
                 if self._is_blocked(database):
@@ -174,7 +174,7 @@ class Refresh:
         self.failures += 1
         message = str(error)
         self.log.warning(
-            f"pass {self.taken} over {len(batch.tutors)} tutors failed, its changes wait: {message}"
+            f"pass {self.taken} over {len(batch.tutors)} tutors failed; its changes wait: {message}"
         )
         if batch.is_alone and not isinstance(error, RefusedError):
             self._set_aside({batch.tutors[0]: message}, batch.run_id)
@@ -193,7 +193,7 @@ class Refresh:
         write_header(self.warehouse, RefreshRun(run_id, batch.as_of, this.tutors))
         this.ended(Step.TAKE)
         with dbt.hold_environment({"TUTOR_RUN_ID": run_id}):
-            # The files of an invocation are written for somebody who looks at it: here nobody does.
+            # Nobody reads the files that dbt writes per invocation, so it writes none.
             dbt.run(
                 ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR], manifest=self._manifest
             )
@@ -206,7 +206,7 @@ class Refresh:
             for findings in FINDINGS:
                 store.lock(database, findings.kind)
             if self._is_blocked(database):
-                return  # a full refresh has come in between: what was taken waits for it
+                return  # a full refresh came in between: the batch waits for it
             narrow(database, run_id, without=list(broken))
             sync_live_of(database, batch.as_of, this.tutors)
             this.scored = score_tutors(database, run_id, plan.scoring)

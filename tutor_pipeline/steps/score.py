@@ -1,4 +1,4 @@
-"""Score: what scorers say of tutors and of students, written in the transaction of the caller."""
+"""Score: computes scores of tutors and students, in the transaction of the caller."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.steps.forecaster import forecaster_of
 
 TABLES_OF_TUTORS = ("tutor_scores", "current_tutor_risk", "tutor_health")
-"""What `score_tutors` writes, in `ops`."""
+"""The tables in `ops` that `score_tutors` writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a run said of tutors or students."""
+    """The scores of a run for tutors or students."""
 
     as_of: datetime
     subjects: int
@@ -44,15 +44,15 @@ class Scored:
 
     @property
     def levels(self) -> dict[str, int]:
-        """How many have each level of risk, and of how many it is unknown."""
+        """Counts by level of risk, unknown included."""
         found = Counter(str(score.level or "unknown") for score in self.risk)
         return {level: found[level] for level in (*map(str, Level), "unknown")}
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How people are scored: the scorer of tutors that is believed, and the shares of tutors and of
-    students that leave within a year as long as no departures are recorded.
+    """How people are scored: the champion scorer of tutors, and the yearly rates at which tutors
+    and students leave, used as long as no departures are recorded.
     """
 
     champion: str
@@ -68,8 +68,8 @@ def score_tutors(database: Database, run_id: str, scoring: Scoring) -> Scored:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without collecting garbage: scores are hundreds of thousands of small objects and none goes
-    before the end; looking for some takes a fifth of the time.
+    """Disable garbage collection: scores are hundreds of thousands of small objects that all live
+    to the end, and collection takes a fifth of the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -116,7 +116,7 @@ def _score_tutors(database: Database, run_id: str, scoring: Scoring) -> Scored:
 
 
 def score_students(database: Database, run_id: str, scoring: Scoring) -> Scored:
-    """Score all students, in the transaction of the caller. Raises TutorPipelineError where the
+    """Score all students, in the transaction of the caller. Raises TutorPipelineError if the
     tables were built by an older version.
     """
     try:
@@ -177,8 +177,8 @@ def _score_students(database: Database, run_id: str, scoring: Scoring) -> Scored
 def _student_departures(
     database: Database, as_of: datetime, yearly_rate: float
 ) -> tuple[Any, list[Score]]:
-    """What student_departure_v1 scores with, and what it says of each student that is asked about:
-    the evidence of all of them, as students are only scored together.
+    """Return the forecaster of student_departure_v1 and its scores of the students asked about.
+    It reads the evidence of all students, as they are always scored together.
     """
     from tutor_pipeline.judgement.scores.departure import scorer
     from tutor_pipeline.judgement.scores.departure.students import STUDENTS
@@ -201,7 +201,7 @@ def _segments(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _columns(names: Iterable[str]) -> list[str]:
-    """Names as `wide_rows` takes them: a metric by its own name, others by their relation's."""
+    """Names for `wide_rows`: metrics by their own name, other columns prefixed by relation."""
     metrics = metric_columns()[wide_rows.MAIN]
     evidence = metric_columns()[wide_rows.EVIDENCE]
     wanted = [

@@ -1,4 +1,4 @@
-"""Settle: the ledger notes what was processed, when the findings that rest on it are made."""
+"""Settle: the ledger records what was processed, once the findings that rest on it are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tutor_pipeline.sources.changes import ledger
 
 
 def full_refresh(warehouse: Warehouse, warn: Callable[[str], None]) -> tuple[int, ledger.Queue]:
-    """Settle what the newest full refresh took; the changes settled, and what still waits."""
+    """Settle the newest full refresh. Returns the changes settled and those that still wait."""
     settled = 0
     with warehouse.connect() as database:
         run_id = ledger.finished_refresh(database)

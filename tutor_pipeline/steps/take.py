@@ -1,4 +1,4 @@
-"""Take: what a refresh covers, as of when, and who may write meanwhile."""
+"""Take: the scope and the as-of of a refresh, and the locks of writers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.sources.changes import ledger
 
 REFRESH, HISTORY = "refresh", "history"
-"""Locks of those who write the tables as of now, and the tables with a row per day. A full refresh
-takes both, history first. Whoever covers some tutors or some days takes one, so that a refresh
-after a session never waits for a backfill.
+"""Locks of the tables as of now, and of the tables with a row per day. A full refresh takes both,
+history first. A run over some tutors or some days takes one, so that a refresh after a session
+never waits for a backfill.
 """
 
 LATEST, LAST = "latest", "last"
@@ -44,9 +44,9 @@ def refresh(
     tables: Sequence[str] | None,
     warn: Warn,
 ) -> Iterator[RefreshRun]:
-    """Hold the locks of a refresh and write its header. `as_of`: see `resolve_as_of`; `tutors`
-    None = all; `tables` None = every table, others = some that somebody chose, for all tutors. A
-    refresh of everything takes all changes.
+    """Hold the locks of a refresh and write its header. `as_of`: see `resolve_as_of`; `tutors`:
+    None = all; `tables`: None = every table, else the chosen ones, for all tutors. A refresh of
+    everything takes all changes.
     """
     with ExitStack() as held:
         for lock in (HISTORY, REFRESH) if tutors is None else (REFRESH,):
@@ -74,7 +74,7 @@ def days(
 
 @contextmanager
 def past_weeks(warehouse: Warehouse, run_id: str, warn: Warn) -> Iterator[RefreshRun]:
-    """Hold the same lock, for the tables that only learning reads, as of the tables they read."""
+    """Hold the same lock for the tables that only learning reads, as of their input tables."""
     with one_writer(warehouse, HISTORY, warn):
         with warehouse.connect() as database:
             as_of = built_moment(database)
@@ -87,12 +87,12 @@ def past_weeks(warehouse: Warehouse, run_id: str, warn: Warn) -> Iterator[Refres
 def resolve_as_of(
     warehouse: Warehouse, requested: str | None, *, is_of_some_tables: bool = False
 ) -> datetime:
-    """The moment that a refresh computes for: None = now (of some tables only, the moment of the
-    tables beside them), a date = the end of that day, `latest` = the end of the newest completed
-    session's day, `last` = the moment of the alerts.
+    """Return the as-of of a refresh: None = now (of some tables only: that of the other tables), a
+    date = the end of that day, `latest` = the end of the day of the newest completed session,
+    `last` = the as-of of the alerts.
 
-    Raises RefusedError when it lies in the past of the alerts: history is for back-tests, the live
-    tables only move forward.
+    Raises RefusedError if it lies before the as-of of the alerts: history is for back-tests, the
+    live tables only move forward.
     """
     now = datetime.now(UTC)
     if requested is None and not is_of_some_tables:
@@ -122,10 +122,10 @@ def resolve_as_of(
 
 
 def _take_all(warehouse: Warehouse, run: RefreshRun, warn: Warn) -> None:
-    """Before dbt reads: what changes while it does is found to differ later."""
+    """Run before dbt reads, so that a change during the build is found to differ later."""
     try:
         with warehouse.connect() as database:
             ledger.take_all(database, run.run_id, run.as_of)
     except TutorPipelineError as error:
-        # Sessions that cannot be read: dbt says what is missing, and what for.
+        # Sessions that cannot be read: dbt reports what is missing and which model needs it.
         warn(str(error))

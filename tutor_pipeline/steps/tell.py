@@ -1,6 +1,6 @@
-"""Tell: incidents are reported and noted, the outbox is made into messages and sent.
+"""Tell: reports incidents, turns the outbox into messages, and sends them.
 
-What findings and sessions have to tell is noted by the steps that make them, in their transaction.
+The steps that make findings and process sessions write to the outbox in their own transaction.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def incident(
     run_id: str | None,
     now: datetime,
 ) -> bool:
-    """Report that something is broken; where this opens an incident, somebody is told. Returns
-    whether it did.
+    """Report that something is broken. If this opens an incident, a message is noted. Returns
+    whether it opened one.
     """
     opened = incidents.report(database, kind, subject, title, details, run_id=run_id, now=now)
     if opened is None:
@@ -53,7 +53,7 @@ def incident(
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a run sent, what is left, and of what no message could be made."""
+    """What a run sent, what is left, and the outbox rows that gave no message."""
 
     tally: deliver.Tally
     left: Mapping[str, Any]
@@ -69,8 +69,8 @@ def send(
     max_seconds: float,
     linger_seconds: float,
 ) -> Sent:
-    """Make messages of what is due and bring each to its addresses, until nothing is due for
-    `linger_seconds`; after `max_seconds` nothing new is taken.
+    """Make messages of what is due and deliver them, until nothing is due for `linger_seconds`.
+    After `max_seconds` it takes nothing new.
     """
     addresses = targets.read(settings.addresses, settings.messages_dir)
     sender = deliver.Sender(warehouse, addresses, _now, info)
@@ -98,8 +98,8 @@ def send(
 
 
 def digest(warehouse: Warehouse, week: str | None, run_id: str) -> tuple[date, bool]:
-    """Note the digest of the week of a day, None = the last whole week; its Monday, and whether it
-    is new. Raises UsageError where the week is not over.
+    """Note the digest of the week of a day (None = the last whole week). Returns its Monday and
+    whether it is new. Raises UsageError if the week is not over.
     """
     now = _now()
     newest = last_week(now, warehouse.timezone)
@@ -107,18 +107,18 @@ def digest(warehouse: Warehouse, week: str | None, run_id: str) -> tuple[date, b
     if first_day > newest:
         raise UsageError(f"the week of {first_day} is not over: its digest comes when it is")
     with warehouse.connect() as database:
-        built_moment(database)  # nothing can be told of a platform that was never read
+        built_moment(database)  # raises for a platform that was never read
         is_new = outbox.note_digest(database, first_day.isoformat(), {}, now=now, run_id=run_id)
     return first_day, is_new
 
 
 def setting(settings: Settings, now: datetime) -> Setting:
-    """What messages say of where they come from."""
+    """What messages say about their origin."""
     return Setting(settings.ui_address, settings.report_address(""), settings.timezone, now)
 
 
 def last_week(now: datetime, timezone: str) -> date:
-    """The Monday of the last week that is over."""
+    """The Monday of the last whole week."""
     today = now.astimezone(ZoneInfo(timezone)).date()
     return today - timedelta(days=today.weekday() + 7)
 

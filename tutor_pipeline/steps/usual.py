@@ -1,7 +1,7 @@
-"""What rules are evaluated with beside the rows: what is usual on the platform, and the exceptions
-of single tutors.
+"""Inputs of rules besides the rows: what is usual on the platform (the reference), and the
+exceptions of single tutors.
 
-Belongs here: who fits what is usual, who reads it, and its versions in `ops.rule_references`.
+Belongs here: which run fits the reference, which reads it, its versions in `ops.rule_references`.
 Does not belong here: fitting it (`rules.evaluate`).
 """
 
@@ -33,9 +33,9 @@ def usual_here(
     *,
     keep: bool = True,
 ) -> dict[str, Usual]:
-    """What is usual on the platform, for each alert that asks for what is not.
+    """What is usual on the platform, for each alert that requires an unusual value.
 
-    Fitted by whoever evaluates the alerts of everybody, and read by all others. `keep`: for them.
+    A run that evaluates the alerts of everybody fits it; others read it. `keep`: store it for them.
     """
     if kind is Kind.ACHIEVEMENT or not catalogue.asking:
         return {}
@@ -45,7 +45,7 @@ def usual_here(
         return stored
     rows = wide.rows
     if not fits:
-        # Nobody has fitted it for these rules yet: under a new profile some tutors come first.
+        # Not fitted for these rules yet: the first run under a new profile covers some tutors.
         rows = wide_rows.everybody(database, catalogue.columns(Kind.ALERT))
     exceptions = overrides.read(database, Kind.ALERT, wide.as_of)
     fitted = fit(catalogue, rows, exceptions, store.dealt_with(database))
@@ -57,7 +57,7 @@ def usual_here(
 
 
 def exceptions_of(database: Database, kind: Kind, as_of: datetime) -> tuple[Override, ...]:
-    """The exceptions to rules of a kind. Those to an alert hold for the insight beside it too."""
+    """The exceptions to rules of a kind. One to an alert applies to its insight too."""
     found = overrides.read(database, kind, as_of)
     if kind is not Kind.INSIGHT:
         return found
@@ -66,8 +66,8 @@ def exceptions_of(database: Database, kind: Kind, as_of: datetime) -> tuple[Over
 
 
 def _newest(database: Database, catalogue: Catalogue, as_of: datetime) -> dict[str, Usual] | None:
-    """What was usual by then, for each alert of the catalogue that asks for it; None where it is
-    not known of all of them as they are now.
+    """The newest stored reference at that moment, for each alert of the catalogue that needs one;
+    None if one of them is missing or has changed.
     """
     stored = _read(database, as_of)
     rules = catalogue.asking
@@ -90,8 +90,8 @@ def _keep(
     now: datetime,
     tutors: int,
 ) -> None:
-    """Keep what is usual from a moment on, unless nothing of it is new."""
-    # Insights may be evaluated alone, while others evaluate alerts.
+    """Store the reference from a moment on, if it is new."""
+    # Insights may be evaluated alone, while another run evaluates alerts.
     database.lock("rule_references")
     content = {
         rule.id: {_VERSION: rule.version, **fitted[rule.id].to_json()} for rule in catalogue.asking

@@ -1,3 +1,3 @@
-"""What definitions share: the project as it was loaded, the resource, outcomes of checks, records
-of runs. Nothing in this folder is a definition of its own.
+"""What definitions share: the loaded project, the resource, outcomes of checks, records of runs.
+Nothing in this package is a definition itself.
 """

@@ -1,4 +1,4 @@
-"""What every asset of ours says of itself: owner, group, tags, the table behind it."""
+"""Shared attributes of the pipeline's assets: owner, group, tags, the table behind each."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ FRESHNESS = {
         warn_window=timedelta(days=8), fail_window=timedelta(days=15)
     ),
 }
-"""By cadence, how old an asset may be: one night or week missed is a warning, two a failure."""
+"""Maximum age of an asset by cadence: one missed night or week warns, two fail."""
 
 
 def asset_key(asset: str) -> dg.AssetKey:
@@ -32,7 +32,7 @@ def asset_key(asset: str) -> dg.AssetKey:
 
 
 def cadence(name: str) -> dict[str, str]:
-    """The tag that says with what an asset is made; jobs choose their assets by it."""
+    """The tag that says what makes an asset. Jobs select their assets by it."""
     return {"cadence": name}
 
 
@@ -45,8 +45,8 @@ def table_spec(
     deps: Iterable[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetSpec:
-    """A table of ours as one of those that a step makes. `deps` None = what `steps.order` says that
-    it rests on.
+    """Arguments for the asset of one of the pipeline's tables. `deps`: None = the tables that
+    `steps.order` names.
     """
     return dg.AssetSpec(**_of_table(asset, group, description, made, deps, metadata))
 
@@ -61,8 +61,8 @@ def table_asset(
     metadata: Mapping[str, Any] | None = None,
     check_specs: Sequence[dg.AssetCheckSpec] = (),
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Decorator: `dg.asset` for a table of ours, with the arguments of `table_spec`. Without a
-    `description`, the function's docstring is it.
+    """Decorator: `dg.asset` for one of the pipeline's tables, with the arguments of `table_spec`.
+    The function's docstring is the default `description`.
     """
     arguments = _of_table(asset, group, description, made, deps, metadata)
     made_by = dg.asset(**arguments, check_specs=check_specs)
@@ -91,9 +91,9 @@ def _of_table(
 
 
 def with_code_references(*assets: Any) -> Sequence[Any]:
-    """The assets with links to their code."""
+    """Return the assets with links to their code."""
     with warnings.catch_warnings():
-        # The links to the code are a beta of Dagster's; a warning per asset helps nobody.
+        # Links to code are a Dagster beta feature that warns once per asset.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.with_source_code_references(assets)
 
@@ -101,8 +101,8 @@ def with_code_references(*assets: Any) -> Sequence[Any]:
 def table(
     rows: Iterable[Mapping[str, Any]], *, limit: int = 50, none: str = "none"
 ) -> dg.MetadataValue[Any]:
-    """Rows as a table of metadata, the first `limit` of them; the text `none` where there is no
-    row. A cell that is no number is a text.
+    """Return the first `limit` rows as a metadata table, or the text `none` without any row. Values
+    other than numbers become text.
     """
     found = [{name: _cell(value) for name, value in row.items()} for row in rows]
     if not found:
@@ -122,7 +122,7 @@ def _cell(value: Any) -> str | int | float | bool:
 
 
 def column_schema(database: Database, schema: str, table_name: str) -> dg.TableSchema:
-    """Names, types and comments of the columns of a table that migrations made."""
+    """Return names, types and comments of the columns of a table that migrations create."""
     rows = database.execute(
         """
         select

@@ -1,4 +1,4 @@
-"""How the outcome of a check looks in Dagster, whoever evaluated it."""
+"""Converts the outcome of any check to a Dagster check result."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from tutor_pipeline.judgement.quality.outcome import Outcome
 
 
 def check_result(outcome: Outcome) -> dg.AssetCheckResult:
-    """The outcome with what Dagster shows and plots: counts, the failing rows, the SQL of all."""
+    """The outcome with its metadata in Dagster: counts, failing rows, the SQL that finds them."""
     severity = dg.AssetCheckSeverity.ERROR if outcome.is_error else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
         passed=outcome.passed,
@@ -42,7 +42,7 @@ def _metadata(outcome: Outcome) -> Mapping[str, Any]:
 
 
 def _number_or_text(observed: str | None) -> float | str | None:
-    """What was observed; a number, where it is one, so that Dagster plots it."""
+    """The observed value, as a number if possible, so that Dagster plots it."""
     try:
         return None if observed is None else float(observed.replace(",", ""))
     except ValueError:

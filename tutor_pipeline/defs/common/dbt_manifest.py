@@ -1,4 +1,4 @@
-"""dbt's manifest: what Dagster builds its assets from, parsed anew when the project changed."""
+"""dbt's manifest, from which Dagster builds its assets; parsed again when the project changes."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from tutor_pipeline.metrics import dbt
 
 
 def load_manifest(settings: Settings) -> tuple[Mapping[str, Any], DbtProject]:
-    """The manifest of the dbt project under these settings (no database is needed for it)."""
+    """Return the manifest of the dbt project under these settings. Needs no database."""
     target = dbt.target_dir(settings.home)
     target.mkdir(parents=True, exist_ok=True)
     manifest, stamp = target / "manifest.json", target / "manifest.stamp"
@@ -32,7 +32,7 @@ def load_manifest(settings: Settings) -> tuple[Mapping[str, Any], DbtProject]:
 
 
 def _read(manifest: Path) -> Mapping[str, Any] | None:
-    """None where there is none, or half of one: dbt writes it anew each time, and may be killed."""
+    """Return the manifest, or None if it is missing or incomplete (dbt was killed on writing)."""
     try:
         content: Mapping[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
@@ -41,7 +41,7 @@ def _read(manifest: Path) -> Mapping[str, Any] | None:
 
 
 def _stamp(schemas: Schemas, settings: Settings) -> str:
-    """Changes whenever a file of the project or a name that it reads changes."""
+    """A hash that changes with each file of the project and each name that it reads."""
     digest = hashlib.sha256(repr((schemas, settings.timezone)).encode())
     for path in sorted(_files(DBT_PROJECT_DIR)):
         status = path.stat()

@@ -1,5 +1,5 @@
-"""What an asset does that rests on checked tables: it is not made while a blocking check of them
-does not hold, unless somebody asks for it by name.
+"""Guards assets that depend on checked tables: such an asset is not made while a blocking check
+fails, unless a named person forces it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ from tutor_pipeline.steps.check import await_checks
 
 
 class GuardedConfig(dg.Config):
-    """How something guarded is made."""
+    """Config of a guarded asset."""
 
     forced_by: str | None = None
-    """Who wants it although checks of what it reads do not hold, which is recorded; None = it is
-    not made then.
+    """Who forces the asset although checks of its inputs fail; this is recorded. None = it is not
+    made.
     """
 
 
@@ -31,9 +31,9 @@ def guarded(
     required: Sequence[guard.Required],
     asset: str,
 ) -> Iterator[tuple[Database, dict[str, Any]]]:
-    """A transaction in which an asset may be made, and what was overridden, as metadata.
+    """Yield a transaction in which an asset may be made, and metadata on overridden checks.
 
-    Raises RefusedError where a required check does not hold.
+    Raises RefusedError if a required check fails.
     """
     await_checks(warehouse, context.run.run_id, required, context.log.warning)
     with warehouse.connect() as database:
@@ -47,7 +47,7 @@ def require(
     required: Sequence[guard.Required],
     asset: str,
 ) -> dict[str, Any]:
-    """Let an asset be made; what was overridden, as metadata. Raises RefusedError otherwise."""
+    """Allow an asset to be made, or raise RefusedError. Returns metadata on overridden checks."""
     objections = guard.require(
         database, required, asset=asset, run_id=context.run.run_id, forced_by=config.forced_by
     )

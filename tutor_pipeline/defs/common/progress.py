@@ -1,5 +1,5 @@
-"""A Dagster logger that hands each finished table and check, and what steps tell meanwhile, to
-whoever launched the run.
+"""A Dagster logger that passes finished tables and checks, and messages of steps, to the process
+that launched a run.
 """
 
 import logging
@@ -29,11 +29,11 @@ def _make_logger(_: dg.InitLoggerContext) -> logging.Logger:
 
 
 progress_logger = dg.LoggerDefinition(
-    _make_logger, description="Tells the command that launched a run what has finished."
+    _make_logger, description="Reports what has finished to the command that launched the run."
 )
 
 
 def listen(listener: Listener) -> Callable[[], None]:
-    """Register a listener; returns the function that removes it."""
+    """Register a listener. Returns the function that removes it."""
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)

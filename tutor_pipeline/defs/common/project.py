@@ -1,4 +1,4 @@
-"""What the definitions are made from, read once: settings, dbt's manifest, rules and suites."""
+"""The inputs of the definitions, read once: settings, dbt's manifest, rules and suites."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from tutor_pipeline.metrics.wide_rows import rule_inputs
 from tutor_pipeline.steps.score import Scoring
 
 
-# Compared by identity: what is made from a project is kept with it.
+# Compared by identity, so that objects made from a project can be cached by it.
 @dataclass(frozen=True, eq=False)
 class Project:
-    """The project under the settings with which it was loaded."""
+    """The project and the settings it was loaded with."""
 
     settings: Settings
     manifest: Mapping[str, Any]
@@ -38,12 +38,12 @@ class Project:
 
     @property
     def sensors(self) -> dg.DefaultSensorStatus:
-        """Whether sensors run from the start."""
+        """Whether sensors are on by default."""
         return dg.DefaultSensorStatus(self._automation)
 
     @property
     def schedules(self) -> dg.DefaultScheduleStatus:
-        """Whether schedules run from the start."""
+        """Whether schedules are on by default."""
         return dg.DefaultScheduleStatus(self._automation)
 
     @property
@@ -53,8 +53,8 @@ class Project:
 
 @cache
 def load_project() -> Project:
-    """The project. Raises TutorPipelineError when a setting, a rule, a suite or dbt's project is
-    wrong. `load_project.cache_clear()` makes the next call read it anew.
+    """Load the project. Raises TutorPipelineError if a setting, a rule, a suite or the dbt project
+    is invalid. After `load_project.cache_clear()` the next call reads it again.
     """
     settings = load_settings()
     manifest, dbt_project = load_manifest(settings)

@@ -1,4 +1,4 @@
-"""The blocking checks that stand before whatever is derived."""
+"""The blocking checks that must pass before anything is derived."""
 
 from collections.abc import Collection, Iterable
 
@@ -11,7 +11,7 @@ from tutor_pipeline.judgement.quality.guard import Required
 
 
 def required(project: Project, assets: Collection[str]) -> list[Required]:
-    """The blocking checks of some tables, of dbt's tests and of the suites."""
+    """The blocking checks of some tables: dbt tests and suites."""
     current, *_ = metrics_assets(project)
     return blocking_checks([current, *suite_checks(project)], assets)
 
@@ -19,7 +19,7 @@ def required(project: Project, assets: Collection[str]) -> list[Required]:
 def blocking_checks(
     definitions: Iterable[dg.AssetsDefinition], assets: Collection[str]
 ) -> list[Required]:
-    """The blocking checks that these definitions make on some tables, as the guard needs them."""
+    """The blocking checks of these definitions on some tables, in the form the guard takes."""
     found = {
         Required(spec.asset_key.to_user_string(), spec.name)
         for definition in definitions

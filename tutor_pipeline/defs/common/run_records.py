@@ -1,4 +1,4 @@
-"""What the instance says of runs: which is in progress, how the last ones ended, and why."""
+"""Reads runs from the Dagster instance: those in progress, how the last ones ended, and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ IN_PROGRESS = (
 ENDED = (Status.SUCCESS, Status.FAILURE, Status.CANCELED)
 _WORDS = {Status.QUEUED: "queued", Status.CANCELING: "being cancelled", Status.STARTED: "running"}
 _AD_HOC = "__ASSET_JOB"
-"""Dagster's own job, of runs of assets that were chosen in the UI."""
+"""Dagster's implicit job: runs of assets selected in the UI."""
 
 MAX_MESSAGE = 300
 FIRST_WAIT, LONGEST_WAIT = 10, 300
-"""Seconds after one failure, and after many."""
+"""Seconds to wait after one failure, and after many."""
 _COUNTED = 8  # failures; after fewer the wait is at its longest
 
 
 def in_progress(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
-    """The run of a job that is queued, starting or running; the oldest of several."""
+    """The oldest run of a job that is queued, starting or running."""
     records = all_in_progress(instance, job)
     return records[0] if records else None
 
 
 def all_in_progress(instance: dg.DagsterInstance, job: str) -> Sequence[dg.RunRecord]:
-    """The runs of a job that are queued, starting or running, the oldest first."""
+    """The runs of a job that are queued, starting or running, oldest first."""
     return instance.get_run_records(
         dg.RunsFilter(job_name=job, statuses=list(IN_PROGRESS)), ascending=True
     )
@@ -45,7 +45,7 @@ def last(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
 
 
 def has_succeeded(instance: dg.DagsterInstance, job: str, about: str, after: datetime) -> bool:
-    """Whether a run of a job, about that subject, has succeeded after a moment."""
+    """Whether a run of a job on that subject succeeded after a moment."""
     records = instance.get_run_records(
         dg.RunsFilter(job_name=job, statuses=[Status.SUCCESS], updated_after=after), limit=100
     )
@@ -57,8 +57,8 @@ def has_succeeded(instance: dg.DagsterInstance, job: str, about: str, after: dat
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The failed runs of a job since the last one that did not fail: how many (up to those that
-    no longer matter), the newest, and how many seconds to wait after it.
+    """The consecutive failed runs of a job: their number (up to a limit), the newest, and the
+    seconds to wait after it.
     """
 
     count: int
@@ -66,13 +66,13 @@ class Failures:
     wait_seconds: float
 
     def remaining(self, now: datetime) -> float:
-        """Seconds left of the wait; 0 when it is over."""
+        """Remaining seconds of the wait; 0 when it is over."""
         ended = None if self.newest is None else ended_at(self.newest)
         return 0.0 if ended is None else self.wait_seconds - (now - ended).total_seconds()
 
 
 def failures_in_a_row(instance: dg.DagsterInstance, job: str) -> Failures:
-    """How a job's last runs failed; the wait doubles with each."""
+    """Return the consecutive failures of a job. The wait doubles with each."""
     records = instance.get_run_records(
         dg.RunsFilter(job_name=job, statuses=list(ENDED)), limit=_COUNTED
     )
@@ -91,14 +91,14 @@ def ended_at(record: dg.RunRecord) -> datetime | None:
 
 
 def since(record: dg.RunRecord) -> datetime:
-    """Since when a run has been running; since when it was asked for, before it started."""
+    """When a run started, or when it was requested if it has not started."""
     if record.start_time is None:
         return record.create_timestamp.astimezone(UTC)
     return datetime.fromtimestamp(record.start_time, UTC)
 
 
 def state(record: dg.RunRecord) -> str:
-    """What a run in progress is doing, in a word."""
+    """The state of a run in progress, in a word."""
     return _WORDS.get(record.dagster_run.status, "starting")
 
 
@@ -108,7 +108,7 @@ def short(run_id: str) -> str:
 
 
 def subject(run: dg.DagsterRun) -> str:
-    """What a run is about: its job, or the assets that somebody chose."""
+    """The subject of a run: its job, or the selected assets."""
     if run.job_name != _AD_HOC:
         return run.job_name
     chosen = sorted(key.to_user_string() for key in run.asset_selection or ())
@@ -116,7 +116,7 @@ def subject(run: dg.DagsterRun) -> str:
 
 
 def failed_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
-    """{step: what went wrong, in short} of a run, in the order in which they failed."""
+    """{step: short error} of a run, in order of failure."""
     records = instance.get_records_for_run(
         run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=20
     ).records
@@ -129,12 +129,12 @@ def failed_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
 
 
 def why(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Why a run failed, in a line: what its first failed step says, else what ended it."""
+    """Why a run failed, in a line: the error of its first failed step, else what ended it."""
     for step, message in failed_steps(instance, run_id).items():
         return f"{step}: {message}"
     said = _last_message(instance, run_id, dg.DagsterEventType.RUN_FAILURE)
     if _FROM_OUTSIDE in said:
-        # The process was killed, and Dagster's server says how.
+        # The process was killed; the Dagster server knows how.
         said = _last_message(instance, run_id, dg.DagsterEventType.ENGINE_EVENT) or said
     return _line(said.removeprefix(_OF_THE_SERVER)) or "it left no reason"
 
@@ -160,7 +160,7 @@ def _step_message(event: dg.DagsterEvent) -> str:
 
 
 def _line(text: str) -> str:
-    """The first line, without the path of the error's class."""
+    """The first line, without the module path of the error class."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     name, found, said = first.partition(": ")
     if found and "." in name and " " not in name:

@@ -1,4 +1,4 @@
-"""What assets need from outside: the warehouse. The only place in Dagster that reads settings."""
+"""The warehouse as a resource. The only place in a Dagster run that reads settings."""
 
 from functools import cached_property
 
@@ -10,16 +10,16 @@ from tutor_pipeline.core.warehouse.migrate import upgrade
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
-    """The warehouse of the settings: found, and brought up to date, when an asset first asks."""
+    """The warehouse of the settings, located and migrated on first use by an asset."""
 
     @property
     def settings(self) -> Settings:
-        """The settings, read anew (a run is a process of its own)."""
+        """The settings, read again, as each run is a process of its own."""
         return load_settings()
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        """The warehouse, migrated. Raises TutorPipelineError when it can't be reached."""
+        """The migrated warehouse. Raises TutorPipelineError if it cannot be reached."""
         located = self.settings.locate()
         upgrade(located.warehouse)
         return located.warehouse

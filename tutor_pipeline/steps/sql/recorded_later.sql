@@ -1,10 +1,10 @@
--- Rows of the history that hold a session of which something was recorded after the row is used.
+-- Rows of the history with a session of which some data was recorded after the row's time of use.
 with recorded as (
     select
         tutor_id,
         session_on,
         (greatest(
-            -- What an import created on its day, was there before.
+            -- A row that an import created on its day existed before.
             case when imports.created_on is null then created_at end,
             audio_created_at,
             feedback_submitted_at

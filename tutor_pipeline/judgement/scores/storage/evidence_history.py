@@ -55,12 +55,12 @@ def weeks(
 
 def _week(database: Database, forecast: Forecast, day: date) -> Week:
     rows = database.sql(
-        'from {history} where as_of_date = {day} order by {key} collate "C"',
+        '{history} where as_of_date = {day} order by {key} collate "C"',
         history=sql.Identifier(database.schemas.marts, forecast.history),
         day=sql.Literal(day),
         key=sql.Identifier(forecast.key),
     )
-    keys = database.sql("select {key} {rows}", key=sql.Identifier(forecast.key), rows=rows)
+    keys = database.sql("select {key} from {rows}", key=sql.Identifier(forecast.key), rows=rows)
     ids = [each for (each,) in database.execute(keys)]
     cells = sql.SQL(", ").join(
         sql.SQL("coalesce({}::float8, 'NaN')").format(sql.Identifier(name))
@@ -68,7 +68,7 @@ def _week(database: Database, forecast: Forecast, day: date) -> Week:
     )
     with database.copy(
         database.sql(
-            "copy (select {cells} {rows}) to stdout (format binary)", cells=cells, rows=rows
+            "copy (select {cells} from {rows}) to stdout (format binary)", cells=cells, rows=rows
         )
     ) as copy:
         data = b"".join(bytes(block) for block in copy)
