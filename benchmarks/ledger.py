@@ -70,28 +70,23 @@ class Bench:
             load(database, population)
         self.database = self.warehouse.connect(autocommit=True)
         self.database.execute("vacuum analyze")
-        self.time("first full", lambda: ledger.take_all(*self.place, "full", NOW))
+        self.time("first full", lambda: ledger.take_all(self.database, "full", NOW))
         self.time("settle first", lambda: self.settle("full"))
         self.database.execute("vacuum analyze")
-
-    @property
-    def place(self) -> tuple[object, Warehouse]:
-        """Where everything is."""
-        return self.database, self.warehouse
 
     def time(self, name: str, work: Callable[[], object]) -> None:
         self.seconds.setdefault(name, []).append(timed(work))
 
     def settle(self, run_id: str) -> None:
         with self.database.transaction():
-            ledger.settle(*self.place, run_id)
+            ledger.settle(self.database, run_id)
 
     def compare(self, changes: int, *, whole: bool = False) -> None:
-        queue = ledger.compare(*self.place, NOW, whole=whole)
+        queue = ledger.compare(self.database, NOW, whole=whole)
         assert queue.changes == changes, queue
 
     def hashes(self) -> None:
-        columns = versions.read_columns(*self.place)
+        columns = versions.read_columns(self.database)
         with self.database.transaction():
             self.database.execute("set local jit = off; set local work_mem = '64MB'")
             since = NOW - ledger.WINDOW
@@ -108,9 +103,9 @@ class Bench:
             self.database.execute(TOUCH.replace("{order}", order), (NOW - ledger.WINDOW, NOW))
             self.time(f"peek, 500 {which} new", lambda: self.compare(500))
             self.time(f"peek, 500 {which} wait", lambda: self.compare(500))
-            self.time(f"take 500 {which}", lambda: ledger.take(*self.place, "run", NOW))
+            self.time(f"take 500 {which}", lambda: ledger.take(self.database, "run", NOW))
             self.time("settle 500", lambda: self.settle("run"))
-        self.time("full", lambda: ledger.take_all(*self.place, "full", NOW))
+        self.time("full", lambda: ledger.take_all(self.database, "full", NOW))
 
 
 def main() -> None:

@@ -145,7 +145,7 @@ class Bench:
         }  # fmt: skip
         self.database = self.warehouse.connect(autocommit=True)
         # The client fills in the values: a table is not made with parameters.
-        filling = psycopg.ClientCursor(self.database)
+        filling = psycopg.ClientCursor(self.database.connection)
         filling.execute("select setseed(0.5)")
         for statement in (FILL_SESSIONS, FILL_RESOLVED):
             filling.execute(self.warehouse.sql(statement), values)
@@ -239,16 +239,16 @@ class Bench:
         def work() -> None:
             for each in sample:
                 pair = each.tutor_id, each.rule_id
-                found = self.database.execute(look, pair, prepare=True).fetchone()
+                found = self.database.connection.execute(look, pair, prepare=True).fetchone()
                 text, evidence = each.texts["description"], list(each.evidence)
                 if found:
                     values = (
                         text, each.excess, evidence, evaluation.as_of, each.tutor_id, found[0],
                     )  # fmt: skip
-                    self.database.execute(update, values, prepare=True)
+                    self.database.connection.execute(update, values, prepare=True)
                 else:
                     new = row_id(*pair, evaluation.as_of, 99)
-                    self.database.execute(
+                    self.database.connection.execute(
                         insert,
                         (
                             each.tutor_id, new, each.rule_id, each.severity, text, evidence,

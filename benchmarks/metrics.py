@@ -143,13 +143,13 @@ class Bench:
         self._execute("drop table {marts}.dim_tutors")
         self._dbt("run", None, "dim_tutors", "int_tutor_days", "tutor_aggregates")
         self._execute("vacuum analyze {marts}.fct_sessions")
-        self._connection = self.warehouse.connect(
+        self._database = self.warehouse.connect(
             autocommit=True,
             options="-c jit=off -c work_mem=128MB -c max_parallel_workers_per_gather=0",
         )
 
     def close(self) -> None:
-        self._connection.close()
+        self._database.close()
 
     def _execute(self, *statements: str, **values: int) -> None:
         with self.warehouse.connect(autocommit=True) as connection:
@@ -175,17 +175,17 @@ class Bench:
 
     def build(self, query: str) -> float:
         """Seconds to make a table of the query."""
-        with self._connection.transaction(force_rollback=True):
-            return timed(lambda: self._connection.execute(f"create table wide as {query}"))
+        with self._database.transaction(force_rollback=True):
+            return timed(lambda: self._database.execute(f"create table wide as {query}"))
 
     def replace(self, *parts: tuple[str, str, str]) -> float:
         """Seconds to delete and insert the rows of some tutors: (table, scope, query) each."""
-        with self._connection.transaction(force_rollback=True):
+        with self._database.transaction(force_rollback=True):
 
             def work() -> None:
                 for table, scope, query in parts:
-                    self._connection.execute(f"delete from {table} where {scope}")
-                    self._connection.execute(f"insert into {table} {query}")
+                    self._database.execute(f"delete from {table} where {scope}")
+                    self._database.execute(f"insert into {table} {query}")
 
             return timed(work)
 
@@ -193,11 +193,12 @@ class Bench:
         """Seconds for ten queries per tutor, for all of these tutors; a sample where many."""
         sample = tutors[:LOOP_SAMPLE]
         queries = filled("metrics_per_tutor.sql", self.warehouse).split(";")
+        execute = self._database.connection.execute
 
         def work() -> None:
             for tutor in sample:
                 for query in queries:
-                    self._connection.execute(query, {"tutor": tutor}, prepare=prepare).fetchall()
+                    execute(query, {"tutor": tutor}, prepare=prepare).fetchall()
 
         return timed(work) * len(tutors) / len(sample)
 

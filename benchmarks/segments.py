@@ -31,6 +31,7 @@ from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.judgement.scores import health, segments
 from tutor_pipeline.judgement.scores.departure import learning, outcomes, scorer
+from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 from tutor_pipeline.judgement.scores.known_truth import auc
 from tutor_pipeline.judgement.scores.score import Level
 from tutor_pipeline.judgement.scores.segments import TutorSegment
@@ -93,18 +94,19 @@ def make(server: EmbeddedServer, home: Path, world: str, tutors: int, seed: int)
 def levels(warehouse: Warehouse) -> Levels:
     """What departure_v1 would have called each tutor, each week, with nothing learned."""
     found: Levels = {}
-    with warehouse.connect() as connection:
-        days = evidence_history.days(connection, END)
-        for week in evidence_history.weeks(connection, days, {}):
-            standard = outcomes.standard(week)
+    with warehouse.connect() as database:
+        days = evidence_history.days(database, TUTORS, END)
+        for week in evidence_history.weeks(database, TUTORS, days, {}):
+            standard = outcomes.standard(TUTORS, week)
             version = learning.learn(
+                TUTORS,
                 standard.z[standard.is_there],
                 standard.reference.known,
-                learning.nothing(),
+                learning.nothing(TUTORS),
                 YEARLY_RATE,
             )
             for score in scorer.score_columns(
-                week.tutors, week.columns, standard.reference, version, "priors"
+                week.ids, week.columns, standard.reference, version, "priors"
             ):
                 found[score.subject_id, week.day] = score.level
     return found

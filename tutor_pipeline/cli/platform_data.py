@@ -24,6 +24,7 @@ from tutor_pipeline.sources.synthetic.parameters import Parameters
 from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS
 
 if TYPE_CHECKING:
+    from tutor_pipeline.sources.csv.importing import ImportSummary
     from tutor_pipeline.sources.platform_check import SourceReport
 
 SYNTHETIC, CSV = "synthetic", "csv"
@@ -147,26 +148,33 @@ def import_(
         _remember_load(session, CSV, {"folder": str(folder.resolve())})
     if as_json:
         emit_json(
-            {"folder": str(summary.folder), "files": summary.files, "notes": summary.notes}
-            | {"files": [asdict(file) for file in summary.files]}
+            {
+                "folder": str(summary.folder),
+                "files": [asdict(file) for file in summary.files],
+                "notes": summary.notes,
+            }
         )
     else:
-        table = Table("file", "rows", "loaded", "changed", "quarantined", "reasons", box=None)
-        for file in summary.files:
-            reasons = ", ".join(f"{name} {count:,}" for name, count in file.reasons.items())
-            counts = (file.rows, file.loaded, file.changed, file.quarantined)
-            table.add_row(file.name, *(f"{count:,}" for count in counts), escape(reasons))
-        out.print(table)
-        for text in summary.notes:
-            note(text)
-        for file in summary.refused:
-            why = str(file.refused).removeprefix(f"{file.name} ")
-            err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {why}')}")
-        if any(file.quarantined for file in summary.files):
-            note("The bad rows, with line and reason: tutor-pipeline quarantine list")
-        if not summary.refused:
-            done("Imported. Compute with: tutor-pipeline enrich --as-of latest")
+        _show_import(summary)
     raise typer.Exit(REFUSED if summary.refused else 0)
+
+
+def _show_import(summary: ImportSummary) -> None:
+    table = Table("file", "rows", "loaded", "changed", "quarantined", "reasons", box=None)
+    for file in summary.files:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in file.reasons.items())
+        counts = (file.rows, file.loaded, file.changed, file.quarantined)
+        table.add_row(file.name, *(f"{count:,}" for count in counts), escape(reasons))
+    out.print(table)
+    for text in summary.notes:
+        note(text)
+    for file in summary.refused:
+        why = str(file.refused).removeprefix(f"{file.name} ")
+        err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {why}')}")
+    if any(file.quarantined for file in summary.files):
+        note("The bad rows, with line and reason: tutor-pipeline quarantine list")
+    if not summary.refused:
+        done("Imported. Compute with: tutor-pipeline enrich --as-of latest")
 
 
 def check_source(as_json: AsJson = False) -> None:
