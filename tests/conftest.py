@@ -64,6 +64,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def _same_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+# A command that runs in this process sets variables; no other test may see them.
+each_module_leaves_the_environment = pytest.fixture(scope="module", autouse=True)(_same_environment)
+each_test_leaves_the_environment = pytest.fixture(autouse=True)(_same_environment)
+
+
 @pytest.fixture(scope="session")
 def server_url(starts_something: None) -> str:
     """URL of the run's server, on its maintenance database."""

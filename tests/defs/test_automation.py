@@ -1,4 +1,4 @@
-"""Sensors and schedules on a real instance (as dagster.yaml says) and a real database."""
+"""Sensors and schedules on a real instance (as deploy/dagster.yaml says) and a real database."""
 
 import json
 import shutil
@@ -160,7 +160,7 @@ class Place:
 @pytest.fixture(scope="module")
 def instance(databases, tmp_path_factory):
     home = tmp_path_factory.mktemp("dagster")
-    shutil.copy(PROJECT / "dagster.yaml", home)
+    shutil.copy(PROJECT / "deploy" / "dagster.yaml", home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUTOR_DAGSTER_DATABASE_URL", databases.create(migrated=False))
         with dg.DagsterInstance.from_config(str(home)) as instance:

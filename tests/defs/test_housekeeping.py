@@ -53,7 +53,7 @@ defs = dg.Definitions(
 
 @pytest.fixture
 def instance(warehouse, databases, tmp_path, monkeypatch):
-    """As in production: the project's dagster.yaml, on PostgreSQL."""
+    """As in production: deploy/dagster.yaml, on PostgreSQL."""
     url = databases.create(migrated=False)
     for name, value in {
         "DAGSTER_HOME": str(tmp_path),
@@ -62,7 +62,7 @@ def instance(warehouse, databases, tmp_path, monkeypatch):
         "TUTOR_DAGSTER_DATABASE_URL": url,
     }.items():
         monkeypatch.setenv(name, value)
-    shutil.copy(PROJECT_DIR / "dagster.yaml", tmp_path)
+    shutil.copy(PROJECT_DIR / "deploy" / "dagster.yaml", tmp_path)
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         yield instance
 

@@ -47,5 +47,5 @@ def test_a_scaffolded_asset_is_there(checkout):
     dg(checkout, "scaffold", "defs", "dagster.asset", "x.py")
     assert (checkout / "tutor_pipeline" / "defs" / "x.py").exists()
     found = json.loads(dg(checkout, "list", "defs", "--json"))
-    assert "x" in {each["key"] for each in found["assets"]}
-    assert "ops/alerts" in {each["key"] for each in found["assets"]}
+    assert "x" in {each["asset_key"] for each in found["assets"]}
+    assert "ops/alerts" in {each["asset_key"] for each in found["assets"]}

@@ -80,7 +80,7 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
     home = dagster_home(settings)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        _copy_when_different(PROJECT_DIR / "dagster.yaml", home / "dagster.yaml")
+        _copy_when_different(PROJECT_DIR / "deploy" / "dagster.yaml", home / "dagster.yaml")
     except OSError as error:
         raise TutorPipelineError(
             f"cannot write to {home}: {error.strerror}\nSet TUTOR_HOME to a folder of your own."

@@ -1,6 +1,6 @@
 """Housekeeping: deletes old rows of the pipeline's and Dagster's tables, and measures the rest.
 
-Dagster deletes old ticks itself (`retention` in dagster.yaml) and offers no way to delete a
+Dagster deletes old ticks itself (`retention` in deploy/dagster.yaml) and offers no way to delete a
 backfill's row: one remains for each backfill that somebody requested.
 """
 

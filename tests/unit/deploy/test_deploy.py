@@ -177,7 +177,7 @@ def test_the_image_does_not_run_as_root_and_copies_what_it_needs():
     assert all((PROJECT / name).exists() for name in copied)
     # `.` would take data and secrets of the checkout along.
     assert "." not in copied
-    assert {"dbt_project", "dagster.yaml", "workspace.yaml", "tutor_pipeline"} <= set(copied)
+    assert {"dbt_project", "deploy/dagster.yaml", "workspace.yaml", "tutor_pipeline"} <= set(copied)
 
 
 def test_what_the_image_copies_is_all_that_the_project_reads():
@@ -185,7 +185,7 @@ def test_what_the_image_copies_is_all_that_the_project_reads():
     named = set()
     for path in (PROJECT / "tutor_pipeline").rglob("*.py"):
         named |= set(re.findall(r'\bPROJECT_DIR / "([^"]+)"', path.read_text(encoding="utf-8")))
-    assert named - {".tutor"} <= {"dagster.yaml", "workspace.yaml", "dbt_project"}
+    assert named - {".tutor"} <= {"deploy", "workspace.yaml", "dbt_project"}
 
 
 def test_compose_starts_what_there_is():
