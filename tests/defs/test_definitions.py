@@ -11,7 +11,6 @@ from tutor_pipeline.definitions import defs
 from tutor_pipeline.defs.common.dbt_manifest import load_manifest
 from tutor_pipeline.judgement.quality.suites import load_suites
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.steps.order import FINDINGS_REST_ON
 
@@ -88,7 +87,7 @@ def test_the_set_of_assets(graph):
     made = {key.to_user_string() for key in graph.materializable_asset_keys}
     external = {key.to_user_string() for key in graph.external_asset_keys}
     assert made == MATERIALIZABLE
-    platform = {f"platform/{table.name}" for table in load_contract(CONTRACT).tables}
+    platform = {f"platform/{table.name}" for table in load_contract().tables}
     assert external == platform
 
 

@@ -15,7 +15,6 @@ import pytest
 from psycopg import sql
 
 from tutor_pipeline.core.warehouse.platform import ensure_platform
-from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.synthetic.generator import generate
 from tutor_pipeline.sources.synthetic.load import load
@@ -197,7 +196,7 @@ def test_the_contract_is_what_is_granted(site, roles):
         f" where table_schema = 'school' and grantee = '{roles.pipeline}'"
         " and privilege_type = 'SELECT'",
     )
-    assert {name for (name,) in granted} == {table.name for table in load_contract(CONTRACT).tables}
+    assert {name for (name,) in granted} == {table.name for table in load_contract().tables}
 
 
 def test_the_pipeline_owns_what_is_ours(site, roles):

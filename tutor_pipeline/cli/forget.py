@@ -214,10 +214,9 @@ def _erase_rows(database: Database, person: Person, found: _Found) -> dict[str, 
 
 
 def _contract() -> Any:
-    from tutor_pipeline.metrics.catalogue import CONTRACT
     from tutor_pipeline.sources.contract import load_contract
 
-    return load_contract(CONTRACT)
+    return load_contract()
 
 
 def _dagster(session: Session) -> Warehouse:

@@ -182,13 +182,12 @@ def check_source(as_json: AsJson = False) -> None:
 
     Example: [bold]TUTOR_PLATFORM_SCHEMA=public tutor-pipeline check-source[/bold]
     """
-    from tutor_pipeline.metrics.catalogue import CONTRACT
     from tutor_pipeline.sources.contract import load_contract
     from tutor_pipeline.sources.platform_check import check_source as check
 
     session = open_session(note)
     with session.warehouse.connect() as database:
-        report = check(database, load_contract(CONTRACT))
+        report = check(database, load_contract())
     if as_json:
         emit_json(report.as_dict())
     else:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.sources.contract import Table, load_contract
 from tutor_pipeline.steps.names import Group
 
@@ -14,7 +13,7 @@ OWNER = "team:platform"
 @dg.definitions
 def definitions() -> dg.Definitions:
     """One asset per table of the contract."""
-    return dg.Definitions(assets=build_source_assets(load_contract(CONTRACT).tables))
+    return dg.Definitions(assets=build_source_assets(load_contract().tables))
 
 
 def source_key(table: str) -> dg.AssetKey:

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
+from tutor_pipeline.core.yaml_models import read_yaml
 
 MODELS = DBT_PROJECT_DIR / "models"
 MARTS = MODELS / "marts"
-CONTRACT = MODELS / "staging" / "_platform__sources.yml"
-"""The platform contract: the tables and columns that are read, their types, what is required."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,39 +76,10 @@ def metric_columns() -> dict[str, dict[str, Column]]:
     for path in sorted(MARTS.glob("_*__models.yml")):
         columns |= {
             model.name: {column.name: column.column() for column in model.columns}
-            for model in _read(path).models
+            for model in read_yaml(path, _File, "file of models").models
         }
     if "tutor_aggregates" not in columns:
         raise TutorPipelineError(
             f"{MARTS} does not describe tutor_aggregates\nIs this a whole checkout of the project?"
         )
     return columns
-
-
-def _read(path: Path) -> _File:
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
-    try:
-        return _File.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise TutorPipelineError(
-            f"{path}: {_place(first['loc'], document)}: {first['msg']}"
-        ) from error
-
-
-def _place(loc: tuple[int | str, ...], document: Any) -> str:
-    """Return where a value is, with the names of model and column instead of their numbers."""
-    steps = []
-    found = document
-    for step in loc:
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            found = None
-        name = found.get("name") if isinstance(step, int) and isinstance(found, dict) else None
-        steps.append(str(name or step))
-    return ".".join(steps)
-
-
-# The parser written in C, where PyYAML was built with it: 10 times faster on this file.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -13,7 +13,11 @@ from typing import Any, ClassVar, Self
 
 from pydantic import AliasPath, ConfigDict, Field, model_validator
 
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
+
+CONTRACT = DBT_PROJECT_DIR / "models" / "staging" / "_platform__sources.yml"
+"""The file that states it."""
 
 SOURCE = "platform"
 
@@ -93,8 +97,8 @@ class Contract(YamlModel):
         raise KeyError(name)
 
 
-def load_contract(path: Path) -> Contract:
-    """Returns the contract in a dbt sources file.
+def load_contract(path: Path = CONTRACT) -> Contract:
+    """Returns the contract in a dbt sources file, by default ours.
 
     Raises TutorPipelineError when the file cannot be read or is no such contract.
     """

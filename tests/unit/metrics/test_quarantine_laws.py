@@ -23,7 +23,6 @@ from tests.unit.metrics.conftest import Bench
 from tests.unit.sources.fuzz import INJECTIONS, write_export
 from tests.unit.sources.fuzz import TUTORS as CSV_TUTORS
 from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.csv.importing import import_folder
 from tutor_pipeline.sources.quarantine import QuarantineSummary, sync_live
@@ -194,7 +193,7 @@ def number_columns() -> dict[str, tuple[float, float]]:
     }
 
 
-CONTRACT_TABLES = [load_contract(CONTRACT).table(name) for name in ("sessions", *PARTS)]
+CONTRACT_TABLES = [load_contract().table(name) for name in ("sessions", *PARTS)]
 BOUNDS = number_columns()
 INTEGERS = {c.name for table in CONTRACT_TABLES for c in table.columns if c.type == "integer"}
 
@@ -448,7 +447,7 @@ def check_payloads(platform: Platform) -> None:
 
 def check_bounds(bench: Any, tutors: Sequence[str]) -> None:
     """Every number that anybody reads is finite and within what its kind allows."""
-    for column in load_contract(CONTRACT).table("sessions").columns:
+    for column in load_contract().table("sessions").columns:
         if column.accepted:
             found = bench.rows(f"select distinct {column.name} as v from {{marts}}.fct_sessions")
             assert {row["v"] for row in found} <= {None, *column.accepted}

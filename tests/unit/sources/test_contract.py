@@ -66,7 +66,7 @@ def test_what_is_no_contract_is_one_sentence(tmp_path: Path, text: str) -> None:
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "sources.yml"
     path.write_text(CONTRACT.replace("data_type: double precision", "data_tipe: double precision"))
-    with pytest.raises(TutorPipelineError, match=r"line 10: .*data_type: Field required"):
+    with pytest.raises(TutorPipelineError, match=r"line 10: .*data_type: is missing"):
         load_contract(path)
 
 
@@ -74,7 +74,10 @@ def test_a_key_that_the_format_does_not_know_is_named_with_the_nearest_one(tmp_p
     path = tmp_path / "format.yml"
     text = Path(csv_format_file.__file__).with_name("format.yml").read_text()
     path.write_text(text.replace("{type: id, required: true}", "{type: id, requird: true}", 1))
-    with pytest.raises(TutorPipelineError, match=r"line \d+: .*requird; did you mean required\?"):
+    with pytest.raises(
+        TutorPipelineError,
+        match=r"line \d+: .*requird: there is no such key; did you mean required\?",
+    ):
         read_yaml(path, CsvFormat, "CSV format")
 
 

@@ -6,7 +6,6 @@ from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.core.warehouse.platform import ensure_platform
-from tutor_pipeline.metrics.catalogue import CONTRACT
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.personal_rows import erase_from_ours, named_in
 
@@ -32,7 +31,7 @@ LIVE = f"""
 
 @pytest.fixture(scope="module")
 def contract():
-    return load_contract(CONTRACT)
+    return load_contract()
 
 
 @pytest.fixture

@@ -11,23 +11,13 @@ Does not belong here: evaluation (`run`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    PlainValidator,
-    StrictBool,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import PlainValidator, StrictBool, ValidationInfo, model_validator
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
 
 SUITES = Path(__file__).with_name("suites")
 
@@ -63,14 +53,12 @@ def _table(value: Any, info: ValidationInfo) -> str:
     return str(value)
 
 
-class Check(BaseModel):
+class Check(YamlModel):
     """One rule about a table.
 
     While a `blocking` check fails, nothing is derived from the table. `rows_of` is the table whose
     rows the check reads, if it is not that of the suite.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, PlainValidator(_name)]
     says: Annotated[str, PlainValidator(_sentence)]
@@ -94,10 +82,8 @@ class Check(BaseModel):
         return self
 
 
-class _SuiteFile(BaseModel):
+class _SuiteFile(YamlModel):
     """The content of a file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     asset: Annotated[str, PlainValidator(_table)]
     about: str
@@ -149,56 +135,4 @@ def load_suites(folder: Path = SUITES) -> tuple[Suite, ...]:
 
 
 def _suite(path: Path) -> Suite:
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise TutorPipelineError(f"{path.name}: cannot be read: {error}") from error
-    try:
-        file = _SuiteFile.model_validate(body)
-    except ValidationError as error:
-        raise TutorPipelineError(f"{path.name}: {_message(error, body)}") from None
-    return Suite(name=path.stem, **vars(file))
-
-
-def _message(error: ValidationError, body: Any) -> str:
-    """Return the first error in words. Unknown and missing keys come before wrong values."""
-    errors = error.errors(include_url=False)
-    for kind in ("extra_forbidden", "missing"):
-        if of_kind := [each for each in errors if each["type"] == kind]:
-            *parent, _ = of_kind[0]["loc"]
-            names = sorted(str(e["loc"][-1]) for e in of_kind if [*e["loc"][:-1]] == parent)
-            where, _ = _place(tuple(parent), body)
-            if kind == "missing":
-                return f"{where}{', '.join(names)} is missing"
-            known = (Check if parent else _SuiteFile).model_fields
-            near = get_close_matches(names[0], known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            return f"{where}{', '.join(names)} is not known here{hint}"
-    first = errors[0]
-    where, field = _place(first["loc"], body)
-    return where + _words(first, field)
-
-
-def _words(error: Mapping[str, Any], field: str) -> str:
-    """Return what is wrong with the value of a field."""
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "value_error":
-        return str(context["error"])
-    if kind in ("model_type", "dict_type"):
-        return f"{field}: is not a mapping" if field else "is not a mapping"
-    wanted = {
-        "tuple_type": "is a list",
-        "bool_type": "is true or false",
-        "string_type": "is text",
-        "literal_error": f"is {str(context.get('expected')).replace(chr(39), '')}",
-    }
-    return f"{field} {wanted.get(kind, error['msg'])}"
-
-
-def _place(loc: tuple[int | str, ...], body: Any) -> tuple[str, str]:
-    """Return the prefix that names the check, if the error is in one, and the name of the field."""
-    if loc[:1] != ("checks",) or len(loc) == 1:
-        return "", ".".join(map(str, loc))
-    check = body["checks"][loc[1]]
-    name = check.get("name") if isinstance(check, dict) else None
-    return f"{name or 'a check'}: ", ".".join(map(str, loc[2:]))
+    return Suite(name=path.stem, **vars(read_yaml(path, _SuiteFile, "suite of checks")))

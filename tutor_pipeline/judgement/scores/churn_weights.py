@@ -16,7 +16,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tutor_pipeline.judgement.scores.yaml_file import Entry, read
+from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
 
 FILE = Path(__file__).parent / "churn_weights.yml"
 LEARNED = "refined:"
@@ -51,7 +51,7 @@ def first_version(at: datetime) -> Weights:
     return Weights(found.version, dict(found.weights), at, found.notes, levels)
 
 
-class _Levels(Entry):
+class _Levels(YamlModel):
     medium_from: float
     high_from: float
 
@@ -62,7 +62,7 @@ class _Levels(Entry):
         return self
 
 
-class _File(Entry):
+class _File(YamlModel):
     """The content of churn_weights.yml."""
 
     version: int = Field(gt=0)
@@ -80,4 +80,4 @@ class _File(Entry):
 
 @cache
 def _file() -> _File:
-    return read(FILE, _File)
+    return read_yaml(FILE, _File, "file of churn weights")

@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
+from tutor_pipeline.core.yaml_models import CODES, Coded, YamlModel, read_yaml
 from tutor_pipeline.judgement.scores import segments
 from tutor_pipeline.judgement.scores.health import StudentHealth, TutorHealth, Usual, star_evidence
 from tutor_pipeline.judgement.scores.score import Level
 from tutor_pipeline.judgement.scores.segments import Held, StudentSegment, TutorSegment
-from tutor_pipeline.judgement.scores.yaml_file import CODES, Coded, Entry, read
 
 SEGMENT = "segment"
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -46,14 +46,16 @@ class Trigger(Coded):
         return self
 
 
-class _Catalogue(Entry):
+class _Catalogue(YamlModel):
     """The content of recommendations.yml."""
 
     tutors: Annotated[dict[str, Trigger], CODES]
     students: Annotated[dict[str, Trigger], CODES]
 
 
-_CATALOGUE = read(Path(__file__).parent / "recommendations.yml", _Catalogue)
+_CATALOGUE = read_yaml(
+    Path(__file__).parent / "recommendations.yml", _Catalogue, "catalogue of recommendations"
+)
 FOR_TUTORS = tuple(_CATALOGUE.tutors.values())
 FOR_STUDENTS = tuple(_CATALOGUE.students.values())
 

@@ -18,12 +18,10 @@ from functools import cache
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.contract import load_contract
 
-CONTRACT = DBT_PROJECT_DIR / "models" / "staging" / "_platform__sources.yml"
 PARTS = (
     "session_audio_metrics",
     "session_video_metrics",
@@ -108,7 +106,7 @@ Columns = Mapping[str, Mapping[str, Column]]
 @cache
 def contract() -> Mapping[str, tuple[str, ...]]:
     """Returns the contract's columns of `sessions` and of its parts, by table."""
-    tables = load_contract(CONTRACT)
+    tables = load_contract()
     return {
         name: tuple(column.name for column in tables.table(name).columns)
         for name in ("sessions", *PARTS)

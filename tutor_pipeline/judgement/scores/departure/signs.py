@@ -14,7 +14,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from tutor_pipeline.judgement.scores.yaml_file import CODES, Coded, Entry, read
+from tutor_pipeline.core.yaml_models import CODES, Coded, YamlModel, read_yaml
 
 
 class Kind(StrEnum):
@@ -60,7 +60,7 @@ class Group(Coded):
     name: str
 
 
-class Signs(Entry):
+class Signs(YamlModel):
     """All signs of a forecast and their groups, in the order of the file. `little_known_under` is
     the share of all weight that must be known before the forecast may say Low.
     """
@@ -82,7 +82,7 @@ class Signs(Entry):
     @classmethod
     def read(cls, file: Path) -> Signs:
         """Returns the signs of a signs.yml. Raises TutorPipelineError for a faulty file."""
-        return read(file, cls)
+        return read_yaml(file, cls, "signs file")
 
     @property
     def by_code(self) -> Mapping[str, Sign]:

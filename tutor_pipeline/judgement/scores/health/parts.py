@@ -13,8 +13,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from tutor_pipeline.core.yaml_models import CODES, Coded, YamlModel, read_yaml
 from tutor_pipeline.judgement.scores.score import Reason, most_telling_first
-from tutor_pipeline.judgement.scores.yaml_file import CODES, Coded, Entry, read
 
 Values = Mapping[str, float | None]
 """Numbers by the name of their column or ratio; None: not known."""
@@ -90,7 +90,7 @@ class Part(Coded):
         return self.usual + common if self.common == "difference" else self.usual * common
 
 
-class _Minimum(Entry):
+class _Minimum(YamlModel):
     sessions_90d: Number
     days_since_last_session: Number
     known_weight: Number
@@ -98,14 +98,14 @@ class _Minimum(Entry):
     student_sessions: Number
 
 
-class _Star(Entry):
+class _Star(YamlModel):
     known_weight: Number
     sessions_90d: Number
     pace: Number
     health_score: Number
 
 
-class _Parts(Entry):
+class _Parts(YamlModel):
     parts: Annotated[dict[str, Part], CODES]
 
     def listed(self) -> tuple[Part, ...]:
@@ -117,7 +117,7 @@ class _Burnout(_Parts):
     scale: float = Field(gt=0)
 
 
-class _File(Entry):
+class _File(YamlModel):
     """The content of health.yml."""
 
     minimum: _Minimum
@@ -128,7 +128,7 @@ class _File(Entry):
     student_health: _Parts
 
 
-_PARAMETERS = read(Path(__file__).parent / "health.yml", _File)
+_PARAMETERS = read_yaml(Path(__file__).parent / "health.yml", _File, "file of health parts")
 MINIMUM = _PARAMETERS.minimum
 STAR = _PARAMETERS.star
 BURNOUT_SCALE = _PARAMETERS.burnout.scale

@@ -5,10 +5,10 @@ from typing import Annotated
 import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.yaml_models import CODES, Coded, YamlModel, read_yaml
 from tutor_pipeline.judgement.scores.churn_weights import FILE, _File
 from tutor_pipeline.judgement.scores.departure.signs import Signs
 from tutor_pipeline.judgement.scores.health.parts import Part
-from tutor_pipeline.judgement.scores.yaml_file import CODES, Coded, Entry, read
 
 
 class Item(Coded):
@@ -16,12 +16,16 @@ class Item(Coded):
     shown: str = ""
 
 
-class Content(Entry):
+class Content(YamlModel):
     total: float
     items: Annotated[dict[str, Item], CODES]
 
 
-class Parts(Entry):
+class Listed(YamlModel):
+    rows: tuple[Item, ...]
+
+
+class Parts(YamlModel):
     parts: Annotated[dict[str, Part], CODES]
 
 
@@ -29,14 +33,16 @@ def faults(tmp_path, text, model=Content):
     file = tmp_path / "file.yml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(TutorPipelineError) as error:
-        read(file, model)
-    return str(error.value).replace(f"{file}, line ", "").splitlines()
+        read_yaml(file, model, "test file")
+    head, *found = str(error.value).splitlines()
+    assert head == f"{file} is no test file:"
+    return [each.removeprefix("  line ") for each in found]
 
 
 def test_an_entry_knows_its_code(tmp_path):
     file = tmp_path / "file.yml"
     file.write_text("total: 1\nitems:\n  first: {weight: 2}\n", encoding="utf-8")
-    assert read(file, Content).items["first"] == Item(code="first", weight=2)
+    assert read_yaml(file, Content, "test file").items["first"] == Item(code="first", weight=2)
 
 
 def test_an_unknown_key_is_named_with_the_nearest_right_one(tmp_path):
@@ -59,9 +65,20 @@ def test_every_fault_is_named_at_its_line(tmp_path):
     assert "items.second.weight" in found[2]
 
 
+def test_an_entry_of_a_list_is_named_by_its_name(tmp_path):
+    text = "rows:\n  - {code: a, weight: 1}\n  - name: b\n    code: b\n    weight: x\n    shon: y\n"
+    assert faults(tmp_path, text, Listed) == [
+        "5: rows.b.weight: must be a number",
+        "3: rows.b.name: there is no such key",
+        "6: rows.b.shon: there is no such key; did you mean shown?",
+    ]
+
+
 def test_what_is_no_yaml_is_named_at_its_line(tmp_path):
-    (found,) = faults(tmp_path, "total: 1\nitems: {\n")
-    assert found.startswith("3: this is not YAML:")
+    file = tmp_path / "file.yml"
+    file.write_text("total: 1\nitems: {\n", encoding="utf-8")
+    with pytest.raises(TutorPipelineError, match=r"is no test file: line 3: this is not YAML: "):
+        read_yaml(file, Content, "test file")
 
 
 def test_weights_that_are_not_1_together_are_refused(tmp_path):
