@@ -11,7 +11,7 @@ from tutor_pipeline.definitions import defs
 from tutor_pipeline.defs import delivery
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.delivery import HELPED_AFTER, build_outbox_sensor
-from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.notify.kinds import incident
 from tutor_pipeline.steps import tell
 from tutor_pipeline.steps.names import Job
 
@@ -57,7 +57,7 @@ def look(place):
 def note(warehouse, number=1, at=None):
     at = at or datetime.now(UTC)
     with warehouse.connect() as database:
-        outbox.note_incident(database, number, DETAILS, at=at, run_id=None)
+        incident.note(database, number, DETAILS, at=at, run_id=None)
 
 
 def execute(instance, **config):

@@ -16,6 +16,7 @@ from tutor_pipeline.cli.console import STYLES, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core import formatting
+from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.people.reports import alert_queries, status_queries, tutor_queries
 
 
@@ -48,7 +49,7 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         in_need = alert_queries.tutors_in_need(database)
         counts = status_queries.status(database)
         stale = status_queries.is_stale(database)
-        rules = alert_queries.profile_in_force(database)
+        rules = store.profile_in_force(database)
     tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
     if tutors is None:
         out.print(

@@ -86,10 +86,10 @@ def _try_addresses(
 
 
 def _test_message(settings: Settings, audience: Audience, now: datetime) -> Outgoing:
-    from tutor_pipeline.people.notify import render
+    from tutor_pipeline.people.notify import trial
     from tutor_pipeline.steps.tell import setting
 
-    made = render.test(audience, setting(settings, now))
+    made = trial.message(audience, setting(settings, now))
     test_id = f"test-{audience}-{now:%Y%m%dT%H%M%S%f}"
     return Outgoing(test_id, audience, made.kind, made.subject, made.text, made.html, now)
 

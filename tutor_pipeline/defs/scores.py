@@ -31,8 +31,7 @@ _SHOWN = 25
 _OF_TUTORS = {
     "ops/score_references": "What is usual on this platform: the reference of departure_v1 and of"
     " health_v1. Every full refresh fits it, refreshes after sessions read it.",
-    "ops/tutor_scores": "The scores of every tutor by every scorer, with reasons: departure_v1,"
-    " signals_v1, reliability_v1, health_v1.",
+    "ops/tutor_scores": "The scores of every tutor by every scorer, with reasons.",
     "ops/current_tutor_risk": "The newest risk of each tutor to leave, by the champion scorer. The"
     " rule high_churn_risk reads it.",
     "ops/tutor_health": "How each tutor is doing: health, burnout, segment, and recommendations.",

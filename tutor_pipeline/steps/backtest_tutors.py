@@ -332,13 +332,15 @@ def decision_of(learned: Any) -> str:
 
 def _scorers(past: Past, yearly_rate: float) -> list[Any]:
     """All scorers that can be tested on past days and, if the truth is known, the ceiling."""
-    from tutor_pipeline.judgement.scores import backtest, health, reliability, signals
+    from tutor_pipeline.judgement.scores import backtest, health, tutor_scorers
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
     scorers = [
         *backtest.forecasts(TUTORS, {week.day: week for week in past.weeks}, yearly_rate),
-        backtest.plain(signals.SCORER, signals.VERSION, signals.score),
-        backtest.plain(reliability.SCORER, reliability.VERSION, reliability.score),
+        *(
+            backtest.plain(scorer.SCORER, scorer.VERSION, scorer.score)
+            for scorer in tutor_scorers.PLAIN
+        ),
         backtest.plain(health.TUTOR_SCORER, health.VERSION, _burnout),
     ]
     return [*scorers, backtest.oracle(past.burnout)] if past.burnout else scorers

@@ -17,7 +17,7 @@ from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.judgement.rules.evaluate import evaluate
 from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.metrics import wide_rows
-from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.notify.kinds import alert, rules
 from tutor_pipeline.steps.usual import exceptions_of, usual_here
 
 
@@ -67,7 +67,7 @@ def judge(database: Database, catalogue: Catalogue, kind: Kind, run_id: str) -> 
     )
     if kind is Kind.ALERT:
         now = datetime.now(UTC)
-        outbox.note_alerts(database, applied.changes, as_of=wide.as_of, now=now, run_id=run_id)
+        alert.note(database, applied.changes, as_of=wide.as_of, now=now, run_id=run_id)
         if before is not None and before[0] != catalogue.profile:
             told = {
                 "before": before[0],
@@ -75,6 +75,6 @@ def judge(database: Database, catalogue: Catalogue, kind: Kind, run_id: str) -> 
                 "is_shipped": before[0] in shipped(),
                 **store.adopt(database, catalogue.profile, before[1]),
             }
-            outbox.note_switch(database, told, as_of=wide.as_of, now=now, run_id=run_id)
+            rules.note(database, told, as_of=wide.as_of, now=now, run_id=run_id)
     written = perf_counter()
     return Judged(evaluation, applied, wide.scope is None, evaluated - began, written - evaluated)

@@ -30,7 +30,7 @@ from tutor_pipeline.judgement.quality.suites import Suite
 from tutor_pipeline.judgement.quality.touched import failing_tutors
 from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.notify.kinds import session
 from tutor_pipeline.sources.changes import ledger
 from tutor_pipeline.sources.quarantine import sync_live_of
 from tutor_pipeline.steps.judge import FINDINGS, Judged, judge
@@ -216,7 +216,7 @@ class Refresh:
                 for findings in FINDINGS
             }
             this.ended(Step.JUDGE)
-            outbox.note_sessions(database, run_id, datetime.now(UTC))
+            session.note(database, run_id, datetime.now(UTC))
             this.ended(Step.TELL)
             settled = ledger.settle(database, run_id)
             _note(database, this, settled.at)

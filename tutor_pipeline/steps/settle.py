@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.notify.kinds import session
 from tutor_pipeline.sources.changes import ledger
 
 
@@ -20,6 +20,6 @@ def full_refresh(warehouse: Warehouse, warn: Callable[[str], None]) -> tuple[int
         else:
             # Before the first refresh was settled, all changes are older than the installation.
             if ledger.is_filled(database):
-                outbox.note_sessions(database, run_id, datetime.now(UTC))
+                session.note(database, run_id, datetime.now(UTC))
             settled = ledger.settle(database, run_id).changes
         return settled, ledger.waiting(database, datetime.now(UTC))

@@ -18,8 +18,10 @@ from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
-from tutor_pipeline.people.notify import compose, deliver, delivery_status, outbox, targets
-from tutor_pipeline.people.notify.render import Setting
+from tutor_pipeline.people.notify import compose, deliver, delivery_status, targets
+from tutor_pipeline.people.notify.kinds import digest as digest_message
+from tutor_pipeline.people.notify.kinds import incident as incident_message
+from tutor_pipeline.people.notify.message import Setting
 
 
 def incident(
@@ -47,7 +49,7 @@ def incident(
         "means": means,
         "next": following,
     }
-    outbox.note_incident(database, opened, told, at=now, run_id=run_id)
+    incident_message.note(database, opened, told, at=now, run_id=run_id)
     return True
 
 
@@ -108,7 +110,7 @@ def digest(warehouse: Warehouse, week: str | None, run_id: str) -> tuple[date, b
         raise UsageError(f"the week of {first_day} is not over: its digest comes when it is")
     with warehouse.connect() as database:
         built_moment(database)  # raises for a platform that was never read
-        is_new = outbox.note_digest(database, first_day.isoformat(), {}, now=now, run_id=run_id)
+        is_new = digest_message.note(database, first_day.isoformat(), {}, now=now, run_id=run_id)
     return first_day, is_new
 
 

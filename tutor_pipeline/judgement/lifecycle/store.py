@@ -83,6 +83,17 @@ def check_person(by: str) -> None:
         )
 
 
+def profile_in_force(database: Database) -> str | None:
+    """Returns the rule profile of the newest run over alerts; None before the first and after
+    `clear`.
+    """
+    found: str | None = database.value(
+        "select profile from {ops}.reconcile_runs where kind = 'alert'"
+        " order by applied_at desc limit 1"
+    )
+    return found
+
+
 def last_applied(database: Database, kind: Kind | None = None) -> datetime | None:
     """Return the newest `as_of` that was applied to rows of a kind (None = of any), or None.
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tutor_pipeline.judgement.scores import health, reliability, signals
-from tutor_pipeline.judgement.scores.departure import scorer
+from tutor_pipeline.judgement.scores.departure import scorer as departure
 from tutor_pipeline.judgement.scores.departure.forecast import HORIZON_DAYS
 from tutor_pipeline.judgement.scores.departure.reference import Reference
 from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
@@ -18,8 +18,11 @@ from tutor_pipeline.judgement.scores.departure.version import Version
 from tutor_pipeline.judgement.scores.health import TutorHealth, Usual
 from tutor_pipeline.judgement.scores.score import Level, Row, Score, Target
 
+PLAIN = (signals, reliability)
+"""The scorers that need nothing but a row: modules with SCORER, VERSION, READS and score(rows)."""
+
 READS: tuple[str, ...] = tuple(
-    sorted({*signals.READS, *reliability.READS, *health.READS, *TUTORS.reads})
+    sorted({*health.READS, *TUTORS.reads}.union(*(scorer.READS for scorer in PLAIN)))
 )
 """The columns of tutor_aggregates, tutor_features and tutor_evidence that the scorers read, besides
 `PROFILE_RATE`.
@@ -65,14 +68,13 @@ def score_tutors(rows: Sequence[Row], forecaster: Forecaster, champion: str) -> 
     """Returns the scores of every scorer for these rows (`READS` and tutor_id). `champion` is a
     scorer's name, or `AUTO` for departure_v1.
     """
-    forecasts = scorer.score(
+    forecasts = departure.score(
         rows, forecaster.reference, forecaster.version, forecaster.named, forecaster.held
     )
     assessed = health.assess(rows, forecaster.usual)
     scores = (
         *forecasts,
-        *signals.score(rows),
-        *reliability.score(rows),
+        *(score for scorer in PLAIN for score in scorer.score(rows)),
         *(score for tutor in assessed for score in tutor.scores),
     )
     if champion == AUTO:

@@ -7,7 +7,7 @@ together with its deliveries and its outbox rows, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -17,12 +17,9 @@ import psycopg
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Database, Row
-from tutor_pipeline.people.notify import message_data, render
-from tutor_pipeline.people.notify.outbox import Kind
-from tutor_pipeline.people.notify.render import Message, Setting
-
-MOST_APART = 5
-"""Up to this many tutors or incidents get a message each; more share one message."""
+from tutor_pipeline.judgement.lifecycle.store import profile_in_force
+from tutor_pipeline.people.notify.kinds import drafters
+from tutor_pipeline.people.notify.message import Draft, Drafted, Setting
 
 CALM = timedelta(minutes=10)
 CALM_AFTER = 6
@@ -43,6 +40,7 @@ _DUE = """
         details, run_id
     from {ops}.outbox
     where message_id is null and dropped is null and due_at <= %(now)s
+        and kind = any(%(kinds)s)
     order by audience, outbox_id
     limit %(limit)s
 """
@@ -57,11 +55,6 @@ _ADDRESSED = """
     select distinct messages.audience from {ops}.messages
     inner join {ops}.deliveries on messages.message_id = deliveries.message_id
     where messages.made_at > %(since)s and deliveries.target <> 'file'
-"""
-
-_CLOSED_INCIDENTS = """
-    select incident_id::text as incident_id from {ops}.incidents
-    where incident_id::text = any(%(ids)s) and closed_at is not null
 """
 
 _ADD_MESSAGE = """
@@ -99,14 +92,6 @@ class Composed:
     error: str | None = None
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A message, and the outbox rows that it tells."""
-
-    message: Message
-    rows: Sequence[Row]
-
-
 def compose(
     database: Database, addresses: Mapping[Audience, Sequence[str]], setting: Setting
 ) -> Composed:
@@ -117,11 +102,13 @@ def compose(
     dropped with the reason, and the others go on.
     """
     now = setting.made_at
-    setting = replace(setting, rules=message_data.rules_in_force(database))
+    setting = replace(setting, rules=profile_in_force(database))
     database.lock("outbox")
     recent = _recent_messages(database, now)
     composer = _Composer(database, addresses, setting)
-    for audience, kind, rows in _by_audience(database.rows(_DUE, {"now": now, "limit": _MAX_ROWS})):
+    # A kind that only a newer version knows waits for it.
+    due = database.rows(_DUE, {"now": now, "limit": _MAX_ROWS, "kinds": list(drafters())})
+    for audience, kind, rows in _by_audience(due):
         oldest = min(row["due_at"] for row in rows)
         if audience in addresses and not _must_wait(audience, oldest, recent, now):
             composer.tell(audience, kind, rows)
@@ -135,7 +122,7 @@ class _Composer:
     setting: Setting
     done: Composed = field(default_factory=Composed)
 
-    def tell(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
+    def tell(self, audience: Audience, kind: str, rows: Sequence[Row]) -> None:
         """Makes messages of rows of one audience and kind.
 
         Drops rows that fail and tells the rest together. When all of several rows fail, the rows
@@ -155,11 +142,11 @@ class _Composer:
             if rest := [row for row in rows if row["outbox_id"] not in broken]:
                 self._try(audience, kind, rest)
 
-    def _error_of(self, kind: Kind, row: Row) -> str | None:
+    def _error_of(self, kind: str, row: Row) -> str | None:
         """Returns the error that this row alone causes; None without one."""
         try:
             with self.database.transaction(force_rollback=True):
-                self._draft(kind, Audience(row["audience"]), [row], {})
+                self._draft(kind, Audience(row["audience"]), [row])
         except Exception as error:
             if _is_database_fault(error):
                 raise
@@ -168,20 +155,17 @@ class _Composer:
             return visible(f"{type(error).__name__}{said}", _MAX_REASON)
         return None
 
-    def _draft(
-        self, kind: Kind, audience: Audience, rows: Sequence[Row], dropped: dict[int, str]
-    ) -> list[_Draft]:
-        return _DRAFTERS[kind](self.database, audience, rows, self.setting, dropped)
+    def _draft(self, kind: str, audience: Audience, rows: Sequence[Row]) -> Drafted:
+        return drafters()[kind](self.database, audience, rows, self.setting)
 
-    def _try(self, audience: Audience, kind: Kind, rows: Sequence[Row]) -> None:
-        dropped: dict[int, str] = {}
+    def _try(self, audience: Audience, kind: str, rows: Sequence[Row]) -> None:
         with self.database.transaction():
-            drafts = self._draft(kind, audience, rows, dropped)
-            for draft in drafts:
+            drafted = self._draft(kind, audience, rows)
+            for draft in drafted.drafts:
                 targets = self.addresses.get(audience, ())
                 _write(self.database, draft, targets, self.setting.made_at)
-            self._drop(dropped)
-        self.done.messages += len(drafts)
+            self._drop(drafted.dropped)
+        self.done.messages += len(drafted.drafts)
 
     def _drop(self, dropped: Mapping[int, str]) -> None:
         if dropped:
@@ -213,8 +197,8 @@ def anything_due(
     rows = database.rows(
         "select audience, count(*) as notes, min(due_at) as oldest from {ops}.outbox"
         " where message_id is null and dropped is null and due_at <= %(now)s"
-        " and audience = any(%(audiences)s) group by audience",
-        {"now": now, "audiences": list(audiences)},
+        " and audience = any(%(audiences)s) and kind = any(%(kinds)s) group by audience",
+        {"now": now, "audiences": list(audiences), "kinds": list(drafters())},
     )
     due = [
         row for row in rows if not _must_wait(Audience(row["audience"]), row["oldest"], recent, now)
@@ -235,10 +219,10 @@ def _is_database_fault(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) and not isinstance(error, psycopg.DataError)
 
 
-def _by_audience(rows: Iterable[Row]) -> list[tuple[Audience, Kind, list[Row]]]:
-    found: dict[tuple[Audience, Kind], list[Row]] = {}
+def _by_audience(rows: Iterable[Row]) -> list[tuple[Audience, str, list[Row]]]:
+    found: dict[tuple[Audience, str], list[Row]] = {}
     for row in rows:
-        found.setdefault((Audience(row["audience"]), Kind(row["kind"])), []).append(row)
+        found.setdefault((Audience(row["audience"]), row["kind"]), []).append(row)
     return [(audience, kind, own) for (audience, kind), own in found.items()]
 
 
@@ -255,146 +239,7 @@ def _must_wait(
     return audience in _CALMED and recent.get(audience, 0) >= CALM_AFTER and now - oldest < CALM
 
 
-def reason_to_drop(row: Row, alert: Row | None, now: datetime) -> str | None:
-    """Returns why an outbox row about an alert is not told; None = it is told.
-
-    `alert` is the alert as it is now. After an acknowledgement only later changes are told.
-    """
-    if alert is None:
-        return "the alert is gone"
-    if alert["resolved_at"] is not None:
-        return "resolved before it was told"
-    if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
-        return "snoozed"
-    if alert["acknowledged_at"] is not None and alert["acknowledged_at"] >= row["occurred_at"]:
-        return "acknowledged before it was told"
-    if row["audience"] == Audience.WARNING and alert["severity"] == "critical":
-        return "told as critical"
-    return None
-
-
-def _of_alerts(
-    database: Database,
-    audience: Audience,
-    rows: Sequence[Row],
-    setting: Setting,
-    dropped: dict[int, str],
-) -> list[_Draft]:
-    found = message_data.alerts(
-        database, sorted({(row["tutor_id"], row["subject_id"]) for row in rows})
-    )
-    told: dict[str, list[Row]] = {}
-    for row in rows:
-        alert = found.get((row["tutor_id"], row["subject_id"]))
-        if why := reason_to_drop(row, alert, setting.made_at):
-            dropped[row["outbox_id"]] = why
-        elif alert is not None:
-            is_worse = row["transition"].startswith("escalated")
-            told.setdefault(row["tutor_id"], []).append(row | alert | {"is_worse": is_worse})
-    # The warnings of a day always share one message.
-    is_summary = audience is Audience.WARNING
-    open_ = message_data.open_warnings(database, setting.made_at) if is_summary else 0
-    return [
-        _Draft(render.alerts(audience, _newest_of_each_alert(group), setting, open_), group)
-        for group in _groups(list(told.values()), apart=not is_summary)
-    ]
-
-
-def _newest_of_each_alert(rows: Sequence[Row]) -> list[Row]:
-    """Returns one row per alert: an alert that opened and then became worse is told once."""
-    newest = {(row["tutor_id"], row["alert_id"]): row for row in rows}
-    return list(newest.values())
-
-
-def _of_sessions(
-    database: Database,
-    audience: Audience,
-    rows: Sequence[Row],
-    setting: Setting,
-    dropped: dict[int, str],
-) -> list[_Draft]:
-    reports = message_data.sessions(
-        database, [(row["tutor_id"], row["subject_id"]) for row in rows], setting.made_at
-    )
-    completed = {
-        (report["tutor_id"], session["session_id"])
-        for report in reports
-        for session in report["sessions"]
-    }
-    told: dict[str, list[Row]] = {}
-    for row in rows:
-        if (row["tutor_id"], row["subject_id"]) in completed:
-            told.setdefault(row["tutor_id"], []).append(row)
-        else:
-            dropped[row["outbox_id"]] = "the session is gone, or no longer completed"
-    by_tutor = {report["tutor_id"]: report for report in reports}
-    return [
-        _Draft(
-            render.sessions(
-                [by_tutor[tutor] for tutor in dict.fromkeys(row["tutor_id"] for row in group)],
-                setting,
-            ),
-            group,
-        )
-        for group in _groups(list(told.values()))
-    ]
-
-
-def _of_incidents(
-    database: Database,
-    audience: Audience,
-    rows: Sequence[Row],
-    setting: Setting,
-    dropped: dict[int, str],
-) -> list[_Draft]:
-    ids = [row["subject_id"] for row in rows]
-    over = {row["incident_id"] for row in database.rows(_CLOSED_INCIDENTS, {"ids": ids})}
-    told = [[row | {"is_over": row["subject_id"] in over}] for row in rows]
-    return [_Draft(render.incidents(group, setting), group) for group in _groups(told)]
-
-
-def _of_digests(
-    database: Database,
-    audience: Audience,
-    rows: Sequence[Row],
-    setting: Setting,
-    dropped: dict[int, str],
-) -> list[_Draft]:
-    drafts = []
-    for row in rows:
-        first_day = datetime.fromisoformat(row["subject_id"]).date()
-        week = message_data.week(database, first_day, setting.made_at)
-        drafts.append(_Draft(render.digest(week, setting), [row]))
-    return drafts
-
-
-def _of_rules(
-    database: Database,
-    audience: Audience,
-    rows: Sequence[Row],
-    setting: Setting,
-    dropped: dict[int, str],
-) -> list[_Draft]:
-    return [_Draft(render.switch(audience, row["details"], setting), [row]) for row in rows]
-
-
-_DRAFTERS: Mapping[Kind, Callable[..., list[_Draft]]] = {
-    Kind.ALERT: _of_alerts,
-    Kind.SESSION: _of_sessions,
-    Kind.INCIDENT: _of_incidents,
-    Kind.DIGEST: _of_digests,
-    Kind.RULES: _of_rules,
-}
-
-
-def _groups(found: Sequence[list[Row]], *, apart: bool = True) -> list[list[Row]]:
-    """Returns the rows of each message: a message per item, or one for all when there are many."""
-    if apart and len(found) <= MOST_APART:
-        return list(found)
-    return [[row for rows in found for row in rows]] if found else []
-
-
-def _write(database: Database, draft: _Draft, targets: Sequence[str], now: datetime) -> None:
+def _write(database: Database, draft: Draft, targets: Sequence[str], now: datetime) -> None:
     """Stores a message with its deliveries, and marks its outbox rows as told."""
     message_id, message = uuid4().hex, draft.message
     database.execute(

@@ -9,14 +9,14 @@ from typing import Any
 
 from tutor_pipeline.core.formatting import count, label, percent, visible
 from tutor_pipeline.core.warehouse.database import Row
-from tutor_pipeline.people.notify.message_data import MAX_LISTED
+from tutor_pipeline.people.notify.digest_data import MAX_LISTED
 from tutor_pipeline.people.notify.wording import day_and_month, joined, who
 
 _MAX_OLDEST = 5
 
 
 def digest(week: Row) -> dict[str, Any]:
-    """Returns the values of the template for the data of a week (`message_data.week`)."""
+    """Returns the values of the template for the data of a week (`digest_data.week_data`)."""
     in_need, before, at = week["in_need"], week["in_need_before"], week["at"]
     verb = "needs" if in_need == 1 else "need"
     were = "was" if before == 1 else "were"

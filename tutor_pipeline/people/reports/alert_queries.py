@@ -67,17 +67,6 @@ def tutors_in_need(database: Database) -> int:
     return found
 
 
-def profile_in_force(database: Database) -> str | None:
-    """Returns the rule profile of the newest run over alerts; None before the first and after
-    `clear`.
-    """
-    found: str | None = database.value(
-        "select profile from {ops}.reconcile_runs where kind = 'alert'"
-        " order by applied_at desc limit 1"
-    )
-    return found
-
-
 def alerts(
     database: Database,
     *,

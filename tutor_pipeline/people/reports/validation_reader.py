@@ -13,7 +13,7 @@ from typing import Any
 
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
-from tutor_pipeline.people.reports.alert_queries import profile_in_force
+from tutor_pipeline.judgement.lifecycle.store import profile_in_force
 from tutor_pipeline.people.reports.status_queries import alerts_as_of, exists, is_stale
 from tutor_pipeline.people.reports.validation import (
     AchievementCount,

@@ -14,7 +14,7 @@ from tutor_pipeline.core.warehouse.migrate import upgrade
 from tutor_pipeline.core.warehouse.personal_data import ERASED, Role
 from tutor_pipeline.core.warehouse.retention import sizes
 from tutor_pipeline.people.notify.compose import compose
-from tutor_pipeline.people.notify.render import Setting
+from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.sources.changes import ledger
 
 NOW = datetime(2026, 11, 20, 5, tzinfo=UTC)

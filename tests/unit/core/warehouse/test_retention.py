@@ -16,7 +16,7 @@ from tutor_pipeline.core.warehouse import refresh_runs, retention
 from tutor_pipeline.core.warehouse.retention import KEPT, RULES, delete_old, sizes
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.quality import guard
-from tutor_pipeline.people.reports import alert_queries, finding_queries
+from tutor_pipeline.people.reports import finding_queries
 
 NOW = datetime(2026, 11, 20, 5, tzinfo=UTC)
 
@@ -346,7 +346,7 @@ def read(warehouse):
             if database.execute("select 1 from ops.refresh_runs").fetchone()
             else None,
             "applied": [store.last_applied(database, kind) for kind in (None, *Kind)],
-            "profile": alert_queries.profile_in_force(database),
+            "profile": store.profile_in_force(database),
             "skipped": [
                 finding_queries.skipped_tutors(database, kind, "another run") for kind in Kind
             ],

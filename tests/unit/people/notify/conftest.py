@@ -11,7 +11,7 @@ from tests.servers import MailServer, WebServer
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.people.notify import compose as composing
 from tutor_pipeline.people.notify import outbox
-from tutor_pipeline.people.notify.render import Setting
+from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.people.notify.targets import FILE
 
 NOW = datetime(2026, 3, 18, 9, 0, tzinfo=UTC)

@@ -10,8 +10,10 @@ from psycopg.types.json import Jsonb
 from tests.unit.people.notify.conftest import NOW
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.people.notify import compose as composing
-from tutor_pipeline.people.notify import message_data
-from tutor_pipeline.people.notify.compose import CALM, CALM_AFTER, MOST_APART, reason_to_drop
+from tutor_pipeline.people.notify.compose import CALM, CALM_AFTER
+from tutor_pipeline.people.notify.digest_data import week_data
+from tutor_pipeline.people.notify.kinds.alert import reason_to_drop
+from tutor_pipeline.people.notify.message import MOST_APART
 
 ALERT = {
     "resolved_at": None, "snoozed_until": None, "acknowledged_at": None, "severity": "critical",
@@ -224,7 +226,10 @@ def test_what_is_wrong_with_the_tables_drops_nothing(
         tutor(f"T{each}")
         alert(f"T{each}")
     with monkeypatch.context() as patch:
-        patch.setattr(message_data, "_ALERTS", "select no_such_column from {ops}.alerts")
+        patch.setattr(
+            "tutor_pipeline.people.notify.kinds.alert._ALERTS",
+            "select no_such_column from {ops}.alerts",
+        )
         with pytest.raises(psycopg.errors.UndefinedColumn):
             compose()
     assert run("select count(*) as n from ops.outbox where dropped is not null") == [{"n": 0}]
@@ -236,7 +241,7 @@ def test_what_breaks_for_all_is_nobody_s_fault_and_stays(tutor, alert, compose, 
         tutor(f"T{each}")
         alert(f"T{each}")
     with monkeypatch.context() as patch:
-        patch.setattr("tutor_pipeline.people.notify.render.alerts", lambda *_: 1 / 0)
+        patch.setattr("tutor_pipeline.people.notify.kinds.alert.message", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             compose()
     assert compose().messages == 3
@@ -246,7 +251,7 @@ def test_what_could_not_be_told_can_be_tried_again(tutor, alert, compose, run, d
     tutor("T1")
     alert("T1")
     with monkeypatch.context() as patch:
-        patch.setattr("tutor_pipeline.people.notify.render.alerts", lambda *_: 1 / 0)
+        patch.setattr("tutor_pipeline.people.notify.kinds.alert.message", lambda *_: 1 / 0)
         assert compose().broken == 1
     assert compose().messages == 0
     with db.connect() as database:
@@ -528,7 +533,7 @@ def test_a_week_in_which_nothing_happened(empty, insert, compose, run):
 def test_a_trend_is_good_or_bad_by_what_it_counts(db, run, insert, tutor, alert):
     week(insert, tutor, alert, run)
     with db.connect() as database:
-        found = message_data.week(database, (NOW - timedelta(days=9)).date(), NOW)
+        found = week_data(database, (NOW - timedelta(days=9)).date(), NOW)
     assert {row["words"]: row["is_good"] for row in found["trend"]} == {
         "Sessions": True, "Tutor did not come": False, "Student rating (1 to 5)": None,
     }  # fmt: skip

@@ -8,6 +8,8 @@ import pytest
 from tests.unit.people.notify.conftest import NOW
 from tutor_pipeline.core.findings import Change, Finding, Resolution, Severity, Step
 from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.notify.kinds import alert, digest, incident, rules
+from tutor_pipeline.people.notify.kinds import session as session_message
 
 
 def change(step=Step.OPENED, severity="critical", number=1, row_id="a1", tutor_id="T1"):
@@ -19,7 +21,7 @@ def change(step=Step.OPENED, severity="critical", number=1, row_id="a1", tutor_i
 def note(empty, db):
     def note_all(*changes, as_of=NOW, now=NOW):
         with db.connect() as database:
-            return outbox.note_alerts(database, changes, as_of=as_of, now=now, run_id="r1")
+            return alert.note(database, changes, as_of=as_of, now=now, run_id="r1")
 
     return note_all
 
@@ -98,7 +100,7 @@ def test_a_switch_of_profile_is_told_once(empty, db, run, age, dropped):
                "closed": 5, "critical": 2, "tutors": 4, "retired": 1, "opened": 1}  # fmt: skip
     for _ in range(2):
         with db.connect() as database:
-            outbox.note_switch(
+            rules.note(
                 database, details,
                 as_of=NOW - age, now=NOW, run_id="r1",
             )  # fmt: skip
@@ -133,18 +135,18 @@ def test_each_completed_session_gets_one_report_for_ever(db, run, session, inser
     session("S6", run_id="another/1")
     for _ in range(2):
         with db.connect() as database:
-            outbox.note_sessions(database, "r/1", NOW)
+            session_message.note(database, "r/1", NOW)
     assert sorted(rows(run)) == [("sessions", "S1", "completed"), ("sessions", "S3", "completed")]
 
 
 def test_an_incident_is_told_once_and_a_week_has_one_digest(empty, db, run):
     details = {"title": "t", "kind": "drift", "subject": "s", "means": "m", "next": "n"}
     with db.connect() as database:
-        first = outbox.note_incident(database, 7, details, at=NOW, run_id="r1")
-        again = outbox.note_incident(database, 7, details, at=NOW, run_id="r2")
+        first = incident.note(database, 7, details, at=NOW, run_id="r1")
+        again = incident.note(database, 7, details, at=NOW, run_id="r2")
         assert (first, again) == (1, 0)
         weeks = [
-            outbox.note_digest(database, week, {}, now=NOW, run_id="r1")
+            digest.note(database, week, {}, now=NOW, run_id="r1")
             for week in ("2026-03-09", "2026-03-09", "2026-03-16")
         ]
     assert weeks == [True, False, True]
@@ -153,6 +155,6 @@ def test_an_incident_is_told_once_and_a_week_has_one_digest(empty, db, run):
 
 def test_a_transaction_that_fails_notes_nothing(empty, db, run):
     with pytest.raises(ZeroDivisionError), db.connect() as database:
-        outbox.note_alerts(database, [change()], as_of=NOW, now=NOW, run_id="r1")
+        alert.note(database, [change()], as_of=NOW, now=NOW, run_id="r1")
         raise ZeroDivisionError
     assert rows(run) == []

@@ -1,4 +1,4 @@
-"""Reads the data of messages from the tables.
+"""Reads the data of a digest: a week of alerts, sessions, movers, badges and the platform.
 
 Reads no feedback text, no address of a person and no name of a student: anybody may forward a
 message.
@@ -6,12 +6,10 @@ message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.warehouse.database import Database, Row
-from tutor_pipeline.core.warehouse.statements import statement
 
 MAX_LISTED = 10
 """The length of each list in a digest; `attention` shows all."""
@@ -19,10 +17,6 @@ MOVERS = 3
 """How many tutors a digest names whose scores rose most, and whose fell most."""
 TOLD_WITHIN = timedelta(days=7)
 """A digest made later than this after its week leaves out what is only known as of today."""
-
-_ALERTS = statement(__file__, "alert_messages")
-_SESSIONS = statement(__file__, "session_reports")
-_TUTORS = statement(__file__, "session_report_tutors")
 
 # The tutors with an alert that was open at a moment and is not snoozed beyond it.
 _IN_NEED = """
@@ -120,36 +114,7 @@ TRENDS = (
 """Metrics of `platform_metrics` in a digest: column, words, form, and whether more is better."""
 
 
-def alerts(database: Database, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row]:
-    """Returns alerts as they are now, with the tutor's name and health, by (tutor, alert)."""
-    tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
-    rows = database.rows(_ALERTS, {"tutors": list(tutors), "alerts": list(ids)})
-    return {(row["tutor_id"], row["alert_id"]): row for row in rows}
-
-
-def sessions(database: Database, wanted: Sequence[tuple[str, str]], now: datetime) -> list[Row]:
-    """Returns a report per tutor of these (tutor, session): sessions, averages, insights, alerts.
-
-    Leaves out sessions that are not completed, and tutors without a completed one.
-    """
-    tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
-    found = database.rows(_SESSIONS, {"tutors": list(tutors), "sessions": list(ids)})
-    reports = database.rows(_TUTORS, {"tutors": sorted(set(tutors)), "now": now})
-    for report in reports:
-        report["sessions"] = [
-            row
-            for row in found
-            if row["tutor_id"] == report["tutor_id"] and row["status"] == "completed"
-        ]
-        report["insights"] = report["insights"] or []
-        report["alerts"] = report["alerts"] or []
-    kept = [report for report in reports if report["sessions"]]
-    return sorted(
-        kept, key=lambda report: (report["sessions"][0]["scheduled_start"], report["tutor_id"])
-    )
-
-
-def week(database: Database, first_day: date, now: datetime) -> Row:
+def week_data(database: Database, first_day: date, now: datetime) -> Row:
     """Returns the data of a digest: the seven days from `first_day` on, in the pipeline's zone."""
     zone = ZoneInfo(database.timezone)
     last_day = first_day + timedelta(days=6)
@@ -182,25 +147,6 @@ def week(database: Database, first_day: date, now: datetime) -> Row:
         "badges": read(_BADGES),
         "trend": _trend(platform) if platform else [],
     }
-
-
-def rules_in_force(database: Database) -> str | None:
-    """Returns the rule profile of the newest run over alerts; None before the first."""
-    found: str | None = database.value(
-        "select profile from {ops}.reconcile_runs where kind = 'alert'"
-        " order by applied_at desc limit 1"
-    )
-    return found
-
-
-def open_warnings(database: Database, now: datetime) -> int:
-    """Returns how many warnings are open and not snoozed."""
-    found: int = database.value(
-        "select count(*) from {ops}.alerts where severity = 'warning'"
-        " and resolved_at is null and (snoozed_until is null or snoozed_until <= %(now)s)",
-        {"now": now},
-    )
-    return found
 
 
 def _trend(row: Row) -> list[Row]:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutor_pipeline.core.audiences import Audience
-from tutor_pipeline.people.notify import render
-from tutor_pipeline.people.notify.render import Setting
+from tutor_pipeline.people.notify import trial
+from tutor_pipeline.people.notify.kinds.alert import message
+from tutor_pipeline.people.notify.message import MAX_SUBJECT, Setting
 
 SETTING = Setting(
     "http://ui.example.com", "http://reports.example.com", "UTC",
@@ -43,7 +44,7 @@ class Tags(HTMLParser):
 
 
 def made(**changes):
-    return render.alerts(Audience.CRITICAL, [alert(**changes)], SETTING)
+    return message(Audience.CRITICAL, [alert(**changes)], SETTING)
 
 
 HOSTILE = [
@@ -72,7 +73,7 @@ def test_no_text_of_the_platform_is_markup_or_a_header(text, field):
     for line in (found.subject, found.text.replace("\n", ""), found.html.replace("\n", "")):
         assert line.isprintable() or not set(line) & set("\r\x00\x1b\x7f\u202e\u2066")
     assert "\n" not in found.subject
-    assert len(found.subject) <= render.MAX_SUBJECT + 1
+    assert len(found.subject) <= MAX_SUBJECT + 1
 
 
 def test_nothing_is_fetched_from_outside():
@@ -92,14 +93,14 @@ def test_any_text_makes_a_message_of_one_header_line(name, title):
 def test_times_are_those_of_the_pipeline_s_zone():
     at = datetime(2026, 3, 17, 23, 30, tzinfo=UTC)
     setting = Setting("http://ui", "http://reports", "Europe/Berlin", SETTING.made_at)
-    found = render.alerts(Audience.CRITICAL, [alert(last_session_at=at)], setting)
+    found = message(Audience.CRITICAL, [alert(last_session_at=at)], setting)
     assert "the last one on 18 March" in found.text
     assert "the last one on 17 March" in made(last_session_at=at).text
 
 
 def test_a_test_message_says_for_whom():
     for audience in Audience:
-        found = render.test(audience, SETTING)
+        found = trial.message(audience, SETTING)
         assert f"TUTOR_NOTIFY_{audience.upper()}" in found.subject
-        assert render.FOR_WHOM[audience] in found.text
-        assert render.FOR_WHOM[audience] in found.html
+        assert trial.FOR_WHOM[audience] in found.text
+        assert trial.FOR_WHOM[audience] in found.html

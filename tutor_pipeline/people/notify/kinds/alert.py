@@ -1,0 +1,210 @@
+"""Alerts: a critical one as it opens or becomes worse, the warnings of a day together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from tutor_pipeline.core.audiences import Audience
+from tutor_pipeline.core.findings import Change, Severity, Step
+from tutor_pipeline.core.formatting import count, label, visible
+from tutor_pipeline.core.warehouse.database import Database, Row
+from tutor_pipeline.core.warehouse.statements import statement
+from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.notify.message import (
+    MAX_TOGETHER,
+    Draft,
+    Drafted,
+    Message,
+    Setting,
+    groups,
+    render,
+)
+from tutor_pipeline.people.notify.wording import day_and_month, who
+
+KIND = "alert"
+_ALERTS = statement(__file__, "alert_messages")
+
+
+def note(
+    database: Database, changes: Iterable[Change], *, as_of: datetime, now: datetime, run_id: str
+) -> int:
+    """Notes alerts that opened or became worse. Returns how many it noted.
+
+    Critical ones are due at once, warnings with the next summary.
+    """
+    is_past = now - as_of > outbox.OF_THE_PAST
+    rows = []
+    for change in changes:
+        if change.step not in (Step.OPENED, Step.ESCALATED) or change.finding is None:
+            continue
+        is_critical = change.finding.severity is Severity.CRITICAL
+        rows.append(
+            outbox.row(
+                Audience.CRITICAL if is_critical else Audience.WARNING,
+                KIND,
+                change.row_id,
+                # The number keeps repeated escalations of one alert apart.
+                f"{change.step} {change.event_no}",
+                # By the clock, like the moment of an acknowledgement: the two are compared.
+                now,
+                now if is_critical else outbox.next_summary(now, database.timezone),
+                run_id,
+                tutor_id=change.tutor_id,
+                dropped="as of the past" if is_past else None,
+            )
+        )
+    return outbox.insert(database, rows)
+
+
+def draft(database: Database, audience: Audience, rows: Sequence[Row], setting: Setting) -> Drafted:
+    """Makes messages of alerts as they are now. Drops what is no longer worth telling."""
+    found = as_they_are(database, sorted({(row["tutor_id"], row["subject_id"]) for row in rows}))
+    dropped: dict[int, str] = {}
+    told: dict[str, list[Row]] = {}
+    for row in rows:
+        alert = found.get((row["tutor_id"], row["subject_id"]))
+        if why := reason_to_drop(row, alert, setting.made_at):
+            dropped[row["outbox_id"]] = why
+        elif alert is not None:
+            is_worse = row["transition"].startswith("escalated")
+            told.setdefault(row["tutor_id"], []).append(row | alert | {"is_worse": is_worse})
+    # The warnings of a day always share one message.
+    is_summary = audience is Audience.WARNING
+    open_ = _open_warnings(database, setting.made_at) if is_summary else 0
+    drafts = [
+        Draft(message(audience, _newest_of_each_alert(group), setting, open_), group)
+        for group in groups(list(told.values()), apart=not is_summary)
+    ]
+    return Drafted(drafts, dropped)
+
+
+def reason_to_drop(row: Row, alert: Row | None, now: datetime) -> str | None:
+    """Returns why an outbox row about an alert is not told; None = it is told.
+
+    `alert` is the alert as it is now. After an acknowledgement only later changes are told.
+    """
+    if alert is None:
+        return "the alert is gone"
+    if alert["resolved_at"] is not None:
+        return "resolved before it was told"
+    if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
+        return "snoozed"
+    if alert["acknowledged_at"] is not None and alert["acknowledged_at"] >= row["occurred_at"]:
+        return "acknowledged before it was told"
+    if row["audience"] == Audience.WARNING and alert["severity"] == "critical":
+        return "told as critical"
+    return None
+
+
+def message(
+    audience: Audience, rows: Sequence[Row], setting: Setting, open_warnings: int = 0
+) -> Message:
+    """Returns a message about alerts of one tutor or of several: new critical alerts, or the
+    warnings of a day with the number of all `open_warnings`.
+
+    Each row is an alert of `as_they_are` and has `is_worse`: it was a warning until now.
+    """
+    tutors = _by_tutor(rows, setting)
+    if audience is Audience.WARNING:
+        about = tutors[0]["who"] if len(tutors) == 1 else count(len(tutors), "tutor")
+        headline = f"{count(len(rows), 'new warning')} about {about}"
+        subject = f"{headline}, {day_and_month(setting.made_at.astimezone(setting.zone).date())}"
+        lead = "Nothing that cannot wait until you have time today."
+    elif len(tutors) > 1:
+        headline = f"{count(len(tutors), 'tutor')} need a call"
+        subject = f"{headline}: {count(len(rows), 'critical alert')}"
+        lead = f"{count(len(rows), 'critical alert')}, the most pressing first."
+    else:
+        headline = f"{tutors[0]['who']} needs a call"
+        titles = ", ".join(dict.fromkeys(row["title"] for row in rows))
+        subject, lead = f"Critical: {tutors[0]['who']}: {titles}", ""
+    after = ""
+    if open_warnings > len(rows):
+        others = open_warnings - len(rows)
+        after = f"{count(others, 'earlier warning')} {'is' if others == 1 else 'are'} still open."
+    return render(
+        audience,
+        KIND,
+        subject,
+        {
+            "headline": visible(headline),
+            "lead": lead,
+            "tutors": tutors[:MAX_TOGETHER],
+            "left_out": max(0, len(tutors) - MAX_TOGETHER),
+            "after": after,
+            "example": tutors[0]["alerts"][0]["alert_id"],
+        },
+        setting,
+        tutors=[tutor["tutor_id"] for tutor in tutors],
+        items=len(rows),
+    )
+
+
+def as_they_are(
+    database: Database, wanted: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Row]:
+    """Returns alerts as they are now, with the tutor's name and health, by (tutor, alert)."""
+    tutors, ids = zip(*wanted, strict=True) if wanted else ((), ())
+    rows = database.rows(_ALERTS, {"tutors": list(tutors), "alerts": list(ids)})
+    return {(row["tutor_id"], row["alert_id"]): row for row in rows}
+
+
+def _open_warnings(database: Database, now: datetime) -> int:
+    """Returns how many warnings are open and not snoozed."""
+    found: int = database.value(
+        "select count(*) from {ops}.alerts where severity = 'warning'"
+        " and resolved_at is null and (snoozed_until is null or snoozed_until <= %(now)s)",
+        {"now": now},
+    )
+    return found
+
+
+def _newest_of_each_alert(rows: Sequence[Row]) -> list[Row]:
+    """Returns one row per alert: an alert that opened and then became worse is told once."""
+    newest = {(row["tutor_id"], row["alert_id"]): row for row in rows}
+    return list(newest.values())
+
+
+def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
+    """Returns the tutors of some alerts, by severity and then by distance from the threshold."""
+    found: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row["severity"], -row["excess"], row["alert_id"])):
+        found.setdefault(row["tutor_id"], []).append(row)
+    return [
+        {
+            "tutor_id": tutor_id,
+            "who": who(own[0]),
+            "is_critical": own[0]["severity"] == "critical",
+            "is_high_reschedule": own[0]["is_high_reschedule"],
+            "context": _context(own[0], setting),
+            "alerts": [
+                {
+                    "alert_id": row["alert_id"],
+                    "severity": row["severity"],
+                    "is_worse": row["is_worse"],
+                    "title": row["title"],
+                    "description": row["description"],
+                    "recommended_action": row["recommended_action"],
+                    "sessions": ", ".join(row["evidence_session_ids"]),
+                }
+                for row in own
+            ],
+            "advice": [each["text"] for each in own[0]["recommendations"] or ()],
+        }
+        for tutor_id, own in found.items()
+    ]
+
+
+def _context(row: Row, setting: Setting) -> str:
+    """Returns a line about the tutor: sessions, the last one, health; as far as known."""
+    parts = []
+    if row["sessions_30d"] is not None:
+        parts.append(f"{count(row['sessions_30d'], 'session')} in 30 days")
+    if row["last_session_at"] is not None:
+        last = row["last_session_at"].astimezone(setting.zone)
+        parts.append(f"the last one on {day_and_month(last.date())}")
+    if row["segment"] is not None:
+        parts.append(f"health: {label(row['segment']).lower()}")
+    return ", ".join(parts)

@@ -1,0 +1,114 @@
+"""A message, its templates, and what puts notes together into messages. Pure.
+
+Text from the platform passes `formatting.visible` and, in HTML, is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tutor_pipeline.core import templates
+from tutor_pipeline.core.audiences import Audience
+from tutor_pipeline.core.formatting import visible
+from tutor_pipeline.core.warehouse.database import Row
+
+MAX_TOGETHER = 20
+"""How many tutors or incidents a message shows; it only counts the others."""
+MAX_SUBJECT = 150
+MOST_APART = 5
+"""Up to this many tutors or incidents get a message each; more share one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A rendered message. `tutor_ids`: whom it is about; `items`: how many things it tells."""
+
+    audience: Audience
+    kind: str
+    subject: str
+    text: str
+    html: str
+    tutor_ids: tuple[str, ...]
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all messages refer to: the URLs of the UI and of the reports, the time zone, the moment
+    at which they are made, and the rule profile in force.
+    """
+
+    ui: str
+    reports: str
+    timezone: str
+    made_at: datetime
+    rules: str | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return ZoneInfo(self.timezone)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message, and the outbox rows that it tells."""
+
+    message: Message
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """What became of outbox rows: the messages, and why others, by `outbox_id`, are not told."""
+
+    drafts: Sequence[Draft]
+    dropped: Mapping[int, str] = field(default_factory=dict)
+
+
+def render(
+    audience: Audience,
+    kind: str,
+    subject: str,
+    content: Mapping[str, Any],
+    setting: Setting,
+    *,
+    tutors: Sequence[str],
+    items: int,
+) -> Message:
+    """Returns the message of a kind, from the templates of its name and the values in `content`."""
+    title = visible(" ".join(subject.split()), MAX_SUBJECT)
+    values = {
+        **content,
+        "subject": title,
+        "links": {"ui": setting.ui.rstrip("/"), "reports": setting.reports.rstrip("/")},
+        "made_at": setting.made_at,
+        "rules": setting.rules,
+    }
+    return Message(
+        audience,
+        kind,
+        title,
+        _template(f"{kind}.txt.j2").render(values).strip() + "\n",
+        _template(f"{kind}.html.j2").render(values),
+        tuple(dict.fromkeys(tutors)),
+        items,
+    )
+
+
+@cache
+def _template(file: str) -> Any:
+    return templates.template(Path(__file__).with_name("templates"), file)
+
+
+def groups(found: Sequence[list[Row]], *, apart: bool = True) -> list[list[Row]]:
+    """Returns the rows of each message: a message per item, or one for all when there are many."""
+    if apart and len(found) <= MOST_APART:
+        return list(found)
+    return [[row for rows in found for row in rows]] if found else []
