@@ -9,7 +9,7 @@ PYTEST := .venv/bin/python -m pytest
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: install ## Install, make up a platform, run the whole pipeline, show who needs attention
+demo: install ## Install, generate a synthetic platform, run the whole pipeline, show who needs attention
 	@$(TUTOR) demo
 
 test: install-dev ## Every test but the long ones, under 10 minutes

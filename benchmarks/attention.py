@@ -1,4 +1,4 @@
-"""Who needs attention under each rule profile, on made-up platforms of many kinds.
+"""Who needs attention under each rule profile, on synthetic platforms of many kinds.
 
     python benchmarks/attention.py                # 9 worlds, seeds 1 to 10, 150 tutors
     python benchmarks/attention.py --world busy --seeds 2

@@ -3,7 +3,7 @@
     python benchmarks/history.py                       # 150 and 3,000 tutors, 365 days
     python benchmarks/history.py --tutors 3000 --days 90
 
-Each size gets an embedded server in a temporary folder, a made-up platform of 90 days more than
+Each size gets an embedded server in a temporary folder, a synthetic platform of 90 days more than
 asked for and a refresh; then dbt builds each table for the whole range, as a backfill does. The
 baseline is `tutor_aggregates` (its SELECT into a new table, without dbt) as of the ends of some
 of these days, spread evenly, times the number of days. It is what history would take if it were

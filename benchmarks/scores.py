@@ -3,7 +3,7 @@
     python benchmarks/scores.py scoring                 # 10,000 tutors
     python benchmarks/scores.py backtest                # 26 weekly dates, 3,000 tutors
 
-Each arm gets an embedded server in a temporary folder, a made-up platform and the tables that dbt
+Each arm gets an embedded server in a temporary folder, a synthetic platform and the tables that dbt
 builds of it.
 
 scoring   every scorer over all tutors, from reading their rows to the written tables, beside the
@@ -43,7 +43,7 @@ EVIDENCE = ("int_tutor_logins", "int_import_days", "tutor_evidence")
 
 @contextmanager
 def platform(tutors: int, days: int, sessions_per_day: int) -> Iterator[Bench]:
-    """A made-up platform that ends yesterday, refreshed."""
+    """A synthetic platform that ends yesterday, refreshed."""
     home = Path(tempfile.mkdtemp(prefix="tutor-benchmark-"))
     home.chmod(0o755)  # as root, the server runs as another user
     server = EmbeddedServer(home)

@@ -1,4 +1,4 @@
-"""Who is called a star or at_risk, beside the truth, on made-up platforms.
+"""Who is called a star or at_risk, beside the truth, on synthetic platforms.
 
     python benchmarks/segments.py                       # seeds 1 and 2 of three worlds, 150 tutors
     python benchmarks/segments.py --world sparse --seeds 8

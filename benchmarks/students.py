@@ -1,4 +1,4 @@
-"""How well who leaves of the students is foretold, on made-up platforms of every kind.
+"""How well who leaves of the students is foretold, on synthetic platforms of every kind.
 
     python benchmarks/students.py                        # 150 tutors, two seeds of each world
     python benchmarks/students.py --worlds drift --seeds 3

@@ -24,7 +24,7 @@
 --                  schemas and Dagster's database. It can create no schema beside them.
 -- tutor_reader     reads marts, and of ops what is listed below. It sees no row as it came in
 --                  (staging, the payloads of the quarantine: they may hold anything the platform
---                  has), no message to be sent, not the truth behind made-up data, nothing of the
+--                  has), no message to be sent, not the truth behind synthetic data, nothing of the
 --                  platform, nothing of Dagster's.
 -- tutor_coach      the same, and what `alerts ack|snooze|resolve|reopen` and `rules override`
 --                  write.

@@ -1,5 +1,5 @@
 """What knows the future is left out of the weekly learning or held back, somebody is told, and
-somebody may let it pass: the real assets over made-up histories.
+somebody may let it pass: the real assets over synthetic histories.
 """
 
 from datetime import UTC, datetime, time, timedelta

@@ -1,5 +1,5 @@
 """What is learned once a week goes to work where it should, and nowhere else: the real assets over
-made-up histories in which the answer is known.
+synthetic histories in which the answer is known.
 """
 
 from dataclasses import replace

@@ -179,7 +179,7 @@ def test_the_pipeline_can_only_read_the_platform(site, roles):
         "comment on table school.sessions is 'ours'",
         "drop schema school cascade",
         "alter schema school rename to ours",
-        # What the contract does not name, and the truth behind made-up data.
+        # What the contract does not name, and the truth behind synthetic data.
         "select * from school.payments",
         "select * from truth.tutor_days",
         # Nothing beside our schemas either.

@@ -100,7 +100,7 @@ def _held_against_the_truth(session: Session) -> str:
     high, right = counts.get("High", (0, 0))
     medium = counts.get("Medium", (0, 0))[1]
     return (
-        f"The truth of this made-up platform: {right} of the {count(high, 'tutor')} called High"
+        f"The truth of this synthetic platform: {right} of the {count(high, 'tutor')} called High"
         f" {'is' if right == 1 else 'are'} about to leave; of all {at_risk} who are,"
         f" {right + medium} are High or Medium."
     )

@@ -188,7 +188,7 @@ def _labels(
 
 
 def _leaks(rows: Table, columns: Sequence[Column], labels: Array, members: Array) -> Iterator[str]:
-    """Yields a warning for each column that tells the target too well to have been known before."""
+    """Yields a warning per column that predicts the target too well to have been known before."""
     names = [column.name for column in columns]
     cells = [
         [None if is_missing(cell) else cell for cell in rows[column.name]]

@@ -1,7 +1,7 @@
 """Leakage: columns and forecasts that know the future, found without a truth.
 
 Belongs here: comparing what history said when it was new with what it says now; columns that never
-change; columns that tell too well what happens later; the signs that rest on a column.
+change; columns that predict too well what happens later; the signs that rest on a column.
 Does not belong here: the log itself (`storage.feature_log`), what is done about leakage.
 
 No honest forecast is nearly always right: one that is knows more than could be known. Bounds are
@@ -259,8 +259,8 @@ def is_too_good(figure: Figure, leavers: int, above: float = TOO_GOOD) -> bool:
 def suspects(
     names: Sequence[str], matrix: Any, labels: Any, groups: Any, above: float = TOO_GOOD
 ) -> dict[str, str]:
-    """Returns the columns of any table that tell the labels too well to have been known before, and
-    why. `matrix`: rows x names, numbers or text, None or "" where not known. `groups`: whose each
+    """Returns the columns of any table that predict the labels too well to have been known before,
+    and why. `matrix`: rows x names, numbers or text, None or "" where not known. `groups`: whose each
     row is. Looks at a text's value, first and last letter, place in the alphabet, length, and the
     number in it, as an id may hold its label in any of these.
     """

@@ -1,4 +1,4 @@
-"""A made-up history of the columns that scorers read, with a hidden state behind it.
+"""A synthetic history of the columns that scorers read, with a hidden state behind it.
 
 Of every tutor and week: burnout moves slowly, counts and averages follow from it with the noise of
 few sessions, and who is burned out leaves sooner. Who has left teaches no more: there is no hidden

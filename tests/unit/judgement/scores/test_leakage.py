@@ -176,7 +176,7 @@ def test_of_the_forecast_each_column_moves_its_own_signs():
     assert frozenset().union(*found.values()) == set(TUTORS.codes)
 
 
-# Telling too well -------------------------------------------------------------------------------
+# Predicting too well ------------------------------------------------------------------------------
 
 
 def people(seed):

@@ -11,7 +11,7 @@ Does not belong here: reading history, departures and truth; writing figures and
 A row of day D is used at the end of day D + settling, because feedback comes hours after a session.
 There are two questions about tutors:
 
-state      Is the tutor at risk on day D? Only a made-up platform knows.
+state      Is the tutor at risk on day D? Only a synthetic platform knows.
 departure  Does the tutor leave for good by D + settling + `horizon` (no completed session after)?
 
 There is one about students, `student_departure`: have they left by then, by the platform's date?

@@ -1,4 +1,4 @@
-"""A platform of made-up tutors, some of whom do less than before, and what is said of them."""
+"""A platform of synthetic tutors, some of whom do less than before, and what is said of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up tutors as columns of marts.tutor_evidence: what they do, and by how much they fall.
+"""Synthetic tutors as columns of marts.tutor_evidence: what they do, and by how much they fall.
 
 Independent of the synthetic platform: twelve weeks of counts and averages, drawn anew by a seed.
 """

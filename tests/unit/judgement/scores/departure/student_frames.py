@@ -1,4 +1,4 @@
-"""Made-up students as columns of marts.student_evidence: what they do, and by how much it falls.
+"""Synthetic students as columns of marts.student_evidence: what they do, and by how much it falls.
 
 Independent of the synthetic platform: twelve weeks of counts and averages, drawn anew by a seed.
 """
