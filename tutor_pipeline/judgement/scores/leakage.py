@@ -260,9 +260,9 @@ def suspects(
     names: Sequence[str], matrix: Any, labels: Any, groups: Any, above: float = TOO_GOOD
 ) -> dict[str, str]:
     """Returns the columns of any table that predict the labels too well to have been known before,
-    and why. `matrix`: rows x names, numbers or text, None or "" where not known. `groups`: whose each
-    row is. Looks at a text's value, first and last letter, place in the alphabet, length, and the
-    number in it, as an id may hold its label in any of these.
+    and why. `matrix`: rows x names, numbers or text, None or "" where not known. `groups`: whose
+    each row is. Looks at a text's value, first and last letter, place in the alphabet, length, and
+    the number in it, as an id may hold its label in any of these.
     """
     table = np.asarray(matrix, dtype=object).reshape(-1, len(names))
     happened = np.asarray(labels, dtype=bool)
