@@ -21,6 +21,7 @@ from tutor_pipeline.core import templates
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.formatting import count, label, visible
 from tutor_pipeline.core.warehouse.database import Row
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.notify import digest_content, session_content
 from tutor_pipeline.people.notify.outbox import Kind
 from tutor_pipeline.people.notify.wording import day_and_month, who
@@ -28,6 +29,7 @@ from tutor_pipeline.people.notify.wording import day_and_month, who
 MAX_TOGETHER = 20
 """How many tutors or incidents a message shows; it only counts the others."""
 MAX_SUBJECT = 150
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ def _message(
 
 @cache
 def _template(file: str) -> Any:
-    return templates.template(Path(__file__).with_name("templates"), file)
+    return templates.template(TEMPLATES, file, thresholds())
 
 
 def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:

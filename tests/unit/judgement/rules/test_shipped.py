@@ -17,6 +17,7 @@ from tutor_pipeline.judgement.rules.catalogue import Catalogue, at_threshold, lo
 from tutor_pipeline.judgement.rules.evaluate import evaluate, fit
 from tutor_pipeline.judgement.rules.inputs import NUMERIC
 from tutor_pipeline.judgement.rules.profiles import shipped
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.metrics.wide_rows import rule_inputs
 
 DATA = Path(__file__).parent / "data"
@@ -26,7 +27,7 @@ AS_OF = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
 RULES = {
     (profile, rule.kind, rule.id): rule
     for profile in shipped()
-    for rule in load_catalogue(profile, rule_inputs()).rules
+    for rule in load_catalogue(profile, rule_inputs(), thresholds()).rules
 }
 EXAMPLES = {
     (profile, kind, rule_id): example
@@ -274,7 +275,7 @@ def test_each_adaptive_alert_finds_who_stands_out_and_nobody_where_all_do_the_sa
 
 def test_conservative_sets_off_an_alert_before_it_says_the_same_as_advice():
     """The talk ratio of the last five sessions is an alert; with it open, the insight is quiet."""
-    catalogue = load_catalogue("conservative", rule_inputs())
+    catalogue = load_catalogue("conservative", rule_inputs(), thresholds())
     row = dict.fromkeys({*catalogue.columns(Kind.ALERT), *catalogue.columns(Kind.INSIGHT)}) | {
         "tutor_id": "T1",
         "talk_ratio_last5": 0.8,
