@@ -39,6 +39,7 @@ from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.evaluate import evaluate
 from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.metrics import dbt, wide_rows
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.sources.synthetic import Parameters, generate
 from tutor_pipeline.sources.synthetic.load import load
 from tutor_pipeline.sources.synthetic.worlds import WORLDS
@@ -122,7 +123,7 @@ def look(warehouse: Warehouse, home: Path, end: date, found: Found) -> None:
             ).fetchall()
         }
         for number, profile in enumerate(shipped()):
-            catalogue = load_catalogue(profile, wide_rows.rule_inputs())
+            catalogue = load_catalogue(profile, wide_rows.rule_inputs(), thresholds())
             wide = wide_rows.read(connection, run_id, catalogue.columns(Kind.ALERT))
             usual = usual_here(connection, catalogue, Kind.ALERT, wide, keep=False)
             evaluation = evaluate(catalogue, Kind.ALERT, wide.rows, wide.as_of, (), usual)
@@ -141,7 +142,7 @@ def follow(
     """How many alerts there were in so many days, how many of them opened and closed twice, and the
     tutors listed on each day.
     """
-    catalogue = load_catalogue(next(iter(shipped())), wide_rows.rule_inputs())
+    catalogue = load_catalogue(next(iter(shipped())), wide_rows.rule_inputs(), thresholds())
     opened: Counter[tuple[str, str]] = Counter()
     closed: Counter[tuple[str, str]] = Counter()
     listed = []

@@ -11,6 +11,7 @@ from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, w
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.metrics import dbt, wide_rows
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.steps.judge import judge
 from tutor_pipeline.steps.score import Scoring, score_tutors
 
@@ -142,7 +143,7 @@ def test_nothing_flaps_in_a_month_of_daily_refreshes(new_project):
     month = new_project()
     month.run("generate", "--days", "120", "--seed", "1", "--end", str(end))
     warehouse = month.warehouse
-    catalogue = load_catalogue("adaptive", wide_rows.rule_inputs())
+    catalogue = load_catalogue("adaptive", wide_rows.rule_inputs(), thresholds())
     opened: Counter[tuple[str, str]] = Counter()
     closed: Counter[tuple[str, str]] = Counter()
     for back in reversed(range(30)):

@@ -22,6 +22,7 @@ from tutor_pipeline.judgement.lifecycle import alert_actions
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.inputs import nearest
 from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.reports import alert_queries, tutor_queries
 
 Ids = Annotated[
@@ -178,7 +179,7 @@ def check_names(session: Session, database: Any, tutor: str | None, alert_type: 
         tutor_queries.profile_of(database, tutor)
     if alert_type is None:
         return
-    catalogue = load_catalogue(session.settings.rule_profile, wide_rows.rule_inputs())
+    catalogue = load_catalogue(session.settings.rule_profile, wide_rows.rule_inputs(), thresholds())
     known = {rule.id for rule in catalogue.rules if rule.kind is Kind.ALERT}
     known |= alert_queries.alert_types(database)
     if alert_type not in known:

@@ -17,6 +17,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core import formatting
 from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.metrics.thresholds import told
 from tutor_pipeline.people.reports import alert_queries, status_queries, tutor_queries
 
 
@@ -269,6 +270,9 @@ def _number(value: Any) -> str:
     return str(value)
 
 
+_HIGH_RESCHEDULE = "  [yellow]· reschedules over {threshold.high_reschedule_rate:.0%}[/yellow]"
+
+
 def _panel(row: Mapping[str, Any]) -> Panel:
     body = Text()
     for number, alert in enumerate(row["alerts"] or ()):
@@ -279,7 +283,7 @@ def _panel(row: Mapping[str, Any]) -> Panel:
         body.append(f"{alert['description']}\n")
         body.append(f"→ {alert['recommended_action']}\n")
         body.append(" · ".join(_small_print(alert)), style="dim")
-    badge = "  [yellow]· reschedules over 15 %[/yellow]" if row["is_high_reschedule"] else ""
+    badge = told(_HIGH_RESCHEDULE) if row["is_high_reschedule"] else ""
     name = escape(_who(row["name"], row["tutor_id"]))
     title = f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"
     return Panel(body, title=title, title_align="left", width=min(out.width, 100))

@@ -29,6 +29,7 @@ from tutor_pipeline.judgement.rules.inputs import NUMERIC, Scale, nearest
 from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.judgement.rules.rule import Rule
 from tutor_pipeline.metrics import wide_rows
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.reports import alert_queries, finding_queries, tutor_queries
 
 Profile = Annotated[
@@ -270,12 +271,13 @@ def page() -> None:
     Example: [bold]tutor-pipeline rules page > docs/rules.md[/bold]
     """
     inputs = wide_rows.rule_inputs()
-    typer.echo(describe.page([load_catalogue(name, inputs) for name in shipped()]), nl=False)
+    catalogues = [load_catalogue(name, inputs, thresholds()) for name in shipped()]
+    typer.echo(describe.page(catalogues, thresholds()), nl=False)
 
 
 def _load(profile: str | None) -> Catalogue:
     chosen = profile or load_settings().rule_profile
-    return load_catalogue(chosen, wide_rows.rule_inputs())
+    return load_catalogue(chosen, wide_rows.rule_inputs(), thresholds())
 
 
 def _find(catalogue: Catalogue, rule_id: str, kind: Kind | None) -> list[Rule]:

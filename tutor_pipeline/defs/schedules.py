@@ -15,6 +15,7 @@ from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.jobs import asset_jobs
 from tutor_pipeline.defs.metrics import metrics_assets
 from tutor_pipeline.steps.names import Job
+from tutor_pipeline.steps.rebuild_history import DAYS_REBUILT
 
 DAYS_MADE_UP = 90
 """Missed nights of this many days are made automatically; older ones need a backfill."""
@@ -41,7 +42,7 @@ _SCHEDULES = (
     _Nightly(
         Job.RECONCILE_HISTORY,
         "0 4 * * 0",
-        "Compares the last 90 days with a rebuild, and keeps the rebuilt rows.",
+        f"Compares the last {DAYS_REBUILT} days with a rebuild, and keeps the rebuilt rows.",
     ),
     _Nightly(
         Job.WEEKLY_LEARNING,

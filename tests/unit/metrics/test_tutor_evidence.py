@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
 from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
 from tutor_pipeline.judgement.scores.departure.tutors.evidence import READS
@@ -638,8 +637,3 @@ def test_tables_that_are_not_there_leave_nothing_known(cut):
     for row in [*cut["now"].values(), *cut["past"].values()]:
         assert {name: row[name] for name in unknown | zero} == unknown | zero
     assert any(row["completed_28d"] for row in cut["past"].values())
-
-
-def test_the_weeks_that_can_be_learned_from_are_asked_until_the_same_silence():
-    project = (DBT_PROJECT_DIR / "dbt_project.yml").read_text("utf-8")
-    assert f"asked_silence_days: {ASKED_SILENCE_DAYS}\n" in project

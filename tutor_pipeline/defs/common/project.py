@@ -9,10 +9,14 @@ import dagster as dg
 from dagster_dbt import DbtProject
 
 from tutor_pipeline.core.settings import Settings, load_settings
+from tutor_pipeline.core.templates import check_references
 from tutor_pipeline.defs.common.dbt_manifest import load_manifest
 from tutor_pipeline.judgement.quality.suites import Suite, load_suites
 from tutor_pipeline.judgement.rules.catalogue import Catalogue, load_catalogue
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.metrics.wide_rows import rule_inputs
+from tutor_pipeline.people.notify import message as notify
+from tutor_pipeline.people.reports import render as reports
 from tutor_pipeline.steps.score import Scoring
 
 
@@ -53,15 +57,17 @@ class Project:
 
 @cache
 def load_project() -> Project:
-    """Load the project. Raises TutorPipelineError if a setting, a rule, a suite or the dbt project
-    is invalid. After `load_project.cache_clear()` the next call reads it again.
+    """Load the project. Raises TutorPipelineError if a setting, a rule, a suite, a template or the
+    dbt project is invalid. After `load_project.cache_clear()` the next call reads it again.
     """
     settings = load_settings()
     manifest, dbt_project = load_manifest(settings)
+    for folder in (notify.TEMPLATES, reports.TEMPLATES):
+        check_references(folder, thresholds())
     return Project(
         settings,
         manifest,
         dbt_project,
-        load_catalogue(settings.rule_profile, rule_inputs()),
+        load_catalogue(settings.rule_profile, rule_inputs(), thresholds()),
         load_suites(),
     )

@@ -2,7 +2,8 @@
 
 A suite is about one table. Its checks are expectations of Great Expectations, by type and kwargs,
 with a sentence for people. SQL in kwargs names schemas as {staging}, {marts}, {ops} and the moment
-of the refresh as {as_of}.
+of the refresh as {as_of}. Sentences and SQL name a threshold as {threshold.name}: a var of the dbt
+project, or a number of the kwargs.
 
 Belongs here: what a suite may say, and the errors that name file and check.
 Does not belong here: evaluation (`run`).
@@ -17,7 +18,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import PlainValidator, StrictBool, ValidationInfo, model_validator
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.thresholds import fill
 from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
+from tutor_pipeline.metrics.thresholds import thresholds
 
 SUITES = Path(__file__).with_name("suites")
 
@@ -72,6 +75,26 @@ class Check(YamlModel):
     def is_query(self) -> bool:
         """Whether it is given by SQL instead of a column."""
         return QUERY in self.kwargs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_thresholds(cls, given: Any) -> Any:
+        """Replace the references in the sentence and in SQL."""
+        if not isinstance(given, dict) or not isinstance(given.get("kwargs"), dict):
+            return given
+        kwargs = given["kwargs"]
+        own = {name: value for name, value in kwargs.items() if type(value) in (int, float)}
+        known = {**thresholds(), **own}
+        filled = {
+            **given,
+            "kwargs": {
+                name: fill(value, known) if isinstance(value, str) else value
+                for name, value in kwargs.items()
+            },
+        }
+        if isinstance(given.get("says"), str):
+            filled["says"] = fill(given["says"], known)
+        return filled
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

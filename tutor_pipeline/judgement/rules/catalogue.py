@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.findings import Kind
+from tutor_pipeline.core.thresholds import Threshold
 from tutor_pipeline.judgement.rules import profiles, rule_schema, template
 from tutor_pipeline.judgement.rules.inputs import (
     NUMERIC,
@@ -55,12 +56,17 @@ class Catalogue:
         return tuple(rule for rule in self.of(Kind.ALERT) if rule.unusual is not None)
 
 
-def load_catalogue(profile: str | Path, inputs: Mapping[str, Mapping[str, Column]]) -> Catalogue:
+def load_catalogue(
+    profile: str | Path,
+    inputs: Mapping[str, Mapping[str, Column]],
+    thresholds: Mapping[str, Threshold] = template.NONE,
+) -> Catalogue:
     """Read and check a shipped profile (by name) or a user's own file (by path).
 
     `inputs` are the relations that rules may name, each with one row per tutor: relation -> column
     -> type and exposure. The relation `open_alerts` is added, with a flag per alert of the profile,
-    for insights and achievements. Raises UsageError if there is no such profile, and
+    for insights and achievements. `thresholds` are those of the metrics, which texts name as
+    `{threshold.name}`. Raises UsageError if there is no such profile, and
     TutorPipelineError with file, line and all errors if its content is wrong.
     """
     path = profiles.find(profile)
@@ -73,9 +79,11 @@ def load_catalogue(profile: str | Path, inputs: Mapping[str, Mapping[str, Column
         for kind in Kind:
             for rule_id, draft in files.drafts[kind].items():
                 try:
-                    rules.append(rule_schema.parse(rule_id, draft, kind, every_input))
+                    rules.append(rule_schema.parse(rule_id, draft, kind, every_input, thresholds))
                 except NodeError as error:
-                    errors.append(rule_schema.cause(rule_id, draft, kind, every_input, error))
+                    errors.append(
+                        rule_schema.cause(rule_id, draft, kind, every_input, thresholds, error)
+                    )
     except NodeError as error:
         errors.append(error)
     if errors:

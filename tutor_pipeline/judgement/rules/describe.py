@@ -10,9 +10,11 @@ from pathlib import Path
 
 from tutor_pipeline.core import markdown
 from tutor_pipeline.core.findings import Kind
+from tutor_pipeline.core.thresholds import Threshold, fill
 from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.judgement.rules.inputs import Column, Inputs
 from tutor_pipeline.judgement.rules.rule import Condition, Rule
+from tutor_pipeline.judgement.rules.usual import KEEPS, LEVEL, MOST
 
 _SIGNS = {">=": "≥", "<=": "≤"}
 _MEASURED = Path(__file__).parent / "catalogue" / "measured.md"
@@ -101,11 +103,21 @@ def details(rule: Rule, inputs: Mapping[str, Mapping[str, Column]]) -> list[tupl
     return [*lines, ("defined in", rule.source), ("version", rule.version)]
 
 
-def page(catalogues: Sequence[Catalogue]) -> str:
-    """Return the Markdown page of some profiles, the default one first."""
+def page(catalogues: Sequence[Catalogue], thresholds: Mapping[str, Threshold]) -> str:
+    """Return the Markdown page of some profiles, the default one first. `thresholds` are those of
+    `load_catalogue`.
+    """
     profiles = ", ".join(f"`{catalogue.profile}`" for catalogue in catalogues)
+    asked = [rule.unusual for each in catalogues for rule in each.asking if rule.unusual]
     sections = [
-        _INTRODUCTION.format(profiles=profiles),
+        fill(_INTRODUCTION, thresholds).format(
+            profiles=profiles,
+            level=_either(f"{each.level:.0%}".replace("%", " %") for each in asked),
+            keeps=_either(f"{each.keeps:.0%}".replace("%", " %") for each in asked),
+            times=_either(f"{each.times:g}" for each in asked if each.times is not None),
+            by=_either(f"{abs(each.by):g}" for each in asked if each.by is not None),
+            most=_either(f"{1 / each.most:.0f}" for each in asked),
+        ),
         "## Alerts\n\nFindings that need action.",
         _table(catalogues, Kind.ALERT, "recommended_action", "recommended action"),
         "## Insights\n\nWhat a tutor does well (strength) and what could be better (growth area).",
@@ -117,6 +129,11 @@ def page(catalogues: Sequence[Catalogue]) -> str:
         _YOUR_OWN.rstrip(),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _either(values: Iterable[str]) -> str:
+    """Return the different values: `1.5`, or `1.5 or 2`; "–" for none."""
+    return " or ".join(sorted(set(values))) or _ABSENT
 
 
 def _condition(condition: Condition) -> str:
@@ -185,17 +202,17 @@ is NULL, or if it is based on less data than the rule needs: at least one sessio
 after "needs" below. Then the rule neither opens nor resolves anything.
 
 **Unusual here.** `adaptive`, the default, requires the conservative thresholds *and* evidence that
-the figure is more than chance and more than is usual on this platform: with 95 % probability, the
-tutor's share of sessions is over 1.5 times the others' (or the tutor's average 0.5 points below
-theirs). The text of the alert says what the others do: "5 of 16; others 1 of 16".
+the figure is more than chance and more than is usual on this platform: with {level} probability,
+the tutor's share of sessions is over {times} times the others' (or the tutor's average {by} points
+below theirs). The text of the alert says what the others do: "5 of 16; others 1 of 16".
 
 - What is usual is computed from all other tutors, and its spread is the one observed, chance
   included. A refresh of all tutors fits it and stores it in `ops.rule_references`; the refresh
   after a session reads it, so a tutor's alerts never depend on which other tutors a refresh covers.
-- A rule lists at most 1 in 100 tutors (`most`), those furthest beyond, and at most one in ten of
-  them may be there by chance. An open alert stays while the probability is at least 80 % (`keeps`)
-  and its tutor is among the furthest 2 in 100; its figure may fall short of the threshold by a
-  quarter. So alerts do not close and reopen with small changes.
+- A rule lists at most 1 in {most} tutors (`most`), those furthest beyond, and at most one in ten of
+  them may be there by chance. An open alert stays while the probability is at least {keeps}
+  (`keeps`) and its tutor is among the furthest 2 in {most}; its figure may fall short of the
+  threshold by a quarter. So alerts do not close and reopen with small changes.
 - A tutor who meets the threshold but is not unusual gets no alert, and stays visible: the tutor's
   page and `ops.tutor_insights` (type `at_threshold`) say "3 of 8; usual here is 1 of 7".
 - With fewer than five other tutors to compare with, the threshold alone counts. The same is true
@@ -210,15 +227,16 @@ sessions a month. It sets fixed shares for the rules that count: five reschedule
 150 are 3 %. `adaptive` finds the limits from the data.
 
 **What counts as late, poor or too much** is defined where it is counted: change it in the vars of
-`dbt_project/dbt_project.yml` (5 minutes, a score under 5.0). A test checks the sentences that
-repeat such a number.
+`dbt_project/dbt_project.yml` ({threshold.late_after_minutes:minute|minutes}, a score under
+{threshold.low_score:.1f}). Texts name the var, and show its new number from the next refresh on.
 
 The life of an alert, and exceptions for single tutors: [alerts](alerts.md).
 
 In the tables, "–" is a rule that the profile does not have, "off" a rule that it switches off, and
 "the same" means as in the first column."""
 
-_YOUR_OWN = """\
+_YOUR_OWN = (
+    """\
 ## Your own profile
 
 Your own file extends a shipped profile (or another file, by its path) and changes only what it
@@ -266,7 +284,9 @@ somebody resolved comes back only with a session processed since |
 | | `unusual` | what must be unusual here: a `metric`, and `times` (a count or a share must be over\
  this multiple of the others') or `by` (an average must differ from the others' by this; needs \
 `scatter`, the column with the standard deviation of a session, and `means: 2` for a change); \
-defaults are `level` 0.95, `keeps` 0.8, `most` 0.01; `null`: nothing |
+defaults are """
+    f"`level` {LEVEL}, `keeps` {KEEPS}, `most` {MOST}"
+    """; `null`: nothing |
 | an insight | `insight_type` | `strength` or `growth_area` |
 | | `display_text`, `coaching_tip` | texts; only a growth area has a tip |
 | | `metric_value` | the number it shows; default: that of the first condition |
@@ -277,8 +297,14 @@ defaults are `level` 0.95, `keeps` 0.8, `most` 0.01; `null`: nothing |
 In texts, `{metric}` is the value; `{metric:.1f}`, `{metric:+.1f}` and `{metric:.0%}` give its
 format, and `{metric:session|sessions}` writes a count with its noun.
 
+A text that repeats a threshold is wrong once somebody changes it, so it names the threshold:
+`{threshold.high_reschedule_rate:.0%}` is a var of `dbt_project/dbt_project.yml`, and
+`{threshold.no_show_tutor_30d}` the threshold of the rule's own condition on that metric, or that of
+the tutor's exception. The formats are the same, and a threshold is never rounded: 0.125 is 12.5 %.
+
 Metrics are the columns of `marts.tutor_aggregates` by name, and those of other inputs as
 `input.column`: `tutor_risk` (the churn score: `level`, `score`, `reasons`), `student_risk`
 (`students_at_high_risk`, `students`) and `open_alerts`, with a flag per alert of the profile, which
 insights and achievements may read.
 """
+)

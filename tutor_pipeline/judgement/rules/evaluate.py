@@ -256,7 +256,8 @@ def _judge(
         return False
     evidence: Any = rule.evidence and read(row, rule.evidence, Scale.SESSIONS)
     shown: Any = rule.metric_value and read(row, rule.metric_value, Scale.NUMBER)
-    texts = {name: text.render(row) for name, text in rule.texts.items()}
+    thresholds: dict[str, Any] = {each.metric: each.threshold for each in readings}
+    texts = {name: text.render(row, thresholds) for name, text in rule.texts.items()}
     return Finding(
         tutor_id=tutor_id,
         rule_id=rule.id,

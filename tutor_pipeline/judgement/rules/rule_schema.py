@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Self
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from tutor_pipeline.core.findings import Kind, Severity
+from tutor_pipeline.core.thresholds import REFERENCE, Threshold
 from tutor_pipeline.judgement.rules import template, yaml_nodes
 from tutor_pipeline.judgement.rules.inputs import NUMERIC, OPEN_ALERTS, Inputs, Scale, nearest
 from tutor_pipeline.judgement.rules.profiles import Draft
@@ -44,16 +46,21 @@ _THRESHOLDS: Mapping[Scale, tuple[tuple[type, ...], str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What the validators of one rule know: its kind, its draft and the declared inputs."""
+    """What the validators of one rule know: its kind, its draft, the declared inputs, and the
+    thresholds of metrics that its sentences may name.
+    """
 
     kind: Kind
     draft: Draft
     inputs: Inputs
+    thresholds: Mapping[str, Threshold]
 
 
-def parse(rule_id: str, draft: Draft, kind: Kind, inputs: Inputs) -> Rule:
+def parse(
+    rule_id: str, draft: Draft, kind: Kind, inputs: Inputs, thresholds: Mapping[str, Threshold]
+) -> Rule:
     """Return the rule of a draft. Raises NodeError for the first thing that is wrong."""
-    rule = yaml_nodes.validate(_MODELS[kind], draft, _Context(kind, draft, inputs))
+    rule = yaml_nodes.validate(_MODELS[kind], draft, _Context(kind, draft, inputs, thresholds))
     texts = {name: value for name, value in rule if isinstance(value, Template)}
     when = tuple(each.condition(inputs) for each in rule.when)
     severity, unusual, metric_value = None, None, None
@@ -88,7 +95,14 @@ def parse(rule_id: str, draft: Draft, kind: Kind, inputs: Inputs) -> Rule:
     )
 
 
-def cause(rule_id: str, draft: Draft, kind: Kind, inputs: Inputs, error: NodeError) -> NodeError:
+def cause(
+    rule_id: str,
+    draft: Draft,
+    kind: Kind,
+    inputs: Inputs,
+    thresholds: Mapping[str, Threshold],
+    error: NodeError,
+) -> NodeError:
     """Return the error at the place that caused it, for a rule that several files define.
 
     If two files are only wrong together, the error names the file that came last.
@@ -98,9 +112,9 @@ def cause(rule_id: str, draft: Draft, kind: Kind, inputs: Inputs, error: NodeErr
     if before is None or (is_own and error.node is not draft.key):
         return error
     try:
-        parse(rule_id, before, kind, inputs)
+        parse(rule_id, before, kind, inputs, thresholds)
     except NodeError as earlier:
-        return cause(rule_id, before, kind, inputs, earlier)
+        return cause(rule_id, before, kind, inputs, thresholds, earlier)
     return NodeError(draft.key, error.message)
 
 
@@ -133,9 +147,21 @@ def _session_ids(node: yaml.Node, info: ValidationInfo) -> str:
 def _sentence(node: yaml.Node, info: ValidationInfo) -> Template:
     text = yaml_nodes.scalar(node, (str,), "text")
     try:
-        return template.parse(text, _inputs(info))
+        return template.parse(
+            text, _inputs(info), _context(info).thresholds, _own_thresholds(text, info)
+        )
     except ValueError as error:
         raise NodeError(node, str(error)) from error
+
+
+def _own_thresholds(text: str, info: ValidationInfo) -> dict[str, Threshold]:
+    """Return the thresholds of the rule's conditions by metric: those that a sentence may name."""
+    conditions: tuple[_Condition, ...] = info.data.get("when", ())
+    found = Counter(each.metric for each in conditions)
+    for reference in REFERENCE.finditer(text):
+        if found[reference[1]] > 1:
+            raise ValueError(f"the rule has more than one threshold of {reference[1]}")
+    return {each.metric: each.value for each in conditions}
 
 
 def _word(node: yaml.Node, info: ValidationInfo, allowed: Collection[str]) -> str:

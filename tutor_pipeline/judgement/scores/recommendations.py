@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
+from tutor_pipeline.core.thresholds import fill
 from tutor_pipeline.core.yaml_models import CODES, Coded, YamlModel, read_yaml
 from tutor_pipeline.judgement.scores import segments
 from tutor_pipeline.judgement.scores.health import StudentHealth, TutorHealth, Usual, star_evidence
@@ -43,7 +44,13 @@ class Trigger(Coded):
     def _comparable(self) -> Self:
         if isinstance(self.threshold, str) != (self.metric == SEGMENT):
             raise ValueError(f"{self.threshold!r} is no threshold of {self.metric}")
+        fill(self.text, {self.metric: self.threshold})
         return self
+
+    @property
+    def says(self) -> str:
+        """The text with its threshold, which it may name as `{threshold.<metric>}`."""
+        return fill(self.text, {self.metric: self.threshold})
 
 
 class _Catalogue(YamlModel):
@@ -69,7 +76,7 @@ def recommend(
     return [
         {
             "code": each.code,
-            "text": each.text,
+            "text": each.says,
             "trigger": {"metric": each.metric, "value": value, "threshold": each.threshold},
         }
         for each in triggers

@@ -17,10 +17,12 @@ from tutor_pipeline.core import templates
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Row
+from tutor_pipeline.metrics.thresholds import thresholds
 
 MAX_TOGETHER = 20
 """How many tutors or incidents a message shows; it only counts the others."""
 MAX_SUBJECT = 150
+TEMPLATES = Path(__file__).with_name("templates")
 MOST_APART = 5
 """Up to this many tutors or incidents get a message each; more share one message."""
 
@@ -104,7 +106,7 @@ def render(
 
 @cache
 def _template(file: str) -> Any:
-    return templates.template(Path(__file__).with_name("templates"), file)
+    return templates.template(TEMPLATES, file, thresholds())
 
 
 def groups(found: Sequence[list[Row]], *, apart: bool = True) -> list[list[Row]]:

@@ -112,5 +112,4 @@ def _reschedules(report: Row) -> str:
         for days in (7, 30, 90)
         if report[f"reschedule_rate_{days}d"] is not None
     ]
-    flag = " High: over 15 % in one of them." if report["is_high_reschedule"] else ""
-    return f"{', '.join(known)}.{flag}" if known else "unknown on this platform."
+    return f"{', '.join(known)}." if known else "unknown on this platform."

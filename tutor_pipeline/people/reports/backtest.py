@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Template
 
 from tutor_pipeline.core import formatting
+from tutor_pipeline.metrics.thresholds import told
 from tutor_pipeline.people.reports.render import template
 
 FOUND_GOAL, FALSE_FLAGS_GOAL = 0.80, 0.15
@@ -56,7 +57,8 @@ COLUMNS = (
 )
 
 LEFT_OUT = {
-    "silent_too_long": "the tutor had not completed a session for over 45 days",
+    "silent_too_long": "the tutor had not completed a session for over"
+    " {threshold.asked_silence_days:day|days}",
     "departure_not_yet_known": "whether the tutor left within the window is not known yet"
     " (departures only)",
     "state_unknown": "the state of that day is not known (state only)",
@@ -77,7 +79,7 @@ def render(content: Mapping[str, Any], made_on: date) -> str:
         targets=targets,
         made_on=made_on,
         left_out=[
-            (LEFT_OUT.get(name, formatting.label(name)), number)
+            (told(LEFT_OUT.get(name, formatting.label(name))), number)
             for name, number in content["left_out"].items()
         ],
         goal=_goal(content["targets"]),

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Template
 
 from tutor_pipeline.core import formatting, templates
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.reports.validation import Day, Validation
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -20,6 +21,7 @@ CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-sr
 
 MAX_CELL = 120
 MAX_QUERY = 20_000
+TEMPLATES = Path(__file__).with_name("templates")
 
 _STEP, _HEIGHT = 10, 100
 
@@ -46,7 +48,7 @@ def _template() -> Template:
 
 def template(file: str, **filters: Callable[..., Any]) -> Template:
     """Returns a template of this package's pages."""
-    return templates.template(Path(__file__).with_name("templates"), file, **filters)
+    return templates.template(TEMPLATES, file, thresholds(), **filters)
 
 
 def _columns_and_cells(sample: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -342,7 +342,7 @@ CANCELLED = "status = 'cancelled'"
 GATE_TALK, USUAL = "tutor_talk_ratio_lies_in_0_to_1", "talk_ratio_is_usual"
 GATE_RATED = "counted_rating_only_after_completion"
 GATE_TUTOR = "counted_as_completed_only_with_tutor"
-THREE, FIRST = "rating_of_7_days_rests_on_3_ratings", "poor_first_session_flag_rests_on_one"
+THREE, FIRST = "rating_of_7_days_rests_on_enough_ratings", "poor_first_session_flag_rests_on_one"
 AVERAGE_RATINGS = [f"avg_rating_{window}" for window in ("7d", "30d", "90d", "all")]
 AVERAGE_SCORES = [
     "overall_score", "avg_session_score_7d", "avg_session_score_14d", "avg_session_score_30d",

@@ -62,6 +62,18 @@ def test_suites_come_by_file_name(tmp_path: Path) -> None:
     assert [suite.name for suite in load(tmp_path, BODY, "a")] == ["a", "b"]
 
 
+def test_sentences_and_sql_name_thresholds(tmp_path: Path) -> None:
+    named = {
+        **QUERY_CHECK,
+        "expectation": VALUE,
+        "says": "At most {threshold.max_value} %, over {threshold.low_score:.1f}.",
+        "kwargs": {QUERY: "select {threshold.low_score} from {marts}.things", "max_value": 2},
+    }
+    (suite,) = load(tmp_path, {**BODY, "checks": [COUNT, named]})
+    assert suite.checks[1].says == "At most 2 %, over 5.0."
+    assert suite.checks[1].kwargs[QUERY] == "select 5.0 from {marts}.things"
+
+
 def check(**changes: Any) -> dict[str, Any]:
     """BODY with its second check changed; ... = left out."""
     changed = {name: value for name, value in {**KNOWN, **changes}.items() if value is not ...}
@@ -98,6 +110,10 @@ def suite(**changes: Any) -> dict[str, Any]:
         (check(name="No Good"), "checks.No Good.name: a name has small letters"),
         (check(name="x" * 64), "a name has small letters"),
         (check(when="now"), "checks.known.when: there is no such key"),
+        (
+            check(says="Over {threshold.low_scor}."),
+            "checks.known: unknown threshold low_scor (did you mean low_score?)",
+        ),
         (check(blocks=True), "checks.known.blocks: there is no such key; did you mean blocking?"),
         (suite(about=3), "about: must be text"),
         (check(says=...), "checks.known.says: is missing"),

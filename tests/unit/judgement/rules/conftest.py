@@ -75,7 +75,7 @@ def load(tmp_path, inputs):
     def load_text(text):
         path = tmp_path / "own.yml"
         path.write_text(text, encoding="utf-8")
-        return load_catalogue(path, inputs)
+        return load_catalogue(path, inputs, {"late_after_minutes": 5, "low_rate": 0.15})
 
     return load_text
 

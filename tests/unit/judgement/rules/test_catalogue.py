@@ -9,6 +9,7 @@ import pytest
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import Kind, Severity
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.metrics.wide_rows import rule_inputs
 
 
@@ -58,6 +59,14 @@ def test_the_version_follows_the_content(load, profile):
         ("  low_score:", "  no_show:", 10, "rule no_show is there twice"),
         ("title: Low score", "title: Low score\n    title: x", 13, "key title is there twice"),
         ("{score:.2f}", "{scor:.2f}", 15, "unknown metric scor .did you mean score"),
+        ("{score:.2f}", "{threshold.low_rat:.0%}", 15,
+         "unknown threshold low_rat .did you mean low_rate"),
+        ("{score:.2f}", "{threshold.scor}", 15, "unknown threshold scor .did you mean score"),
+        ("{score:.2f}", "{threshold.low_rate:d}", 15, "a threshold can't be written as 'd'"),
+        ("minimum_exposure: 4}\n    description: \"Score {score:.2f}",
+         "minimum_exposure: 4}\n      - {metric: score, op: '>', value: 1}\n"
+         "    description: \"{threshold.score}",
+         16, "the rule has more than one threshold of score"),
         ("{score:.2f}", "{score.real}", 15, "unknown metric score.real"),
         ("{score:.2f}", "{score!r}", 15, "a brace that is no placeholder"),
         ("{score:.2f}", "{score", 15, "a brace that is no placeholder"),
@@ -361,7 +370,7 @@ def test_a_file_of_ones_own_is_not_taken_for_a_shipped_profile(profile, inputs, 
     for name, called in (("conservative.yml", "conservative.yml"), ("mine.yml", "mine")):
         (tmp_path / name).write_text(profile, encoding="utf-8")
         assert load_catalogue(tmp_path / name, inputs).profile == called
-    assert load_catalogue("conservative", rule_inputs()).profile == "conservative"
+    assert load_catalogue("conservative", rule_inputs(), thresholds()).profile == "conservative"
 
 
 def test_no_such_profile(inputs):

@@ -9,6 +9,7 @@ from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.judgement.rules import describe
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.profiles import shipped
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.metrics.wide_rows import rule_inputs
 
 PAGE = Path(__file__).parents[4] / "docs" / "rules.md"
@@ -19,7 +20,7 @@ def rules():
     """Find a shipped rule."""
 
     def find(profile, kind, rule_id):
-        catalogue = load_catalogue(profile, rule_inputs())
+        catalogue = load_catalogue(profile, rule_inputs(), thresholds())
         (rule,) = [each for each in catalogue.rules if (each.kind, each.id) == (kind, rule_id)]
         return rule
 
@@ -90,7 +91,9 @@ def test_without_descriptions_the_names_do(load, profile, inputs):
 
 
 def test_the_page_in_the_docs_is_that_of_the_catalogue():
-    page = describe.page([load_catalogue(name, rule_inputs()) for name in shipped()])
+    page = describe.page(
+        [load_catalogue(name, rule_inputs(), thresholds()) for name in shipped()], thresholds()
+    )
     assert PAGE.read_text("utf-8") == page, (
         "write it anew: tutor-pipeline rules page > docs/rules.md"
     )
@@ -102,10 +105,12 @@ def test_every_file_of_the_catalogue_is_a_profile_that_ships():
 
 
 def test_the_page_tells_profiles_apart():
-    profiles = [load_catalogue(name, rule_inputs()) for name in ("conservative", "standard")]
+    profiles = [
+        load_catalogue(name, rule_inputs(), thresholds()) for name in ("conservative", "standard")
+    ]
     rows = {
         line.split(" | ")[0]: line.split(" | ")[1:3]
-        for line in describe.page(profiles).split("## Insights")[0].splitlines()
+        for line in describe.page(profiles, thresholds()).split("## Insights")[0].splitlines()
         if line.startswith("| `")
     }
     assert rows["| `no_show_pattern`"] == [
@@ -121,7 +126,7 @@ def test_the_example_in_the_page_works(tmp_path):
     (example,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     own = tmp_path / "own.yml"
     own.write_text(example, encoding="utf-8")
-    catalogue = load_catalogue(own, rule_inputs())
+    catalogue = load_catalogue(own, rule_inputs(), thresholds())
     assert catalogue.of(Kind.ALERT)[0].when[0].value == 2
     assert "student_churn_risk" in {rule.id for rule in catalogue.of(Kind.ALERT)}
     assert "rare_praise" in {rule.id for rule in catalogue.of(Kind.INSIGHT)}

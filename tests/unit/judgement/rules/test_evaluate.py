@@ -135,6 +135,14 @@ def test_an_override_changes_the_threshold_of_one_tutor(run, row):
     assert [each.readings[0].threshold for each in evaluation.findings] == [2, 3]
 
 
+def test_a_text_names_the_threshold_that_counted(run, row, profile):
+    text = profile.replace("of {sessions}", "of {sessions}, {threshold.no_shows} or more")
+    rows = [row("T1", no_shows=4), row("T2", no_shows=4)]
+    evaluation = run(rows, [Override("T2", "no_show", threshold=2.0)], text)
+    told = [finding.texts["description"] for finding in evaluation.findings]
+    assert told == ["4 no-shows of 20, 3 or more", "4 no-shows of 20, 2 or more"]
+
+
 def test_a_disabled_rule_is_neither_evaluated_nor_found(run, row):
     override = Override("T1", "no_show", disabled=True)
     evaluation = run([row("T1", no_shows=4), row("T2", no_shows=4)], [override])

@@ -8,6 +8,7 @@ from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.findings import Kind, Severity
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.evaluate import evaluate
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.metrics.wide_rows import rule_inputs
 
 
@@ -240,7 +241,7 @@ achievements:
     icon: 🏃
 """,
     )
-    catalogue = load_catalogue(own, rule_inputs())
+    catalogue = load_catalogue(own, rule_inputs(), thresholds())
     row = {"tutor_id": "T1", "days_since_last_session": 14, "sessions_completed_all": 1000,
            "weekend_share_90d": 0.6, "sessions_90d": 10, "sessions_completed_30d": 5,
            "open_alerts.idle": False, "recent_session_ids": ["S3"],

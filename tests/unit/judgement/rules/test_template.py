@@ -32,3 +32,34 @@ def test_render(inputs, text, values, written):
 def test_nothing_but_metrics_can_be_reached(inputs, text):
     with pytest.raises(ValueError, match=r"unknown metric|brace"):
         template.parse(text, Inputs(inputs))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "written"),
+    [
+        ("over {threshold.rate:.0%} of {sessions}", "over 15 % of {sessions}", "over 15 % of 20"),
+        ("{sessions}, {threshold.late:min|mins}", "{sessions}, 5 mins", "20, 5 mins"),
+        # What the rule asks for is 3; the tutor's exception is 7.
+        ("{no_shows} ({threshold.no_shows:one|many} or more)", "{no_shows} (3 many or more)",
+         "9 (7 many or more)"),
+    ],
+)  # fmt: skip
+def test_a_sentence_names_thresholds(inputs, text, shown, written):
+    found = template.parse(text, Inputs(inputs), {"rate": 0.15, "late": 5}, {"no_shows": 3})
+    assert found.text == shown
+    assert found.render({"sessions": 20, "no_shows": 9}, {"no_shows": 7}) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{threshold.rates}", "unknown threshold rates .did you mean rate"),
+        ("{threshold.no_show}", "unknown threshold no_show .did you mean no_shows"),
+        ("{threshold.rate:.1x}", "a threshold can't be written as '.1x'"),
+        ("{threshold}", "unknown metric threshold"),
+        ("{thresholds.rate}", "unknown metric thresholds.rate"),
+    ],
+)
+def test_a_wrong_reference_is_refused(inputs, text, message):
+    with pytest.raises(ValueError, match=message):
+        template.parse(text, Inputs(inputs), {"rate": 0.15}, {"no_shows": 3})

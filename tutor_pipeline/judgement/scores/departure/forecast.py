@@ -13,12 +13,11 @@ from typing import Any
 from tutor_pipeline.judgement.scores.departure.measures import Array, Columns, Measured
 from tutor_pipeline.judgement.scores.departure.signs import Signs
 from tutor_pipeline.judgement.scores.score import Target
+from tutor_pipeline.metrics.thresholds import thresholds
 
 HORIZON_DAYS = 30
-ASKED_SILENCE_DAYS = 45
-"""A row is asked about while the last completed session lies at most so many days back. Equal to
-the dbt var asked_silence_days.
-"""
+ASKED_SILENCE_DAYS = thresholds()["asked_silence_days"]
+"""A row is asked about while the last completed session lies at most so many days back."""
 
 
 @dataclass(frozen=True, eq=False)
