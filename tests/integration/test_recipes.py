@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING, followed to the letter in a copy of the project."""
+"""A copy of the project that a user changes: the recipes of CONTRIBUTING as written, and a var."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ class Copy:
                 "PYTHONPATH": str(self.path),
                 "TUTOR_HOME": str(self.path / ".tutor"),
                 "TUTOR_DATABASE_URL": self.url,
+                "TUTOR_RULE_PROFILE": "conservative",
             },
         )  # fmt: skip
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
@@ -102,7 +103,10 @@ class Copy:
 
 @pytest.fixture(scope="module")
 def copy(databases, tmp_path_factory):
-    """All recipes followed at once, a platform with the new column, and one full refresh."""
+    """All recipes followed at once, high_reschedule_rate set to 0.20, and one full refresh.
+
+    The platform has the new column, and three tutors about that rate.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=PROJECT, capture_output=True, text=True, check=True,
@@ -116,14 +120,30 @@ def copy(databases, tmp_path_factory):
     copy = Copy(path, url)
     for recipe in MOST_FILES:
         copy.follow(recipe)
+    variables = path / "dbt_project" / "dbt_project.yml"
+    text = variables.read_text(encoding="utf-8")
+    assert text.count("high_reschedule_rate: 0.15\n") == 1
+    text = text.replace("high_reschedule_rate: 0.15\n", "high_reschedule_rate: 0.20\n")
+    variables.write_text(text, encoding="utf-8")
     copy.run("generate", "--tutors", "20", "--days", "40")
     with psycopg.connect(url) as connection:
         connection.execute("alter table platform.sessions add column spoken_language text")
-        connection.execute("update platform.sessions set spoken_language = 'fr'")
         connection.execute(
             "update platform.sessions set scheduled_start = scheduled_start - interval '20 days',"
             " actual_start = actual_start - interval '20 days' where tutor_id = 'T0001'"
         )
+        # One session in so many was moved: 33 %, 17 % and 4 %.
+        for tutor, one_in in (("Often", 3), ("Between", 6), ("Seldom", 25)):
+            connection.execute(
+                f"insert into platform.tutors (user_id, active_status) values ('{tutor}', true);"
+                "insert into platform.sessions (id, tutor_id, scheduled_start, status,"
+                " tutor_showed_up, rescheduled_by)"
+                f" select '{tutor}-' || n, '{tutor}', now() - n * interval '12 hours',"
+                f" case when n % {one_in} = 0 then 'rescheduled' else 'completed' end, true,"
+                f" case when n % {one_in} = 0 then 'tutor' end"
+                " from generate_series(1, 50) as n"
+            )
+        connection.execute("update platform.sessions set spoken_language = 'fr'")
     copy.run("enrich")
     yield copy
     databases.adopt(f"{url}_dagster")
@@ -213,3 +233,47 @@ def test_a_table_is_made_and_a_person_erased_from_it(copy):
     assert copy.query("select tutor_id, note from ops.tutor_notes") == [
         ("T-stays", "asked (erased) to help")
     ]
+
+
+def test_what_is_high_and_what_is_told_of_it_have_the_same_number(copy):
+    high = dict(
+        copy.query(
+            "select tutor_id, is_high_reschedule from marts.tutor_aggregates"
+            " where tutor_id in ('Often', 'Between', 'Seldom')"
+        )
+    )
+    assert high == {"Often": True, "Between": False, "Seldom": False}
+    told = dict(
+        copy.query(
+            "select tutor_id, display_text from ops.tutor_insights"
+            " where category = 'high_reschedule_share' and is_active"
+        )
+    )
+    assert told["Often"].endswith("(more than 20 % of at least 5 is high)")
+    assert "Between" not in told
+
+
+def test_attention_says_20_percent(copy):
+    shown = copy.run("attention", "--limit", "100")
+    (title,) = [line for line in shown.splitlines() if "Often" in line and "╭" in line]
+    assert "reschedules over 20 %" in title
+    assert "over 15 %" not in shown
+    assert "more than 20 %" in copy.run("tutor", "Often")
+
+
+def test_messages_say_20_percent(copy):
+    copy.run("notify", "send")
+    messages = copy.query(
+        "select text_body, html_body from ops.messages where 'Often' = any(tutor_ids)"
+    )
+    assert messages
+    for bodies in messages:
+        for body in bodies:
+            assert "reschedules over 20 %" in body
+            assert "over 15 %" not in body
+
+
+def test_what_a_rule_shows_is_what_it_says(copy):
+    shown = copy.run("rules", "show", "high_reschedule_share")
+    assert "more than 20 % of at least 5 is high" in " ".join(shown.split())
+    assert "15 %" not in shown
