@@ -54,11 +54,6 @@ def tutor_history(first_day: str, last_day: str) -> str:
     return f"select {first_day} as as_of_date, {last_day} as until"
 
 
-def tutor_features(base: str, first_day: str, last_day: str, scope: str = "true") -> str:
-    """The features of some tutors and days."""
-    return f"select {first_day} as as_of_date, {last_day} as until from {base} where {scope}"
-
-
 def platform_has(_table: str, _column: str) -> bool:
     """A platform with every column."""
     return True
@@ -155,11 +150,6 @@ def snapshot_rows(tutor_days: str, days: str, scope: str) -> str:
     return f"select tutor_id from {tutor_days} where session_on = any({days}) and {scope}"
 
 
-def student_aggregates_as_of(_moments: str, _asked: str = "true") -> str:
-    """What is known of students."""
-    return "select 1 as one"
-
-
 def student_weeks() -> str:
     """The ends of weeks."""
     return "select 1 as one"
@@ -180,20 +170,6 @@ def newest_student_week() -> str:
     return "date '2026-01-04'"
 
 
-def evidence_of_students_leaving(
-    newest: str, asked_weeks: int, now: str = "", some: str = "true"
-) -> str:
-    """What may tell that students leave."""
-    return f"select {newest} - {asked_weeks} as as_of_date where {some}"
-
-
-def evidence_of_leaving(
-    newest: str, _asked_weeks: int, _now: str | None = None, scope: str = "true"
-) -> str:
-    """The evidence of some tutors and weeks."""
-    return f"select {newest} as as_of_date, true as is_active where {scope}"
-
-
 def platform_offers(_table: str, _columns: list[str]) -> bool:
     """A platform with every table."""
     return True
@@ -202,3 +178,38 @@ def platform_offers(_table: str, _columns: list[str]) -> bool:
 def quote_text(value: str) -> str:
     """A literal."""
     return f"'{value}'"
+
+
+def text_of(name: str, _given: dict[str, object]) -> str:
+    """The SQL of another model's file."""
+    return f"select tutor_id, as_of from {name}"
+
+
+def given(_name: str, otherwise: object) -> object:
+    """What a text is about in its own file."""
+    return otherwise
+
+
+def weeks_back(day: str, newest: str) -> str:
+    """Weeks between two days."""
+    return f"(({newest} - {day}) / 7)"
+
+
+def built(relation: str, _columns: str) -> str:
+    """A table that is there."""
+    return relation
+
+
+def sessions_ahead(key: str, newest: str, _asked_weeks: int, _now: str | None, scope: str) -> str:
+    """Sessions of the days ahead."""
+    return f"select {key}, 0 as week, 1 as booked, {newest} as unclear from coming where {scope}"
+
+
+def student_mean(name: str) -> str:
+    """A mean."""
+    return f"windows.{name}_sum / windows.{name}_count"
+
+
+def window_rate(part: str, whole: str) -> str:
+    """A share."""
+    return f"{part}::double precision / nullif({whole}, 0)"

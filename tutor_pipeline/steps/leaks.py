@@ -29,8 +29,9 @@ OF_STUDENTS = " of students"
 """Suffix of a column's name when it belongs to the students' evidence."""
 
 _DEFINED_BY = (
-    "macros/tutor_evidence.sql",
+    "macros/days_asked.sql",
     "macros/sessions_ahead.sql",
+    "models/marts/tutor_evidence.sql",
     "models/intermediate/int_tutor_days.sql",
     "models/intermediate/int_tutor_logins.sql",
     "models/intermediate/int_import_days.sql",
