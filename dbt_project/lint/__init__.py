@@ -49,11 +49,6 @@ def reschedules_are_known() -> bool:
     return True
 
 
-def tutor_history(first_day: str, last_day: str) -> str:
-    """The wide rows of some days."""
-    return f"select {first_day} as as_of_date, {last_day} as until"
-
-
 def platform_has(_table: str, _column: str) -> bool:
     """A platform with every column."""
     return True
@@ -123,11 +118,6 @@ def sum_and_count(name: str, value: str, condition: str) -> str:
 def repair_snapshots() -> str:
     """A hook."""
     return ""
-
-
-def tutor_aggregates_as_of(_as_of: str, _as_of_on: str) -> str:
-    """The wide row."""
-    return "select 1 as one"
 
 
 def snapshot_days() -> str:
@@ -213,3 +203,84 @@ def student_mean(name: str) -> str:
 def window_rate(part: str, whole: str) -> str:
     """A share."""
     return f"{part}::double precision / nullif({whole}, 0)"
+
+
+def tutor_metrics() -> dict[str, dict[str, dict[str, str]]]:
+    """An entry of each kind."""
+    return {
+        "int_tutor_days": {
+            "tutor_id": {},
+            "session_on": {},
+            "completed_count": {"count": "is_completed"},
+            "score_count": {"known": "session_score", "where": "is_completed"},
+            "score_sum": {"sum": "session_score", "where": "is_completed"},
+            "last_completed_at": {"expr": "max(scheduled_start)"},
+        },
+        "tutor_aggregates": {"recent_session_ids": {"evidence": "is_completed"}},
+    }
+
+
+def windows_of_measures() -> dict[str, list[str]]:
+    """A count and a sum."""
+    return {"completed_count": ["30d"], "score_sum": ["30d"]}
+
+
+def age_windows() -> dict[str, tuple[int, int | None]]:
+    """A window."""
+    return {"30d": (0, 30)}
+
+
+def age_bands() -> list[int]:
+    """Its edge."""
+    return [30]
+
+
+def window_sums(as_of: str, as_of_on: str, scope: str) -> str:
+    """The sums over windows."""
+    return f"windows as (select {as_of} as as_of, {as_of_on} as day from tutors where {scope})"
+
+
+def tutor_details(has_evidence: bool) -> str:
+    """What is not additive."""
+    return f"select {has_evidence} as has_evidence from gathered"
+
+
+def wide_row(has_reschedules: str, has_evidence: bool) -> str:
+    """The columns of the wide row."""
+    return (
+        "derived as (select tutor_id from measured)"
+        f" select tutor_id, {has_reschedules} as is_known, {has_evidence} as is_shown from derived"
+    )
+
+
+def tutor_series() -> dict[str, tuple[str, int]]:
+    """An array of values."""
+    return {"scores": ("session_score", 90)}
+
+
+def tutor_spans() -> dict[str, tuple[str, str, str]]:
+    """A count by spans of days."""
+    return {"students": ("student_id is not null", "session_on", "session_on + 30")}
+
+
+def followed_first_sessions(after: str, until: str, scope: str) -> str:
+    """First sessions."""
+    return (
+        "select tutor_id, session_on, followed_during from firsts"
+        f" where day between {after} and {until} and {scope}"
+    )
+
+
+def newest_first() -> str:
+    """An order."""
+    return "order by session_on desc"
+
+
+def reschedules_are_known_on(day: str) -> str:
+    """A platform that records who moved a session."""
+    return f"{day} is not null"
+
+
+def millionths(value: str) -> str:
+    """A whole number."""
+    return f"round({value} * 1000000)"
