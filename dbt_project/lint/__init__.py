@@ -49,16 +49,6 @@ def reschedules_are_known() -> bool:
     return True
 
 
-def tutor_history(first_day: str, last_day: str) -> str:
-    """The wide rows of some days."""
-    return f"select {first_day} as as_of_date, {last_day} as until"
-
-
-def tutor_features(base: str, first_day: str, last_day: str, scope: str = "true") -> str:
-    """The features of some tutors and days."""
-    return f"select {first_day} as as_of_date, {last_day} as until from {base} where {scope}"
-
-
 def platform_has(_table: str, _column: str) -> bool:
     """A platform with every column."""
     return True
@@ -130,11 +120,6 @@ def repair_snapshots() -> str:
     return ""
 
 
-def tutor_aggregates_as_of(_as_of: str, _as_of_on: str) -> str:
-    """The wide row."""
-    return "select 1 as one"
-
-
 def snapshot_days() -> str:
     """An array of days."""
     return "'{}'::date[]"
@@ -153,11 +138,6 @@ def replaces_rows_only() -> bool:
 def snapshot_rows(tutor_days: str, days: str, scope: str) -> str:
     """Snapshots."""
     return f"select tutor_id from {tutor_days} where session_on = any({days}) and {scope}"
-
-
-def student_aggregates_as_of(_moments: str, _asked: str = "true") -> str:
-    """What is known of students."""
-    return "select 1 as one"
 
 
 def student_weeks() -> str:
@@ -180,20 +160,6 @@ def newest_student_week() -> str:
     return "date '2026-01-04'"
 
 
-def evidence_of_students_leaving(
-    newest: str, asked_weeks: int, now: str = "", some: str = "true"
-) -> str:
-    """What may tell that students leave."""
-    return f"select {newest} - {asked_weeks} as as_of_date where {some}"
-
-
-def evidence_of_leaving(
-    newest: str, _asked_weeks: int, _now: str | None = None, scope: str = "true"
-) -> str:
-    """The evidence of some tutors and weeks."""
-    return f"select {newest} as as_of_date, true as is_active where {scope}"
-
-
 def platform_offers(_table: str, _columns: list[str]) -> bool:
     """A platform with every table."""
     return True
@@ -202,3 +168,119 @@ def platform_offers(_table: str, _columns: list[str]) -> bool:
 def quote_text(value: str) -> str:
     """A literal."""
     return f"'{value}'"
+
+
+def text_of(name: str, _given: dict[str, object]) -> str:
+    """The SQL of another model's file."""
+    return f"select tutor_id, as_of from {name}"
+
+
+def given(_name: str, otherwise: object) -> object:
+    """What a text is about in its own file."""
+    return otherwise
+
+
+def weeks_back(day: str, newest: str) -> str:
+    """Weeks between two days."""
+    return f"(({newest} - {day}) / 7)"
+
+
+def built(relation: str, _columns: str) -> str:
+    """A table that is there."""
+    return relation
+
+
+def sessions_ahead(key: str, newest: str, _asked_weeks: int, _now: str | None, scope: str) -> str:
+    """Sessions of the days ahead."""
+    return f"select {key}, 0 as week, 1 as booked, {newest} as unclear from coming where {scope}"
+
+
+def student_mean(name: str) -> str:
+    """A mean."""
+    return f"windows.{name}_sum / windows.{name}_count"
+
+
+def window_rate(part: str, whole: str) -> str:
+    """A share."""
+    return f"{part}::double precision / nullif({whole}, 0)"
+
+
+def tutor_metrics() -> dict[str, dict[str, dict[str, str]]]:
+    """An entry of each kind."""
+    return {
+        "int_tutor_days": {
+            "tutor_id": {},
+            "session_on": {},
+            "completed_count": {"count": "is_completed"},
+            "score_count": {"known": "session_score", "where": "is_completed"},
+            "score_sum": {"sum": "session_score", "where": "is_completed"},
+            "last_completed_at": {"expr": "max(scheduled_start)"},
+        },
+        "tutor_aggregates": {"recent_session_ids": {"evidence": "is_completed"}},
+    }
+
+
+def windows_of_measures() -> dict[str, list[str]]:
+    """A count and a sum."""
+    return {"completed_count": ["30d"], "score_sum": ["30d"]}
+
+
+def age_windows() -> dict[str, tuple[int, int | None]]:
+    """A window."""
+    return {"30d": (0, 30)}
+
+
+def age_bands() -> list[int]:
+    """Its edge."""
+    return [30]
+
+
+def window_sums(as_of: str, as_of_on: str, scope: str) -> str:
+    """The sums over windows."""
+    return f"windows as (select {as_of} as as_of, {as_of_on} as day from tutors where {scope})"
+
+
+def tutor_details(has_evidence: bool) -> str:
+    """What is not additive."""
+    return f"select {has_evidence} as has_evidence from gathered"
+
+
+def wide_row(has_reschedules: str, has_evidence: bool) -> str:
+    """The columns of the wide row."""
+    return (
+        "derived as (select tutor_id from measured)"
+        f" select tutor_id, {has_reschedules} as is_known, {has_evidence} as is_shown from derived"
+    )
+
+
+def tutor_series() -> dict[str, tuple[str, int]]:
+    """An array of values."""
+    return {"scores": ("session_score", 90)}
+
+
+def tutor_spans() -> dict[str, tuple[str, str, str]]:
+    """A count by spans of days."""
+    return {"students": ("student_id is not null", "session_on", "session_on + 30")}
+
+
+def followed_first_sessions(after: str, until: str, scope: str) -> str:
+    """First sessions."""
+    return (
+        "select tutor_id, session_on, followed_during from firsts"
+        f" where day between {after} and {until} and {scope}"
+    )
+
+
+def newest_first() -> str:
+    """An order."""
+    return "order by session_on desc"
+
+
+def reschedules_are_known_on(day: str) -> str:
+    """A platform that records who moved a session."""
+    return f"{day} is not null"
+
+
+def millionths(value: str) -> str:
+    """A whole number."""
+    return f"round({value} * 1000000)"

@@ -14,3 +14,7 @@ times faster than adding bigints (which PostgreSQL adds up as numeric).
     coalesce(sum({{ millionths(value) }}) filter (where {{ condition }}), 0)::bigint
         as {{ name }}_sum
 {%- endmacro %}
+
+{% macro student_mean(name) -%}
+    windows.{{ name }}_sum / nullif(windows.{{ name }}_count * 1000000::double precision, 0)
+{%- endmacro %}

@@ -195,6 +195,22 @@ are sums, are then made anew too: both are as of the same moment.
     ) }}
 {%- endmacro %}
 
+{#-
+Whether the wide rows of tutors out of scope were made anew in this refresh (see
+every_wide_row_is_new): what this model says of them is then of another moment, and made anew too. One
+row tells.
+-#}
+{% macro every_row_is_new() -%}
+    {%- set features = this -%}
+    {%- set wide = our_table('marts', 'tutor_aggregates') -%}
+    {%- set moments = run_query(
+        'select wide.as_of is distinct from features.as_of from ' ~ wide ~ ' as wide left join '
+        ~ features ~ ' as features on wide.tutor_id = features.tutor_id'
+        ~ ' where wide.tutor_id <> all(' ~ scope_tutors() ~ ') limit 1'
+    ) -%}
+    {{ return(moments.rows | length > 0 and moments.rows[0][0]) }}
+{%- endmacro %}
+
 {% macro is_up_to_date_table(relation, node) -%}
     {%- set existing = load_cached_relation(relation) -%}
     {%- if existing is none or not existing.is_table -%}

@@ -13,9 +13,12 @@ from pydantic import BaseModel
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.yaml_models import read_yaml
+from tutor_pipeline.metrics.entries import WRITTEN
 
 MODELS = DBT_PROJECT_DIR / "models"
 MARTS = MODELS / "marts"
+TUTOR_METRICS = DBT_PROJECT_DIR / WRITTEN
+_NO_MART = "int_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,11 @@ def metric_columns() -> dict[str, dict[str, Column]]:
     Raises TutorPipelineError if a file is missing or wrong.
     """
     columns: dict[str, dict[str, Column]] = {}
-    for path in sorted(MARTS.glob("_*__models.yml")):
+    for path in [*sorted(MARTS.glob("_*__models.yml")), TUTOR_METRICS]:
         columns |= {
             model.name: {column.name: column.column() for column in model.columns}
             for model in read_yaml(path, _File, "file of models").models
+            if not model.name.startswith(_NO_MART)
         }
     if "tutor_aggregates" not in columns:
         raise TutorPipelineError(

@@ -40,8 +40,8 @@ _INTRODUCTION = """\
 # Features
 
 `marts.tutor_features` has a row per active tutor with {count} features. Scores use them. They are
-defined here and computed in `dbt_project/macros/tutor_features.sql`. A name in brackets is that of
-the metric of the [wide row](metrics.md) from which the feature is taken.
+defined here and computed in `dbt_project/models/marts/tutor_features.sql`. A name in brackets is
+that of the metric of the [wide row](metrics.md) from which the feature is taken.
 
 - **NULL is not 0.** A feature is NULL if the platform has no table or column for it, or if nothing
   was observed. Counts of certificates, declared subjects and disputes, and earnings, are 0 for a

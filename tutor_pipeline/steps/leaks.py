@@ -18,7 +18,7 @@ from tutor_pipeline.judgement.scores import leakage
 from tutor_pipeline.judgement.scores.evaluation import NOTHING, Array, Figure, Sample, auc
 from tutor_pipeline.judgement.scores.score import Subject
 from tutor_pipeline.judgement.scores.storage import feature_log, score_tables, versions
-from tutor_pipeline.metrics import dbt
+from tutor_pipeline.metrics import dbt, entries
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.steps import tell
@@ -29,13 +29,15 @@ OF_STUDENTS = " of students"
 """Suffix of a column's name when it belongs to the students' evidence."""
 
 _DEFINED_BY = (
-    "macros/tutor_evidence.sql",
+    "macros/days_asked.sql",
     "macros/sessions_ahead.sql",
+    "models/marts/tutor_evidence.sql",
     "models/intermediate/int_tutor_days.sql",
     "models/intermediate/int_tutor_logins.sql",
     "models/intermediate/int_import_days.sql",
 )
-"""The files that define the evidence of tutors: a changed text may give a day other values."""
+"""The files that define the evidence of tutors, with the entries of measures: a changed text may
+give a day other values."""
 
 _HELD_OUT = 1 / 3
 """The newest share of the weeks, held out to test a forecast learned on the others."""
@@ -113,7 +115,8 @@ def _logged() -> tuple[tuple[str, ...], str]:
     """The columns that are logged, and the hash of their definition."""
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
 
-    return TUTORS.reads, feature_log.definition_of(dbt.definition(*_DEFINED_BY), TUTORS.reads)
+    text = "\n".join((dbt.definition(*_DEFINED_BY), entries.definition_of_days()))
+    return TUTORS.reads, feature_log.definition_of(text, TUTORS.reads)
 
 
 def look(database: Database, past: Past) -> Look:

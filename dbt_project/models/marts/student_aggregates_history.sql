@@ -16,4 +16,5 @@
     )
 {%- endset %}
 
-{{ student_aggregates_as_of(student_weeks(), asked) }}
+-- depends_on: {{ ref('fct_sessions') }}, {{ ref('dim_students') }}
+{{ text_of('student_aggregates', {'moments': student_weeks(), 'asked': asked}) }}

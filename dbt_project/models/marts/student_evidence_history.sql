@@ -26,4 +26,7 @@
     )
 {%- endset %}
 
-{{ evidence_of_students_leaving(newest, var('evidence_student_weeks'), some=some) }}
+-- depends_on: {{ ref('fct_sessions') }}, {{ ref('dim_students') }}, {{ ref('int_import_days') }}
+{{ text_of('student_evidence', {
+    'newest': newest, 'asked_weeks': var('evidence_student_weeks'), 'now': none, 'some': some,
+}) }}

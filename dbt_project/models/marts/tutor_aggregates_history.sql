@@ -9,13 +9,193 @@
     meta={'distribute_by': 'tutor_id'},
 ) }}
 
-{#- The days of this run at once; the materialization takes them month by month. #}
-{%- set header = refresh() %}
-{%- if header.snapshot_from %}
-    {%- set first_day = "date '" ~ header.snapshot_from ~ "'" %}
-    {%- set last_day = "date '" ~ header.snapshot_until ~ "'" %}
-{%- else %}
-    {%- set first_day, last_day = header.as_of_on, header.as_of_on %}
-{%- endif %}
+{#-
+The wide row without its evidence, as of the end of each of some past days. What a metric is comes
+from its entry, as in tutor_aggregates; here a day costs what is new in it, not another look at all
+sessions. What the head sets are the days of this run at once; the materialization takes this text
+for a month at a time.
 
-{{ tutor_history(first_day, last_day) }}
+first_day, last_day  SQL dates
+scope                predicate on tutor_id
+asked                predicate on (tutor_id, as_of_date) that the rows must meet
+
+0. tutors     who is known, and since when
+1. windows    every sum over every window as of the day before the first
+2. calendar   every tutor and day
+3. moving     what enters and leaves each window that day, added up from there on
+4. arrays     the values of all sessions that any of the days looks back to, newest first
+5. converted  the days on which the pair of a first session had another one, held or ahead
+6. gathered   of each array, what the day looks back to
+7. measured   as in tutor_aggregates
+-#}
+{%- set header = refresh() -%}
+{%- set from, until = header.as_of_on, header.as_of_on -%}
+{%- if header.snapshot_from -%}
+    {%- set from = "date '" ~ header.snapshot_from ~ "'" -%}
+    {%- set until = "date '" ~ header.snapshot_until ~ "'" -%}
+{%- endif -%}
+{%- set first_day, last_day = given('first_day', from), given('last_day', until) -%}
+{%- set scope, asked = given('scope', 'true'), given('asked', 'true') -%}
+{%- set since = '(' ~ first_day ~ ' - ' ~ var('lookback_days') ~ ')' -%}
+{%- set ages = [0] + age_bands() -%}
+
+with
+
+tutors as (
+    select
+        tutor_id,
+        coalesce(
+            member_since, (user_created_at at time zone '{{ pipeline_timezone() }}')::date
+        ) as joined_on
+    from {{ ref('dim_tutors') }}
+    where {{ scope }}
+),
+
+{{ window_sums('null::timestamptz', first_day ~ ' - 1', scope) }},
+
+calendar as not materialized (
+    select
+        tutors.tutor_id,
+        tutors.joined_on,
+        series.calendar_day::date as as_of_date
+    from tutors
+    cross join generate_series(
+        {{ first_day }}::timestamp, {{ last_day }}::timestamp, '1 day'
+    ) as series (calendar_day)
+),
+
+moving as (
+    select
+        calendar.tutor_id,
+        calendar.as_of_date,
+        (
+            (calendar.as_of_date + 1)::timestamp at time zone '{{ pipeline_timezone() }}'
+        ) - interval '1 microsecond' as as_of,
+        (
+            calendar.joined_on <= calendar.as_of_date
+            or windows.sessions_count_90d > 0
+            or windows.last_session_on is not null
+            or count(age_0.session_on) over so_far > 0
+        ) as is_there,
+        {%- for column, used in windows_of_measures().items() %}
+        {%- for window in used %}
+        {%- set first_age, end_age = age_windows()[window] %}
+        windows.{{ column }}_{{ window }} + sum(
+            coalesce(age_{{ first_age }}.{{ column }}, 0)
+            {%- if end_age is not none %} - coalesce(age_{{ end_age }}.{{ column }}, 0){% endif -%}
+            {%- if column.endswith('_sum') %}::double precision{% endif %}
+        ) over so_far as {{ column }}_{{ window }},
+        {%- endfor %}
+        {%- endfor %}
+        windows.active_days_30d + sum(
+            (age_0.completed_count > 0 is true)::integer
+            - (age_30.completed_count > 0 is true)::integer
+        ) over so_far as active_days_30d,
+        greatest(
+            windows.last_session_on,
+            max(age_0.session_on) filter (where age_0.completed_count > 0) over so_far
+        ) as last_session_on,
+        greatest(windows.last_session_at, max(age_0.last_completed_at) over so_far)
+            as last_session_at
+    from calendar
+    inner join windows on calendar.tutor_id = windows.tutor_id
+    {%- for age in ages %}
+    left join {{ ref('int_tutor_days') }} as age_{{ age }}
+        on
+            calendar.tutor_id = age_{{ age }}.tutor_id
+            and calendar.as_of_date - {{ age }} = age_{{ age }}.session_on
+            and age_{{ age }}.session_on between {{ first_day }} - {{ age }}
+            and {{ last_day }} - {{ age }}
+    {%- endfor %}
+    window so_far as (partition by calendar.tutor_id order by calendar.as_of_date)
+),
+
+counted as not materialized (
+    select
+        *,
+        {{ last_day }} - session_on as age,
+        status = 'completed' as is_completed,
+        status = 'completed' and is_first_session as is_completed_first,
+        (next_session_at at time zone '{{ pipeline_timezone() }}')::date as next_session_on
+    from {{ ref('fct_sessions') }}
+    where
+        session_on > {{ since }}
+        and session_on <= {{ last_day }}
+        and status not in ('scheduled', 'in_progress')
+        and {{ scope }}
+    {{ newest_first().replace('order by', 'order by tutor_id,') }}
+),
+
+arrays as (
+    select
+        tutor_id
+        {%- for name, (value, _) in tutor_series().items() %}
+        {%- set condition = 'is_completed and ' ~ value ~ ' is not null' %},
+        array_agg({{ value }} {{ newest_first() }}) filter (where {{ condition }}) as {{ name }},
+        array_agg(age {{ newest_first() }}) filter (where {{ condition }}) as {{ name }}_ages
+        {%- endfor %}
+        {%- for name, (condition, first, end) in tutor_spans().items() %}
+        {%- set condition = condition ~ ' and ' ~ first ~ ' < ' ~ end %},
+        array_agg({{ first }} order by {{ first }}) filter (where {{ condition }})
+            as {{ name }}_first_days,
+        array_agg({{ end }} order by {{ end }}) filter (where {{ condition }})
+            as {{ name }}_end_days
+        {%- endfor %}
+    from counted
+    group by tutor_id
+),
+
+converted as (
+    select
+        tutor_id,
+        array_agg(first_day order by first_day) as converted_first_days,
+        array_agg(end_day order by end_day) as converted_end_days
+    from (
+        select
+            followed.tutor_id,
+            greatest(
+                (lower(span) at time zone '{{ pipeline_timezone() }}')::date,
+                followed.session_on + {{ var('rebook_days') }}
+            ) as first_day,
+            least(
+                (upper(span) at time zone '{{ pipeline_timezone() }}')::date,
+                followed.session_on + {{ var('lookback_days') }}
+            ) as end_day
+        from (
+            {{ followed_first_sessions(since, last_day, scope) }}
+        ) as followed
+        cross join lateral unnest(followed.followed_during) as span
+    ) as spans
+    where first_day < end_day
+    group by tutor_id
+),
+
+gathered as (
+    select
+        moving.*,
+        {%- for name, (_, days) in tutor_series().items() %}
+        {%- set age = last_day ~ ' - moving.as_of_date' %}
+        arrays.{{ name }}[
+            width_bucket({{ age }} - 1, arrays.{{ name }}_ages) + 1
+            :width_bucket({{ age }} + {{ days - 1 }}, arrays.{{ name }}_ages)
+        ] as {{ name }},
+        {%- endfor %}
+        {%- for name in tutor_spans().keys() | list + ['converted'] %}
+        coalesce(
+            width_bucket(moving.as_of_date, {{ name }}_first_days)
+            - width_bucket(moving.as_of_date, {{ name }}_end_days),
+            0
+        ) as {{ name }},
+        {%- endfor %}
+        moving.score_count_30d as scored_30d
+    from moving
+    left join arrays on moving.tutor_id = arrays.tutor_id
+    left join converted on moving.tutor_id = converted.tutor_id
+    where moving.is_there and {{ asked }}
+),
+
+measured as (
+    {{ tutor_details(has_evidence=false) }}
+),
+
+{{ wide_row(reschedules_are_known_on('as_of_date'), has_evidence=false) }}

@@ -15,8 +15,9 @@
     our_table('marts', 'tutor_aggregates_history'), '(' ~ refresh()['as_of_on'] ~ ' - 1)'
 ) %}
 
-select *
-from (
-    {{ evidence_of_leaving(newest, var('evidence_weeks')) }}
-) as evidence
-where days_since_completed <= {{ var('asked_silence_days') }}
+-- depends_on: {{ ref('int_tutor_days') }}, {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }},
+-- {{ ref('int_tutor_logins') }}, {{ ref('int_import_days') }},
+-- {{ ref('stg_platform__tutor_availability') }}
+{{ text_of('tutor_evidence', {
+    'newest': newest, 'asked_weeks': var('evidence_weeks'), 'now': none, 'scope': 'true',
+}) }}

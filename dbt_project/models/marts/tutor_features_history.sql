@@ -25,9 +25,15 @@
 ) as weekly
 {%- endset %}
 
+-- depends_on: {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }},
+-- {{ ref('stg_platform__session_billing') }}, {{ ref('stg_platform__student_progress') }},
+-- {{ ref('stg_platform__subjects') }}, {{ ref('stg_platform__tutor_availability') }},
+-- {{ ref('stg_platform__tutor_certifications') }}, {{ ref('stg_platform__tutor_subjects') }}
 select
     features.*,
     (features.as_of at time zone '{{ pipeline_timezone() }}')::date as as_of_date
 from (
-    {{ tutor_features(weekly, newest ~ ' - 363', newest) }}
+    {{ text_of('tutor_features', {
+        'base': weekly, 'first_day': newest ~ ' - 363', 'last_day': newest, 'scope': 'true',
+    }) }}
 ) as features

@@ -2,7 +2,7 @@
 
 Belongs here: each sign of tutors, from the columns that it compares.
 Does not belong here: how signs are measured (`departure.measures`), the columns themselves
-(dbt_project/macros/tutor_evidence.sql), weights and words (signs.yml).
+(dbt_project/models/marts/tutor_evidence.sql), weights and words (signs.yml).
 """
 
 from __future__ import annotations
