@@ -19,6 +19,7 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.definitions import build_defs, defs
@@ -332,6 +333,15 @@ def test_a_database_that_is_down_is_a_reason_and_no_traceback(place, monkeypatch
     monkeypatch.setenv("TUTOR_DATABASE_URL", place.warehouse.url)
     assert place.look() == "nothing changed"
     assert json.loads(place.cursors["new_sessions"])["unreachable_since"] is None
+
+
+def test_a_database_that_is_down_says_since_when():
+    error, at = TutorPipelineError("cannot connect to it\nmore"), datetime(2026, 3, 18, tzinfo=UTC)
+    memory = new_sessions._Memory()
+    for minutes, since in ((0, "0 s"), (10, "10 min"), (130, "2 h")):
+        found = new_sessions._unreachable(error, memory, at + timedelta(minutes=minutes))
+        assert found.reason == f"cannot connect to it (since {since})"
+        memory = new_sessions._Memory.read(memory.write())
 
 
 def test_a_failing_run_is_one_incident_until_a_later_one_succeeds(place):

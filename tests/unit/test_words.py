@@ -4,7 +4,7 @@ import unicodedata
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.people.reports.conftest import NOW
@@ -84,3 +84,40 @@ def test_a_chance_says_how_sure_it_is_and_what_is_usual():
     assert said == "11 % likely, between 5 % and 21 %; 0.9 % is usual"
     assert formatting.chance(0.11, False, 0.05, 0.214) == "score 0.11; ranks only, no percentage"
     assert formatting.chance(None, True) == "–"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0 sessions"), (1, "1 session"), (2, "2 sessions"), (22_431, "22,431 sessions")],
+)
+def test_count(number, shown):
+    assert formatting.count(number, "session") == shown
+
+
+def test_a_count_of_what_has_a_plural_of_its_own():
+    assert formatting.count(1_000, "delivery", "deliveries") == "1,000 deliveries"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-5, "0 s"),
+        (119.9, "119 s"),
+        (120, "2 min"),
+        (7_199, "119 min"),
+        (7_200, "2 h"),
+        (172_799, "47 h"),
+        (172_800, "2 days"),
+        (1_000 * 86_400, "1,000 days"),
+    ],
+)
+def test_span(seconds, shown):
+    assert formatting.span(seconds) == shown
+
+
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True))
+@example(0.995)
+@example(0.0005)
+def test_only_what_never_or_always_happens_is_0_or_100_percent(share):
+    for shown in (formatting.likelihood(share), percent(100 * share)):
+        assert shown not in ("0 %", "100 %")

@@ -191,7 +191,7 @@ def digest(
 
     chosen = None if week is None else day(week, "--week")
     today = datetime.now(ZoneInfo(load_settings().timezone)).date()
-    if chosen is not None and chosen - timedelta(days=chosen.weekday() - 7) > today:
+    if chosen is not None and chosen > today - timedelta(days=today.weekday() + 1):
         raise UsageError(f"--week {week}: that week is not over, its digest comes when it is")
     open_session(note)
     outcome = deliver_messages(digest=True, week=None if chosen is None else chosen.isoformat())

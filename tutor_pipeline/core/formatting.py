@@ -82,7 +82,7 @@ def likelihood(share: float) -> str:
     """Returns a share as 34 % or, below 10 %, 0.9 %. Only exact values are 0 % or 100 %."""
     if 0 < share < 0.0005:
         return "under 0.1 %"
-    if 0.995 < share < 1:
+    if 0.995 <= share < 1:
         return "over 99 %"
     return f"{100 * share:.{0 if share >= 0.0995 else 1}f}".removesuffix(".0") + " %"
 

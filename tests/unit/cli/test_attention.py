@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.cli.attention import show_attention
+from tutor_pipeline.cli.attention import _panel, show_attention
 from tutor_pipeline.cli.console import out
 
 METRICS_AS_OF = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
@@ -58,3 +58,11 @@ def test_it_says_as_of_when_the_alerts_are_and_not_the_metrics(warehouse, applie
 def test_a_run_that_evaluated_nothing_has_no_moment(warehouse, applied):
     applied(ALERTS_AS_OF, evaluated=0)
     assert first_line(warehouse) == "0 of 1 active tutors need attention (rules conservative)"
+
+
+def test_a_name_is_no_markup():
+    row = {"tutor_id": "T1", "name": "[bold]Ana[/bold] [/x]", "attention_rank": 1,
+           "is_high_reschedule": False, "alerts": []}  # fmt: skip
+    with out.capture() as shown:
+        out.print(_panel(row))
+    assert "1. [bold]Ana[/bold] [/x] T1" in shown.get()

@@ -71,6 +71,8 @@ def rows(bench: Any) -> dict[str, list[dict[str, Any]]]:
         session("twice", status=status, updated_at=START)
     session("two tutors", tutor_id="t1", updated_at=START)
     session("two tutors", tutor_id="t2", updated_at=START + timedelta(hours=1))
+    session("one undated", tutor_id="t1", updated_at=None)
+    session("one undated", tutor_id="t2", updated_at=START)
     bench.add("session_feedback", session_id="rated", student_satisfaction_rating=4)
     bench.add("session_feedback", session_id="satisfied", satisfaction_score=9)
     bench.add("session_feedback", session_id="several", student_satisfaction_rating=6)
@@ -169,8 +171,9 @@ def test_of_rows_with_one_id_one_is_clean(rows: Any) -> None:
     assert len({row["row_key"] for row in rows["twice"]}) == 3
 
 
-def test_the_newest_row_of_an_id_is_the_clean_one_across_tutors(rows: Any) -> None:
-    labels = {row["tutor_id"]: row["quarantine_reasons"] for row in rows["two tutors"]}
+@pytest.mark.parametrize("session", ["two tutors", "one undated"])
+def test_the_newest_row_of_an_id_is_the_clean_one_across_tutors(rows: Any, session: str) -> None:
+    labels = {row["tutor_id"]: row["quarantine_reasons"] for row in rows[session]}
     assert labels == {"t1": ["duplicate_id"], "t2": []}
 
 

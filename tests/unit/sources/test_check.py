@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
+from tutor_pipeline.sources import platform_check
 from tutor_pipeline.sources.contract import Contract, load_contract
 from tutor_pipeline.sources.platform_check import MAX_COUNTED, Gap, SourceReport, check_source
 
@@ -207,6 +208,18 @@ def test_counting_stops_where_nobody_needs_it(live: Live) -> None:
     )
     (table,) = live.check().tables
     assert (table.rows, table.more) == (MAX_COUNTED, True)
+
+
+@pytest.mark.parametrize(("rows", "more"), [(3, False), (4, True)])
+def test_as_many_as_are_counted_are_not_more(
+    live: Live, monkeypatch: pytest.MonkeyPatch, rows: int, more: bool
+) -> None:
+    monkeypatch.setattr(platform_check, "MAX_COUNTED", 3)
+    live.execute(
+        f"create view {{s}}.students as select n as user_id from generate_series(1, {rows}) as n"
+    )
+    (table,) = live.check().tables
+    assert (table.name, table.rows, table.more) == ("students", 3, more)
 
 
 def test_checking_changes_nothing(live: Live) -> None:

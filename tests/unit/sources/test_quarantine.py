@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.sources.quarantine import QuarantineSummary, sync_live
+from tutor_pipeline.sources.quarantine import QuarantineSummary, sync_live, sync_live_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 Row = tuple[str | None, str | None, list[str]]
+OwnedRow = tuple[str, str, str | None, list[str]]
 
 
 class Staging:
@@ -31,7 +32,7 @@ class Staging:
     def _fill(self, database: Database, rows: tuple[Row, ...]) -> None:
         database.execute(
             "create table if not exists {staging}.session_rows (row_key text,"
-            " session_id text, quarantine_reasons text[] not null, payload jsonb);"
+            " session_id text, quarantine_reasons text[] not null, payload jsonb, tutor_id text);"
             " truncate {staging}.session_rows"
         )
         database.connection.cursor().executemany(
@@ -41,6 +42,18 @@ class Staging:
             ),
             [(key, session, reasons, session) for key, session, reasons in rows],
         )
+
+    def sync_of(self, tutors: Sequence[str], *rows: OwnedRow, at: datetime = NOW) -> None:
+        """A refresh of some tutors. Rows are (row key, session id, tutor id, reasons)."""
+        with self.warehouse.connect() as database:
+            self._fill(database, ())
+            database.execute_many(
+                "insert into {staging}.session_rows"
+                " (row_key, session_id, tutor_id, quarantine_reasons, payload) values"
+                " (%s, %s, %s, %s, jsonb_strip_nulls(jsonb_build_object('tutor_id', %s::text)))",
+                [(key, session, tutor, why, tutor) for key, session, tutor, why in rows],
+            )
+            sync_live_of(database, at, tutors)
 
     def entries(self) -> list[tuple[Any, ...]]:
         with self.warehouse.connect() as database:
@@ -122,3 +135,19 @@ def test_entries_of_imports_are_left_alone(staging: Staging, warehouse: Warehous
 
 def test_an_endless_id_is_kept_in_the_payload_and_cut_in_the_key(staging: Staging) -> None:
     assert staging.sync(("m#1", "x" * 10_000, ["unknown_tutor"])).quarantined == 1
+
+
+def test_a_refresh_of_some_tutors_settles_their_rows_and_those_of_nobody(staging: Staging) -> None:
+    def resolved() -> dict[str, datetime | None]:
+        return {key: at for key, _, _, _, at in staging.entries()}
+
+    staging.sync_of(
+        ["T1", "T2"],
+        ("a#1", "S1", "T1", BAD[2]),
+        ("b#1", "S2", "T2", BAD[2]),
+        ("c#1", "S3", None, ["tutor_id_missing"]),
+        ("d#1", "S4", "T3", BAD[2]),
+    )
+    assert resolved() == {"a#1": None, "b#1": None, "c#1": None}
+    staging.sync_of(["T1"], ("b#1", "S2", "T2", []), at=LATER)
+    assert resolved() == {"a#1": LATER, "b#1": None, "c#1": LATER}

@@ -93,7 +93,7 @@ def _difference(value: float, usual: float | None, is_share: bool) -> dict[str, 
     if usual is None:
         return {"difference": "", "verdict": ""}
     gap = value - float(usual)
-    shown = f"{abs(gap) * 100:.0f} points" if is_share else f"{abs(gap):.1f}"
+    shown = count(round(100 * abs(gap)), "point") if is_share else f"{abs(gap):.1f}"
     if shown in ("0.0", "0 points"):
         return {"difference": "as usual", "verdict": ""}
     verdict = "" if is_share else ("better" if gap > 0 else "worse")

@@ -23,7 +23,8 @@ def test_the_defaults(monkeypatch):
     [
         ("TUTOR_DATABASE_URL", "mysql://db/live"),
         ("TUTOR_DATABASE_URL", "postgresql://db.example.com"),
-        ("TUTOR_DATABASE_URL", "postgresql://app@db:99999/live"),
+        ("TUTOR_DATABASE_URL", "postgresql://app@db:65536/live"),
+        ("TUTOR_DATABASE_URL", "postgresql://app@db:0/live"),
         ("TUTOR_DATABASE_URL", "postgresql://app@db:abc/live"),
         ("TUTOR_DATABASE_URL", "postgresql://app:s3cret@s/w@127.0.0.1:5432/live"),
         ("TUTOR_DATABASE_URL", "postgresql://app@db/live?soup=1"),
@@ -75,6 +76,12 @@ def test_an_empty_one_counts_as_not_set(monkeypatch):
 def test_the_short_scheme_is_understood(monkeypatch):
     monkeypatch.setenv("TUTOR_DATABASE_URL", URL.replace("postgresql", "postgres"))
     assert load_settings().database_url == URL
+
+
+def test_the_highest_port_is_a_port(monkeypatch):
+    highest = URL.replace("5433", "65535")
+    monkeypatch.setenv("TUTOR_DATABASE_URL", highest)
+    assert load_settings().database_url == highest
 
 
 def test_a_url_is_shown_without_its_password():

@@ -17,6 +17,7 @@ from tutor_pipeline.core.warehouse.retention import KEPT, RULES, delete_old, siz
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.people.reports import finding_queries
+from tutor_pipeline.sources.changes.ledger import LOOKBACK
 
 NOW = datetime(2026, 11, 20, 5, tzinfo=UTC)
 
@@ -211,6 +212,32 @@ def test_the_ledger_of_a_platform_at_rest_is_never_empty(warehouse):
     )
     assert clean(warehouse) == {"session_ledger": 1}
     assert left(warehouse, "session_ledger", "session_id") == ["S2"]
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "age", "days"),
+    [
+        ("dq_results", "run_id", "evaluated_at", 90),
+        ("rule_coverage", "run_id", "evaluated_at", 90),
+        ("validation_reports", "run_id", "made_at", 90),
+        ("reconcile_runs", "run_id", "applied_at", 365),
+        ("refresh_passes", "run_id", "settled_at", 30),
+        ("session_ledger", "session_id", "scheduled_start", LOOKBACK.days + 1),
+        ("incidents", "subject", "closed_at", 365),
+        ("outbox", "subject_id", "occurred_at", 90),
+        ("messages", "message_id", "made_at", 90),
+    ],
+)
+def test_a_row_goes_once_it_is_older_than_that(warehouse, table, name, age, days):
+    moments = {"as old": ago(days), "older": ago(days) - timedelta(seconds=1), "newest": NOW}
+    more = ("as_of",) if table == "reconcile_runs" else ()
+    insert(
+        warehouse,
+        table,
+        *({name: each, **dict.fromkeys((age, *more), at)} for each, at in moments.items()),
+    )
+    assert clean(warehouse) == {table: 1}
+    assert left(warehouse, table, name) == ["as old", "newest"]
 
 
 def test_other_tables(warehouse):

@@ -657,6 +657,9 @@ def test_a_switch_counts_what_all_runs_since_did_and_takes_over_what_it_could_no
     # T3's could not be evaluated: it goes on, and closes later like any other.
     (left,) = query("select tutor_id, rule_profile from {ops}.alerts where resolved_at is null")
     assert left == {"tutor_id": "T3", "rule_profile": "adaptive"}
+    # Those that closed stay as they were found.
+    closed = query("select distinct rule_profile from {ops}.alerts where resolved_at is not null")
+    assert closed == [{"rule_profile": "conservative"}]
     run(make.evaluation(at=3, evaluated={"no_show": {"T3"}}, **new), run_id="later")
     (last,) = query("select resolution from {ops}.alerts where tutor_id = 'T3'")
     assert last == {"resolution": "auto"}

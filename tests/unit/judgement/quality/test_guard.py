@@ -12,7 +12,7 @@ import pytest
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
-from tutor_pipeline.judgement.quality.guard import Required, objections, require
+from tutor_pipeline.judgement.quality.guard import Required, is_superseded, objections, require
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.judgement.quality.results import record
 
@@ -313,3 +313,42 @@ def test_what_is_forced_once_is_refused_again(day: Day) -> None:
     day.require(KNOWN, forced_by="somebody")
     with pytest.raises(RefusedError):
         day.require(KNOWN)
+
+
+ONE_DAY = {"snapshot_from": date(2026, 3, 1), "snapshot_until": date(2026, 3, 1)}
+
+
+@pytest.mark.parametrize(
+    ("began", "other_began", "of", "expected"),
+    [
+        (3, None, {}, False),  # not by itself
+        (10, 4, {}, True),
+        (10, 6, {}, False),  # it may have died
+        (3, 4, {}, False),
+        (3, 3, {}, False),
+        (10, 4, {"tutors": ("T1",)}, False),
+        (10, 4, {"tables": ("marts/things",)}, False),
+        (10, 4, ONE_DAY, False),
+    ],
+)
+def test_superseded_is_who_sees_another_full_refresh_begin(
+    day: Day,
+    warehouse: Warehouse,
+    began: int,
+    other_began: int | None,
+    of: dict[str, Any],
+    expected: bool,
+) -> None:
+    """Minutes ago."""
+    minutes = {day.refresh(): began}
+    if other_began is not None:
+        minutes[day.refresh(**of)] = other_began
+    with warehouse.connect() as database:
+        for run_id, ago in minutes.items():
+            database.execute(
+                "update {ops}.refresh_runs set started_at = now() - make_interval(mins => %s)"
+                " where run_id = %s",
+                (ago, run_id),
+            )
+        assert is_superseded(database, next(iter(minutes))) is expected
+        database.rollback()

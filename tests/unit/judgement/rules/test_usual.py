@@ -193,6 +193,14 @@ def test_of_a_small_platform_one_is_listed_all_the_same():
     assert look(RATE, found, 30, 60).opens(RATE, found)
 
 
+@pytest.mark.parametrize(("candidates", "is_cut"), [(2, False), (3, True)])
+def test_as_many_as_are_listed_leave_room_for_who_comes_next(candidates, is_cut):
+    asked = Unusual("no_shows", "sessions", True, times=1.5, most=0.02)
+    crowd = usual_crowd(100 - candidates)
+    found = fit(asked, [*rates(crowd), *rates([(14, 20)] * candidates, is_candidate=True)])
+    assert (found.opens_from is not None) == is_cut
+
+
 def test_of_those_listed_at_most_one_in_ten_may_be_chance():
     """Open alerts stay at 80 %; if there are many, the least certain ones close."""
     asked = Unusual("no_shows", "sessions", True, times=1.5, most=0.5)

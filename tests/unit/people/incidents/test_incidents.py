@@ -88,6 +88,15 @@ def test_a_clock_that_goes_back_breaks_nothing(database):
     assert row["last_seen_at"] == row["closed_at"] == NOW
 
 
+def test_open_ones_come_first_each_group_the_newest_first(database):
+    for number, subject in enumerate("abcd"):
+        say(database, subject, at=NOW + timedelta(hours=number))
+    close(database, Kind.RUN_FAILURE, ["b", "d"], NOW + timedelta(days=1))
+    found = [row["subject"] for row in listed(database, include_closed=True)]
+    assert found == ["c", "a", "d", "b"]
+    assert [row["subject"] for row in listed(database, include_closed=True, limit=1)] == ["c"]
+
+
 def test_every_kind_the_table_takes_has_a_meaning(database):
     assert set(MEANING) == set(Kind)
     for kind in Kind:

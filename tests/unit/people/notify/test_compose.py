@@ -281,6 +281,13 @@ def test_who_has_no_address_leaves_it_to_who_has(tutor, alert, compose, run, db)
         assert composing.anything_due(database, [Audience.CRITICAL], NOW) == (1, NOW)
 
 
+def test_who_got_files_alone_has_no_address_anywhere(empty, insert, compose, db):
+    incident(insert, 1)
+    assert compose().messages == 1
+    with db.connect() as database:
+        assert composing.may_tell(database, {}, NOW) == list(Audience)
+
+
 def test_what_waits_for_calm_is_not_due(tutor, alert, compose, db, run):
     for number in range(CALM_AFTER):
         tutor(f"T{number}")

@@ -351,3 +351,12 @@ def test_what_people_see(post, message, run):
     ]  # fmt: skip
     assert [row["target"] for row in listed] == ["mail"]
     assert [row["state"] for row in found["deliveries"]] == ["sent", "waiting"]
+
+
+def test_an_address_names_each_of_its_audiences_once(message, db):
+    message("m1", "mail")
+    message("m2", "mail")
+    message("m3", "mail", audience="ops")
+    with db.connect() as database:
+        (row,) = delivery_status.by_target(database, NOW)
+    assert (row["audiences"], row["waiting"]) == (["critical", "ops"], 3)

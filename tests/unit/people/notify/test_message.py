@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.people.notify import trial
+from tutor_pipeline.people.notify.kinds import incident
 from tutor_pipeline.people.notify.kinds.alert import message
 from tutor_pipeline.people.notify.message import MAX_SUBJECT, Setting
 
@@ -104,3 +105,21 @@ def test_a_test_message_says_for_whom():
         assert f"TUTOR_NOTIFY_{audience.upper()}" in found.subject
         assert trial.FOR_WHOM[audience] in found.text
         assert trial.FOR_WHOM[audience] in found.html
+
+
+@pytest.mark.parametrize(
+    ("kinds", "what"),
+    [
+        (["blocking_check", "blocking_check"], "Data quality"),
+        (["blocking_check", "drift"], "Pipeline"),
+    ],
+)
+def test_what_broke_is_data_only_if_all_of_it_is(kinds, what):
+    rows = [
+        {
+            "details": {"title": "t", "kind": kind, "means": "m", "next": "n"},
+            "occurred_at": SETTING.made_at, "run_id": None, "is_over": False,
+        }
+        for kind in kinds
+    ]  # fmt: skip
+    assert incident.message(rows, SETTING).subject == f"{what}: 2 things broke"

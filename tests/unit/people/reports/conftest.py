@@ -73,6 +73,7 @@ class Ops:
     def alert(self, tutor: str, **values: Any) -> None:
         row = {
             "alert_type": "late",
+            "occurrence": 1,
             "severity": "warning",
             "title": "Late",
             "triggered_date": NOW,
@@ -81,8 +82,7 @@ class Ops:
         self.insert(
             "alerts",
             tutor_id=tutor,
-            alert_id=f"{tutor} {row['alert_type']}",
-            occurrence=1,
+            alert_id=row.pop("alert_id", f"{tutor} {row['alert_type']}"),
             description="",
             recommended_action="",
             evidence_session_ids=[],

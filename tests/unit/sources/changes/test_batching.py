@@ -70,6 +70,7 @@ def test_the_others_go_first_but_not_for_ever():
     assert chosen(aside, due, suspect) == ("suspect", True)
     assert chosen(aside, due) == ("due", True)
     assert chosen(aside) == chosen() == ("", False)
+    assert chosen(waiting("due now", 9, retry=0 * SECOND)) == ("due now", True)
     tired = waiting("tired", MAX_ATTEMPTS, PATIENCE + SECOND)
     assert chosen(aside, due, tired, fresh) == ("tired", True)
     overdue = waiting("overdue", 9, retry=-PATIENCE - SECOND)

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
@@ -16,7 +17,7 @@ from tutor_pipeline.cli.simulate import log_line, per_second, seconds
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.synthetic import Parameters, generate
-from tutor_pipeline.sources.synthetic.live_events import Cast, Event, Habits, Kind, Plan
+from tutor_pipeline.sources.synthetic.live_events import Cast, Delay, Event, Habits, Kind, Plan
 from tutor_pipeline.sources.synthetic.live_player import Summary, play, read_cast
 from tutor_pipeline.sources.synthetic.live_simulation import simulate
 from tutor_pipeline.sources.synthetic.load import load
@@ -282,3 +283,10 @@ def test_a_log_line_says_what_when_and_of_whom(cast: Cast) -> None:
         assert datetime.fromisoformat(line["committed_at"]) == moment
         assert (line["tutor_id"], line["session_id"]) == (event.tutor_id, event.session_id)
         assert line["tables"]
+
+
+def test_a_delay_lies_between_its_bounds() -> None:
+    drawn = Delay(2, 8, 30).draw(np.random.default_rng(7), 10_000)
+    assert (drawn >= 2).all()
+    assert drawn.max() == 30
+    assert (drawn < 30).mean() > 0.98

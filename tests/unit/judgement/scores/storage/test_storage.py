@@ -7,7 +7,7 @@ import pytest
 
 from tutor_pipeline.judgement.scores.score import Level, Reason, Score, Status, Subject, Target
 from tutor_pipeline.judgement.scores.segments import Held
-from tutor_pipeline.judgement.scores.storage import score_tables, versions
+from tutor_pipeline.judgement.scores.storage import feature_log, score_tables, versions
 
 MORNING = datetime(2026, 3, 2, 8, tzinfo=UTC)
 NOON = MORNING + timedelta(hours=4)
@@ -309,3 +309,23 @@ def test_what_was_learned_is_never_changed(warehouse, statement):
         warehouse.connect() as database,
     ):
         database.execute(statement)
+
+
+def test_a_column_is_logged_since_its_first_day(warehouse):
+    with warehouse.connect() as database:
+        for day, subject, columns in (
+            (MORNING, "tutor", ["gap", "hours"]),
+            (NEXT_DAY, "tutor", ["gap", "logins"]),
+            (MORNING - timedelta(days=9), "student", ["gap"]),
+        ):
+            database.execute(
+                "insert into {ops}.feature_log_days"
+                " (subject, as_of_date, logged_at, definition, columns)"
+                " values (%s, %s, %s, '', %s)",
+                (subject, day.date(), day, columns),
+            )
+        assert feature_log.first_days(database, Subject.TUTOR) == {
+            "gap": MORNING.date(), "hours": MORNING.date(), "logins": NEXT_DAY.date(),
+        }  # fmt: skip
+        assert feature_log.newest_day(database, Subject.TUTOR) == NEXT_DAY.date()
+        database.rollback()
