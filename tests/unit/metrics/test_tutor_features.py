@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from math import sqrt
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.metrics.features import features, page
@@ -350,10 +352,16 @@ def test_features_are_made_anew_for_all_when_the_wide_rows_are(built: Any) -> No
 
 
 def test_history_gives_what_a_refresh_at_the_end_of_that_day_gives(built: Any) -> None:
-    """The same macro over another base: what lies after the day changes nothing."""
-    base = """{{ tutor_features(ref('tutor_aggregates_history'), "date '%s'", "date '%s'") }}"""
+    """The same text over another base: what lies after the day changes nothing."""
+    file = DBT_PROJECT_DIR / "models/marts/tutor_features_history.sql"
+    read = " ".join(re.findall(r"\{\{ ref\(.*?\) \}\}", file.read_text(encoding="utf-8")))
+    base = """{{ text_of('tutor_features', {
+        'base': ref('tutor_aggregates_history'), 'scope': 'true',
+        'first_day': "date '%s'", 'last_day': "date '%s'",
+    }) }}"""
     environment = dbt.dbt_environment(built.warehouse, None, built.home)
-    compiled = dbt.invoke(["compile", "--inline", base % (PAST, PAST)], environment).result
+    inline = f"-- depends_on: {read}\n" + base % (PAST, PAST)
+    compiled = dbt.invoke(["compile", "--inline", inline], environment).result
     past = {row["tutor_id"]: row for row in built.rows(compiled.results[0].node.compiled_code)}
     built.refresh(datetime.combine(PAST, time.max, UTC), select=MODELS)
     then = {row["tutor_id"]: row for row in every_row(built)}
