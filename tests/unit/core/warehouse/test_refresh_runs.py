@@ -51,6 +51,12 @@ def test_snapshots_of_other_days_are_no_newer_moment(database, refresh):
     assert newest_moment(database) == NOW
 
 
+def test_of_two_that_began_at_once_the_same_one_counts_as_for_dbt(database, refresh):
+    for run_id, as_of in (("a", NOW - DAY), ("c", NOW), ("b", NOW - 2 * DAY)):
+        refresh(run_id, as_of)
+    assert newest_moment(database) == NOW  # the macro newest_moment has the greatest run id
+
+
 def test_a_run_has_its_own_moment_and_others_the_newest(database, refresh):
     with pytest.raises(TutorPipelineError, match="nothing is built yet"):
         moment(database, "r1")
