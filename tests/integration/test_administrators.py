@@ -248,7 +248,7 @@ def test_a_score_at_high_is_an_alert_with_the_reasons(enriched):
     why = ": fewer sessions; lower ratings."
     for is_probability, says in (
         ("false", f" (31 times as likely as is usual here){why}"),
-        ("true", f" (72 % likely, between 41 and 90 %; 2.3 % is usual){why}"),
+        ("true", f" (72 % likely, between 41 % and 90 %; 2.3 % is usual){why}"),
     ):
         for tutor_id, level in ((tutor, "High"), (other, "Medium")):
             enriched.execute(

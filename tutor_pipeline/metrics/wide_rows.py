@@ -57,9 +57,14 @@ _SCORES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
 
 
 def _percent(column: str) -> str:
-    """Return SQL for a probability in percent, with one decimal below 10 (as `likelihood`)."""
+    """Return SQL for a probability as text, as `likelihood` writes it."""
     share = f"tutor_risk.{column}::numeric"
-    return f"trim_scale(round(100 * {share}, case when {share} < 0.0995 then 1 else 0 end))"
+    return f"""case
+        when {share} > 0 and {share} < 0.0005 then 'under 0.1 %%'
+        when {share} >= 0.995 and {share} < 1 then 'over 99 %%'
+        else trim_scale(round(100 * {share}, case when {share} < 0.0995 then 1 else 0 end))
+            || ' %%'
+    end"""
 
 
 _EXPRESSIONS = {
@@ -71,9 +76,9 @@ _EXPRESSIONS = {
     )""",
     "tutor_risk.chance": f"""case
         when tutor_risk.is_probability and tutor_risk.lower is not null
-            then ' (' || {_percent("score")} || ' %% likely, between '
-                || {_percent("lower")} || ' and ' || {_percent("upper")} || ' %%'
-                || coalesce('; ' || {_percent("base_rate")} || ' %% is usual', '') || ')'
+            then ' (' || {_percent("score")} || ' likely, between '
+                || {_percent("lower")} || ' and ' || {_percent("upper")}
+                || coalesce('; ' || {_percent("base_rate")} || ' is usual', '') || ')'
         when tutor_risk.base_rate > 0
             then ' (' || round((tutor_risk.score / tutor_risk.base_rate)::numeric)
                 || ' times as likely as is usual here)'
