@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
@@ -140,6 +141,22 @@ class Entries(YamlModel):
     tables: list[Table]
     measures: list[Measure]
     metrics: list[Metric] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_sums(self) -> Self:
+        sums = {each.name for each in self.measures if each.sum is not None}
+        millionths = {f"{name}_sum" for name in sums}
+        for metric in self.metrics:
+            for name in {metric.average, metric.change} - {None} - sums:
+                near = get_close_matches(str(name), sums, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"{metric.name}: no measure has a `sum` {name}{hint}")
+            if metric.count in millionths:
+                raise ValueError(
+                    f"{metric.name}: {metric.count} is in millionths, a `count` is not; a total is"
+                    f" `expr: {metric.count}_30d / 1000000.0` of type double precision"
+                )
+        return self
 
 
 def _column(

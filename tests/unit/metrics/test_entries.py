@@ -69,6 +69,20 @@ def test_a_misspelt_key_is_refused(tmp_path: Path) -> None:
         entries.text(project)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("    average: rating\n", "    average: ratin\n", "`sum` ratin; did you mean rating?"),
+        ("    count: late_count\n", "    count: score_sum\n", "score_sum_30d / 1000000.0"),
+    ],
+)
+def test_what_is_no_measure_of_its_kind_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(TutorPipelineError, match=re.escape(said)):
+        entries.text(changed(tmp_path, old, new))
+
+
 # -- the recipe ------------------------------------------------------------------------------------
 
 ADDED = '''
