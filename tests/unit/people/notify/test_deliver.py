@@ -49,7 +49,7 @@ def post(empty, db):
 
 
 @pytest.fixture
-def message(insert):
+def message(empty, insert):
     def add(message_id, *names, audience="critical", **delivery):
         insert(
             "ops.messages",
