@@ -19,8 +19,8 @@ test-fast: install-dev ## Tests that start no PostgreSQL, dbt, Dagster or server
 	@$(PYTEST) -n 2 --dist loadfile --no-database -m "not long and not slow" \
 		--ignore=tests/integration --ignore=tests/defs
 
-test-long: install-dev ## Many seeds, long fuzzing, kills
-	@$(PYTEST) -n 2 --dist loadfile -m long --durations=10
+test-long: install-dev ## Many seeds, long fuzzing, kills. PART=1/3: a third of the files
+	@$(PYTEST) -n 2 --dist loadfile -m long --durations=10 $(if $(PART),--part $(PART))
 
 check: install-dev ## Linters, types, import contracts, definitions
 	@.venv/bin/ruff check .

@@ -28,7 +28,7 @@ from tutor_pipeline.core.warehouse.database import Database, Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 
-pytest_plugins = ["tests.fast"]
+pytest_plugins = ["tests.fast", "tests.parts"]
 
 # Nothing fails because the machine is busy, and what failed can be run again from what it prints.
 # On a CI server the examples are the same each time: there only a change makes a test fail.
@@ -58,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
+    # It is not set when an option was refused.
+    if not hasattr(config, "workerinput") and _HOME in os.environ:
         home = Path(os.environ.pop(_HOME))
         EmbeddedServer(home).stop()
         shutil.rmtree(home, ignore_errors=True)
