@@ -145,7 +145,7 @@ def insert(path: Path, before: str, text: str) -> None:
     path.write_text(content.replace(before, text + before), encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_recipe_in_contributing_adds_a_metric(tmp_path: Path, starts_something: None) -> None:
     copy = tmp_path / "copy"
     for name in ("tutor_pipeline", "dbt_project", "benchmarks", "tests"):
