@@ -93,6 +93,7 @@ import json
 from tests.unit.metrics.test_history import check_history_equals_the_wide_rows
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.metrics import dbt
+from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.metrics.wide_rows import rule_inputs
 
 NAME = "avg_student_questions_30d"
@@ -127,7 +128,7 @@ def test_it_is_in_the_history_and_in_the_documentation(bench):
 def test_a_rule_can_name_it(tmp_path):
     profile = tmp_path / "own.yml"
     profile.write_text(RULE)
-    assert load_catalogue(profile, rule_inputs())
+    assert load_catalogue(profile, rule_inputs(), thresholds())
 '''
 
 
