@@ -68,8 +68,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _same_environment() -> Iterator[None]:
     before = dict(os.environ)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    # Only what differs: other threads may read the environment meanwhile. pytest keeps its own.
+    for name in {*before, *os.environ} - {"PYTEST_CURRENT_TEST"}:
+        if name not in before:
+            del os.environ[name]
+        elif os.environ.get(name) != before[name]:
+            os.environ[name] = before[name]
 
 
 # A command that runs in this process sets variables; no other test may see them.

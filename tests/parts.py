@@ -27,13 +27,16 @@ def part_of(value: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
+def files_of(part: int, parts: int, files: set[str]) -> set[str]:
+    """Returns the files of a part. Each file is in one part."""
+    return set(sorted(files)[part - 1 :: parts])
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption(OPTION):
         return
-    part, parts = part_of(config.getoption(OPTION))
-    files = sorted({str(item.path) for item in items})
-    chosen = set(files[part - 1 :: parts])
+    chosen = files_of(*part_of(config.getoption(OPTION)), {str(item.path) for item in items})
     left_out = [item for item in items if str(item.path) not in chosen]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if str(item.path) in chosen]

@@ -15,8 +15,7 @@ from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.yaml_models import read_yaml
 from tutor_pipeline.metrics.entries import WRITTEN
 
-MODELS = DBT_PROJECT_DIR / "models"
-MARTS = MODELS / "marts"
+MARTS = DBT_PROJECT_DIR / "models" / "marts"
 TUTOR_METRICS = DBT_PROJECT_DIR / WRITTEN
 _NO_MART = "int_"
 

@@ -88,6 +88,20 @@ def test_composed_again_there_is_nothing_to_tell(tutor, alert, compose, run):
     assert run("select count(*) as n from ops.deliveries") == [{"n": 1}]
 
 
+def test_a_kind_of_a_newer_version_waits_and_holds_nothing_up(tutor, alert, compose, run, db):
+    tutor("T1")
+    alert("T1")
+    alert.note("T1", "of another kind")
+    run("update ops.outbox set kind = 'unheard_of' where subject_id = 'of another kind'")
+    with db.connect() as database:
+        due, _ = composing.anything_due(database, list(Audience), NOW)
+    assert due == 1
+    made = compose()
+    assert (made.messages, made.dropped) == (1, 0)
+    waiting = run("select kind from ops.outbox where message_id is null and dropped is null")
+    assert waiting == [{"kind": "unheard_of"}]
+
+
 def test_what_was_dropped_says_why(tutor, alert, compose, run):
     tutor("T1")
     alert("T1", "a1", snoozed_until=SOON, snoozed_by="ana")
