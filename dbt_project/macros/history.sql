@@ -40,6 +40,7 @@ anew beside the old one, with every day that the old one had, and swapped in.
 
     {#- What is due to be repaired was taken before the days are read: these need no repair. -#}
     {%- for month in months_of(asked) -%}
+        {{ begin_again() }}
         {{ run_hooks(pre_hooks, inside_transaction=True) }}
         {%- set days = "'" ~ month['days'] ~ "'::date[]" -%}
         {%- call statement('delete') -%}
@@ -51,6 +52,7 @@ anew beside the old one, with every day that the old one had, and swapped in.
     {%- endfor -%}
 
     {%- for month in months_of('array(select as_of_date from pg_temp.history_rows_due)') -%}
+        {{ begin_again() }}
         {{ run_hooks(pre_hooks, inside_transaction=True) }}
         {%- call statement('delete') -%}
             delete from {{ written }} as history
@@ -70,6 +72,7 @@ anew beside the old one, with every day that the old one had, and swapped in.
         {{ adapter.commit() }}
     {%- endfor -%}
 
+    {{ begin_again() }}
     {%- if not is_kept %}
         {% do create_indexes(intermediate) %}
         {%- if existing is not none -%}
@@ -88,6 +91,14 @@ anew beside the old one, with every day that the old one had, and swapped in.
 
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
+
+{#-
+Begin the next transaction of one connection. dbt leaves BEGIN to its driver, and the driver knows
+nothing of a COMMIT that came as a statement: without this, each statement commits by itself.
+-#}
+{% macro begin_again() -%}
+    {%- call statement('begin') -%} begin {%- endcall -%}
+{%- endmacro %}
 
 {% macro insert_history(relation, month, scope='true', asked='true') -%}
     {%- set columns = model.columns.keys() | join(', ') -%}

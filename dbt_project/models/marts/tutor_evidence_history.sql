@@ -12,7 +12,7 @@
 
 {#- Asked weekly, back from the newest full day, of whoever completed a session not long before. #}
 {%- set newest = newest_full_day(
-    our_table('marts', 'tutor_aggregates_history'), '(' ~ refresh()['as_of_on'] ~ ' - 1)'
+    ref('tutor_aggregates_history'), '(' ~ refresh()['as_of_on'] ~ ' - 1)'
 ) %}
 
 -- depends_on: {{ ref('int_tutor_days') }}, {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }},

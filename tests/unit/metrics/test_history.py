@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -234,6 +235,9 @@ def test_a_killed_backfill_keeps_its_months_and_the_next_one_finishes(two_tutors
     )
     assert kept["max"] == date(2026, 1, 31)
     assert whole(bench) != expected
+    assert [row for row in whole(bench) if row["tutor_id"] != "t1"] == [
+        row for row in expected if row["tutor_id"] != "t1"
+    ], "the month in hand lost the rows that it had"
     write(bench, LAST - timedelta(days=95), LAST)
     assert whole(bench) == expected
 
@@ -255,7 +259,27 @@ def test_a_table_made_anew_has_every_day_that_the_old_one_had(two_tutors: Any, c
     expected = whole(bench)
     bench.execute(change)
     options = ["--full-refresh"] if change == "select 1" else []
-    bench.refresh(AS_OF, select=[HISTORY, *options])
+    bench.execute("create table {ops}.renamed (transaction xid8 default pg_current_xact_id())")
+    bench.execute(
+        "create function {ops}.note_rename() returns event_trigger language plpgsql as $$ begin"
+        " insert into {ops}.renamed default values; end $$"
+    )
+    trigger = f"note_rename_{uuid4().hex}"
+    bench.execute(
+        f"create event trigger {trigger} on ddl_command_end when tag in ('ALTER TABLE')"
+        " execute function {ops}.note_rename()"
+    )
+    try:
+        bench.refresh(AS_OF, select=[HISTORY, *options])
+        renamed = bench.row(
+            "select count(*) as renames, count(distinct transaction) as transactions"
+            " from {ops}.renamed"
+        )
+    finally:
+        bench.execute(f"drop event trigger {trigger}")
+        bench.execute("drop function {ops}.note_rename")
+        bench.execute("drop table {ops}.renamed")
+    assert renamed == {"renames": 2, "transactions": 1}, "for a moment nobody could read the table"
     assert whole(bench) == expected
 
 
