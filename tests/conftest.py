@@ -109,9 +109,9 @@ class Databases:
         self._server_url = server_url
         self._names: list[str] = []
 
-    def create(self, *, migrated: bool = True) -> str:
+    def create(self, name: str | None = None, *, migrated: bool = True) -> str:
         """URL of a new database: a clone of the migrated template, or an empty one."""
-        name = f"test_{uuid4().hex[:12]}"
+        name = name or f"test_{uuid4().hex[:12]}"
         template = _TEMPLATE if migrated else "template1"
         with psycopg.connect(self._server_url, autocommit=True) as connection:
             connection.execute(

@@ -54,7 +54,13 @@ What writes no header (compile, show, docs generate) takes the moment of the new
 
 {% macro newest_moment() -%}
     {%- set headers = our_table('ops', 'refresh_runs') -%}
-    {%- if load_cached_relation(headers) is none -%} {{ return('null::timestamptz') }} {%- endif -%}
+    {#- Not of dbt's cache: of a schema without models one thread fills it while another reads. -#}
+    {%- if not run_query(
+        'select to_regclass(' ~ quote_text(headers.include(database=false) | string)
+        ~ ') is not null'
+    ).rows[0][0] -%}
+        {{ return('null::timestamptz') }}
+    {%- endif -%}
     {{ return(
         'select as_of from ' ~ headers
         ~ ' where snapshot_from is null order by started_at desc, run_id desc limit 1'

@@ -32,12 +32,23 @@ class Zygote:
         )
 
     def run(
-        self, arguments: list[str], environment: dict[str, str]
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        *,
+        program: str = "tutor-pipeline",
+        folder: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
+        """Run `tutor-pipeline` or `dbt` in a folder (None = that of the tests)."""
         paths = {name: self._folder / name for name in ("stdout", "stderr")}
         for path in paths.values():
             path.write_text("", encoding="utf-8")
-        request = {"arguments": arguments, "env": environment}
+        request = {
+            "program": program,
+            "arguments": arguments,
+            "env": environment,
+            "folder": str(folder or Path.cwd()),
+        }
         request |= {name: str(path) for name, path in paths.items()}
         assert self._process.stdin is not None
         assert self._process.stdout is not None

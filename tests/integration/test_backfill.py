@@ -61,6 +61,7 @@ def counted(project, table, column):
     )[0]
 
 
+@pytest.mark.long
 def test_the_asset_page_may_choose_one_of_the_two(definitions, project):
     days = (YESTERDAY - timedelta(days=20), YESTERDAY)
     result = run(definitions, "daily_snapshots", days, [HISTORY])

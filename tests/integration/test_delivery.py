@@ -182,6 +182,7 @@ def test_a_sender_killed_between_send_and_mark_repeats_one_message_at_most(told,
     assert Counter(body["title"] for _, body in web.requests).most_common(1)[0][1] <= 2
 
 
+@pytest.mark.long
 def test_two_senders_at_once_send_each_once(told, mail, web):
     for tutor in ("N4", "N5", "N6"):
         plant(told, tutor)

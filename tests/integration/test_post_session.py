@@ -311,7 +311,9 @@ def test_while_a_check_objects_nothing_is_taken(platform, refreshes, tutor):
     "stages",
     [
         # Marked, taken, staged.
-        ("ops.session_ledger", "ops.refresh_runs", "marts.fct_sessions"),
+        pytest.param(
+            ("ops.session_ledger", "ops.refresh_runs", "marts.fct_sessions"), marks=pytest.mark.long
+        ),
         # The wide row; then in the one transaction that writes what was found.
         ("marts.tutor_aggregates", "ops.alerts", "ops.refresh_passes"),
     ],

@@ -130,6 +130,7 @@ def test_a_warning_never_blocks_and_the_next_clean_run_clears_all(enriched, brea
     assert verdict(enriched, 0)[0].startswith("Sound with")
 
 
+@pytest.mark.long
 def test_what_cannot_be_evaluated_blocks_where_it_blocks_and_can_be_forced(enriched, break_):
     break_(
         "create function ops.spoil() returns trigger language plpgsql as $$ begin new.reasons ="

@@ -117,6 +117,7 @@ def test_who_meets_a_threshold_and_no_more_stays_visible(project):
     assert "adaptive" in project.run("attention").stdout
 
 
+@pytest.mark.long
 def test_some_tutors_alone_are_found_as_they_are_among_all(project):
     """What is usual is read, not fitted, where some are refreshed."""
     everything = "select a::text from ops.alerts as a where tutor_id = any(%s) order by 1"

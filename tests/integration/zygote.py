@@ -1,8 +1,8 @@
 """Runs commands as processes of their own that need not import Dagster and dbt anew.
 
-One JSON request per line on stdin: arguments, environment, files for stdout and stderr. It is
-answered with the exit status. Each command is a fork of this process, which has imported what
-takes long and opened nothing: no connection, no thread.
+One JSON request per line on stdin: program, arguments, environment, folder, files for stdout and
+stderr. It is answered with the exit status. Each command is a fork of this process, which has
+imported what takes long and opened nothing: no connection, no thread.
 """
 
 import importlib
@@ -23,6 +23,11 @@ SLOW_TO_IMPORT = (
     "tutor_pipeline.judgement.scores.crossval", "tutor_pipeline.judgement.scores.refinement",
 )  # fmt: skip
 
+ENTRY_POINTS = {
+    "tutor-pipeline": ("tutor_pipeline.cli", "main"),
+    "dbt": ("dbt.cli.main", "cli"),
+}
+
 
 def run(request):
     """In the fork: become the command. Never returns."""
@@ -31,12 +36,12 @@ def run(request):
     for descriptor, path in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
         file = os.open(path, os.O_RDONLY if descriptor == 0 else os.O_WRONLY)
         os.dup2(file, descriptor)
-    sys.argv = ["tutor-pipeline", *request["arguments"]]
+    os.chdir(request["folder"])
+    sys.argv = [request["program"], *request["arguments"]]
     status = 1
     try:
-        from tutor_pipeline.cli import main
-
-        main()
+        module, function = ENTRY_POINTS[request["program"]]
+        getattr(importlib.import_module(module), function)()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -202,6 +202,7 @@ def _execute(
     from tutor_pipeline.defs.common import progress
 
     with dg.DagsterInstance.get() as instance:
+        _keep_connections(instance)
         outcome = Outcome(run_id="", success=False)
         began = time.time()
         outcome.seconds["start"] = began - psutil.Process().create_time()
@@ -234,6 +235,14 @@ def _execute(
         )
     _raise_refusals(outcome)
     return outcome
+
+
+def _keep_connections(instance: Any) -> None:
+    """Let the instance keep its connections for a minute each.
+
+    By default it opens one per event, about a thousand in a refresh.
+    """
+    instance.optimize_for_webserver(statement_timeout=0, pool_recycle=60, max_overflow=-1)
 
 
 def _follow(event: Any, outcome: Outcome, report: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,11 @@ class Bench:
         )
         write_header(self.warehouse, run)
         arguments = [command, *(["--select", *select] if select else [])]
-        dbt.invoke(arguments, dbt.dbt_environment(self.warehouse, run.run_id, self.home))
+        # Nobody reads the files that dbt writes per invocation.
+        dbt.invoke(
+            ["--no-write-json", *arguments],
+            dbt.dbt_environment(self.warehouse, run.run_id, self.home),
+        )
 
     def execute(self, statement: str, *parameters: Any) -> None:
         """Run one statement with {schema} names filled in, and commit."""
@@ -197,6 +202,12 @@ def random_part(rng: random.Random, table: str, session: Mapping[str, Any]) -> d
 def dbt_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """dbt's folders, shared by the session: the project is parsed once."""
     return tmp_path_factory.mktemp("dbt")
+
+
+@pytest.fixture(scope="module")
+def warehouse(databases: Any) -> Warehouse:
+    """A fresh database under a worker's one name: dbt parses anew whatever is called otherwise."""
+    return Warehouse(databases.create(f"bench_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -17,9 +16,10 @@ from tutor_pipeline.metrics.catalogue import metric_columns
 
 
 @pytest.fixture(scope="module")
-def manifest(dbt_home: Path, starts_something: None) -> Mapping[str, Any]:
-    dbt.invoke(["parse"], dbt.parse_environment(Schemas(), dbt_home))
-    text = (dbt.target_dir(dbt_home) / "manifest.json").read_text(encoding="utf-8")
+def manifest(tmp_path_factory: pytest.TempPathFactory, starts_something: None) -> Mapping[str, Any]:
+    home = tmp_path_factory.mktemp("dbt")
+    dbt.invoke(["parse"], dbt.parse_environment(Schemas(), home))
+    text = (dbt.target_dir(home) / "manifest.json").read_text(encoding="utf-8")
     content: Mapping[str, Any] = json.loads(text)
     return content
 
