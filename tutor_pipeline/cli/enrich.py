@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.people.reports import status_queries, tutor_queries
+from tutor_pipeline.sources import losses
 
 LAST = "last"
 """The as-of of the current alerts."""
@@ -63,6 +65,13 @@ def enrich(
             " them; it is recorded.",
         ),
     ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Take it as true that rows of the platform are gone; it is recorded.",
+        ),
+    ] = False,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
@@ -73,8 +82,13 @@ def enrich(
     Example: [bold]tutor-pipeline enrich --as-of latest[/bold]
     """
     check_as_of(as_of)
-    if by is not None and not force:
-        raise UsageError("--by says who forces it: say --force too, or leave --by out")
+    if by is not None and not (force or accept_loss):
+        raise UsageError(
+            "--by says who forces it or accepts a loss: say --force or --accept-loss too, or leave"
+            " --by out"
+        )
+    if accept_loss and only is not None:
+        raise UsageError("--only reads no platform table: leave --accept-loss out")
     if only is not None and as_of is not None:
         raise UsageError(
             "--only computes from the metrics as they are, and so as of their moment: leave --as-of"
@@ -85,6 +99,7 @@ def enrich(
         as_of=as_of,
         only=_ASSETS[only] if only else None,
         forced_by=actor(by) if force else None,
+        accept_loss_by=actor(by) if accept_loss else None,
     )
     report(outcome, as_json)
     if not as_json and only is None:
@@ -268,6 +283,7 @@ def clear(
     with session.warehouse.connect() as database, database.transaction():
         removed = store.clear(database)
         removed += score_tables.clear(database)
+        losses.accept_next(database, datetime.now(UTC), why="tutor-pipeline clear")
     if as_json:
         emit_json({"removed": removed})
     else:

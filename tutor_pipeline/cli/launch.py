@@ -101,17 +101,23 @@ def refresh(
     tutors: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
     forced_by: str | None = None,
+    accept_loss_by: str | None = None,
     report: Callable[[str], None] = done,
 ) -> Outcome:
     """Run `daily_refresh`, or the assets named by `only`, and wait for it.
 
     `forced_by`: who forces scores and findings although checks of their inputs fail; a second run
-    then makes what the first one stopped.
+    then makes what the first one stopped. `accept_loss_by`: who accepts that rows of the platform
+    are gone.
 
     Raises RefusedError (exit 3) if the data or the as-of is refused, TutorPipelineError if the
     definitions cannot be loaded.
     """
-    scope = {"as_of": as_of, "tutors": None if tutors is None else list(tutors)}
+    scope = {
+        "as_of": as_of,
+        "tutors": None if tutors is None else list(tutors),
+        "accept_loss_by": accept_loss_by,
+    }
     if only is not None:
         return _execute(Job.DAILY_REFRESH, _forced(only, forced_by), {}, only, report)
     config = {"ops": {"metrics": {"config": scope}}}

@@ -20,6 +20,7 @@ from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.warehouse.migrate import MARK, schema_mark
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
+from tutor_pipeline.sources import losses
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS
 
@@ -145,7 +146,8 @@ def import_(
         if clear:
             _forget_truth(session)
         _forget_findings_of_another(session, CSV, {})
-        _remember_load(session, CSV, {"folder": str(folder.resolve())})
+        replaced = "tutor-pipeline import --clear" if clear else None
+        _remember_load(session, CSV, {"folder": str(folder.resolve())}, replaced=replaced)
     if as_json:
         emit_json(
             {
@@ -210,7 +212,7 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
         load(database, population, progress=update)
     _forget_findings_of_another(session, SYNTHETIC, _plain(parameters))
     rows = {table: row_count(columns) for table, columns in population.platform.items()}
-    _remember_load(session, SYNTHETIC, _plain(parameters))
+    _remember_load(session, SYNTHETIC, _plain(parameters), replaced="tutor-pipeline generate")
     done(f"Loaded {sum(rows.values()):,} rows, {rows['sessions']:,} sessions among them")
     return rows
 
@@ -245,12 +247,17 @@ def last_load(session: Session) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _remember_load(session: Session, kind: str, parameters: dict[str, Any]) -> None:
+def _remember_load(
+    session: Session, kind: str, parameters: dict[str, Any], *, replaced: str | None
+) -> None:
+    """Record a load. `replaced`: the command that removed what was there before, None = none."""
     with session.warehouse.connect() as database:
         database.execute(
             "insert into {ops}.platform_loads (kind, parameters, loaded_at) values (%s, %s, %s)",
             (kind, Jsonb(parameters), datetime.now(UTC)),
         )
+        if replaced is not None:
+            losses.accept_next(database, datetime.now(UTC), why=replaced)
 
 
 def _forget_findings_of_another(session: Session, kind: str, parameters: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ class Resolution(StrEnum):
     """Why a row was closed. `BY_HAND` has the reasons that an administrator gives."""
 
     AUTO = "auto"
+    EVIDENCE_GONE = "evidence_gone"
     PROFILE_SWITCHED = "profile_switched"
     RULE_RETIRED = "rule_retired"
     RULE_DISABLED = "rule_disabled"

@@ -143,6 +143,13 @@ class Settings(BaseSettings):
         le=0.95,
         description="share of students who leave within a year, while no departures are recorded",
     )
+    loss_share: float = Field(
+        0.02, ge=0, le=1, description="share of rows that may vanish from a platform table in a day"
+    )
+    loss_sessions: int = Field(
+        20, ge=0, description="rows that may vanish from a platform table in a day, whatever share"
+    )
+    loss_tutors: int = Field(3, ge=0, description="tutors that may vanish in a day, whatever share")
     ui_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
     reports_port: int | None = Field(
         None, ge=1, le=65535, description="port of the validation reports; none = 3030 or next free"

@@ -23,7 +23,8 @@ from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.people.notify import delivery_status
 from tutor_pipeline.sources.changes import ledger
-from tutor_pipeline.steps import tell
+from tutor_pipeline.sources.losses import Limits, has_states
+from tutor_pipeline.steps import losses, tell
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import FINDINGS_REST_ON
 from tutor_pipeline.steps.rebuild_history import EQUALS_A_REBUILD
@@ -35,6 +36,7 @@ NEW_SESSIONS = "new sessions"
 MOST_OF_ONE_CAUSE = 3
 """Maximum number of incidents when one cause breaks many checks or tutors; they name the rest."""
 THE_OTHERS = "the other tutors"
+THE_PLATFORM = "the platform"
 _SHOWN = 50
 
 _CONNECTION_ERRORS = (TutorPipelineError, psycopg.OperationalError)
@@ -97,7 +99,13 @@ def build_incident_sensors(
     def watch(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SkipReason:
         try:
             return dg.SkipReason(
-                _watch(context.instance, warehouse.warehouse, blocking, datetime.now(UTC))
+                _watch(
+                    context.instance,
+                    warehouse.warehouse,
+                    blocking,
+                    warehouse.loss_limits,
+                    datetime.now(UTC),
+                )
             )
         except _CONNECTION_ERRORS as error:
             return dg.SkipReason(_first_line(error))
@@ -148,6 +156,9 @@ def _report_failure(
     record = instance.get_run_record_by_id(run.run_id)
     at = (run_records.ended_at(record) if record else None) or datetime.now(UTC)
     broken = _broken_checks(database, run.run_id)
+    for each in broken:
+        if (each["asset"], each["check_name"]) == (losses.ASSET, losses.CHECK):
+            return _report_loss(database, each["observed"].split("; "), run.run_id, at)
     names = [f"{each['asset']}: {each['check_name']}" for each in broken]
     opened = 0
     for name, check in zip(names[:MOST_OF_ONE_CAUSE], broken, strict=False):
@@ -178,6 +189,20 @@ def _report_failure(
     )
 
 
+def _report_loss(
+    database: Database, lines: Sequence[str], run_id: str | None, now: datetime
+) -> int:
+    return tell.incident(
+        database,
+        Kind.SOURCE_LOSS,
+        THE_PLATFORM,
+        f"rows of the platform are missing: {lines[0]}",
+        {"why": "; ".join(lines)},
+        run_id=run_id,
+        now=now,
+    )
+
+
 def _broken_checks(database: Database, run_id: str) -> list[dict[str, Any]]:
     """The blocking checks that failed in a run."""
     return database.rows(
@@ -204,13 +229,21 @@ class _Watch:
     instance: dg.DagsterInstance
     required: Sequence[guard.Required]
     now: datetime
+    lost: Sequence[str]
 
     def report(self, kind: Kind, subject: str, title: str, details: Mapping[str, Any]) -> None:
         tell.incident(
             self.database, kind, subject, title, details, run_id=details.get("run"), now=self.now
         )
 
+    def source_loss(self, _: ledger.Queue) -> set[str]:
+        if self.lost:
+            _report_loss(self.database, self.lost, None, self.now)
+        return {THE_PLATFORM} if self.lost else set()
+
     def stuck_queue(self, queue: ledger.Queue) -> set[str]:
+        if self.lost:
+            return set()  # what is waited for has an incident of its own
         waits = timedelta() if queue.oldest_at is None else self.now - queue.oldest_at
         if not queue.changes or waits <= STUCK_AFTER:
             return set()
@@ -332,6 +365,7 @@ class _Watch:
 
 
 _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
+    Kind.SOURCE_LOSS: _Watch.source_loss,
     Kind.STUCK_QUEUE: _Watch.stuck_queue,
     Kind.TUTOR_SET_ASIDE: _Watch.tutors_set_aside,
     Kind.DRIFT: _Watch.drifts,
@@ -342,10 +376,18 @@ _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
 """By kind, the method that reports the subjects broken now and returns them."""
 
 
+def _lost(database: Database, limits: Limits, now: datetime) -> Sequence[str]:
+    try:
+        return losses.objections(database, now, limits, run_id="watch")
+    except TutorPipelineError as error:
+        return [_first_line(error)] if has_states(database) else []
+
+
 def _watch(
     instance: dg.DagsterInstance,
     warehouse: Warehouse,
     required: Sequence[guard.Required],
+    limits: Limits,
     now: datetime,
 ) -> str:
     """Report what is broken and close what is over. Returns the state in one line."""
@@ -356,7 +398,7 @@ def _watch(
             else ledger.waiting(database, now)
         )
     with warehouse.connect() as database:
-        look = _Watch(database, instance, required, now)
+        look = _Watch(database, instance, required, now, _lost(database, limits, now))
         closed = 0
         for kind, broken in _LASTING.items():
             # Taken before the inspection, so that an incident reported meanwhile is not closed.

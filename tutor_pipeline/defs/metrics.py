@@ -46,6 +46,10 @@ class RefreshConfig(dg.Config):
     """
     tutors: list[str] | None = None
     """None = all tutors."""
+    accept_loss_by: str | None = None
+    """Who accepts that rows of the platform are gone; this is recorded. None = while they are
+    missing nothing is made.
+    """
 
 
 @dg.definitions
@@ -125,6 +129,8 @@ def metrics_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
             config.as_of,
             config.tutors,
             tables=None if every_table <= chosen else [key.to_user_string() for key in chosen],
+            limits=warehouse.loss_limits,
+            accept_loss_by=config.accept_loss_by,
             warn=context.log.warning,
         ) as run:
             yield from _build(context, warehouse, run, manifest, translator, project.dbt_project)

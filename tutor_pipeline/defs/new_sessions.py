@@ -28,6 +28,8 @@ from tutor_pipeline.defs.jobs import asset_jobs
 from tutor_pipeline.defs.refresh_after_sessions import PostSessionConfig, post_session_refresh
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.losses import Limits
+from tutor_pipeline.steps import losses
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import FINDINGS_REST_ON
 from tutor_pipeline.steps.take import REFRESH
@@ -62,6 +64,14 @@ class _Skip:
 
     reason: str
     looks_on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """What stops a refresh: blocking checks that do not hold, and rows that vanished."""
+
+    required: Sequence[guard.Required]
+    limits: Limits
 
 
 @dataclass(slots=True)
@@ -126,7 +136,8 @@ def build_new_sessions_sensor(
     ) -> dg.SensorResult:
         memory = _Memory.read(context.cursor)
         try:
-            found = _wait(context.instance, warehouse.warehouse, blocking, memory, wait_seconds)
+            gate = _Gate(blocking, warehouse.loss_limits)
+            found = _wait(context.instance, warehouse.warehouse, gate, memory, wait_seconds)
             memory.unreachable_since = None
         except (TutorPipelineError, psycopg.OperationalError) as error:
             found = _unreachable(error, memory, datetime.now(UTC))
@@ -140,7 +151,7 @@ def build_new_sessions_sensor(
 def _wait(
     instance: dg.DagsterInstance,
     warehouse: Warehouse,
-    required: Sequence[guard.Required],
+    gate: _Gate,
     memory: _Memory,
     seconds: float,
 ) -> dg.RunRequest | _Skip:
@@ -148,7 +159,7 @@ def _wait(
     deadline = time.monotonic() + seconds
     while True:
         began = time.monotonic()
-        found = _look(instance, warehouse, required, memory, datetime.now(UTC))
+        found = _look(instance, warehouse, gate, memory, datetime.now(UTC))
         ended = time.monotonic()
         pause = max(PEEK_SECONDS, PEEK_SHARE * (ended - began))
         if isinstance(found, dg.RunRequest) or not found.looks_on or ended + pause > deadline:
@@ -159,7 +170,7 @@ def _wait(
 def _look(
     instance: dg.DagsterInstance,
     warehouse: Warehouse,
-    required: Sequence[guard.Required],
+    gate: _Gate,
     memory: _Memory,
     now: datetime,
 ) -> dg.RunRequest | _Skip:
@@ -189,22 +200,31 @@ def _look(
             memory.compared_at = now
         if not queue.changes:
             return _Skip("nothing changed" + _beside(queue))
-        return _start(instance, database, required, queue, now)
+        return _start(instance, database, gate, memory, queue, now)
 
 
 def _start(
     instance: dg.DagsterInstance,
     database: Database,
-    required: Sequence[guard.Required],
+    gate: _Gate,
+    memory: _Memory,
     queue: ledger.Queue,
     now: datetime,
 ) -> dg.RunRequest | _Skip:
-    """Start a refresh, unless the last runs failed or a check blocks it."""
+    """Start a refresh, unless rows vanished, the last runs failed or a check blocks it."""
+    if lost := losses.objections(database, now, gate.limits, run_id="new_sessions"):
+        memory.compared_at = None  # what comes back is no change: compare whole as soon as it does
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        return _Skip(
+            f"rows of the platform are missing, {_waits(queue, now)}: {lost[0]}{more}."
+            " It goes on when they are back; if they are gone for good:"
+            " tutor-pipeline enrich --accept-loss"
+        )
     failures = run_records.failures_in_a_row(instance, Job.POST_SESSION_REFRESH)
     if (remaining := failures.remaining(now)) > 0:
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
-    if objections := guard.objections(database, required):
-        if guard.only_unevaluated(database, required):
+    if objections := guard.objections(database, gate.required):
+        if guard.only_unevaluated(database, gate.required):
             return _build_all(
                 instance, now, "the last full refresh did not end", _waits(queue, now)
             )

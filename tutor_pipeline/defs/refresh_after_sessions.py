@@ -52,6 +52,7 @@ def refresh_tutors(
         project.suites,
         required(project, FINDINGS_REST_ON),
         project.scoring,
+        warehouse.loss_limits,
         warehouse.settings.home,
         warehouse.settings.linger_seconds if linger is None else linger,
         config.max_seconds,

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     UNDELIVERED = "undelivered"
     LEAKAGE = "leakage"
     HELD_BACK = "held_back"
+    SOURCE_LOSS = "source_loss"
 
 
 MEANING: Mapping[Kind, tuple[str, str]] = {
@@ -63,6 +64,11 @@ MEANING: Mapping[Kind, tuple[str, str]] = {
         "what was learned is better than it can be; documented weights stay in force",
         "find the column that knows the future; if there is none: tutor-pipeline scores accept"
         " VERSION, as the incident names it",
+    ),
+    Kind.SOURCE_LOSS: (
+        "rows of the platform are missing; nothing is derived of the rest, alerts stay as they are",
+        "see who copies or hides them; over when they are back. If they are gone for good:"
+        " tutor-pipeline enrich --accept-loss",
     ),
 }
 """What each kind means, and what to do next."""

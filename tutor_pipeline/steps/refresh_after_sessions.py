@@ -32,11 +32,13 @@ from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.people.notify.kinds import session
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.losses import Limits, accept, is_due, read_whole
 from tutor_pipeline.sources.quarantine import sync_live_of
+from tutor_pipeline.steps import losses
 from tutor_pipeline.steps.judge import FINDINGS, Judged, judge
 from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, Step
 from tutor_pipeline.steps.score import Scored, Scoring, score_tutors
-from tutor_pipeline.steps.take import REFRESH
+from tutor_pipeline.steps.take import HALF_READ, REFRESH
 
 GIVE_UP_AFTER = 6
 """Consecutive failures. A search for one broken tutor mostly has four; the next run goes on."""
@@ -62,13 +64,15 @@ class Log(Protocol):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a refresh needs besides the database. `required`: the blocking checks without which
-    nothing is derived; `linger_seconds`: how long it waits for the next change.
+    nothing is derived; `limits`: how many rows of the platform may vanish in a day;
+    `linger_seconds`: how long it waits for the next change.
     """
 
     catalogue: Catalogue
     suites: Sequence[Suite]
     required: Sequence[guard.Required]
     scoring: Scoring
+    limits: Limits
     home: Path
     linger_seconds: float
     max_seconds: float
@@ -165,7 +169,9 @@ class Refresh:
         return True
 
     def _is_blocked(self, database: Database) -> bool:
+        now = datetime.now(UTC)
         objections = guard.objections(database, self.plan.required)
+        objections += losses.objections(database, now, self.plan.limits, run_id=self.run_id)
         if objections:
             self.log.warning("nothing is derived now: " + "; ".join(objections))
         return bool(objections)
@@ -206,7 +212,9 @@ class Refresh:
             for findings in FINDINGS:
                 store.lock(database, findings.kind)
             if self._is_blocked(database):
-                return  # a full refresh came in between: the batch waits for it
+                return  # a full refresh came in between, or rows vanished: the batch waits
+            if not read_whole(database, run_id, batch.tutors):
+                raise RefusedError(HALF_READ)
             narrow(database, run_id, without=list(broken))
             sync_live_of(database, batch.as_of, this.tutors)
             this.scored = score_tutors(database, run_id, plan.scoring)
@@ -219,6 +227,15 @@ class Refresh:
             session.note(database, run_id, datetime.now(UTC))
             this.ended(Step.TELL)
             settled = ledger.settle(database, run_id)
+            if is_due(database, settled.at):
+                accept(
+                    database,
+                    batch.as_of,
+                    settled.at,
+                    run_id=run_id,
+                    why="nothing was missing",
+                    whole=False,
+                )
             _note(database, this, settled.at)
         this.ended(Step.SETTLE)
         self._tell(this)

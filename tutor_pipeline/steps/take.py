@@ -22,12 +22,19 @@ from tutor_pipeline.core.warehouse.refresh_runs import (
 )
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.losses import Limits, read_whole
+from tutor_pipeline.steps import losses
 
 REFRESH, HISTORY = "refresh", "history"
 """Locks of the tables as of now, and of the tables with a row per day. A full refresh takes both,
 history first. A run over some tutors or some days takes one, so that a refresh after a session
 never waits for a backfill.
 """
+
+HALF_READ = (
+    "sessions were missing while this refresh read, and are there again: nothing is derived from"
+    " half of them; the next refresh reads them all"
+)
 
 LATEST, LAST = "latest", "last"
 
@@ -42,11 +49,16 @@ def refresh(
     tutors: Sequence[str] | None,
     *,
     tables: Sequence[str] | None,
+    limits: Limits,
+    accept_loss_by: str | None = None,
     warn: Warn,
 ) -> Iterator[RefreshRun]:
     """Hold the locks of a refresh and write its header. `as_of`: see `resolve_as_of`; `tutors`:
     None = all; `tables`: None = every table, else the chosen ones, for all tutors. A refresh of
     everything takes all changes.
+
+    Raises RefusedError while rows of the platform are missing over the `limits`, unless somebody
+    accepts the loss; and at the end if rows were missing only while it read.
     """
     with ExitStack() as held:
         for lock in (HISTORY, REFRESH) if tutors is None else (REFRESH,):
@@ -54,10 +66,23 @@ def refresh(
         some = None if tables is None or tutors is not None else tuple(sorted(tables))
         moment = resolve_as_of(warehouse, as_of, is_of_some_tables=some is not None)
         run = RefreshRun(run_id, moment, all_or(tutors), tables=some)
+        with warehouse.connect() as database:
+            losses.take(
+                database,
+                moment,
+                datetime.now(UTC),
+                limits,
+                run_id=run_id,
+                whole=tutors is None,
+                accepted_by=accept_loss_by,
+                warn=warn,
+            )
         write_header(warehouse, run)
         if run.is_full:
             _take_all(warehouse, run, warn)
         yield run
+        if run.is_full:
+            _refuse_half_read(warehouse, run_id)
 
 
 @contextmanager
@@ -119,6 +144,12 @@ def resolve_as_of(
             " tutor-pipeline clear"
         )
     return moment
+
+
+def _refuse_half_read(warehouse: Warehouse, run_id: str) -> None:
+    with warehouse.connect() as database:
+        if not read_whole(database, run_id, None):
+            raise RefusedError(HALF_READ)
 
 
 def _take_all(warehouse: Warehouse, run: RefreshRun, warn: Warn) -> None:

@@ -7,6 +7,7 @@ import dagster as dg
 from tutor_pipeline.core.settings import Settings, load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.migrate import upgrade
+from tutor_pipeline.sources.losses import Limits
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
@@ -16,6 +17,12 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     def settings(self) -> Settings:
         """The settings, read again, as each run is a process of its own."""
         return load_settings()
+
+    @property
+    def loss_limits(self) -> Limits:
+        """How many rows of the platform may vanish in a day."""
+        settings = self.settings
+        return Limits(settings.loss_share, settings.loss_sessions, settings.loss_tutors)
 
     @cached_property
     def warehouse(self) -> Warehouse:

@@ -21,6 +21,7 @@ from tutor_pipeline.core.findings import (
     Change,
     Evaluation,
     Finding,
+    Resolution,
     Severity,
     Step,
 )
@@ -31,6 +32,9 @@ from tutor_pipeline.judgement.lifecycle.reconcile import ClosedRow, OpenRow, Pai
 
 ACTOR = "pipeline"
 """The name under which runs act in the history."""
+
+_COMES_BACK = timedelta(days=7)
+"""For so long an alert whose evidence went is the same one when the evidence is back."""
 
 _SEVERITIES: Mapping[str | None, Severity] = {str(each): each for each in Severity}
 
@@ -79,18 +83,36 @@ class FindingRows:
         found = self._execute(
             statement(__file__, "newest_closed_rows"),
             {"tutors": list(tutors), "rules": list(rules)},
+            newest_event=self._newest_event(),
             known_sessions=sql.SQL("known_session_ids" if self._table.events else "'{}'::text[]"),
         )
-        reopens = len(self._table.moments) > 1
+        one_row = len(self._table.moments) > 1
+        back_since = self._evaluation.as_of - _COMES_BACK
         return {
             (tutor_id, rule_id): ClosedRow(
                 occurrence,
                 resolution in BY_HAND,
                 frozenset(sessions),
-                row_id if reopens else None,
+                row_id
+                if one_row
+                or (resolution == Resolution.EVIDENCE_GONE and resolved_at >= back_since)
+                else None,
+                newest_event,
             )
-            for tutor_id, rule_id, row_id, occurrence, resolution, sessions in found
-        }
+            for (
+                tutor_id, rule_id, row_id, occurrence, resolution, resolved_at, newest_event,
+                sessions,
+            ) in found
+        }  # fmt: skip
+
+    def without_evidence(self, tutors: Collection[str]) -> frozenset[Pair]:
+        """Return the open pairs of these tutors with a session in their evidence that is gone; for
+        a kind without a history none.
+        """
+        if self._table.events is None or not tutors:
+            return frozenset()
+        found = self._execute(statement(__file__, "without_evidence"), {"tutors": list(tutors)})
+        return frozenset(found)
 
     def write(self, changes: Iterable[Change]) -> None:
         """Insert the opened rows and update the others that go on. Equal rows stay untouched."""
@@ -166,7 +188,7 @@ class FindingRows:
             update {ops}.{finding_table} as held
             set
                 resolved_at = null, resolved_by = null, resolution = null,
-                occurrence = again.occurrence, {reopened} = %(as_of)s,
+                occurrence = again.occurrence, {reopened}
                 last_confirmed_at = %(as_of)s
             from unnest(%(tutors)s::text[], %(rows)s::text[], %(occurrences)s::integer[])
                 as again (tutor_id, row_id, occurrence)
@@ -178,7 +200,10 @@ class FindingRows:
                 "rows": [change.row_id for change in again],
                 "occurrences": [change.occurrence for change in again],
             },
-            reopened=sql.Identifier(self._table.moments[-1]),
+            # An alert that is back is as old as it was.
+            reopened=sql.SQL("")
+            if self._table.events
+            else sql.SQL("{} = %(as_of)s,").format(sql.Identifier(self._table.moments[-1])),
         )
 
     def resolve(self, changes: Iterable[Change]) -> None:

@@ -44,13 +44,16 @@ class ClosedRow:
     """The newest row, a closed one, of a pair that has no open row.
 
     `known_sessions` are the tutor's sessions that were processed when somebody closed it by hand.
-    `reopens` is its id if the pair has only one row, which reopens instead of a new one.
+    `reopens` is its id if it reopens instead of a new row: the pair has only one row, or its
+    evidence had gone and is back. `newest_event` is the number of its newest event, 0 for a kind
+    without a history.
     """
 
     occurrence: int
     by_hand: bool
     known_sessions: frozenset[str] = frozenset()
     reopens: str | None = None
+    newest_event: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,23 @@ def reconcile(
     open_rows: Iterable[OpenRow],
     closed_rows: Mapping[Pair, ClosedRow],
     active_tutors: Collection[str],
+    without_evidence: Collection[Pair] = frozenset(),
 ) -> Reconciled:
     """Turn an evaluation into changes of rows.
 
     `open_rows` are those of the tutors that the run covers. `closed_rows` has the newest closed row
     of each found pair without an open one. `active_tutors` are all active tutors of the platform.
+    `without_evidence` are open pairs with a session in their evidence that is no longer there.
     """
     findings = {(each.tutor_id, each.rule_id): each for each in evaluation.findings}
     changes: list[Change] = []
     for row in open_rows:
         pair = (row.tutor_id, row.rule_id)
         finding = findings.pop(pair, None)
-        if resolution := _resolution(row, finding, evaluation, active_tutors):
+        resolution = _resolution(row, finding, evaluation, active_tutors)
+        if resolution is Resolution.AUTO and pair in without_evidence:
+            resolution = Resolution.EVIDENCE_GONE
+        if resolution:
             changes.append(_resolve(row, resolution))
         elif finding is not None:
             changes.append(_continue(row, finding))
@@ -126,9 +134,18 @@ def _resolution(
 
 def _open(finding: Finding, earlier: ClosedRow | None, as_of: datetime) -> Change:
     pair = finding.tutor_id, finding.rule_id
+    if earlier and earlier.reopens and earlier.newest_event:
+        # The same alert, with what people did about it.
+        return Change(
+            Step.REOPENED,
+            *pair,
+            earlier.reopens,
+            earlier.occurrence,
+            earlier.newest_event + 1,
+            finding,
+        )
     occurrence = earlier.occurrence + 1 if earlier else 1
     if earlier and earlier.reopens:
-        # A kind whose rows reopen has no events.
         return Change(Step.REOPENED, *pair, earlier.reopens, occurrence, None, finding)
     opened = row_id(*pair, as_of, occurrence)
     return Change(Step.OPENED, *pair, opened, occurrence, event_no=1, finding=finding)

@@ -195,7 +195,9 @@ def _reconciled(
     open_pairs = {(row.tutor_id, row.rule_id) for row in open_rows}
     found = {(each.tutor_id, each.rule_id) for each in evaluation.findings}
     closed_rows = rows.closed_rows(found - open_pairs)
-    return reconcile(evaluation, open_rows, closed_rows, active_tutors)
+    over = sorted({tutor for tutor, rule in open_pairs - found})
+    without = rows.without_evidence(over)
+    return reconcile(evaluation, open_rows, closed_rows, active_tutors, without)
 
 
 def _refuse_older(newest: datetime | None, evaluation: Evaluation) -> None:

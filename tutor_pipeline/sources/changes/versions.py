@@ -113,11 +113,14 @@ def contract() -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def read_columns(database: Database) -> Columns:
-    """Reads the columns. Raises TutorPipelineError if staging cannot read the sessions."""
+def read_columns(database: Database, *, others: Iterable[str] = ()) -> Columns:
+    """Reads the columns of the sessions, of their parts and of `others`, as far as they are there.
+
+    Raises TutorPipelineError if staging cannot read the sessions.
+    """
     found: dict[str, dict[str, Column]] = {}
     rows = database.execute(
-        _COLUMNS, {"schema": database.schemas.platform, "tables": list(contract())}
+        _COLUMNS, {"schema": database.schemas.platform, "tables": [*contract(), *others]}
     )
     for table, name, kind, is_unique in rows:
         found.setdefault(table, {})[name] = Column(kind, is_unique)
@@ -159,6 +162,34 @@ def session_versions(
         together = sql.SQL(_SUM).format(each=sql.SQL("session_version"))
         rows = sql.SQL(_TOGETHER).format(rows=rows, version=together)
     return _with_parts(warehouse, columns, rows) if whole else rows
+
+
+def started(warehouse: Warehouse, columns: Columns) -> sql.Composed:
+    """Returns a query of all rows of `sessions` that started in (since, until], good or bad.
+
+    Its parameters: since, until.
+    """
+    return sql.SQL(
+        "select s.* from {sessions} as s"
+        " where {is_near} and {start} > %(since)s and {start} <= %(until)s"
+    ).format(
+        sessions=sql.Identifier(warehouse.schemas.platform, "sessions"),
+        **_start(columns["sessions"]["scheduled_start"].type, warehouse.platform_timezone),
+    )
+
+
+def with_ids(warehouse: Warehouse, columns: Columns) -> sql.Composed:
+    """Returns a query of the tutor and the id of each session with one of these ids, whenever it
+    starts.
+
+    Its parameter: session_ids (see `ids_of_their_type`).
+    """
+    return sql.SQL("select {tutor_id}, {session_id} from {sessions} as s where {is_asked}").format(
+        tutor_id=_as_text("tutor_id"),
+        session_id=_as_text("id"),
+        sessions=sql.Identifier(warehouse.schemas.platform, "sessions"),
+        is_asked=_is_asked(columns["sessions"]["id"]),
+    )
 
 
 def _with_parts(warehouse: Warehouse, columns: Columns, rows: sql.Composed) -> sql.Composed:

@@ -1,11 +1,13 @@
-select distinct on (earlier.tutor_id, earlier.{rule_id})
-    earlier.tutor_id,
-    earlier.{rule_id},
-    earlier.{row_id},
-    earlier.occurrence,
-    earlier.resolution,
+select distinct on (held.tutor_id, held.{rule_id})
+    held.tutor_id,
+    held.{rule_id},
+    held.{row_id},
+    held.occurrence,
+    held.resolution,
+    held.resolved_at,
+    {newest_event},
     {known_sessions}
-from {ops}.{finding_table} as earlier
+from {ops}.{finding_table} as held
 inner join unnest(%(tutors)s::text[], %(rules)s::text[]) as pair (tutor_id, rule_id)
-    on earlier.tutor_id = pair.tutor_id and earlier.{rule_id} = pair.rule_id
-order by earlier.tutor_id asc, earlier.{rule_id} asc, earlier.occurrence desc
+    on held.tutor_id = pair.tutor_id and held.{rule_id} = pair.rule_id
+order by held.tutor_id asc, held.{rule_id} asc, held.occurrence desc

@@ -1,0 +1,211 @@
+"""Rows of the platform that vanish close nothing, open nothing and are told to nobody."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.integration.refreshes import Refreshes, stopping_at
+from tests.integration.test_post_session import calm_zone, disappoint, teach
+
+HIDE = {
+    "most of the sessions": "delete from platform.sessions where hashtext(id) % 100 < 59",
+    "all sessions": "truncate platform.sessions cascade",
+    "the tutors": "delete from platform.tutors where hashtext(user_id) % 2 = 0",
+    "a table about sessions": "truncate platform.session_feedback",
+    "the old sessions": "delete from platform.sessions"
+    " where scheduled_start < now() - interval '15 d'",
+}
+OFTEN_ENOUGH = ("all sessions", "a table about sessions", "the old sessions")
+FINDINGS = (
+    "select 'alert', tutor_id, alert_id, severity, resolved_at from ops.alerts"
+    " union all select 'insight', tutor_id, insight_id, insight_type, resolved_at"
+    " from ops.tutor_insights"
+    " union all select 'achievement', tutor_id, achievement_id, title, resolved_at"
+    " from ops.achievements order by 1, 2, 3"
+)
+
+
+@pytest.fixture(scope="module")
+def platform(new_project):
+    project = new_project(TUTOR_TIMEZONE=calm_zone(), TUTOR_RULE_PROFILE="conservative")
+    project.run("generate", "--tutors", "25", "--days", "40")
+    project.execute("delete from platform.sessions where status = 'scheduled'")
+    project.execute(
+        "insert into platform.tutors (user_id, active_status) values ('N1', true), ('N2', true)"
+    )
+    project.run("enrich")
+    for table in tables(project):
+        project.execute(f"create table public.kept_{table} as table platform.{table}")
+    return project
+
+
+def tables(project):
+    """Sessions first: others refer to them."""
+    found = project.query(
+        "select relname from pg_class where relnamespace = 'platform'::regnamespace"
+        " and relkind = 'r' order by relname not in ('users', 'tutors', 'students'),"
+        " relname <> 'sessions', relname"
+    )
+    return [name for (name,) in found]
+
+
+@pytest.fixture(scope="module")
+def refreshes(platform, tmp_path_factory):
+    refreshes = Refreshes(tmp_path_factory.mktemp("runs"), platform.environment)
+    yield refreshes
+    refreshes.stop()
+
+
+def bring_back(project):
+    for table in tables(project):
+        project.execute(
+            f"insert into platform.{table} select * from public.kept_{table} on conflict do nothing"
+        )
+
+
+@pytest.fixture
+def whole(platform):
+    yield platform
+    bring_back(platform)
+    platform.run("enrich")
+
+
+def findings(project):
+    return project.query(FINDINGS)
+
+
+def told(project):
+    return project.query("select count(*) from ops.outbox")
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [pytest.param(name, marks=[pytest.mark.long] if name in OFTEN_ENOUGH else []) for name in HIDE],
+)
+def test_nothing_is_derived_while_rows_are_missing(whole, refreshes, hide):
+    before, messages = findings(whole), told(whole)
+    whole.execute(HIDE[hide])
+    # A pass: whatever changed waits.
+    assert refreshes.run().materializations == []
+    # A full refresh: refused with the table and the counts, and the way out.
+    refused = whole.run("enrich", status=3)
+    said = " ".join((refused.stdout + refused.stderr).split())
+    assert "rows of the platform are missing" in said
+    table = {"the tutors": "tutors:", "a table about sessions": "session_feedback:"}
+    assert table.get(hide, "sessions:") in said
+    assert "tutor-pipeline enrich --accept-loss" in said
+    assert findings(whole) == before
+    assert told(whole) == messages
+
+    bring_back(whole)
+    disappoint(whole, "N1", name=f"back {hide} ")
+    # No full refresh in between: the next pass goes on.
+    assert refreshes.run().materializations
+    after = findings(whole)
+    assert of_others(after) == of_others(before)
+
+
+def of_others(rows):
+    return [row for row in rows if row[1] != "N1"]
+
+
+def test_a_small_loss_each_pass_adds_up(whole, refreshes):
+    lost = 0
+    for step in range(12):
+        ((gone,),) = whole.query(
+            "with gone as (delete from platform.sessions where id in (select id from"
+            " platform.sessions where tutor_id <> 'N1' order by hashtext(id) limit"
+            " (select greatest(5, count(*) / 200) from platform.sessions)) returning 1)"
+            " select count(*) from gone"
+        )
+        lost += gone
+        disappoint(whole, "N2", name=f"step{step}")
+        if not refreshes.run().materializations:
+            break
+    else:
+        pytest.fail("the losses of all passes together are not noticed")
+    ((had,),) = whole.query("select count(*) from public.kept_sessions")
+    assert lost > 0.02 * had
+
+
+def test_an_accepted_loss_is_true_and_recorded(whole):
+    whole.execute(HIDE["most of the sessions"])
+    whole.run("enrich", status=3)
+    whole.run("enrich", "--accept-loss", "--by", "ada")
+    ((by, why),) = whole.query(
+        "select accepted_by, why from ops.source_states order by state_no desc limit 1"
+    )
+    assert by == "ada"
+    assert why.startswith("sessions: ")
+    whole.run("enrich")
+
+
+STAYED_AWAY = (
+    "insert into platform.sessions (id, tutor_id, scheduled_start, status, tutor_showed_up)"
+    " select 'away-' || n, 'N2', now() - n * interval '1 day', 'no_show_tutor', false"
+    " from generate_series(1, 3) as n on conflict do nothing"
+)
+
+
+@pytest.fixture(scope="module")
+def absentee(platform):
+    """N2 teaches, but did not come to three sessions: an alert is open."""
+    teach(platform, "N2", *(f"good{number}" for number in range(8)), ago=timedelta(days=1))
+    platform.execute(STAYED_AWAY)
+    platform.run("enrich")
+    return platform
+
+
+def no_show_alert(project):
+    (alert,) = [
+        each for each in project.json("alerts", "list", "--type", "no_show_pattern")
+        if each["tutor_id"] == "N2"
+    ]  # fmt: skip
+    return alert["alert_id"]
+
+
+def test_emptied_and_filled_while_a_refresh_reads(absentee, refreshes):
+    """Between two looks that see all rows, dbt sees none."""
+    project, id_ = absentee, no_show_alert(absentee)
+    teach(project, "N2", "another")
+    project.execute(
+        "create function public.lose() returns trigger language plpgsql as $$ begin"
+        " delete from platform.sessions where id like 'away-%'; return null; end $$;"
+        "create trigger lose after insert on ops.refresh_runs execute function public.lose()"
+    )
+    loses_no_more = (
+        "create or replace function public.lose() returns trigger language plpgsql as"
+        " $$ begin return null; end $$"
+    )
+    try:
+        with stopping_at(project.url, "marts.tutor_aggregates") as wait:
+            run = refreshes.start()
+            wait()
+            project.execute(loses_no_more)
+            project.execute(STAYED_AWAY)
+        run.outcome()
+    finally:
+        project.execute("drop function public.lose cascade")
+    assert "sessions were missing while this refresh read" in run.log
+    assert [each["event"] for each in project.json("alerts", "show", id_)["events"]] == ["opened"]
+
+
+def test_an_alert_whose_evidence_is_gone_comes_back_as_it_was(absentee):
+    """An ordinary deletion closes it and says so; ack and snooze stay for seven days."""
+    project, id_ = absentee, no_show_alert(absentee)
+    project.run("alerts", "ack", id_, "--by", "ada", "--note", "calling")
+    project.run("alerts", "snooze", id_, "--days", "3", "--by", "ada")
+    kept, messages = project.json("alerts", "show", id_), told(project)
+    project.execute("delete from platform.sessions where id like 'away-%'")
+    project.run("enrich")
+    assert project.json("alerts", "show", id_)["resolution"] == "evidence_gone"
+    project.execute(STAYED_AWAY)
+    project.run("enrich")
+    back = project.json("alerts", "show", id_)
+    assert back["resolved_at"] is None
+    for name in ("acknowledged_at", "acknowledged_by", "snoozed_until", "triggered_date"):
+        assert back[name] == kept[name], name
+    assert [each["event"] for each in back["events"]][-2:] == ["resolved", "reopened"]
+    assert told(project) == messages

@@ -1,0 +1,285 @@
+"""Rows that vanish: what the platform's tables hold now, beside what they held lately.
+
+A half-copied replica, an overwriting sync or row-level security shows fewer rows, and every figure
+follows. So before anything is derived, the rows are counted and compared with the states that were
+accepted in the last 24 hours (`ops.source_states`): losses of many passes add up. A loss over the
+limits stops everything until the rows are back or somebody accepts it.
+
+Belongs here: counting, comparing, accepting. Only `ops.source_states` is written.
+Does not belong here: what stops, and who is told (`steps.losses`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.statements import statement
+from tutor_pipeline.sources.changes import versions
+from tutor_pipeline.sources.contract import load_contract
+
+LOOKBACK = timedelta(days=90)
+"""Sessions count that started so long before the moment of a state, or later up to it."""
+MEMORY = timedelta(hours=24)
+"""Losses add up over so long."""
+EVERY = timedelta(hours=1)
+"""How often a refresh of some tutors adds a state."""
+KEPT = timedelta(days=30)
+"""How long states are kept; the newest one always."""
+
+SESSIONS, TUTORS = "sessions", "tutors"
+
+Counts = Mapping[str, int]
+"""Rows by table, and values by `table.column`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A loss of one kind is too large if it is over the `share` (0 to 1) and over so many rows."""
+
+    share: float
+    sessions: int
+    tutors: int
+
+    def allow(self, kind: str, had: int, has: int) -> bool:
+        """Whether the loss is an ordinary one."""
+        lost = had - has
+        rows = self.tutors if kind.split(".", maxsplit=1)[0] == TUTORS else self.sessions
+        return lost <= rows or lost <= self.share * had
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss over the limits. `kind`: a table, or `table.column` of which values are gone."""
+
+    kind: str
+    had: int
+    has: int
+    since: datetime
+
+    def __str__(self) -> str:
+        of = "values" if "." in self.kind else "rows"
+        lost = self.had - self.has
+        return (
+            f"{self.kind}: {lost:,} of {self.had:,} {of} are gone"
+            f" ({lost / self.had:.0%}; there at {self.since:%Y-%m-%d %H:%M} UTC)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    accepted_at: datetime
+    as_of: datetime
+    counts: Counts
+
+
+def find(database: Database, now: datetime, limits: Limits, *, whole: bool) -> list[Loss]:
+    """Returns the losses over the limits: of sessions, of tutors, then the largest share first.
+
+    What belongs to lost rows is not named again.
+
+    Compares sessions, tutors, and whether other tables are empty; with `whole` also the rows and
+    values of the tables about sessions. Raises TutorPipelineError: the sessions cannot be read.
+    """
+    found: dict[str, Loss] = {}
+    for state in _states(database, now):
+        if not state.counts:
+            continue
+        has = count(database, state.as_of, whole=whole)
+        for kind, had in state.counts.items():
+            here = has.get(kind, 0) if whole or kind in (SESSIONS, TUTORS) else None
+            if here is None:
+                # A table that is not counted: at least it is not empty.
+                here = had if "." in kind or not _is_empty(database, kind) else 0
+            if limits.allow(kind, had, here):
+                continue
+            if kind not in found or had > found[kind].had:
+                found[kind] = Loss(kind, had, here, state.accepted_at)
+    return sorted(
+        _causes(found),
+        key=lambda loss: (
+            loss.kind != SESSIONS,
+            loss.kind != TUTORS,
+            loss.has / loss.had,
+            loss.kind,
+        ),
+    )
+
+
+def count(database: Database, as_of: datetime, *, whole: bool) -> dict[str, int]:
+    """Returns the rows and values of now, of sessions of the 90 days up to `as_of`.
+
+    Without `whole` only those of sessions and tutors. Raises TutorPipelineError: the sessions
+    cannot be read.
+    """
+    others = [table.name for table in load_contract().tables]
+    columns = versions.read_columns(database, others=others)
+    window = {"since": as_of - LOOKBACK, "until": as_of}
+    found: dict[str, int] = {}
+    for table in columns if whole else [name for name in (SESSIONS, TUTORS) if name in columns]:
+        found |= _values(database, columns, table, window, whole=whole)
+    return found
+
+
+def accept(
+    database: Database,
+    as_of: datetime,
+    now: datetime,
+    *,
+    run_id: str,
+    why: str,
+    by: str | None = None,
+    whole: bool,
+) -> None:
+    """Takes what the tables hold now as true. `by`: who accepts a loss, None = there is none."""
+    newest = _newest(database)
+    counts: dict[str, int] = {}
+    if not whole and newest is not None:
+        counts |= newest.counts  # what was not counted stays as it was
+    counts |= count(database, as_of, whole=whole)
+    _add(database, as_of, now, counts, run_id=run_id, why=why, by=by)
+
+
+def accept_next(database: Database, now: datetime, *, why: str, by: str | None = None) -> None:
+    """Takes whatever the next refresh finds as true: another platform is about to be there."""
+    _add(database, now, now, {}, run_id=None, why=why, by=by)
+
+
+def has_states(database: Database) -> bool:
+    """Whether anything was ever accepted."""
+    return _newest(database) is not None
+
+
+def is_due(database: Database, now: datetime) -> bool:
+    """Whether a refresh of some tutors adds a state."""
+    newest = _newest(database)
+    return newest is None or now - newest.accepted_at >= EVERY
+
+
+def read_whole(database: Database, run_id: str, tutors: Sequence[str] | None) -> bool:
+    """Whether a refresh of these tutors (None = all) read every session that is known of them.
+
+    False: sessions were missing while it read and are there again, as while a table is emptied and
+    filled. What it built is of no moment at which the platform was whole.
+    """
+    missing = set(
+        database.execute(
+            statement(__file__, "not_read"),
+            {"run_id": run_id, "tutors": None if tutors is None else list(tutors)},
+        )
+    )
+    if not missing:
+        return True
+    columns = versions.read_columns(database)
+    there = database.execute(
+        versions.with_ids(database.warehouse, columns),
+        {
+            "session_ids": versions.ids_of_their_type(
+                columns, sorted({session for _, session in missing})
+            )
+        },
+    )
+    return missing.isdisjoint(there)
+
+
+def _states(database: Database, now: datetime) -> list[_State]:
+    """The oldest state of the last 24 hours and the newest of all, after the newest acceptance."""
+    rows = database.rows(statement(__file__, "states_in_force"), {"since": now - MEMORY})
+    return [_State(row["accepted_at"], row["as_of"], row["counts"]) for row in rows]
+
+
+def _newest(database: Database) -> _State | None:
+    row = database.one(
+        "select accepted_at, as_of, counts from {ops}.source_states order by state_no desc limit 1"
+    )
+    return None if row is None else _State(row["accepted_at"], row["as_of"], row["counts"])
+
+
+def _add(
+    database: Database,
+    as_of: datetime,
+    now: datetime,
+    counts: Counts,
+    *,
+    run_id: str | None,
+    why: str,
+    by: str | None,
+) -> None:
+    with database.transaction():
+        database.execute(
+            "insert into {ops}.source_states (accepted_at, as_of, run_id, accepted_by, why, counts)"
+            " values (%s, %s, %s, %s, %s, %s)",
+            (now, as_of, run_id, by, why, Jsonb(dict(counts))),
+        )
+        database.execute(
+            "delete from {ops}.source_states where accepted_at < %s and state_no <"
+            " (select max(state_no) from {ops}.source_states)",
+            (now - KEPT,),
+        )
+
+
+def _causes(found: Mapping[str, Loss]) -> list[Loss]:
+    """Leaves out columns of a table whose rows are gone, and what is about sessions that are."""
+    of_sessions = {
+        table.name
+        for table in load_contract().tables
+        if any(column.name == "session_id" for column in table.columns)
+    }
+    causes = []
+    for kind, loss in found.items():
+        table, _, column = kind.partition(".")
+        if (column and table in found) or (SESSIONS in found and table in of_sessions):
+            continue
+        causes.append(loss)
+    return causes
+
+
+def _is_empty(database: Database, table: str) -> bool:
+    name = sql.Identifier(database.schemas.platform, table)
+    if database.value("select to_regclass(%s)", (name.as_string(database.connection),)) is None:
+        return True
+    return not database.value(database.sql("select exists (select from {table})", table=name))
+
+
+def _values(
+    database: Database,
+    columns: versions.Columns,
+    table: str,
+    window: Mapping[str, datetime],
+    *,
+    whole: bool,
+) -> dict[str, int]:
+    """Returns the rows of a table and, if `whole`, its values by column of the contract.
+
+    Rows about sessions count if these started in the window.
+    """
+    started = versions.started(database.warehouse, columns)
+    names = [each.name for each in load_contract().table(table).columns]
+    counted = [name for name in names if whole and name in columns[table]]
+    rows: sql.Composable = sql.Identifier(database.schemas.platform, table)
+    of_sessions: sql.Composable = sql.SQL("")
+    if table == SESSIONS:
+        rows = sql.SQL("({})").format(started)
+    elif "session_id" in columns[table]:
+        of_sessions = sql.SQL(
+            "where s.session_id::text in (select started.id::text from ({}) as started)"
+        ).format(started)
+    query = database.sql(
+        "select {counts} from {rows} as s {of_sessions}",
+        counts=sql.SQL(", ").join(
+            [
+                sql.SQL("count(*)"),
+                *(sql.SQL("count({})").format(sql.Identifier("s", name)) for name in counted),
+            ]
+        ),
+        rows=rows,
+        of_sessions=of_sessions,
+    )
+    found = database.execute(query, window).fetchone()
+    assert found is not None
+    return dict(zip([table, *(f"{table}.{name}" for name in counted)], found, strict=True))
