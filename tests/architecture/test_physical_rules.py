@@ -63,6 +63,7 @@ LOCAL = {
     "ops.deliveries",
     "ops.quarantine",
     "ops.platform_loads",
+    "ops.source_states",
     "ops.reconcile_runs",
     "ops.session_days",
     "ops.churn_algorithm_weights",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.definitions import build_defs, defs
 from tutor_pipeline.defs import new_sessions
+from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
 from tutor_pipeline.defs.new_sessions import GONE_AFTER, build_new_sessions_sensor
@@ -33,6 +35,7 @@ from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.judgement.quality.results import record
 from tutor_pipeline.people import incidents
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.losses import accept
 from tutor_pipeline.steps.names import Job
 
 PROJECT = Path(__file__).parents[2]
@@ -272,7 +275,54 @@ def test_a_full_refresh_that_did_not_end_is_begun_again(place):
     place.session()
     assert place.look().job_name == DAILY
     place.run(DAILY, "it failed")
-    assert "the last full refresh did not end" in place.look()
+    said = place.look()
+    assert said.startswith("checks of marts/fct_sessions were not evaluated since")
+    assert "it failed); started again in" in said
+
+
+@pytest.mark.parametrize("pid", ["1", "999999999", "no number"])
+def test_a_command_whose_process_is_gone_holds_nothing_up(place, pid):
+    place.ready()
+    write_header(place.warehouse, RefreshRun("killed", datetime.now(UTC)))
+    place.session()
+    alive = place.create(
+        DAILY, launched=False, status=dg.DagsterRunStatus.STARTED,
+        tags={run_records.PROCESS_TAG: run_records.this_process()},
+    )  # fmt: skip
+    assert f"{alive.run_id[:8]} is running" in place.look()
+    place.instance.report_run_canceled(alive)
+    place.create(
+        DAILY, launched=False, status=dg.DagsterRunStatus.STARTED,
+        tags={run_records.PROCESS_TAG: f"{socket.gethostname()} {pid} 12.5"},
+    )  # fmt: skip
+    assert "Its process is gone" in place.look()
+
+
+def test_lost_rows_are_the_reason_and_one_incident_until_they_are_back(place):
+    for number in range(30):
+        place.session(days=5 + number)
+    write_header(place.warehouse, RefreshRun("full", datetime.now(UTC)))
+    place.fill()
+    place.check()
+    with place.warehouse.connect() as database:
+        now = datetime.now(UTC)
+        accept(database, now, now, run_id="full", why="a test", whole=True)
+    place.execute("create table kept as table {platform}.sessions")
+    place.execute("delete from {platform}.sessions")
+    place.session()
+    said = place.look()
+    assert said.startswith("rows of the platform are missing, 10 changes of 1 tutor wait")
+    assert "sessions: 29 of 30 rows are gone (97%" in said
+    assert "tutor-pipeline enrich --accept-loss" in said
+    for _ in range(2):
+        place.look("watch")
+    (incident,) = place.incidents()
+    assert (incident["kind"], incident["subject"]) == ("source_loss", "the platform")
+    place.execute("insert into {platform}.sessions select * from kept on conflict do nothing")
+    place.execute("drop table kept")
+    assert isinstance(place.look(), dg.RunRequest)
+    place.look("watch")
+    assert place.incidents() == []
 
 
 def test_a_run_whose_process_is_gone_is_ended(place):

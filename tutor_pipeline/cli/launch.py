@@ -205,7 +205,7 @@ def _execute(
     import dagster as dg
 
     from tutor_pipeline.definitions import defs
-    from tutor_pipeline.defs.common import progress
+    from tutor_pipeline.defs.common import progress, run_records
 
     with dg.DagsterInstance.get() as instance:
         _keep_connections(instance)
@@ -219,7 +219,7 @@ def _execute(
             result = job.execute_in_process(
                 instance=instance,
                 run_config={**run_config, "loggers": {"progress": {}}},
-                tags={**_IN_THE_UI, **tags},
+                tags={**_IN_THE_UI, run_records.PROCESS_TAG: run_records.this_process(), **tags},
                 asset_selection=None
                 if only is None
                 else [dg.AssetKey(name.split("/")) for name in only],

@@ -39,7 +39,7 @@ THE_OTHERS = "the other tutors"
 THE_PLATFORM = "the platform"
 _SHOWN = 50
 
-_CONNECTION_ERRORS = (TutorPipelineError, psycopg.OperationalError)
+_CONNECTION_ERRORS = (TutorPipelineError, psycopg.Error)
 
 
 @dg.definitions
@@ -379,7 +379,8 @@ _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
 def _lost(database: Database, limits: Limits, now: datetime) -> Sequence[str]:
     try:
         return losses.objections(database, now, limits, run_id="watch")
-    except TutorPipelineError as error:
+    except (TutorPipelineError, psycopg.Error) as error:
+        database.rollback()
         return [_first_line(error)] if has_states(database) else []
 
 

@@ -52,6 +52,7 @@ RELIEVED_AFTER = timedelta(seconds=PostSessionConfig().max_seconds - 14)
 _TAGS = {"dagster/max_retries": "0"}
 
 BUILD_AGAIN_AFTER = timedelta(minutes=10)
+_NAMED = 3
 GONE_AFTER = 2 * timedelta(seconds=PostSessionConfig().max_seconds)
 """A refresh ends after `max_seconds`, unless it holds or awaits the writers' lock. If a run still
 counts as running at twice that time and nobody holds the lock, its process is gone.
@@ -139,7 +140,7 @@ def build_new_sessions_sensor(
             gate = _Gate(blocking, warehouse.loss_limits)
             found = _wait(context.instance, warehouse.warehouse, gate, memory, wait_seconds)
             memory.unreachable_since = None
-        except (TutorPipelineError, psycopg.OperationalError) as error:
+        except (TutorPipelineError, psycopg.Error) as error:
             found = _unreachable(error, memory, datetime.now(UTC))
         if isinstance(found, _Skip):
             return dg.SensorResult(skip_reason=found.reason, cursor=memory.write())
@@ -225,8 +226,14 @@ def _start(
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
     if objections := guard.objections(database, gate.required):
         if guard.only_unevaluated(database, gate.required):
+            tables = guard.unevaluated(database, gate.required)
+            named = ", ".join(tables[:_NAMED]) + (" and others" if len(tables) > _NAMED else "")
             return _build_all(
-                instance, now, "the last full refresh did not end", _waits(queue, now)
+                instance,
+                database,
+                now,
+                f"checks of {named} were not evaluated since these were rebuilt",
+                _waits(queue, now),
             )
         return _Skip(_blocked(objections, queue, now))
     return dg.RunRequest(
@@ -290,26 +297,53 @@ def _first(
             f"nothing to watch: no completed session of the last {ledger.LOOKBACK.days} days",
             looks_on=False,
         )
-    return _build_all(instance, now, "nothing is built yet", "changes are detected after that")
+    return _build_all(
+        instance, database, now, "nothing is built yet", "changes are detected after that"
+    )
 
 
 def _build_all(
-    instance: dg.DagsterInstance, now: datetime, why: str, meanwhile: str
+    instance: dg.DagsterInstance, database: Database, now: datetime, why: str, meanwhile: str
 ) -> dg.RunRequest | _Skip:
-    """Start a full refresh, unless one is running or has just failed."""
+    """Start a full refresh, unless one is running, or the last one failed or changed nothing just
+    now.
+    """
     running = run_records.in_progress(instance, Job.DAILY_REFRESH)
+    if running is not None and run_records.is_dead(running):
+        instance.report_run_failed(running.dagster_run, "Its process is gone.")
+        running = None
     if running is not None:
         return _Skip(f"{_run(running, now)}; {meanwhile}")
-    ended = run_records.last(instance, Job.DAILY_REFRESH)
-    at = None if ended is None else run_records.ended_at(ended)
-    if ended is None or at is None or now - at >= BUILD_AGAIN_AFTER:
+    failures = run_records.failures_in_a_row(instance, Job.DAILY_REFRESH)
+    if failures.newest is not None:
+        remaining = failures.remaining(now)
+        run_id = failures.newest.dagster_run.run_id
+        how = f" failed ({run_records.why(instance, run_id)})"
+    else:
+        ended = run_records.last(instance, Job.DAILY_REFRESH)
+        at = None if ended is None else run_records.ended_at(ended)
+        if ended is None or at is None or _is_rebuilt_since(database, at):
+            return dg.RunRequest(job_name=Job.DAILY_REFRESH, tags={"reason": why})
+        remaining = (at + BUILD_AGAIN_AFTER - now).total_seconds()
+        run_id, how = ended.dagster_run.run_id, " ended"
+    if remaining <= 0:
         return dg.RunRequest(job_name=Job.DAILY_REFRESH, tags={"reason": why})
-    run = ended.dagster_run
-    failed = f" failed ({run_records.why(instance, run.run_id)})" if run.is_failure else " ended"
     return _Skip(
-        f"{why}, and {Job.DAILY_REFRESH} {run_records.short(run.run_id)}{failed}; started again in"
-        f" {span((at + BUILD_AGAIN_AFTER - now).total_seconds())}; {meanwhile}",
+        f"{why}, and {Job.DAILY_REFRESH} {run_records.short(run_id)}{how}; started again in"
+        f" {span(remaining)}; {meanwhile}",
         looks_on=False,
+    )
+
+
+def _is_rebuilt_since(database: Database, at: datetime) -> bool:
+    """Whether somebody built tables of all tutors after a moment."""
+    return bool(
+        database.value(
+            "select exists (select 1 from {ops}.refresh_runs"
+            " where (is_full or tables is not null) and snapshot_from is null"
+            " and greatest(started_at, built_at) > %s)",
+            (at,),
+        )
     )
 
 

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.changes import versions
@@ -29,8 +30,6 @@ MEMORY = timedelta(hours=24)
 """Losses add up over so long."""
 EVERY = timedelta(hours=1)
 """How often a refresh of some tutors adds a state."""
-KEPT = timedelta(days=30)
-"""How long states are kept; the newest one always."""
 
 SESSIONS, TUTORS = "sessions", "tutors"
 
@@ -117,8 +116,7 @@ def count(database: Database, as_of: datetime, *, whole: bool) -> dict[str, int]
     Without `whole` only those of sessions and tutors. Raises TutorPipelineError: the sessions
     cannot be read.
     """
-    others = [table.name for table in load_contract().tables]
-    columns = versions.read_columns(database, others=others)
+    columns = _readable(database)
     window = {"since": as_of - LOOKBACK, "until": as_of}
     found: dict[str, int] = {}
     for table in columns if whole else [name for name in (SESSIONS, TUTORS) if name in columns]:
@@ -210,17 +208,11 @@ def _add(
     why: str,
     by: str | None,
 ) -> None:
-    with database.transaction():
-        database.execute(
-            "insert into {ops}.source_states (accepted_at, as_of, run_id, accepted_by, why, counts)"
-            " values (%s, %s, %s, %s, %s, %s)",
-            (now, as_of, run_id, by, why, Jsonb(dict(counts))),
-        )
-        database.execute(
-            "delete from {ops}.source_states where accepted_at < %s and state_no <"
-            " (select max(state_no) from {ops}.source_states)",
-            (now - KEPT,),
-        )
+    database.execute(
+        "insert into {ops}.source_states (accepted_at, as_of, run_id, accepted_by, why, counts)"
+        " values (%s, %s, %s, %s, %s, %s)",
+        (now, as_of, run_id, by, why, Jsonb(dict(counts))),
+    )
 
 
 def _causes(found: Mapping[str, Loss]) -> list[Loss]:
@@ -240,10 +232,36 @@ def _causes(found: Mapping[str, Loss]) -> list[Loss]:
 
 
 def _is_empty(database: Database, table: str) -> bool:
+    """Whether a table shows no row: it has none, is not there, or may not be read."""
     name = sql.Identifier(database.schemas.platform, table)
-    if database.value("select to_regclass(%s)", (name.as_string(database.connection),)) is None:
+    may_read = "select has_any_column_privilege(to_regclass(%s), 'select')"
+    if not database.value(may_read, (name.as_string(database.connection),)):
         return True
-    return not database.value(database.sql("select exists (select from {table})", table=name))
+    return not database.value(database.sql("select exists (select 1 from {table})", table=name))
+
+
+def _readable(database: Database) -> versions.Columns:
+    """Returns the tables and columns of the contract that are there and may be read.
+
+    Raises TutorPipelineError: the sessions may not.
+    """
+    others = [table.name for table in load_contract().tables]
+    columns = versions.read_columns(database, others=others)
+    rows = database.execute(
+        statement(__file__, "refused_columns"),
+        {"schema": database.schemas.platform, "tables": list(columns)},
+    )
+    refused = set(rows)
+    if needed := [name for name in versions.NEEDED if (SESSIONS, name) in refused]:
+        raise TutorPipelineError(
+            f"the user {database.info.user} may not read {database.schemas.platform}.{SESSIONS}"
+            f" ({', '.join(needed)}): ask its owner to grant select on it"
+        )
+    readable = {
+        table: {name: each for name, each in found.items() if (table, name) not in refused}
+        for table, found in columns.items()
+    }
+    return {table: found for table, found in readable.items() if found}
 
 
 def _values(

@@ -43,7 +43,7 @@ _RELATIONS = """
     select c.oid, c.relname,
         case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
             when 'm' then 'materialized view' when 'f' then 'foreign table' end,
-        has_any_column_privilege(c.oid, 'select')
+        has_any_column_privilege(c.oid, 'select'), row_security_active(c.oid)
     from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
     where n.nspname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
 """
@@ -98,7 +98,7 @@ class SourceReport:
 
     `problems` are sentences about what keeps the pipeline from running, `gaps` missing optional
     parts, `remarks` other sentences. `newest_session` is the scheduled start of the newest
-    completed session, including those dated in the future.
+    completed session up to now.
     """
 
     schema: str
@@ -164,8 +164,10 @@ class _Check:
 
     def run(self, contract: Contract) -> None:
         relations = {
-            name: (oid, kind, allowed)
-            for oid, name, kind, allowed in self.database.execute(_RELATIONS, (self.report.schema,))
+            name: (oid, kind, allowed, hides)
+            for oid, name, kind, allowed, hides in self.database.execute(
+                _RELATIONS, (self.report.schema,)
+            )
         }
         if not relations:
             self.report.remarks.append(f'the schema "{self.report.schema}" has no tables at all')
@@ -183,9 +185,16 @@ class _Check:
         parts = (self.report.schema, table.name, *((column.name,) if column else ()))
         return ".".join(parts)
 
-    def _table(self, table: Table, oid: int, kind: str, allowed: bool) -> None:
+    def _table(self, table: Table, oid: int, kind: str, allowed: bool, hides: bool) -> None:
         if not allowed:
             self._refused(self._name(table))
+            return
+        if hides:
+            user = self.database.info.user
+            self.report.problems.append(
+                f"row-level security hides rows of {self._name(table)} from the user {user}: ask"
+                f' its owner for a user that sees them all (alter role "{user}" bypassrls)'
+            )
             return
         actual = {
             name: (type_, readable, labels)
@@ -262,14 +271,19 @@ class _Check:
             return
         start_at: sql.Composable = sql.SQL("scheduled_start")
         if start.type != "timestamp with time zone":
+            zone = self.database.warehouse.platform_timezone
+            self.report.remarks.append(
+                f"moments without a zone are read as {zone}; TUTOR_PLATFORM_TIMEZONE sets another"
+            )
             start_at = sql.SQL("scheduled_start::timestamp at time zone {}").format(
-                sql.Literal(self.database.warehouse.platform_timezone)
+                sql.Literal(zone)
             )
         self.report.newest_session = self._value(
             "the newest session was not looked up",
             # A timestamp out of range cannot be shifted between zones, nor be shown.
             "select max(case when scheduled_start between '1900-01-01' and '2200-01-01'"
-            " then {start} end) from {platform}.sessions where status::text = 'completed'",
+            " then case when {start} <= now() then {start} end end) from {platform}.sessions"
+            " where status::text = 'completed'",
             start=start_at,
         )
 

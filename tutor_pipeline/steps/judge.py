@@ -63,7 +63,12 @@ def judge(database: Database, catalogue: Catalogue, kind: Kind, run_id: str) -> 
     if kind is Kind.ALERT and wide.scope is None:
         before = store.last_profile(database)
     applied = store.apply(
-        database, evaluation, run_id=run_id, active_tutors=wide.active_tutors, scope=wide.scope
+        database,
+        evaluation,
+        run_id=run_id,
+        active_tutors=wide.active_tutors,
+        scope=wide.scope,
+        without_evidence=store.without_evidence(database, evaluation, wide.scope),
     )
     if kind is Kind.ALERT:
         now = datetime.now(UTC)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import psycopg
+
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.quality import results
@@ -69,6 +71,11 @@ def take(
     """
     try:
         found = losses.find(database, now, limits, whole=whole)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RefusedError(
+            f"the platform cannot be read: {error.diag.message_primary}\n"
+            "tutor-pipeline check-source says who has to grant what"
+        ) from error
     except TutorPipelineError as error:
         if losses.has_states(database):
             raise RefusedError(str(error)) from error

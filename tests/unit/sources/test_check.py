@@ -89,7 +89,8 @@ def test_another_products_schema_is_usable(live: Live) -> None:
     assert Gap("sessions", "student_id", costs) in report.gaps
     assert Gap("tutors", None, live.contract.table("tutors").costs) in report.gaps
     assert [gap for gap in report.gaps if gap.table == "sessions" and gap.column == "id"] == []
-    (remark,) = report.remarks
+    remark, zone = report.remarks
+    assert zone.startswith("moments without a zone are read as Europe/Berlin")
     assert "abandoned" in remark
     assert "scheduled" not in remark.split("also has the values")[1]
     assert json.loads(json.dumps(report.as_dict()))["usable"] is True

@@ -174,6 +174,7 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.accepted_columns": "names of columns, and who accepted them",
     "ops.backtest_runs": "counts, and a report of them",
     "ops.backtest_metrics": "how well scorers do",
+    "ops.source_states": "counts of rows, and who accepted a loss",
     "ops.platform_loads": "which folder or parameters filled the platform",
     "ops.erasures": "that somebody was erased, never who",
     "ops.alembic_version": "one revision",

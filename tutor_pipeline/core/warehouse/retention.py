@@ -118,6 +118,14 @@ RULES = (
         )""",
     ),
     Rule("refresh_passes", ("run_id",), 30, "stored.settled_at < %(before)s"),
+    # Refreshes compare with the newest, however old.
+    Rule(
+        "source_states",
+        ("state_no",),
+        30,
+        """stored.accepted_at < %(before)s
+        and stored.state_no < (select max(state_no) from {ops}.source_states)""",
+    ),
     # One day longer than a full refresh looks back. The newest row stays, because an empty ledger
     # means that no full refresh has filled it yet.
     Rule(

@@ -1,10 +1,12 @@
 """Reads runs from the Dagster instance: those in progress, how the last ones ended, and why."""
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
+import psutil
 from dagster import DagsterRunStatus as Status
 
 IN_PROGRESS = (
@@ -20,6 +22,9 @@ _AD_HOC = "__ASSET_JOB"
 """Dagster's implicit job: runs of assets selected in the UI."""
 
 MAX_MESSAGE = 300
+PROCESS_TAG = "tutor_pipeline/process"
+"""Tag of the runs of the command line: the host, the process, and when it began."""
+
 FIRST_WAIT, LONGEST_WAIT = 10, 300
 """Seconds to wait after one failure, and after many."""
 _COUNTED = 8  # failures; after fewer the wait is at its longest
@@ -36,6 +41,24 @@ def all_in_progress(instance: dg.DagsterInstance, job: str) -> Sequence[dg.RunRe
     return instance.get_run_records(
         dg.RunsFilter(job_name=job, statuses=list(IN_PROGRESS)), ascending=True
     )
+
+
+def this_process() -> str:
+    """The value of PROCESS_TAG for a run of this process."""
+    own = psutil.Process()
+    return f"{socket.gethostname()} {own.pid} {own.create_time()}"
+
+
+def is_dead(record: dg.RunRecord) -> bool:
+    """Whether the run is one of a command on this host whose process is gone."""
+    host, _, process = record.dagster_run.tags.get(PROCESS_TAG, "").partition(" ")
+    if host != socket.gethostname():
+        return False
+    pid, _, began = process.partition(" ")
+    try:
+        return str(psutil.Process(int(pid)).create_time()) != began
+    except (psutil.NoSuchProcess, ValueError):
+        return True
 
 
 def last(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:

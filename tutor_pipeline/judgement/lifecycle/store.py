@@ -21,7 +21,7 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.lifecycle.finding_rows import ACTOR, FindingRows
 from tutor_pipeline.judgement.lifecycle.finding_tables import TABLES
-from tutor_pipeline.judgement.lifecycle.reconcile import Reconciled, reconcile
+from tutor_pipeline.judgement.lifecycle.reconcile import Pair, Reconciled, reconcile
 
 
 def apply(
@@ -31,12 +31,14 @@ def apply(
     run_id: str,
     active_tutors: Collection[str],
     scope: Collection[str] | None = None,
+    without_evidence: Collection[Pair] = frozenset(),
 ) -> Applied:
     """Reconcile an evaluation with the stored rows of its kind, in one transaction.
 
     `active_tutors` are all active tutors of the platform, whatever the run covers: open rows of
     others are closed. `scope` are the tutors that the run covers (None = all); rows of others stay
-    as they are. If a transaction is already open, this is a part of it.
+    as they are. `without_evidence`: see there. If a transaction is already open, this is a part of
+    it.
 
     Raises RefusedError if `as_of` is older than the last one applied, or if no tutor is active
     although rows are open: then a load is broken.
@@ -44,7 +46,7 @@ def apply(
     with database.transaction():
         lock(database, evaluation.kind)
         rows = FindingRows(database, evaluation, run_id)
-        result = _reconciled(database, rows, evaluation, active_tutors, scope)
+        result = _reconciled(database, rows, evaluation, active_tutors, scope, without_evidence)
         rows.reopen(result.changes)
         rows.write(result.changes)
         rows.resolve(result.changes)
@@ -65,7 +67,19 @@ def preview(
 ) -> Reconciled:
     """Return what `apply` would do, or raise what it would raise. Writes nothing, takes no lock."""
     rows = FindingRows(database, evaluation, run_id="")
-    return _reconciled(database, rows, evaluation, active_tutors, scope)
+    return _reconciled(database, rows, evaluation, active_tutors, scope, frozenset())
+
+
+def without_evidence(
+    database: Database, evaluation: Evaluation, scope: Collection[str] | None = None
+) -> frozenset[Pair]:
+    """Return the open pairs (tutor, rule) that are not found any more, and of which a session in
+    the evidence no longer counts. For a kind without a history none. Reads marts.fct_sessions.
+    """
+    found = {(each.tutor_id, each.rule_id) for each in evaluation.findings}
+    rows = FindingRows(database, evaluation, run_id="")
+    over = {(row.tutor_id, row.rule_id) for row in rows.open_rows(scope)} - found
+    return frozenset(over) & rows.without_evidence(sorted({tutor for tutor, _ in over}))
 
 
 def lock(database: Database, kind: Kind) -> None:
@@ -180,6 +194,7 @@ def _reconciled(
     evaluation: Evaluation,
     active_tutors: Collection[str],
     scope: Collection[str] | None,
+    without_evidence: Collection[Pair],
 ) -> Reconciled:
     """Return the changes of the stored rows. Raises RefusedError (see `apply`)."""
     if evaluation.as_of.tzinfo is None:
@@ -195,9 +210,7 @@ def _reconciled(
     open_pairs = {(row.tutor_id, row.rule_id) for row in open_rows}
     found = {(each.tutor_id, each.rule_id) for each in evaluation.findings}
     closed_rows = rows.closed_rows(found - open_pairs)
-    over = sorted({tutor for tutor, rule in open_pairs - found})
-    without = rows.without_evidence(over)
-    return reconcile(evaluation, open_rows, closed_rows, active_tutors, without)
+    return reconcile(evaluation, open_rows, closed_rows, active_tutors, without_evidence)
 
 
 def _refuse_older(newest: datetime | None, evaluation: Evaluation) -> None:

@@ -43,6 +43,12 @@ def only_unevaluated(database: Database, required: Sequence[Required]) -> bool:
     return bool(objected) and all(not row["is_of_these_tables"] for row in objected)
 
 
+def unevaluated(database: Database, required: Sequence[Required]) -> list[str]:
+    """Return the tables with a check that was not evaluated since they were rebuilt."""
+    rows = _latest(database, required)
+    return sorted({row["asset"] for row in rows if not row["is_of_these_tables"]})
+
+
 def is_superseded(database: Database, run_id: str) -> bool:
     """Whether another full refresh started after the full refresh `run_id`, in the last 5 minutes.
 

@@ -32,6 +32,9 @@ PARTS = (
 )
 """The tables that staging joins to sessions (macro session_parts)."""
 
+NEEDED = ("id", "tutor_id", "scheduled_start")
+"""The columns of sessions without which there are no versions."""
+
 MAX_ID_BYTES = 1020
 """Two longer ids do not fit an index. Staging takes 255 characters: 1,020 bytes at most."""
 
@@ -125,7 +128,7 @@ def read_columns(database: Database, *, others: Iterable[str] = ()) -> Columns:
     for table, name, kind, is_unique in rows:
         found.setdefault(table, {})[name] = Column(kind, is_unique)
     sessions = found.get("sessions", {})
-    missing = [name for name in ("id", "tutor_id", "scheduled_start") if name not in sessions]
+    missing = [name for name in NEEDED if name not in sessions]
     if missing or sessions["scheduled_start"].type not in _MOMENTS:
         what = f"{', '.join(missing)} missing" if missing else "scheduled_start is not a timestamp"
         raise TutorPipelineError(
@@ -165,14 +168,16 @@ def session_versions(
 
 
 def started(warehouse: Warehouse, columns: Columns) -> sql.Composed:
-    """Returns a query of all rows of `sessions` that started in (since, until], good or bad.
+    """Returns a query of all rows of `sessions` that started in (since, until], good or bad, with
+    these columns.
 
     Its parameters: since, until.
     """
     return sql.SQL(
-        "select s.* from {sessions} as s"
+        "select {names} from {sessions} as s"
         " where {is_near} and {start} > %(since)s and {start} <= %(until)s"
     ).format(
+        names=sql.SQL(", ").join(sql.Identifier("s", name) for name in columns["sessions"]),
         sessions=sql.Identifier(warehouse.schemas.platform, "sessions"),
         **_start(columns["sessions"]["scheduled_start"].type, warehouse.platform_timezone),
     )

@@ -47,6 +47,7 @@ ROWS = {
         "run_id": "r/1", "taken_at": NOW, "settled_at": NOW, "changes": 1, "tutors": 1,
         "seconds": Jsonb({}),
     },
+    "source_states": {"accepted_at": NOW, "as_of": NOW, "why": "nothing was missing"},
     "session_ledger": {
         "tutor_id": "T1", "session_id": "S1", "scheduled_start": NOW, "processed_at": NOW,
         "version": 1,
@@ -222,6 +223,7 @@ def test_the_ledger_of_a_platform_at_rest_is_never_empty(warehouse):
         ("validation_reports", "run_id", "made_at", 90),
         ("reconcile_runs", "run_id", "applied_at", 365),
         ("refresh_passes", "run_id", "settled_at", 30),
+        ("source_states", "why", "accepted_at", 30),
         ("session_ledger", "session_id", "scheduled_start", LOOKBACK.days + 1),
         ("incidents", "subject", "closed_at", 365),
         ("outbox", "subject_id", "occurred_at", 90),

@@ -1,10 +1,10 @@
--- Open rows of some tutors with a session in their evidence that the tutor no longer has.
+-- Open rows of some tutors with a session in their evidence that no longer counts for the tutor.
 select distinct
     held.tutor_id,
     held.{rule_id}
 from {ops}.{finding_table} as held
 cross join lateral unnest(held.evidence_session_ids) as shown (session_id)
-left join {staging}.session_rows as there
+left join {marts}.fct_sessions as there
     on held.tutor_id = there.tutor_id and shown.session_id = there.session_id
 where
     held.resolved_at is null

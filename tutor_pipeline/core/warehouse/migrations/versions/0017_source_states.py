@@ -8,8 +8,8 @@ branch_labels = None
 depends_on = None
 
 _OTHERS = (
-    "'auto', 'profile_switched', 'rule_retired', 'rule_disabled', 'tutor_inactive',"
-    " 'coached', 'fixed', 'not_actionable', 'other'"
+    "'auto', 'rule_retired', 'rule_disabled', 'tutor_inactive',"
+    " 'coached', 'fixed', 'not_actionable', 'other', 'profile_switched'"
 )
 
 

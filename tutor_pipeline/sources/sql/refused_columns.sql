@@ -1,0 +1,13 @@
+-- The columns of some of the platform's tables that this user may not read.
+select
+    tables.relname,
+    columns.attname
+from pg_attribute as columns
+inner join pg_class as tables on columns.attrelid = tables.oid
+inner join pg_namespace as schemas on tables.relnamespace = schemas.oid
+where
+    schemas.nspname = %(schema)s
+    and tables.relname = any(%(tables)s)
+    and columns.attnum > 0
+    and not columns.attisdropped
+    and not has_column_privilege(tables.oid, columns.attnum, 'select')
