@@ -122,7 +122,7 @@ def test_all_of_a_type_at_once_and_back_again(enriched):
         (["rules", "override", "T0001", "high_churn_risk", "--threshold", "1", "--reason", "x"],
          2, "no number"),
         (["enrich", "--only", "alerts", "--as-of", "latest"], 2, "--only"),
-        (["enrich", "--by", "ada"], 2, "say --force too"),
+        (["enrich", "--by", "ada"], 2, "say --force or --accept-loss too"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_a_sentence_and_changes_nothing(enriched, arguments, status, says):

@@ -331,6 +331,22 @@ def test_killed_at_every_stage_and_run_again_it_happens_once(platform, refreshes
     processed_once(platform, tutor)
 
 
+def test_who_lost_the_lock_writes_nothing_and_takes_it_again(platform, refreshes, tutor):
+    disappoint(platform, tutor)
+    with stopping_at(platform.url, "marts.tutor_aggregates") as wait:
+        run = refreshes.start()
+        wait()
+        assert platform.query(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
+            " and pid <> pg_backend_pid() and classid <> 0 and database ="
+            " (select oid from pg_database where datname = current_database())"
+            " and pid in (select pid from pg_stat_activity where state = 'idle in transaction')"
+        )
+    run.outcome()
+    assert "another process took over writing (refresh)" in run.log
+    processed_once(platform, tutor)
+
+
 def test_a_run_killed_in_its_commit_is_not_done_again(platform, refreshes, tutor):
     disappoint(platform, tutor)
     passes = "select count(*) from ops.refresh_passes"

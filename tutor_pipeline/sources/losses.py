@@ -243,7 +243,8 @@ def _is_empty(database: Database, table: str) -> bool:
 def _readable(database: Database) -> versions.Columns:
     """Returns the tables and columns of the contract that are there and may be read.
 
-    Raises TutorPipelineError: the sessions may not.
+    Raises TutorPipelineError: the sessions may not, or rows are hidden, which looks like a smaller
+    platform.
     """
     others = [table.name for table in load_contract().tables]
     columns = versions.read_columns(database, others=others)
@@ -251,7 +252,15 @@ def _readable(database: Database) -> versions.Columns:
         statement(__file__, "refused_columns"),
         {"schema": database.schemas.platform, "tables": list(columns)},
     )
-    refused = set(rows)
+    refused = set()
+    for table, name, is_hidden in rows:
+        if is_hidden:
+            raise TutorPipelineError(
+                f"row-level security hides rows of {database.schemas.platform}.{table} from the"
+                f" user {database.info.user}: ask its owner for a user that sees them all"
+                f' (alter role "{database.info.user}" bypassrls)'
+            )
+        refused.add((table, name))
     if needed := [name for name in versions.NEEDED if (SESSIONS, name) in refused]:
         raise TutorPipelineError(
             f"the user {database.info.user} may not read {database.schemas.platform}.{SESSIONS}"

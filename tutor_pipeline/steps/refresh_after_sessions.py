@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.locks import Writer, one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.quality import guard
@@ -149,7 +149,7 @@ class Refresh:
 
     def _go_round(self) -> bool:
         """Take a batch and work on it. Returns False if nothing waits or a check blocks it."""
-        with one_writer(self.warehouse, REFRESH, self.log.warning):
+        with one_writer(self.warehouse, REFRESH, self.log.warning) as writer:
             with self.warehouse.connect() as database:
                 if self._is_blocked(database):
                     return False
@@ -160,7 +160,7 @@ class Refresh:
                 return False
             self.taken += 1
             try:
-                self._work(Pass(batch))
+                self._work(Pass(batch), writer)
                 self.failures = 0
             except psycopg.OperationalError:
                 raise  # the database, not the data
@@ -193,7 +193,7 @@ class Refresh:
                 ledger.set_aside(database, tutor_id, reason, run_id, datetime.now(UTC))
                 self.log.error(f"tutor {tutor_id} is set aside: {reason}")
 
-    def _work(self, this: Pass) -> None:
+    def _work(self, this: Pass, writer: Writer) -> None:
         """One pass, in the order of `steps.order`."""
         batch, plan, run_id = this.batch, self.plan, this.batch.run_id
         write_header(self.warehouse, RefreshRun(run_id, batch.as_of, this.tutors))
@@ -211,6 +211,7 @@ class Refresh:
         with self.warehouse.connect() as database:
             for findings in FINDINGS:
                 store.lock(database, findings.kind)
+            writer.prove(database)
             if self._is_blocked(database):
                 return  # a full refresh came in between, or rows vanished: the batch waits
             if not read_whole(database, run_id, batch.tutors):

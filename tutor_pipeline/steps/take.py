@@ -61,8 +61,10 @@ def refresh(
     accepts the loss; and at the end if rows were missing only while it read.
     """
     with ExitStack() as held:
-        for lock in (HISTORY, REFRESH) if tutors is None else (REFRESH,):
+        writers = [
             held.enter_context(one_writer(warehouse, lock, warn))
+            for lock in ((HISTORY, REFRESH) if tutors is None else (REFRESH,))
+        ]
         some = None if tables is None or tutors is not None else tuple(sorted(tables))
         moment = resolve_as_of(warehouse, as_of, is_of_some_tables=some is not None)
         run = RefreshRun(run_id, moment, all_or(tutors), tables=some)
@@ -81,8 +83,11 @@ def refresh(
         if run.is_full:
             _take_all(warehouse, run, warn)
         yield run
-        if run.is_full:
-            _refuse_half_read(warehouse, run_id)
+        with warehouse.connect() as database:
+            for writer in writers:
+                writer.prove(database)
+            if run.is_full and not read_whole(database, run_id, None):
+                raise RefusedError(HALF_READ)
 
 
 @contextmanager
@@ -144,12 +149,6 @@ def resolve_as_of(
             " tutor-pipeline clear"
         )
     return moment
-
-
-def _refuse_half_read(warehouse: Warehouse, run_id: str) -> None:
-    with warehouse.connect() as database:
-        if not read_whole(database, run_id, None):
-            raise RefusedError(HALF_READ)
 
 
 def _take_all(warehouse: Warehouse, run: RefreshRun, warn: Warn) -> None:

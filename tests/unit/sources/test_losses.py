@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
+from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.sources import losses
 from tutor_pipeline.sources.contract import load_contract
@@ -207,22 +207,46 @@ def test_what_is_known_and_there_was_read(
     assert losses.read_whole(database, "r", None)
 
 
-def test_rows_that_row_level_security_hides_are_an_error(platform_warehouse: Warehouse) -> None:
-    role = f"hidden_{platform_warehouse.url[-12:]}"
+@pytest.fixture
+def reader(platform_warehouse: Warehouse) -> Iterator[Callable[..., Any]]:
+    """Connects as a role that may read the platform, and counts there."""
+    role = f"reader_{platform_warehouse.url[-12:]}"
     with platform_warehouse.connect() as database:
         database.execute(f"create role {role} login password 'seen'")
-        database.execute(f"grant usage on schema {{platform}} to {role}")
-        database.execute(f"grant select on all tables in schema {{platform}} to {role}")
-        database.execute("alter table {platform}.sessions enable row level security")
-    try:
-        with platform_warehouse.connect(user=role, password="seen") as database:
-            (problem,) = check_source(database, load_contract()).problems
-            assert "row-level security hides rows of platform.sessions" in problem
-            assert "bypassrls" in problem
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
-                database.execute("select count(*) from {platform}.sessions")
-            database.rollback()
-    finally:
+        database.execute(f"grant usage on schema {{platform}}, {{ops}} to {role}")
+        database.execute(f"grant select on all tables in schema {{platform}}, {{ops}} to {role}")
+
+    def connected(change: str) -> Database:
         with platform_warehouse.connect() as database:
-            database.execute("alter table {platform}.sessions disable row level security")
-            database.execute(f"drop owned by {role}; drop role {role}")
+            database.execute(change.format(role=role, platform="{platform}"))
+        return platform_warehouse.connect(user=role, password="seen")
+
+    yield connected
+    with platform_warehouse.connect() as database:
+        database.execute("alter table {platform}.sessions disable row level security")
+        database.execute(f"drop owned by {role}")
+        database.execute(f"drop role {role}")
+
+
+def test_rows_that_row_level_security_hides_are_an_error(reader: Any) -> None:
+    with reader("alter table {platform}.sessions enable row level security") as database:
+        (problem,) = check_source(database, load_contract()).problems
+        assert "row-level security hides rows of platform.sessions" in problem
+        assert "bypassrls" in problem
+        with pytest.raises(TutorPipelineError, match="hides rows of platform"):
+            losses.count(database, NOW, whole=False)
+
+
+def test_sessions_that_may_not_be_read_are_an_error_with_who_and_what(reader: Any) -> None:
+    with (
+        reader("revoke select on {platform}.sessions from {role}") as database,
+        pytest.raises(TutorPipelineError, match=r"may not read platform\.sessions \(id, tutor_id"),
+    ):
+        losses.count(database, NOW, whole=False)
+
+
+def test_another_table_that_may_not_be_read_has_no_rows(reader: Any) -> None:
+    with reader("revoke select on {platform}.session_feedback from {role}") as database:
+        counts = losses.count(database, NOW, whole=True)
+        assert "session_feedback" not in counts
+        assert counts["sessions"] == 0

@@ -90,7 +90,11 @@ class Warehouse:
         options.setdefault("application_name", APPLICATION_NAME)
         options.setdefault("connect_timeout", 10)
         try:
-            connection = psycopg.connect(self.url, autocommit=True, **options)
+            # Behind a pooler the next transaction may run on another connection of the server,
+            # where a statement prepared before is unknown, or another one.
+            connection = psycopg.connect(
+                self.url, autocommit=True, prepare_threshold=None, **options
+            )
         except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
             raise TutorPipelineError(
                 f"cannot connect to {self.masked_url}: {str(error).strip()}\n"
@@ -98,11 +102,9 @@ class Warehouse:
             ) from error
         # Settings of a server, a role or a URL may change the form of timestamps, or an isolation
         # level under which a transaction that waited for a lock does not see what was committed.
-        # Rows that row-level security hides are an error: half of the rows look like a platform.
-        connection.execute(
-            "set datestyle to 'ISO'; set timezone to 'UTC';"
-            " set default_transaction_isolation to 'read committed'; set row_security to off"
-        )
+        # A pooler keeps these two for this client; the isolation level goes with each BEGIN.
+        connection.execute("set datestyle to 'ISO'; set timezone to 'UTC'")
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = autocommit
         return Database(connection, self)
 

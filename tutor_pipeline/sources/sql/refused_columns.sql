@@ -1,7 +1,9 @@
--- The columns of some of the platform's tables that this user may not read.
+-- The columns of some of the platform's tables that this user may not read, and those of which
+-- row-level security hides rows from this user.
 select
     tables.relname,
-    columns.attname
+    columns.attname,
+    row_security_active(tables.oid) as is_hidden
 from pg_attribute as columns
 inner join pg_class as tables on columns.attrelid = tables.oid
 inner join pg_namespace as schemas on tables.relnamespace = schemas.oid
@@ -10,4 +12,7 @@ where
     and tables.relname = any(%(tables)s)
     and columns.attnum > 0
     and not columns.attisdropped
-    and not has_column_privilege(tables.oid, columns.attnum, 'select')
+    and (
+        not has_column_privilege(tables.oid, columns.attnum, 'select')
+        or row_security_active(tables.oid)
+    )
