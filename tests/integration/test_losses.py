@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -209,3 +212,65 @@ def test_an_alert_whose_evidence_is_gone_comes_back_as_it_was(absentee):
         assert back[name] == kept[name], name
     assert [each["event"] for each in back["events"]][-2:] == ["resolved", "reopened"]
     assert told(project) == messages
+
+
+SHARES = (0.2, 1, 1.9, 3, 10, 59, 100)
+"""Percent of the sessions that a step of a random schedule deletes."""
+
+
+def is_lost(project):
+    """Whether the loss exceeds the limits now, by other means than the pipeline's."""
+    ((missing, known),) = project.query(
+        "select count(*) filter (where there.id is null), count(*)"
+        " from public.kept_sessions as kept"
+        " left join platform.sessions as there using (id)"
+        " where kept.scheduled_start > now() - interval '89 days'"
+    )
+    # Between the two the pipeline may see it either way: states are some minutes old.
+    return missing > 21 and missing > 0.021 * known
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(20))
+def test_any_schedule_of_deleting_restoring_and_killing(absentee, refreshes, seed):
+    project, rng = absentee, random.Random(seed)
+    opened = project.query("select alert_id from ops.alerts where resolved_at is null order by 1")
+    for step in range(5):
+        match rng.choice(("delete", "restore", "pass", "pass", "kill", "full")):
+            case "delete":
+                project.execute(
+                    "delete from platform.sessions where"
+                    f" hashtext(id || '{step}') % 1000 between 0 and {rng.choice(SHARES) * 10}"
+                )
+            case "restore":
+                bring_back(project)
+                project.execute(STAYED_AWAY)
+            case act:
+                before, messages, lost = findings(project), told(project), is_lost(project)
+                teach(project, rng.choice(["N1", "N2"]), f"{seed} {step}")
+                if act == "full":
+                    project.zygote.run(["enrich"], project.environment)
+                else:
+                    run = refreshes.start()
+                    if act == "kill":
+                        time.sleep(rng.uniform(0, 2))
+                        with suppress(ProcessLookupError, AssertionError):
+                            run.kill()
+                    else:
+                        run.outcome()
+                if lost:
+                    assert findings(project) == before, f"step {step}: {act}"
+                    assert told(project) == messages
+    bring_back(project)
+    project.execute(STAYED_AWAY)
+    project.run("enrich")
+    still = project.query("select alert_id from ops.alerts where resolved_at is null order by 1")
+    assert set(opened) <= set(still)
+    assert (
+        project.query(
+            "select tutor_id, subject_id, transition from ops.outbox where kind = 'alert'"
+            " group by 1, 2, 3 having count(*) > 1"
+        )
+        == []
+    )
