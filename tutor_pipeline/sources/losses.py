@@ -80,16 +80,14 @@ class _State:
 def find(database: Database, now: datetime, limits: Limits, *, whole: bool) -> list[Loss]:
     """Returns the losses over the limits: of sessions, of tutors, then the largest share first.
 
-    What belongs to lost rows is not named again.
-
-    Compares sessions, tutors, and whether other tables are empty; with `whole` also the rows and
-    values of the tables about sessions. Raises TutorPipelineError: the sessions cannot be read.
+    What belongs to lost rows is not named again. Compares sessions, tutors, and whether other
+    tables became empty; with `whole` the rows and values of every table of the contract.
+    Raises TutorPipelineError: the sessions cannot be read.
     """
     found: dict[str, Loss] = {}
-    for state in _states(database, now):
-        if not state.counts:
-            continue
-        has = count(database, state.as_of, whole=whole)
+    states = [state for state in _states(database, now) if state.counts]
+    counts = _count_each(database, [state.as_of for state in states], whole=whole)
+    for state, has in zip(states, counts, strict=True):
         for kind, had in state.counts.items():
             here = has.get(kind, 0) if whole or kind in (SESSIONS, TUTORS) else None
             if here is None:
@@ -116,12 +114,55 @@ def count(database: Database, as_of: datetime, *, whole: bool) -> dict[str, int]
     Without `whole` only those of sessions and tutors. Raises TutorPipelineError: the sessions
     cannot be read.
     """
+    (found,) = _count_each(database, [as_of], whole=whole)
+    return found
+
+
+def _count_each(
+    database: Database, moments: Sequence[datetime], *, whole: bool
+) -> list[dict[str, int]]:
+    """Returns the counts for the 90 days up to each moment."""
+    if not moments:
+        return []
     columns = _readable(database)
+    if whole:
+        return [_count_all(database, columns, as_of) for as_of in moments]
+    sessions = _count_sessions(database, columns, moments)
+    tutors: dict[str, int] = {}
+    if TUTORS in columns:
+        tutors = _values(database, columns, TUTORS, {}, whole=False)
+    return [{SESSIONS: found, **tutors} for found in sessions]
+
+
+def _count_all(database: Database, columns: versions.Columns, as_of: datetime) -> dict[str, int]:
     window = {"since": as_of - LOOKBACK, "until": as_of}
     found: dict[str, int] = {}
-    for table in columns if whole else [name for name in (SESSIONS, TUTORS) if name in columns]:
-        found |= _values(database, columns, table, window, whole=whole)
+    for table in columns:
+        found |= _values(database, columns, table, window, whole=True)
     return found
+
+
+def _count_sessions(
+    database: Database, columns: versions.Columns, moments: Sequence[datetime]
+) -> list[int]:
+    """Returns the sessions of the 90 days up to each moment, in one scan."""
+    window = {"since": min(moments) - LOOKBACK, "until": max(moments)}
+    counts = sql.SQL(", ").join(
+        sql.SQL("count(*) filter (where started_at > {} and started_at <= {})").format(
+            sql.Literal(as_of - LOOKBACK), sql.Literal(as_of)
+        )
+        for as_of in moments
+    )
+    found = database.execute(
+        database.sql(
+            "select {counts} from ({started}) as started",
+            counts=counts,
+            started=versions.started(database.warehouse, columns),
+        ),
+        window,
+    ).fetchone()
+    assert found is not None
+    return list(found)
 
 
 def accept(
@@ -143,9 +184,9 @@ def accept(
     _add(database, as_of, now, counts, run_id=run_id, why=why, by=by)
 
 
-def accept_next(database: Database, now: datetime, *, why: str, by: str | None = None) -> None:
+def accept_next(database: Database, now: datetime, *, why: str) -> None:
     """Takes whatever the next refresh finds as true: another platform is about to be there."""
-    _add(database, now, now, {}, run_id=None, why=why, by=by)
+    _add(database, now, now, {}, run_id=None, why=why, by=None)
 
 
 def has_states(database: Database) -> bool:

@@ -169,12 +169,12 @@ def session_versions(
 
 def started(warehouse: Warehouse, columns: Columns) -> sql.Composed:
     """Returns a query of all rows of `sessions` that started in (since, until], good or bad, with
-    these columns.
+    these columns and `started_at`.
 
     Its parameters: since, until.
     """
     return sql.SQL(
-        "select {names} from {sessions} as s"
+        "select {start} as started_at, {names} from {sessions} as s"
         " where {is_near} and {start} > %(since)s and {start} <= %(until)s"
     ).format(
         names=sql.SQL(", ").join(sql.Identifier("s", name) for name in columns["sessions"]),
