@@ -12,7 +12,7 @@ help: ## List the commands
 demo: install ## Install, generate a synthetic platform, run the whole pipeline, show who needs attention
 	@$(TUTOR) demo
 
-test: install-dev ## Every test but the long ones, about 30 minutes on two cores
+test: install-dev ## Every test but the long ones, about 15 minutes on two cores
 	@$(PYTEST) -n 2 --dist loadfile
 
 test-fast: install-dev ## Tests that start no PostgreSQL, dbt, Dagster or server, under 90 seconds
