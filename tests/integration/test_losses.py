@@ -101,11 +101,15 @@ def test_nothing_is_derived_while_rows_are_missing(whole, refreshes, hide):
     assert "tutor-pipeline enrich --accept-loss" in said
     assert findings(whole) == before
     assert told(whole) == messages
+    missing = whole.json("status")["data"]["missing_rows"]
+    assert missing.startswith(table.get(hide, "sessions:"))
+    assert missing in whole.run("attention").stderr.replace("\n", " ")
 
     bring_back(whole)
     disappoint(whole, "N1", name=f"back {hide} ")
     # No full refresh in between: the next pass goes on.
     assert refreshes.run().materializations
+    assert whole.json("status")["data"]["missing_rows"] is None
     after = findings(whole)
     assert of_others(after) == of_others(before)
 

@@ -70,6 +70,11 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         f"[bold]{in_need:,} of {tutors:,} active tutors {verb} attention[/bold]"
         f" [dim]({when}rules {escape(rules)})[/dim]"
     )
+    if missing := counts["data"]["missing_rows"]:
+        warn(
+            f"rows of the platform are missing ({missing}): alerts stay as they were; see"
+            " tutor-pipeline incidents"
+        )
     if stale:
         warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
     for row in rows:

@@ -23,7 +23,7 @@ from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.people.notify import delivery_status
 from tutor_pipeline.sources.changes import ledger
-from tutor_pipeline.sources.losses import Limits, has_states
+from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, has_states
 from tutor_pipeline.steps import losses, tell
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import FINDINGS_REST_ON
@@ -157,7 +157,7 @@ def _report_failure(
     at = (run_records.ended_at(record) if record else None) or datetime.now(UTC)
     broken = _broken_checks(database, run.run_id)
     for each in broken:
-        if (each["asset"], each["check_name"]) == (losses.ASSET, losses.CHECK):
+        if (each["asset"], each["check_name"]) == (ASSET, CHECK):
             return _report_loss(database, each["observed"].split("; "), run.run_id, at)
     names = [f"{each['asset']}: {each['check_name']}" for each in broken]
     opened = 0

@@ -33,6 +33,9 @@ EVERY = timedelta(hours=1)
 
 SESSIONS, TUTORS = "sessions", "tutors"
 
+ASSET, CHECK = "platform/sessions", "rows_are_still_there"
+"""The check that says whether rows are missing, by its table and name."""
+
 Counts = Mapping[str, int]
 """Rows by table, and values by `table.column`."""
 

@@ -16,10 +16,7 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.quality import results
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.sources import losses
-from tutor_pipeline.sources.losses import Limits, Loss
-
-ASSET, CHECK = "platform/sessions", "rows_are_still_there"
-"""The check, by its table and name."""
+from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, Loss
 
 _HEALS = (
     "When the rows are back it goes on by itself. If they are gone for good:"

@@ -14,6 +14,7 @@ from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import moment
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.judgement.lifecycle.store import last_applied
+from tutor_pipeline.sources.losses import ASSET, CHECK
 
 
 def exists(database: Database, schema: str, table: str) -> bool:
@@ -67,12 +68,23 @@ def status(database: Database) -> dict[str, Row]:
             "open_quarantine": database.value(
                 "select count(*) from {ops}.quarantine where resolved_at is null"
             ),
+            "missing_rows": missing_rows(database),
         },
     }
 
 
 def _shown(at: datetime | None) -> str | None:
     return None if at is None else moment(at)
+
+
+def missing_rows(database: Database) -> str | None:
+    """Returns which rows of the platform are missing, so that nothing is derived; None = none."""
+    found = database.one(
+        "select status, observed from {ops}.dq_results where asset = %s and check_name = %s"
+        " order by evaluated_at desc, run_id desc limit 1",
+        (ASSET, CHECK),
+    )
+    return None if found is None or found["status"] == "passed" else found["observed"]
 
 
 def alerts_as_of(database: Database) -> datetime | None:

@@ -23,6 +23,7 @@ def test_status_has_the_moments_of_metrics_and_of_alerts(ops):
         "alerts_as_of": "2026-03-09 18:50 UTC",
         "open_alerts": 0,
         "open_quarantine": 0,
+        "missing_rows": None,
     }
 
 
