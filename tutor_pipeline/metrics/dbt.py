@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,17 +158,27 @@ def _failure(args: Sequence[str], result: dbtRunnerResult) -> str:
         for node in getattr(result.result, "results", None) or []
         if str(node.status) in {"error", "fail", "runtime error"}
     ]
-    command = f"dbt {args[0]}" if args else "dbt"
+    command = next((f"dbt {each}" for each in args if not each.startswith("-")), "dbt")
     if nodes:
         failures = [f"{node.node.name}: {_said(node.message)}" for node in nodes]
         return f"{command} failed at " + "\n".join(failures)
     return f"{command} failed: {str(result.exception or 'see the log of dbt').strip()}"
 
 
+_WHERE = re.compile(r"\w+ Error in .+ \((?P<file>.+)\)")
+"""How dbt begins a message: it names the file, and the cause comes on the next line."""
+
+
 def _said(message: str | None) -> str:
-    """Return an error message without its stack of macros."""
-    lines = (message or "").strip().splitlines()
-    return "\n".join(line for line in lines if not line.strip().startswith("> ")).strip()
+    """Return an error message without its stack of macros: the cause first, then the file. Who
+    shortens a message to its first line keeps the cause.
+    """
+    lines = [line.strip() for line in (message or "").strip().splitlines()]
+    lines = [line for line in lines if line and not line.startswith("> ")]
+    where = _WHERE.fullmatch(lines[0]) if len(lines) > 1 else None
+    if where:
+        lines = [*lines[1:], f"in {where['file']}"]
+    return "\n".join(lines)
 
 
 @contextmanager

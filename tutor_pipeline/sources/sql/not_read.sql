@@ -1,5 +1,5 @@
--- Sessions of some tutors (null = all) that are known, that a refresh has not built, and that it did not take as
--- changed.
+-- Sessions of some tutors (null = all) that are known, that a refresh has not built, and that it
+-- did not take as changed.
 select
     known.tutor_id,
     known.session_id

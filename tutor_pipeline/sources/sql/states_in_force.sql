@@ -1,29 +1,27 @@
 -- The oldest state since a moment and the newest of all. States before one that accepted a loss, or
 -- whatever comes, no longer count.
-with in_force as (
+with bounds as (
     select
-        state_no,
-        accepted_at,
-        as_of,
-        counts
+        max(state_no) as newest,
+        coalesce(
+            max(state_no) filter (where accepted_by is not null or counts = '{{}}'), 0
+        ) as first_in_force
     from {ops}.source_states
-    where
-        state_no >= coalesce(
-            (
-                select max(state_no)
-                from {ops}.source_states
-                where accepted_by is not null or counts = '{{}}'
-            ),
-            0
-        )
+),
+
+remembered as (
+    select min(states.state_no) as oldest
+    from {ops}.source_states as states
+    cross join bounds
+    where states.state_no >= bounds.first_in_force and states.accepted_at >= %(since)s
 )
 
 select
-    accepted_at,
-    as_of,
-    counts
-from in_force
-where
-    state_no = (select max(state_no) from in_force)
-    or state_no = (select min(state_no) from in_force where accepted_at >= %(since)s)
-order by state_no
+    states.accepted_at,
+    states.as_of,
+    states.counts
+from {ops}.source_states as states
+cross join bounds
+cross join remembered
+where states.state_no in (bounds.newest, remembered.oldest)
+order by states.state_no
