@@ -309,6 +309,7 @@ def test_lost_rows_are_the_reason_and_one_incident_until_they_are_back(place):
         accept(database, now, now, run_id="full", why="a test", whole=True)
     place.execute("create table kept as table {platform}.sessions")
     place.execute("delete from {platform}.sessions")
+    assert "sessions: 30 of 30 rows are gone (100%, there at" in place.look()
     place.session()
     said = place.look()
     assert said.startswith("rows of the platform are missing, 10 changes of 1 tutor wait")

@@ -379,8 +379,7 @@ _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
 def _lost(database: Database, limits: Limits, now: datetime) -> Sequence[str]:
     try:
         return losses.objections(database, now, limits, run_id="watch")
-    except (TutorPipelineError, psycopg.Error) as error:
-        database.rollback()
+    except TutorPipelineError as error:
         return [_first_line(error)] if has_states(database) else []
 
 

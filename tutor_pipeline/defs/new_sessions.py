@@ -192,7 +192,9 @@ def _look(
                 running.dagster_run, "Its process is gone: nobody holds the writers' lock."
             )
         if not has_sessions(database):
-            return _Skip("the platform has no sessions yet; see tutor-pipeline check-source")
+            return _missing(database, gate, ledger.waiting(database, now), now) or _Skip(
+                "the platform has no sessions yet; see tutor-pipeline check-source"
+            )
         if not ledger.is_filled(database):
             return _first(instance, database, now)
         whole = memory.compared_at is None or now - memory.compared_at >= WHOLE_EVERY
@@ -201,26 +203,19 @@ def _look(
             memory.compared_at = now
         if not queue.changes:
             return _Skip("nothing changed" + _beside(queue))
-        return _start(instance, database, gate, memory, queue, now)
+        return _start(instance, database, gate, queue, now)
 
 
 def _start(
     instance: dg.DagsterInstance,
     database: Database,
     gate: _Gate,
-    memory: _Memory,
     queue: ledger.Queue,
     now: datetime,
 ) -> dg.RunRequest | _Skip:
     """Start a refresh, unless rows vanished, the last runs failed or a check blocks it."""
-    if lost := losses.objections(database, now, gate.limits, run_id="new_sessions"):
-        memory.compared_at = None  # what comes back is no change: compare whole as soon as it does
-        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-        return _Skip(
-            f"rows of the platform are missing, {_waits(queue, now)}: {lost[0]}{more}."
-            " It goes on when they are back; if they are gone for good:"
-            " tutor-pipeline enrich --accept-loss"
-        )
+    if missing := _missing(database, gate, queue, now):
+        return missing
     failures = run_records.failures_in_a_row(instance, Job.POST_SESSION_REFRESH)
     if (remaining := failures.remaining(now)) > 0:
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
@@ -245,6 +240,17 @@ def _start(
             # No retry by Dagster: after a crash the sensor starts the next run.
             "dagster/max_retries": "0",
         },
+    )
+
+
+def _missing(database: Database, gate: _Gate, queue: ledger.Queue, now: datetime) -> _Skip | None:
+    """Why nothing starts while rows of the platform are missing; None = none are."""
+    lost = losses.objections(database, now, gate.limits, run_id="new_sessions")
+    if not lost:
+        return None
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return _Skip(
+        f"rows of the platform are missing, {_waits(queue, now)}: {lost[0]}{more}. {losses.HEALS}"
     )
 
 

@@ -7,7 +7,7 @@ Does not belong here: what a given database has (`platform_check`).
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -97,6 +97,7 @@ class Contract(YamlModel):
         raise KeyError(name)
 
 
+@cache
 def load_contract(path: Path = CONTRACT) -> Contract:
     """Returns the contract in a dbt sources file, by default ours.
 

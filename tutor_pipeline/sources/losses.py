@@ -69,7 +69,7 @@ class Loss:
         lost = self.had - self.has
         return (
             f"{self.kind}: {lost:,} of {self.had:,} {of} are gone"
-            f" ({lost / self.had:.0%}; there at {self.since:%Y-%m-%d %H:%M} UTC)"
+            f" ({lost / self.had:.0%}, there at {self.since:%Y-%m-%d %H:%M} UTC)"
         )
 
 
@@ -203,7 +203,7 @@ def is_due(database: Database, now: datetime) -> bool:
     return newest is None or now - newest.accepted_at >= EVERY
 
 
-def read_whole(database: Database, run_id: str, tutors: Sequence[str] | None) -> bool:
+def read_whole(database: Database, tutors: Sequence[str] | None) -> bool:
     """Whether a refresh of these tutors (None = all) read every session that is known of them.
 
     False: sessions were missing while it read and are there again, as while a table is emptied and
@@ -212,7 +212,7 @@ def read_whole(database: Database, run_id: str, tutors: Sequence[str] | None) ->
     missing = set(
         database.execute(
             statement(__file__, "not_read"),
-            {"run_id": run_id, "tutors": None if tutors is None else list(tutors)},
+            {"tutors": None if tutors is None else list(tutors)},
         )
     )
     if not missing:

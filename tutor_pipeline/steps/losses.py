@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-import psycopg
-
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.quality import results
@@ -18,10 +16,11 @@ from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.sources import losses
 from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, Loss
 
-_HEALS = (
+HEALS = (
     "When the rows are back it goes on by itself. If they are gone for good:"
     " tutor-pipeline enrich --accept-loss"
 )
+"""What to do about a loss."""
 _TOLD = 3
 
 
@@ -33,19 +32,20 @@ def says(limits: Limits) -> str:
     )
 
 
-def objections(
-    database: Database, now: datetime, limits: Limits, *, run_id: str, whole: bool = False
-) -> list[str]:
+def objections(database: Database, now: datetime, limits: Limits, *, run_id: str) -> list[str]:
     """Returns a line per loss over the limits, and stores the outcome where it differs from the
     newest one: nobody else evaluates this check between two full refreshes.
     """
-    found = losses.find(database, now, limits, whole=whole)
-    is_known_to_fail = database.value(
-        "select status <> 'passed' from {ops}.dq_results where asset = %s and check_name = %s"
-        " order by evaluated_at desc, run_id desc limit 1",
-        (ASSET, CHECK),
+    is_known_to_fail = bool(
+        database.value(
+            "select status <> 'passed' from {ops}.dq_results where asset = %s and check_name = %s"
+            " order by evaluated_at desc, run_id desc limit 1",
+            (ASSET, CHECK),
+        )
     )
-    if bool(found) != bool(is_known_to_fail):
+    # What only a full refresh compares was perhaps what failed: it is over when that is back.
+    found = losses.find(database, now, limits, whole=is_known_to_fail)
+    if bool(found) != is_known_to_fail:
         store(database, now, limits, found, run_id=run_id)
     return [str(loss) for loss in found]
 
@@ -68,11 +68,6 @@ def take(
     """
     try:
         found = losses.find(database, now, limits, whole=whole)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RefusedError(
-            f"the platform cannot be read: {error.diag.message_primary}\n"
-            "tutor-pipeline check-source says who has to grant what"
-        ) from error
     except TutorPipelineError as error:
         if losses.has_states(database):
             raise RefusedError(str(error)) from error
@@ -104,7 +99,7 @@ def refusal(lines: Sequence[str]) -> str:
     return (
         "rows of the platform are missing; nothing was derived, alerts stay as they are\n"
         + "\n".join(f"  {line}" for line in lines[:_TOLD])
-        + f"{more}\n{_HEALS}"
+        + f"{more}\n{HEALS}"
     )
 
 

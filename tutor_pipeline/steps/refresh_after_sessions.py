@@ -214,7 +214,7 @@ class Refresh:
             writer.prove(database)
             if self._is_blocked(database):
                 return  # a full refresh came in between, or rows vanished: the batch waits
-            if not read_whole(database, run_id, batch.tutors):
+            if not read_whole(database, batch.tutors):
                 raise RefusedError(HALF_READ)
             narrow(database, run_id, without=list(broken))
             sync_live_of(database, batch.as_of, this.tutors)

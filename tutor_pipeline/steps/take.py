@@ -86,7 +86,7 @@ def refresh(
         with warehouse.connect() as database:
             for writer in writers:
                 writer.prove(database)
-            if run.is_full and not read_whole(database, run_id, None):
+            if run.is_full and not read_whole(database, None):
                 raise RefusedError(HALF_READ)
 
 

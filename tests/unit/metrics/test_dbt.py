@@ -104,7 +104,7 @@ def test_without_a_run_id_dbt_writes_a_full_header_as_of_now(built: Any) -> None
 def test_some_tables_by_hand_keep_the_moment_of_the_others(built: Any) -> None:
     built.refresh(MOMENT)
     environment = dbt.dbt_environment(built.warehouse, None, built.home)
-    dbt.invoke(["--no-write-json", "run", "--select", "tutor_aggregates"], environment)
+    dbt.invoke(["run", "--select", "tutor_aggregates"], environment)
     header = built.row("select * from {ops}.refresh_runs order by started_at desc limit 1")
     assert (header["is_full"], header["tables"]) == (False, ["marts/tutor_aggregates"])
     assert built.row("select as_of from {marts}.tutor_aggregates")["as_of"] == header["as_of"]

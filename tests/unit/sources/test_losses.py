@@ -201,10 +201,10 @@ def test_what_is_known_and_there_was_read(
         "create table if not exists {staging}.session_rows (tutor_id text, session_id text)"
     )
     known(database, tutor, session, version)
-    assert losses.read_whole(database, "r", ["t1", "t2"]) is whole
+    assert losses.read_whole(database, ["t1", "t2"]) is whole
     database.execute("insert into {staging}.session_rows values (%s, %s)", (tutor, session))
-    assert losses.read_whole(database, "r", ["t1", "t2"])
-    assert losses.read_whole(database, "r", None)
+    assert losses.read_whole(database, ["t1", "t2"])
+    assert losses.read_whole(database, None)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ MAX_MESSAGE = 300
 PROCESS_TAG = "tutor_pipeline/process"
 """Tag of the runs of the command line: the host, the process, and when it began."""
 
+_CLOCK_SECONDS = 5
+
 FIRST_WAIT, LONGEST_WAIT = 10, 300
 """Seconds to wait after one failure, and after many."""
 _COUNTED = 8  # failures; after fewer the wait is at its longest
@@ -56,7 +58,8 @@ def is_dead(record: dg.RunRecord) -> bool:
         return False
     pid, _, began = process.partition(" ")
     try:
-        return str(psutil.Process(int(pid)).create_time()) != began
+        # The moment is computed from the machine's clock, which may be set meanwhile.
+        return abs(psutil.Process(int(pid)).create_time() - float(began)) > _CLOCK_SECONDS
     except (psutil.NoSuchProcess, ValueError):
         return True
 

@@ -13,6 +13,7 @@ where
     and columns.attnum > 0
     and not columns.attisdropped
     and (
-        not has_column_privilege(tables.oid, columns.attnum, 'select')
+        not has_schema_privilege(schemas.oid, 'usage')
+        or not has_column_privilege(tables.oid, columns.attnum, 'select')
         or row_security_active(tables.oid)
     )
