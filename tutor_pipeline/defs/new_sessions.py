@@ -220,8 +220,7 @@ def _start(
     if (remaining := failures.remaining(now)) > 0:
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
     if objections := guard.objections(database, gate.required):
-        if guard.only_unevaluated(database, gate.required):
-            tables = guard.unevaluated(database, gate.required)
+        if tables := guard.only_unevaluated(database, gate.required):
             named = ", ".join(tables[:_NAMED]) + (" and others" if len(tables) > _NAMED else "")
             return _build_all(
                 instance,

@@ -68,7 +68,7 @@ def judge(database: Database, catalogue: Catalogue, kind: Kind, run_id: str) -> 
         run_id=run_id,
         active_tutors=wide.active_tutors,
         scope=wide.scope,
-        without_evidence=store.without_evidence(database, evaluation, wide.scope),
+        without_evidence=store.without_evidence(database, kind, wide.scope),
     )
     if kind is Kind.ALERT:
         now = datetime.now(UTC)

@@ -56,13 +56,17 @@ class FindingRows:
         found = self._execute(
             statement(__file__, "open_rows"),
             {"scope": None if scope is None else list(scope)},
-            severity=sql.SQL("severity" if "severity" in self._table.columns else "null"),
+            severity=self._severity(),
             newest_event=self._newest_event(),
         )
         return [
             OpenRow(tutor, rule, row_id, occurrence, _SEVERITIES.get(severity), newest, profile)
             for tutor, rule, row_id, occurrence, severity, newest, profile in found
         ]
+
+    def _severity(self) -> sql.Composable:
+        """Return SQL for the severity of a row `held`, null for a kind without one."""
+        return sql.SQL("held.severity" if "severity" in self._table.columns else "null")
 
     def _newest_event(self) -> sql.Composable:
         """Return SQL for the number of the newest event of a row `held`; 0 if it has none."""
@@ -83,6 +87,7 @@ class FindingRows:
         found = self._execute(
             statement(__file__, "newest_closed_rows"),
             {"tutors": list(tutors), "rules": list(rules)},
+            severity=self._severity(),
             newest_event=self._newest_event(),
             known_sessions=sql.SQL("known_session_ids" if self._table.events else "'{}'::text[]"),
         )
@@ -98,21 +103,13 @@ class FindingRows:
                 or (resolution == Resolution.EVIDENCE_GONE and resolved_at >= back_since)
                 else None,
                 newest_event,
+                _SEVERITIES.get(severity),
             )
             for (
-                tutor_id, rule_id, row_id, occurrence, resolution, resolved_at, newest_event,
-                sessions,
+                tutor_id, rule_id, row_id, occurrence, resolution, resolved_at, severity,
+                newest_event, sessions,
             ) in found
         }  # fmt: skip
-
-    def without_evidence(self, tutors: Collection[str]) -> frozenset[Pair]:
-        """Return the open pairs of these tutors with a session in their evidence that is gone; for
-        a kind without a history none.
-        """
-        if self._table.events is None or not tutors:
-            return frozenset()
-        found = self._execute(statement(__file__, "without_evidence"), {"tutors": list(tutors)})
-        return frozenset(found)
 
     def write(self, changes: Iterable[Change]) -> None:
         """Insert the opened rows and update the others that go on. Equal rows stay untouched."""

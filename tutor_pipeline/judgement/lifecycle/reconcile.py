@@ -54,6 +54,7 @@ class ClosedRow:
     known_sessions: frozenset[str] = frozenset()
     reopens: str | None = None
     newest_event: int = 0
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ def _resolution(
 
 def _open(finding: Finding, earlier: ClosedRow | None, as_of: datetime) -> Change:
     pair = finding.tutor_id, finding.rule_id
+    occurrence = earlier.occurrence + 1 if earlier else 1
     if earlier and earlier.reopens and earlier.newest_event:
         # The same alert, with what people did about it.
         return Change(
@@ -143,8 +145,8 @@ def _open(finding: Finding, earlier: ClosedRow | None, as_of: datetime) -> Chang
             earlier.occurrence,
             earlier.newest_event + 1,
             finding,
+            was=earlier.severity,
         )
-    occurrence = earlier.occurrence + 1 if earlier else 1
     if earlier and earlier.reopens:
         return Change(Step.REOPENED, *pair, earlier.reopens, occurrence, None, finding)
     opened = row_id(*pair, as_of, occurrence)

@@ -71,15 +71,17 @@ def preview(
 
 
 def without_evidence(
-    database: Database, evaluation: Evaluation, scope: Collection[str] | None = None
+    database: Database, kind: Kind, scope: Collection[str] | None
 ) -> frozenset[Pair]:
-    """Return the open pairs (tutor, rule) that are not found any more, and of which a session in
-    the evidence no longer counts. For a kind without a history none. Reads marts.fct_sessions.
+    """Return the open pairs (tutor, rule) of the tutors in scope (None = all) with a session in
+    their evidence that no longer counts. For a kind without a history none. Reads
+    marts.fct_sessions.
     """
-    found = {(each.tutor_id, each.rule_id) for each in evaluation.findings}
-    rows = FindingRows(database, evaluation, run_id="")
-    over = {(row.tutor_id, row.rule_id) for row in rows.open_rows(scope)} - found
-    return frozenset(over) & rows.without_evidence(sorted({tutor for tutor, _ in over}))
+    table = TABLES[kind]
+    if table.events is None:
+        return frozenset()
+    query = database.sql(statement(__file__, "without_evidence"), **table.identifiers)
+    return frozenset(database.execute(query, {"scope": None if scope is None else list(scope)}))
 
 
 def lock(database: Database, kind: Kind) -> None:

@@ -33,20 +33,16 @@ def objections(database: Database, required: Sequence[Required]) -> list[str]:
     return [line for row in rows if (line := _objection(row)) is not None]
 
 
-def only_unevaluated(database: Database, required: Sequence[Required]) -> bool:
-    """Whether the only objection is that checks were not evaluated since the tables were rebuilt.
+def only_unevaluated(database: Database, required: Sequence[Required]) -> list[str]:
+    """Return the tables with checks that were not evaluated since they were rebuilt, if that is the
+    only objection; else none.
 
     Then a full refresh did not finish; the next one evaluates them.
     """
-    rows = _latest(database, required)
-    objected = [row for row in rows if _objection(row) is not None]
-    return bool(objected) and all(not row["is_of_these_tables"] for row in objected)
-
-
-def unevaluated(database: Database, required: Sequence[Required]) -> list[str]:
-    """Return the tables with a check that was not evaluated since they were rebuilt."""
-    rows = _latest(database, required)
-    return sorted({row["asset"] for row in rows if not row["is_of_these_tables"]})
+    rows = [row for row in _latest(database, required) if _objection(row) is not None]
+    if any(row["is_of_these_tables"] for row in rows):
+        return []
+    return sorted({row["asset"] for row in rows})
 
 
 def is_superseded(database: Database, run_id: str) -> bool:

@@ -5,6 +5,7 @@ select distinct on (held.tutor_id, held.{rule_id})
     held.occurrence,
     held.resolution,
     held.resolved_at,
+    {severity},
     {newest_event},
     {known_sessions}
 from {ops}.{finding_table} as held

@@ -1,4 +1,4 @@
--- Open rows of some tutors with a session in their evidence that no longer counts for the tutor.
+-- Open rows of some tutors (null = all) with a session in their evidence that no longer counts.
 select distinct
     held.tutor_id,
     held.{rule_id}
@@ -8,5 +8,5 @@ left join {marts}.fct_sessions as there
     on held.tutor_id = there.tutor_id and shown.session_id = there.session_id
 where
     held.resolved_at is null
-    and held.tutor_id = any(%(tutors)s)
+    and (%(scope)s::text[] is null or held.tutor_id = any(%(scope)s::text[]))
     and there.tutor_id is null

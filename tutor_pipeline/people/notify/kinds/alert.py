@@ -37,7 +37,7 @@ def note(
     is_past = now - as_of > outbox.OF_THE_PAST
     rows = []
     for change in changes:
-        if change.step not in (Step.OPENED, Step.ESCALATED) or change.finding is None:
+        if change.finding is None or not _is_news(change, change.finding.severity):
             continue
         is_critical = change.finding.severity is Severity.CRITICAL
         rows.append(
@@ -56,6 +56,13 @@ def note(
             )
         )
     return outbox.insert(database, rows)
+
+
+def _is_news(change: Change, severity: Severity | None) -> bool:
+    """Whether somebody is told: an alert that is back was told, unless it is worse now."""
+    if change.step is Step.REOPENED:
+        return bool(severity and change.was and severity.rank > change.was.rank)
+    return change.step in (Step.OPENED, Step.ESCALATED)
 
 
 def draft(database: Database, audience: Audience, rows: Sequence[Row], setting: Setting) -> Drafted:

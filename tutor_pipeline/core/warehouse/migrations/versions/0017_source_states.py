@@ -55,12 +55,12 @@ _ALERT_HISTORY = """
     """
 
 
-def _accept_resolutions(table: str, resolutions: str) -> str:
-    return f"""
-        alter table {{ops}}.{table} drop constraint {table}_resolution_check;
-        alter table {{ops}}.{table}
-            add constraint {table}_resolution_check check (resolution in ({resolutions}));
-        """
+def _resolutions_of_alerts(resolutions: str) -> None:
+    run_sql(f"""
+        alter table {{ops}}.alerts drop constraint alerts_resolution_check;
+        alter table {{ops}}.alerts
+            add constraint alerts_resolution_check check (resolution in ({resolutions}));
+        """)
 
 
 def upgrade() -> None:
@@ -88,8 +88,7 @@ def upgrade() -> None:
         """)
     # The code names the kinds of incidents: a new one needs no migration.
     run_sql("alter table {ops}.incidents drop constraint incidents_kind_check")
-    for table in ("alerts", "tutor_insights", "achievements"):
-        run_sql(_accept_resolutions(table, f"{_OTHERS}, 'evidence_gone'"))
+    _resolutions_of_alerts(f"{_OTHERS}, 'evidence_gone'")
     run_sql(
         _ALERT_HISTORY.format(
             retired=f"{_RETIRED}, 'evidence_gone'",
@@ -100,11 +99,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     run_sql(_ALERT_HISTORY.format(retired=_RETIRED, words="the rule, the profile or the tutor"))
-    for table in ("alerts", "tutor_insights", "achievements"):
-        run_sql(
-            f"update {{ops}}.{table} set resolution = 'auto' where resolution = 'evidence_gone';"
-            + _accept_resolutions(table, _OTHERS)
-        )
+    run_sql("update {ops}.alerts set resolution = 'auto' where resolution = 'evidence_gone'")
+    _resolutions_of_alerts(_OTHERS)
     run_sql(f"""
         delete from {{ops}}.incidents where kind not in ({_INCIDENTS});
         alter table {{ops}}.incidents
