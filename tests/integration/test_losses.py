@@ -199,6 +199,29 @@ def test_emptied_and_filled_while_a_refresh_reads(absentee, refreshes):
     assert [each["event"] for each in project.json("alerts", "show", id_)["events"]] == ["opened"]
 
 
+def test_emptied_and_filled_while_a_full_refresh_reads(absentee):
+    """Gone before it takes what changed, back when its tables stand."""
+    project, id_ = absentee, no_show_alert(absentee)
+    project.execute(
+        "create function public.lose() returns trigger language plpgsql as $$ begin"
+        " delete from platform.sessions where id like 'away-%'; return null; end $$;"
+        "create function public.restore() returns trigger language plpgsql as"
+        f" $$ begin {STAYED_AWAY}; return null; end $$;"
+        "create trigger lose after insert on ops.refresh_runs execute function public.lose();"
+        "create trigger restore after update on ops.refresh_runs for each row"
+        " when (old.built_at is null and new.built_at is not null)"
+        " execute function public.restore()"
+    )
+    try:
+        refused = project.run("enrich", status=3)
+    finally:
+        project.execute("drop function public.lose cascade; drop function public.restore cascade")
+    assert "sessions were missing while this refresh read" in refused.stderr
+    assert project.json("alerts", "show", id_)["resolved_at"] is None
+    project.run("enrich")
+    assert [each["event"] for each in project.json("alerts", "show", id_)["events"]] == ["opened"]
+
+
 def test_an_alert_whose_evidence_is_gone_comes_back_as_it_was(absentee):
     """An ordinary deletion closes it and says so; ack and snooze stay for seven days."""
     project, id_ = absentee, no_show_alert(absentee)
@@ -278,3 +301,22 @@ def test_any_schedule_of_deleting_restoring_and_killing(absentee, refreshes, see
         )
         == []
     )
+
+
+def test_who_replaces_the_platform_accepts_what_comes(platform, tmp_path):
+    def newest():
+        ((why, counts),) = platform.query(
+            "select why, counts from ops.source_states order by state_no desc limit 1"
+        )
+        return why, counts
+
+    platform.run("clear", "--yes")
+    assert newest() == ("tutor-pipeline clear", {})
+    platform.run("generate", "--tutors", "12", "--days", "20")
+    assert newest() == ("tutor-pipeline generate", {})
+    platform.run("generate", "--tutors", "12", "--days", "20", "--export-csv", str(tmp_path))
+    platform.run("import", "--clear", str(tmp_path))
+    assert newest() == ("tutor-pipeline import --clear", {})
+    # A twelfth of the tutors, and nobody asks.
+    platform.run("enrich")
+    assert newest()[1]["tutors"] == 12

@@ -61,6 +61,28 @@ def test_what_no_longer_holds(make, evaluated, changes, active, resolution):
 
 
 @pytest.mark.parametrize(
+    ("changes", "resolution"),
+    [({}, Resolution.EVIDENCE_GONE), ({"auto_resolve": False}, None)],
+)
+def test_what_no_longer_holds_without_its_evidence_says_so(make, changes, resolution):
+    evaluation = make.evaluation(evaluated={"no_show": {"T1"}}, **changes)
+    result = reconcile(evaluation, [held()], {}, ACTIVE, {PAIR}).changes
+    assert [each.resolution for each in result] == ([resolution] if resolution else [])
+
+
+def test_what_still_holds_stays_open_whatever_evidence_is_gone(make):
+    (change,) = reconcile(make.evaluation(make.finding()), [held()], {}, ACTIVE, {PAIR}).changes
+    assert change.step is Step.CONFIRMED
+
+
+def test_an_alert_that_is_back_is_the_same_row(make):
+    closed = ClosedRow(3, False, reopens="a7", newest_event=4, severity=Severity.WARNING)
+    (change,) = reconcile(make.evaluation(make.finding()), [], {PAIR: closed}, ACTIVE).changes
+    assert (change.step, change.row_id, change.occurrence) == (Step.REOPENED, "a7", 3)
+    assert (change.event_no, change.was) == (5, Severity.WARNING)
+
+
+@pytest.mark.parametrize(
     ("evaluated", "changes", "resolution"),
     [
         ({"no_show": {"T1"}}, {}, Resolution.PROFILE_SWITCHED),

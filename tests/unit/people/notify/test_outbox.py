@@ -1,5 +1,6 @@
 """What is noted, for whom, and when it is due."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,12 @@ def test_critical_at_once_and_a_warning_with_the_next_summary(note, run):
     assert (warning["audience"], warning["due_at"]) == (
         "warning", datetime(2026, 3, 19, 7, tzinfo=UTC),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("was", "told"), [("warning", 1), ("critical", 0)])
+def test_an_alert_that_is_back_is_told_only_if_it_is_worse(note, was, told):
+    back = replace(change(Step.REOPENED, number=3), was=Severity(was))
+    assert note(back) == told
 
 
 def test_only_what_opens_or_becomes_worse_is_told(note, run):
