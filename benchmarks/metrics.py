@@ -140,7 +140,7 @@ class Bench:
             ensure_platform(connection)
         self._dbt("run", None)
         self._execute("select setseed(0.5)", FILL, sessions=sessions, tutors=tutors)
-        self._execute("drop table {marts}.dim_tutors")
+        self._execute("drop table {marts}.dim_tutors cascade")
         self._dbt("run", None, "dim_tutors", "int_tutor_days", "tutor_aggregates")
         self._execute("vacuum analyze {marts}.fct_sessions")
         self._database = self.warehouse.connect(

@@ -9,6 +9,7 @@
 --
 --   platform   schema of the platform's tables (TUTOR_PLATFORM_SCHEMA)      platform
 --   prefix     before the names of our schemas (TUTOR_SCHEMA_PREFIX)        none
+--   reporting  schema of the views for readers (TUTOR_REPORTING_SCHEMA)     <prefix>reporting
 --   dagster    Dagster's own database                                       <database>_dagster
 --   pipeline, reader, coach, viewer   names of the roles                    tutor_pipeline, …
 --   imports    1 = `import` or `generate` makes and fills the platform's schema itself: the
@@ -22,10 +23,10 @@
 --
 -- tutor_pipeline   reads the platform's tables that its contract names, and no others; owns our
 --                  schemas and Dagster's database. It can create no schema beside them.
--- tutor_reader     reads marts, and of ops what is listed below. It sees no row as it came in
---                  (staging, the payloads of the quarantine: they may hold anything the platform
---                  has), no message to be sent, not the truth behind synthetic data, nothing of the
---                  platform, nothing of Dagster's.
+-- tutor_reader     reads reporting, marts, and of ops what is listed below. It sees no row as it
+--                  came in (staging, the payloads of the quarantine: they may hold anything the
+--                  platform has), no message to be sent, not the truth behind synthetic data,
+--                  nothing of the platform, nothing of Dagster's.
 -- tutor_coach      the same, and what `alerts ack|snooze|resolve|reopen` and `rules override`
 --                  write.
 -- tutor_viewer     what the reader reads, and Dagster's database: for a web server that shows.
@@ -44,6 +45,7 @@
 \set intermediate :prefix intermediate
 \set marts :prefix marts
 \set ops :prefix ops
+\if :{?reporting} \else \set reporting :prefix reporting \endif
 
 begin;
 
@@ -64,12 +66,13 @@ select format('grant temporary on database %I to %I', :'DBNAME', :'pipeline') \g
 
 select count(*) > 0 as is_taken
 from pg_namespace
-where nspname in (:'staging', :'intermediate', :'marts', :'ops')
+where nspname in (:'staging', :'intermediate', :'marts', :'ops', :'reporting')
     and coalesce(obj_description(oid, 'pg_namespace'), '') not like 'Made by tutor-pipeline%' \gset
 \if :is_taken
 do $$ begin
     raise exception 'a schema of one of our names is there and was not made by tutor-pipeline'
-        using hint = 'Give ours a prefix: -v prefix=tutor_, and TUTOR_SCHEMA_PREFIX=tutor_';
+        using hint = 'Give ours a prefix: -v prefix=tutor_, and TUTOR_SCHEMA_PREFIX=tutor_. Only'
+            ' the views for readers: -v reporting=tutor_reporting, TUTOR_REPORTING_SCHEMA';
 end $$;
 \endif
 
@@ -77,7 +80,9 @@ end $$;
 -- schemas.
 select statement
 from
-    (values (:'staging'), (:'intermediate'), (:'marts'), (:'ops')) as wanted (name),
+    (
+        values (:'staging'), (:'intermediate'), (:'marts'), (:'ops'), (:'reporting')
+    ) as wanted (name),
     lateral (values
         (1, format('create schema %I authorization %I', wanted.name, :'pipeline')),
         (2, format('comment on schema %I is %L', wanted.name, 'Made by tutor-pipeline'))
@@ -88,13 +93,13 @@ order by wanted.name, step.no \gexec
 -- What another role made before, or restored, is handed over.
 select format('alter schema %I owner to %I', nspname, :'pipeline')
 from pg_namespace
-where nspname in (:'staging', :'intermediate', :'marts', :'ops')
+where nspname in (:'staging', :'intermediate', :'marts', :'ops', :'reporting')
     and nspowner <> (select oid from pg_roles where rolname = :'pipeline') \gexec
 select format('alter table %s owner to %I', pg_class.oid::regclass, :'pipeline')
 from pg_class
 where relnamespace in (
         select oid from pg_namespace
-        where nspname in (:'staging', :'intermediate', :'marts', :'ops')
+        where nspname in (:'staging', :'intermediate', :'marts', :'ops', :'reporting')
     )
     and relkind in ('r', 'p', 'v', 'm')
     and relowner <> (select oid from pg_roles where rolname = :'pipeline') \gexec
@@ -133,12 +138,20 @@ where relnamespace = (select oid from pg_namespace where nspname = :'platform')
 
 -- Who reads ---------------------------------------------------------------------------------------
 
-select format('grant usage on schema %I, %I to %I', :'marts', :'ops', :'reader') \gexec
+select format(
+    'grant usage on schema %I, %I, %I to %I', :'marts', :'ops', :'reporting', :'reader'
+) \gexec
 -- dbt makes its tables anew and swaps them in, so a right must be there when a table is made.
 select format('grant select on all tables in schema %I to %I', :'marts', :'reader') \gexec
 select format(
     'alter default privileges for role %I in schema %I grant select on tables to %I',
     :'pipeline', :'marts', :'reader'
+) \gexec
+-- The views show the same, under names and columns that stay.
+select format('grant select on all tables in schema %I to %I', :'reporting', :'reader') \gexec
+select format(
+    'alter default privileges for role %I in schema %I grant select on tables to %I',
+    :'pipeline', :'reporting', :'reader'
 ) \gexec
 
 -- Tables of ops are made by migrations and stay. A new one is read by nobody until it stands here.

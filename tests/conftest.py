@@ -23,7 +23,7 @@ from psycopg import sql
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse import marked_schemas, migrate
 from tutor_pipeline.core.warehouse.database import Database, Schemas, Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.platform import ensure_platform
@@ -170,7 +170,7 @@ def move() -> Callable[[Warehouse, str], None]:
         with engine.begin() as connection:
             raw = connection.connection.dbapi_connection
             for schema in warehouse.schemas.ours:
-                migrate.ensure_marked_schema(raw, schema)
+                marked_schemas.ensure_marked_schema(raw, schema)
             is_back = revision < (migrate.current(Database(raw, warehouse)) or "")
             configuration.attributes.update(connection=connection, schemas=warehouse.schemas)
             (command.downgrade if is_back else command.upgrade)(configuration, revision)

@@ -75,18 +75,15 @@ anew beside the old one, with every day that the old one had, and swapped in.
     {{ begin_again() }}
     {%- if not is_kept %}
         {% do create_indexes(intermediate) %}
-        {%- if existing is not none -%}
-            {% do adapter.rename_relation(existing, backup) %}
-        {%- endif -%}
-        {% do adapter.rename_relation(intermediate, target_relation) %}
+        {% do persist_docs(intermediate, model) %}
+        {{ publish(existing, intermediate, backup, target_relation) }}
+    {%- else -%}
+        {{ show_in_reporting(target_relation) }}
     {%- endif -%}
     {%- call statement('settle_repairs') -%} {{ settle_history_repairs() }} {%- endcall -%}
     {%- call statement('main') -%} analyze {{ target_relation }} {%- endcall -%}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {{ adapter.commit() }}
-    {%- if existing is not none and not is_kept -%}
-        {{ drop_relation_if_exists(backup) }}
-    {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
 
     {{ return({'relations': [target_relation]}) }}

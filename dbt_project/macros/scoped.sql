@@ -1,12 +1,12 @@
 {#-
-Materialization `scoped`. A full refresh builds the table anew and swaps it in; a scoped one
+Materialization `scoped`. A full refresh builds the table anew and publishes it; a scoped one
 deletes the rows of the keys it covers and inserts what the model now gives for them, in one
 transaction. The deletion follows the keys, never the output: a tutor whose last session is gone
 loses the stale rows.
 
-config.scope_where   predicate over the table's rows that this refresh replaces; by default the
-                     tutors of ops.refresh_scope
-config.keeps_rows    true: a full refresh replaces nothing but scope_where either (snapshots)
+config.meta.replaces     whose rows this refresh replaces; by default those of the tutors of
+                         ops.refresh_scope, 'all rows': any refresh builds the table anew
+config.meta.keeps_rows   true: a full refresh replaces no other rows either (snapshots)
 -#}
 {% materialization scoped, adapter='postgres' %}
     {%- set target_relation = this.incorporate(type='table') -%}
@@ -38,20 +38,15 @@ config.keeps_rows    true: a full refresh replaces nothing but scope_where eithe
         {%- endcall -%}
         {% do create_indexes(intermediate) %}
         {%- call statement('analyze') -%} analyze {{ intermediate }} {%- endcall -%}
-        {%- if existing is not none -%}
-            {% do adapter.rename_relation(existing, backup) %}
-        {%- endif -%}
-        {% do adapter.rename_relation(intermediate, target_relation) %}
+        {% do persist_docs(intermediate, model) %}
+        {{ publish(existing, intermediate, backup, target_relation) }}
+    {%- endif %}
+    {%- if replaces_rows and not is_scoped() -%}
+        {{ show_in_reporting(target_relation) }}
     {%- endif %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {%- if not replaces_rows -%}
-        {% do persist_docs(target_relation, model) %}
-    {%- endif -%}
     {{ adapter.commit() }}
-    {%- if not replaces_rows -%}
-        {{ drop_relation_if_exists(backup if existing is not none else none) }}
-    {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
 
     {{ return({'relations': [target_relation]}) }}
@@ -61,7 +56,7 @@ config.keeps_rows    true: a full refresh replaces nothing but scope_where eithe
     {%- if (config.get('meta') or {}).get('keeps_rows') -%}
         {{ return(is_up_to_date_table(this, model) and not flags.FULL_REFRESH) }}
     {%- endif -%}
-    {{ return(is_scoped()) }}
+    {{ return(is_scoped() and (config.get('meta') or {}).get('replaces') != 'all rows') }}
 {%- endmacro %}
 
 {% macro scope_where() -%}

@@ -45,7 +45,7 @@ def _environment(warehouse, tmp_path, monkeypatch):
     tables += " dim_students dim_tutors"
     with warehouse.connect() as database:
         for table in tables.split():
-            database.execute("drop table if exists {marts}." + table)
+            database.execute("drop table if exists {marts}." + table + " cascade")
         database.execute("drop table if exists {intermediate}.int_import_days")
         database.execute(
             "truncate {ops}.model_versions, {ops}.backtest_runs, {ops}.backtest_metrics,"
@@ -421,7 +421,7 @@ def of_students(warehouse, leaves, dated=True, shown=0.6):
             )
     keys = {"student_id": "text", "as_of_date": "date"}
     with warehouse.connect() as database:
-        database.execute("drop table {marts}.student_evidence_history")
+        database.execute("drop table {marts}.student_evidence_history cascade")
     make(
         warehouse,
         "student_evidence_history",

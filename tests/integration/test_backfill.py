@@ -135,7 +135,7 @@ def test_backfills_from_the_asset_page(project):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    project.execute("drop table if exists marts.tutor_aggregates_history")
+    project.execute("drop table if exists marts.tutor_aggregates_history cascade")
     project.settings |= {"TUTOR_UI_PORT": str(port)}
     names = [(YESTERDAY - timedelta(days=back)).isoformat() for back in reversed(range(100))]
 

@@ -17,7 +17,7 @@ from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress
 from tutor_pipeline.cli.installation import Session, open_session, yesterday
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import RefusedError, UsageError
-from tutor_pipeline.core.warehouse.migrate import MARK, schema_mark
+from tutor_pipeline.core.warehouse.marked_schemas import MARK, schema_mark
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.sources import losses

@@ -267,6 +267,7 @@ def env() -> None:
 
 
 def _facts(session: Session) -> dict[str, dict[str, Any]]:
+    from tutor_pipeline.core.warehouse import reporting
     from tutor_pipeline.people import incidents
     from tutor_pipeline.people.notify import delivery_status
     from tutor_pipeline.people.reports import status_queries
@@ -276,6 +277,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
     with session.warehouse.connect() as database:
         counts = status_queries.status(database)
         server = database.info.server_version
+        views = reporting.described(database)
         queue = ledger.waiting(database, now)
         last_pass = status_queries.last_pass(database)
         broken = incidents.listed(database)
@@ -288,6 +290,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
             "server": f"PostgreSQL {server // 10_000}.{server % 10_000}",
             "platform_schema": settings.platform_schema,
             "our_schemas": ", ".join(settings.schemas.ours),
+            "views_for_readers": views,
             "time_zone": settings.timezone,
             "home": str(settings.home),
         },

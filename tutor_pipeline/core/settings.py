@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         max_length=40,
         description="prefix of our schemas' names, for databases where the names are taken",
     )
+    reporting_schema: str = Field(
+        "", max_length=63, description="schema of the views for readers; none = reporting"
+    )
     timezone: TimezoneName = Field("UTC", description="the time zone of days")
     platform_timezone: TimezoneName = Field(
         "UTC", description="the time zone of the platform's timestamps without zone"
@@ -198,7 +201,7 @@ class Settings(BaseSettings):
     @property
     def schemas(self) -> Schemas:
         """The schema names that follow from the settings."""
-        return Schemas(prefix=self.schema_prefix, platform=self.platform_schema)
+        return Schemas(self.schema_prefix, self.platform_schema, self.reporting_schema)
 
     @property
     def reports_dir(self) -> Path:

@@ -63,6 +63,7 @@ def parse_environment(schemas: Schemas, home: Path) -> dict[str, str]:
     return {
         "TUTOR_SCHEMA_PREFIX": schemas.prefix,
         "TUTOR_PLATFORM_SCHEMA": schemas.platform,
+        "TUTOR_REPORTING_SCHEMA": schemas.reporting,
         "DBT_TARGET_PATH": str(target_dir(home)),
         "DBT_LOG_PATH": str(log_file(home).parent),
     }

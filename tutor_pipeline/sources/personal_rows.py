@@ -12,7 +12,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.core.warehouse.migrate import MARK, schema_mark
+from tutor_pipeline.core.warehouse.marked_schemas import MARK, schema_mark
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.sources.contract import Contract
 

@@ -1,6 +1,7 @@
 {{ config(
-    materialized='table',
+    materialized='scoped',
     indexes=[{'columns': ['recorded', 'created_on'], 'unique': true}],
+    meta={'replaces': 'all rows'},
 ) }}
 
 {#- A day on which most of what was recorded had come too late for it: then the moment is that of a

@@ -1,7 +1,7 @@
 {{ config(
-    materialized='table',
+    materialized='scoped',
     indexes=[{'columns': ['tutor_id', 'login_on'], 'unique': true}, {'columns': ['login_on']}],
-    meta={'distribute_by': 'tutor_id'},
+    meta={'distribute_by': 'tutor_id', 'replaces': 'all rows'},
 ) }}
 
 {#- The platform's log of events is long and has no index that we may rely on: it is read once, by

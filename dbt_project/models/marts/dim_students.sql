@@ -1,4 +1,8 @@
-{{ config(materialized='table', indexes=[{'columns': ['student_id'], 'unique': true}]) }}
+{{ config(
+    materialized='scoped',
+    indexes=[{'columns': ['student_id'], 'unique': true}],
+    meta={'replaces': 'all rows'},
+) }}
 
 with
 

@@ -1,4 +1,8 @@
-{{ config(materialized='table', indexes=[{'columns': ['metric_date'], 'unique': true}]) }}
+{{ config(
+    materialized='scoped',
+    indexes=[{'columns': ['metric_date'], 'unique': true}],
+    meta={'replaces': 'all rows'},
+) }}
 
 {#- Name of each metric, and its numerator and denominator over the days of a window. #}
 {%- set metrics = {

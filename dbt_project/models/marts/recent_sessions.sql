@@ -1,6 +1,7 @@
 {{ config(
-    materialized='table',
+    materialized='scoped',
     indexes=[{'columns': ['tutor_id', 'session_id'], 'unique': true}],
+    meta={'replaces': 'all rows'},
 ) }}
 
 with

@@ -1,7 +1,7 @@
 {{ config(
-    materialized='table',
+    materialized='scoped',
     indexes=[{'columns': ['student_id'], 'unique': true}],
-    meta={'distribute_by': 'student_id'},
+    meta={'distribute_by': 'student_id', 'replaces': 'all rows'},
 ) }}
 
 {#-

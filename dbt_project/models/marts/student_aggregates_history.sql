@@ -1,11 +1,11 @@
 {{ config(
-    materialized='table',
+    materialized='scoped',
     tags=['weekly'],
     indexes=[
         {'columns': ['student_id', 'as_of_date'], 'unique': true},
         {'columns': ['as_of_date']},
     ],
-    meta={'distribute_by': 'student_id'},
+    meta={'distribute_by': 'student_id', 'replaces': 'all rows'},
 ) }}
 
 {#- Of who is said to have left without a date, nobody knows whether they were there. #}

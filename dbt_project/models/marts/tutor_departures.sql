@@ -1,7 +1,7 @@
 {{ config(
-    materialized='table',
+    materialized='scoped',
     indexes=[{'columns': ['tutor_id'], 'unique': true}],
-    meta={'distribute_by': 'tutor_id'},
+    meta={'distribute_by': 'tutor_id', 'replaces': 'all rows'},
 ) }}
 
 select

@@ -1,5 +1,5 @@
 {{ config(
-    materialized='table',
+    materialized='scoped',
     contract={'enforced': false},
     tags=['weekly'],
     indexes=[
@@ -7,7 +7,7 @@
         {'columns': ['as_of_date']},
     ],
     post_hook='alter table {{ this }} alter column tutor_id set not null',
-    meta={'distribute_by': 'tutor_id'},
+    meta={'distribute_by': 'tutor_id', 'replaces': 'all rows'},
 ) }}
 
 {#- The newest full day of the history, and every seventh day of the year before it: the days that

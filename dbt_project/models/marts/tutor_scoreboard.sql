@@ -1,4 +1,8 @@
-{{ config(materialized='table', indexes=[{'columns': ['tutor_id'], 'unique': true}]) }}
+{{ config(
+    materialized='scoped',
+    indexes=[{'columns': ['tutor_id'], 'unique': true}],
+    meta={'replaces': 'all rows'},
+) }}
 
 select
     tutors.tutor_id,

@@ -55,7 +55,7 @@ def start_over(bench: Any, seed: int, sessions: int = 150) -> None:
         " {platform}.session_audio_metrics, {platform}.session_transcript_metrics,"
         " {platform}.session_video_metrics, {ops}.refresh_runs, {ops}.history_repairs"
     )
-    bench.execute("drop table if exists {marts}.tutor_aggregates_history")
+    bench.execute("drop table if exists {marts}.tutor_aggregates_history cascade")
     bench.insert("tutors", [{"user_id": tutor} for tutor in [*TUTORS, "idle"]])
     bench.fill(random.Random(seed), TUTORS, sessions)
     bench.book()
@@ -245,7 +245,7 @@ def test_a_killed_backfill_keeps_its_months_and_the_next_one_finishes(two_tutors
 @pytest.mark.parametrize(
     "change",
     [
-        "alter table {marts}.tutor_aggregates_history drop column late_rate_30d",
+        "alter table {marts}.tutor_aggregates_history drop column late_rate_30d cascade",
         pytest.param("select 1", marks=pytest.mark.long),
     ],
 )

@@ -95,7 +95,7 @@ def told(bench):
     def build() -> list[list[Any]]:
         bench.refresh(AS_OF, select=CURRENT)
         bench.refresh(AS_OF, select=["student_aggregates_history"])
-        bench.execute("drop table if exists {marts}.tutor_aggregates_history")
+        bench.execute("drop table if exists {marts}.tutor_aggregates_history cascade")
         end = end_of_day(DAY, bench.warehouse.timezone)
         bench.refresh(end, days=(DAY, DAY), select=["tutor_aggregates_history"])
         bench.refresh(AS_OF, select=["tutor_features_history"])

@@ -33,6 +33,7 @@ class Schemas:
 
     prefix: str = ""
     platform: str = "platform"
+    reporting_name: str = ""
 
     @property
     def staging(self) -> str:
@@ -53,6 +54,11 @@ class Schemas:
     def ops(self) -> str:
         """The pipeline's own rows with a history."""
         return f"{self.prefix}ops"
+
+    @property
+    def reporting(self) -> str:
+        """Views for the readers of others, of `warehouse.reporting`."""
+        return self.reporting_name or f"{self.prefix}reporting"
 
     @property
     def truth(self) -> str:

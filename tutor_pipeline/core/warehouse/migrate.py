@@ -13,10 +13,11 @@ import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.warehouse import reporting
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.marked_schemas import ensure_marked_schema, schema_mark
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-MARK = "Made by tutor-pipeline"
 _LOCK = 7_455_370_001
 """Advisory lock: two processes never migrate the same database at once."""
 
@@ -47,7 +48,7 @@ def upgrade(warehouse: Warehouse) -> bool:
         # dbt would create a missing schema without our mark.
         missing = [
             schema for schema in warehouse.schemas.ours if schema_mark(connection, schema) is None
-        ]
+        ] or reporting.may_be_made(database)
     if before == head() and not missing:
         return False
     if before is not None and before > head():
@@ -89,36 +90,3 @@ def _migrate(warehouse: Warehouse) -> None:
             ensure_marked_schema(raw, schema)
         configuration.attributes.update(connection=connection, schemas=warehouse.schemas)
         command.upgrade(configuration, "head")
-
-
-def ensure_marked_schema(
-    connection: psycopg.Connection[Any], schema: str, *, what: str = MARK
-) -> bool:
-    """Creates the schema with our mark. Returns True when it did not exist.
-
-    Raises RefusedError when a schema of that name exists without our mark.
-    """
-    owner = schema_mark(connection, schema)
-    if owner is None:
-        connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
-        connection.execute(
-            sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(what))
-        )
-        return True
-    if not owner.startswith(MARK):
-        raise RefusedError(
-            f'the schema "{schema}" in this database was not made by tutor-pipeline, so nothing is'
-            " written to it.\nSet TUTOR_SCHEMA_PREFIX (for instance TUTOR_SCHEMA_PREFIX=tutor_) to"
-            " give ours other names, or use another database."
-        )
-    return False
-
-
-def schema_mark(connection: psycopg.Connection[Any], schema: str) -> str | None:
-    """Returns the schema's comment ('' without one), None if there is no such schema."""
-    row = connection.execute(
-        "select coalesce(obj_description(oid, 'pg_namespace'), '')"
-        " from pg_namespace where nspname = %s",
-        (schema,),
-    ).fetchone()
-    return None if row is None else str(row[0])

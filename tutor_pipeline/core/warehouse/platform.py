@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.core.warehouse.migrate import MARK, ensure_marked_schema, schema_mark
+from tutor_pipeline.core.warehouse.marked_schemas import MARK, ensure_marked_schema, schema_mark
 from tutor_pipeline.core.warehouse.statements import statement
 
 _TABLES = statement(__file__, "platform")

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.core.warehouse.migrate import schema_mark
+from tutor_pipeline.core.warehouse.marked_schemas import schema_mark
 from tutor_pipeline.core.warehouse.platform import is_ours
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.synthetic.burnout import live_through

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.core.warehouse.migrate import ensure_marked_schema
+from tutor_pipeline.core.warehouse.marked_schemas import ensure_marked_schema
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.synthetic.copy_binary import encode

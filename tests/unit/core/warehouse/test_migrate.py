@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.warehouse import migrate
+from tutor_pipeline.core.warehouse import marked_schemas, migrate
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.migrations.helpers import statements_of
 from tutor_pipeline.core.warehouse.platform import ensure_platform, is_ours
@@ -19,7 +19,7 @@ def test_upgrade_twice_changes_nothing(databases):
     with warehouse.connect() as database:
         assert migrate.current(database) == migrate.head()
         for schema in warehouse.schemas.ours:
-            assert migrate.schema_mark(database.connection, schema) == migrate.MARK
+            assert marked_schemas.schema_mark(database.connection, schema) == marked_schemas.MARK
 
 
 def test_two_upgrades_at_once(databases):
@@ -82,7 +82,7 @@ def test_a_schema_that_went_is_made_again_with_its_mark(databases):
         database.execute("drop schema staging cascade")
     assert migrate.upgrade(warehouse)
     with warehouse.connect() as database:
-        assert migrate.schema_mark(database.connection, "staging") == migrate.MARK
+        assert marked_schemas.schema_mark(database.connection, "staging") == marked_schemas.MARK
     assert not migrate.upgrade(warehouse)
 
 

@@ -101,7 +101,7 @@ def test_down_and_up_again_keeps_the_alerts(old, move, make):
     assert migrate.upgrade(old) is True
 
 
-def shape(warehouse):
+def tables(warehouse):
     """What stands in `ops`: columns, constraints, indexes, views."""
     with warehouse.connect() as database:
         return database.execute(
@@ -120,6 +120,19 @@ def shape(warehouse):
             " order by relname",
             (warehouse.schemas.ops,),
         ).fetchall()
+
+
+def functions(warehouse):
+    with warehouse.connect() as database:
+        return database.execute(
+            "select proname, pg_get_functiondef(oid) from pg_proc"
+            " where pronamespace = to_regnamespace(%s) order by 1",
+            (warehouse.schemas.ops,),
+        ).fetchall()
+
+
+def shape(warehouse):
+    return tables(warehouse), functions(warehouse)
 
 
 def test_every_revision_goes_up_and_down_and_keeps_the_alerts(old, move, make):

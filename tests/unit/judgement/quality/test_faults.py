@@ -862,7 +862,7 @@ def test_dbts_own_tests_are_outcomes_too(
     finally:
         bench.execute(
             "alter table {intermediate}.int_tutor_days rename was_session_on to session_on;"
-            " drop table {marts}.dim_students"
+            " drop table {marts}.dim_students cascade"
         )
         bench.restore(["marts/fct_sessions"])
     assert {

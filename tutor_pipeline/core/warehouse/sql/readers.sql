@@ -1,0 +1,308 @@
+-- Functions that keep what others built on our tables when a table is made anew: their grants,
+-- views, indexes. dbt's materializations call them, and `reporting.py`. Each migration ends with
+-- this file: a change here needs a new migration, if only an empty one.
+
+-- The schema of the views for readers if it is there and made by us, else null.
+create or replace function {ops}.reporting_of_ours(reporting text)
+returns regnamespace
+language sql stable
+set search_path to pg_catalog
+as $function$
+    select oid::regnamespace
+    from pg_namespace
+    where
+        nspname = reporting
+        and obj_description(oid, 'pg_namespace') like 'Made by tutor-pipeline%';
+$function$;
+
+-- What of others hangs on a table and would be lost with it, but for grants: one description each,
+-- and the statement that makes it again on a table of the same name (null: there is none).
+create or replace function {ops}.built_by_others(made regclass, reporting text)
+returns table (what text, statement text)
+language sql stable
+set search_path to pg_catalog
+as $function$
+    with dependents as (
+        select distinct depend.classid, depend.objid
+        from pg_depend as depend
+        inner join pg_class as made_class on made_class.oid = made
+        where
+            depend.deptype in ('n', 'a')
+            and depend.objid <> made
+            and (
+                (depend.refclassid = 'pg_class'::regclass and depend.refobjid = made)
+                or (depend.refclassid = 'pg_type'::regclass and depend.refobjid in (
+                    select of_table.oid
+                    from pg_type as of_table
+                    where
+                        of_table.oid = made_class.reltype
+                        or of_table.typelem = made_class.reltype
+                ))
+            )
+    )
+
+    -- Views, materialized views and rules.
+    select
+        case views.relkind
+            when 'v' then 'view '
+            when 'm' then 'materialized view '
+            else 'rule ' || quote_ident(rules.rulename) || ' on '
+        end || views.oid::regclass::text,
+        case when views.relkind = 'v' and pg_has_role(views.relowner, 'usage') then
+            'create or replace view ' || views.oid::regclass::text
+            || coalesce(' with (' || array_to_string(views.reloptions, ', ') || ')', '')
+            || ' as ' || pg_get_viewdef(views.oid)
+        end
+    from dependents
+    inner join pg_rewrite as rules
+        on dependents.classid = 'pg_rewrite'::regclass and rules.oid = dependents.objid
+    inner join pg_class as views on views.oid = rules.ev_class
+    where views.relnamespace is distinct from {ops}.reporting_of_ours(reporting)::oid
+
+    -- Indexes: ours have the names that dbt gives them, or belong to a constraint.
+    union all
+    select 'index ' || indexes.oid::regclass::text, pg_get_indexdef(indexes.oid)
+    from pg_index as indexed
+    inner join pg_class as indexes on indexes.oid = indexed.indexrelid
+    where
+        indexed.indrelid = made
+        and indexes.relname !~ '^[0-9a-f]{{32}}$'
+        and not exists (
+            select 1 from pg_constraint where pg_constraint.conindid = indexes.oid
+        )
+
+    union all
+    select
+        'trigger ' || quote_ident(triggers.tgname) || ' on ' || made::text,
+        pg_get_triggerdef(triggers.oid)
+    from pg_trigger as triggers
+    where triggers.tgrelid = made and not triggers.tgisinternal
+
+    -- Whatever else the catalog knows: policies, publications, foreign keys, functions, statistics.
+    union all
+    select pg_describe_object(dependents.classid, dependents.objid, 0), null
+    from dependents
+    where
+        dependents.classid not in (
+            'pg_rewrite'::regclass, 'pg_trigger'::regclass, 'pg_attrdef'::regclass
+        )
+        and not exists (
+            select 1 from pg_index
+            where
+                dependents.classid = 'pg_class'::regclass
+                and pg_index.indexrelid = dependents.objid
+        )
+        and not exists (
+            select 1 from pg_constraint
+            where
+                dependents.classid = 'pg_constraint'::regclass
+                and pg_constraint.oid = dependents.objid
+                and pg_constraint.conrelid = made
+        )
+        -- Sequences that a column owns go with it.
+        and not exists (
+            select 1 from pg_class
+            where
+                dependents.classid = 'pg_class'::regclass
+                and pg_class.oid = dependents.objid
+                and pg_class.relkind in ('S', 't')
+        )
+
+    union all
+    select 'row-level security of ' || made::text, null
+    from pg_class
+    where pg_class.oid = made and pg_class.relrowsecurity;
+$function$;
+
+-- Whether two tables have the same columns: names, types, order.
+create or replace function {ops}.has_columns_of(made regclass, other regclass)
+returns boolean
+language sql stable
+set search_path to pg_catalog
+as $function$
+    select count(distinct columns) = 1
+    from (
+        select array_agg(
+            row(attname, atttypid, atttypmod, attcollation)::text order by attnum
+        ) as columns
+        from pg_attribute
+        where attrelid in (made, other) and attnum > 0 and not attisdropped
+        group by attrelid
+    ) as tables;
+$function$;
+
+-- Gives a new table the rights on the table that it takes the place of: those, and no others.
+create or replace function {ops}.copy_grants(made regclass, other regclass)
+returns void
+language plpgsql
+set search_path to pg_catalog
+as $function$
+declare
+    granted record;
+begin
+    for granted in
+        select distinct
+            case rights.grantee when 0 then 'public' else rights.grantee::regrole::text end as role
+        from pg_class, aclexplode(pg_class.relacl) as rights
+        where pg_class.oid = other and rights.grantee <> pg_class.relowner
+    loop
+        execute format('revoke all on %s from %s', other, granted.role);
+    end loop;
+    for granted in
+        select
+            rights.privilege_type || coalesce(' (' || rights.columns || ')', '') as privilege,
+            case rights.grantee when 0 then 'public' else rights.grantee::regrole::text end as role,
+            case when rights.is_grantable then ' with grant option' else '' end as option
+        from (
+            select of_table.*, null as columns
+            from pg_class, aclexplode(pg_class.relacl) as of_table
+            where pg_class.oid = made and of_table.grantee <> pg_class.relowner
+            union all
+            select of_column.*, quote_ident(pg_attribute.attname)
+            from pg_attribute, aclexplode(pg_attribute.attacl) as of_column
+            where
+                pg_attribute.attrelid = made
+                and not pg_attribute.attisdropped
+                and pg_attribute.attname in (
+                    select attname from pg_attribute as kept
+                    where kept.attrelid = other and kept.attnum > 0 and not kept.attisdropped
+                )
+        ) as rights
+    loop
+        execute format(
+            'grant %s on %s to %s%s', granted.privilege, other, granted.role, granted.option
+        );
+    end loop;
+end
+$function$;
+
+-- Locks a table and the view on it against all others if nobody reads or writes them now. A reader
+-- takes the view first, so the view comes first here.
+create or replace function {ops}.lock_at_once(made regclass, reporting text)
+returns boolean
+language plpgsql
+set search_path to pg_catalog
+as $function$
+declare
+    view text := {ops}.view_in_reporting(made, reporting);
+begin
+    if to_regclass(view) is not null then
+        execute format('lock table %s in access exclusive mode nowait', view);
+    end if;
+    execute format('lock table %s in access exclusive mode nowait', made);
+    return true;
+exception when lock_not_available then
+    return false;
+end
+$function$;
+
+create or replace function {ops}.view_in_reporting(made regclass, reporting text)
+returns text
+language sql stable
+set search_path to pg_catalog
+as $function$
+    select quote_ident(reporting) || '.' || quote_ident(relname) from pg_class where oid = made;
+$function$;
+
+-- Points the view of a table's name at the table. Its columns keep their order and types: new ones
+-- come last, and one that the table no longer has is null. Does nothing where the schema is not
+-- there or not ours.
+create or replace function {ops}.show_in_reporting(made regclass, reporting text)
+returns void
+language plpgsql
+set search_path to pg_catalog
+as $function$
+declare
+    view text := {ops}.view_in_reporting(made, reporting);
+    shown regclass := to_regclass(view);
+    listed text;
+    said record;
+begin
+    if {ops}.reporting_of_ours(reporting) is null then
+        return;
+    end if;
+    -- Making it again locks it against its readers, so only where something differs.
+    if exists (
+        select 1 from pg_depend
+        inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+        where
+            pg_depend.classid = 'pg_rewrite'::regclass
+            and pg_depend.refobjid = made
+            and pg_rewrite.ev_class = shown
+    ) and not exists (
+        select 1 from pg_attribute as of_table
+        left join pg_attribute as of_view
+            on of_view.attrelid = shown and of_view.attname = of_table.attname
+        where
+            of_table.attrelid = made
+            and of_table.attnum > 0
+            and not of_table.attisdropped
+            and of_view.attnum is null
+    ) then
+        return;
+    end if;
+    select string_agg(columns.term, ', ' order by columns.position) into listed
+    from (
+        select
+            of_view.attnum::integer as position,
+            case
+                when of_table.attnum is null then format(
+                    'null::%s as %I',
+                    format_type(of_view.atttypid, of_view.atttypmod),
+                    of_view.attname
+                )
+                when
+                    of_table.atttypid = of_view.atttypid
+                    and of_table.atttypmod = of_view.atttypmod
+                    then format('source.%I', of_table.attname)
+                else format(
+                    'source.%1$I::%2$s as %1$I',
+                    of_table.attname,
+                    format_type(of_view.atttypid, of_view.atttypmod)
+                )
+            end as term
+        from pg_attribute as of_view
+        left join pg_attribute as of_table
+            on
+                of_table.attrelid = made
+                and of_table.attname = of_view.attname
+                and of_table.attnum > 0
+                and not of_table.attisdropped
+        where of_view.attrelid = shown and of_view.attnum > 0
+        union all
+        select 10000 + of_table.attnum, format('source.%I', of_table.attname)
+        from pg_attribute as of_table
+        where
+            of_table.attrelid = made
+            and of_table.attnum > 0
+            and not of_table.attisdropped
+            and not exists (
+                select 1 from pg_attribute as of_view
+                where of_view.attrelid = shown and of_view.attname = of_table.attname
+            )
+    ) as columns;
+    execute format('create or replace view %s as select %s from %s as source', view, listed, made);
+    for said in
+        select
+            'comment on view ' || view as target,
+            obj_description(made, 'pg_class') as words
+        union all
+        select
+            'comment on column ' || view || '.' || quote_ident(of_view.attname),
+            coalesce(
+                col_description(made, of_table.attnum),
+                case when of_table.attnum is null then 'No longer filled' end
+            )
+        from pg_attribute as of_view
+        left join pg_attribute as of_table
+            on
+                of_table.attrelid = made
+                and of_table.attname = of_view.attname
+                and of_table.attnum > 0
+                and not of_table.attisdropped
+        where of_view.attrelid = to_regclass(view) and of_view.attnum > 0
+    loop
+        execute format('%s is %L', said.target, said.words);
+    end loop;
+end
+$function$;
