@@ -17,7 +17,8 @@ ALERTS_AS_OF = datetime(2026, 3, 8, 3, 0, tzinfo=UTC)
 def applied(warehouse):
     """The metrics of one moment, and a run over alerts as of another."""
     with warehouse.connect() as database:
-        database.execute("drop table if exists {marts}.tutor_aggregates, {marts}.dim_tutors cascade")
+        for table in ("tutor_aggregates", "dim_tutors"):
+            database.execute(f"drop table if exists {{marts}}.{table} cascade")
         database.execute("create table {marts}.dim_tutors (tutor_id text, name text)")
         database.execute(
             "create table {marts}.tutor_aggregates as"
