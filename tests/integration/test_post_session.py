@@ -293,6 +293,27 @@ def test_rows_that_break_a_rule_set_only_their_tutor_aside(platform, refreshes, 
     assert platform.query("select count(*) from ops.set_aside_tutors") == [(0,)]
 
 
+@pytest.mark.parametrize("table", ["history_repairs", "alert_events"])
+def test_what_fails_without_any_tutor_ends_the_run_and_sets_nobody_aside(
+    platform, refreshes, _tutors, table
+):
+    tutors = [next(_tutors) for _ in range(3)]
+    for each in tutors:
+        disappoint(platform, each)
+    platform.execute(f"alter table ops.{table} rename to gone")
+    try:
+        run = refreshes.start()
+        assert not run.outcome().success
+    finally:
+        platform.execute(f"alter table ops.gone rename to {table}")
+    assert f'relation "ops.{table}" does not exist' in run.log
+    assert platform.query("select count(*) from ops.set_aside_tutors") == [(0,)]
+    assert waiting(platform) == set(tutors)
+    refreshes.run()
+    for each in tutors:
+        processed_once(platform, each)
+
+
 def test_while_a_check_objects_nothing_is_taken(platform, refreshes, tutor):
     disappoint(platform, tutor)
     result = "asset = 'marts/fct_sessions' and check_name = 'there_are_sessions'"

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
+class DbtError(TutorPipelineError):
+    """dbt failed: the nodes, each with the database's message."""
+
+
 PROGRESS = "JinjaLogInfo"
 """The event with a macro's progress, in data.msg."""
 # The events with the result of a model or a test, or with progress.
@@ -112,7 +116,7 @@ def invoke(
 
     Changes the environment, so do not call it while other threads run. To run dbt in a thread, use
     `hold_environment` in the thread that starts it, and call `run`.
-    Raises TutorPipelineError naming the nodes that failed, with the database's message.
+    Raises DbtError naming the nodes that failed, with the database's message.
     """
     with hold_environment(environment):
         return run(args, on_event)
@@ -149,7 +153,7 @@ def run(
     if result.exception is not None and not isinstance(result.exception, Exception):
         raise result.exception  # somebody ends this process: no failure of dbt's
     if not result.success:
-        raise TutorPipelineError(_failure(args, result))
+        raise DbtError(_failure(args, result))
     return result
 
 

@@ -43,6 +43,11 @@ from tutor_pipeline.steps.take import HALF_READ, REFRESH
 GIVE_UP_AFTER = 6
 """Consecutive failures. A search for one broken tutor mostly has four; the next run goes on."""
 
+_OF_THE_DATABASE = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "55", "57", "58"})
+"""Classes of SQLSTATE that are never about the values of a row: connection, privilege, a name that
+is not there, disk, memory, shutdown.
+"""
+
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 4
 """Wait this many times the length of a comparison: it takes a fifth of the time at most."""
@@ -165,8 +170,33 @@ class Refresh:
             except psycopg.OperationalError:
                 raise  # the database, not the data
             except Exception as error:
+                if not self._is_of_rows(error, batch):
+                    raise
                 self._failed(batch, error)
         return True
+
+    def _is_of_rows(self, error: Exception, batch: ledger.Batch) -> bool:
+        """Whether the rows of some tutor may be the cause. What also fails without any tutor is of
+        the database: a privilege, a table or a column that is gone. No tutor is looked for then.
+        """
+        if isinstance(error, psycopg.Error):
+            return (error.sqlstate or "")[:2] not in _OF_THE_DATABASE
+        if not isinstance(error, dbt.DbtError):
+            return True
+        run_id = f"{batch.run_id}/nobody"
+        write_header(self.warehouse, RefreshRun(run_id, batch.as_of, ()))
+        try:
+            self._build(run_id)
+        except dbt.DbtError:
+            return False
+        return True
+
+    def _build(self, run_id: str) -> None:
+        with dbt.hold_environment({"TUTOR_RUN_ID": run_id}):
+            # Nobody reads the files that dbt writes per invocation, so it writes none.
+            dbt.run(
+                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR], manifest=self._manifest
+            )
 
     def _is_blocked(self, database: Database) -> bool:
         now = datetime.now(UTC)
@@ -198,11 +228,7 @@ class Refresh:
         batch, plan, run_id = this.batch, self.plan, this.batch.run_id
         write_header(self.warehouse, RefreshRun(run_id, batch.as_of, this.tutors))
         this.ended(Step.TAKE)
-        with dbt.hold_environment({"TUTOR_RUN_ID": run_id}):
-            # Nobody reads the files that dbt writes per invocation, so it writes none.
-            dbt.run(
-                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR], manifest=self._manifest
-            )
+        self._build(run_id)
         this.ended(Step.BUILD)
         with self.warehouse.connect() as database:
             broken = failing_tutors(database, plan.suites, this.tutors, batch.as_of)
