@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
+
 class DbtError(TutorPipelineError):
     """dbt failed: the nodes, each with the database's message."""
 
