@@ -11,6 +11,7 @@ import sys
 import psycopg
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse import remedies
 
 
 def main() -> None:
@@ -26,10 +27,10 @@ def main() -> None:
         err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except psycopg.Error as error:
+        said = str(error).strip()
         err.print(
-            f"[bold red]error:[/bold red] the database said: {escape(str(error).strip())}\n"
-            "Its tables may have changed since they were built; `tutor-pipeline enrich` builds"
-            " them anew, `tutor-pipeline status` shows where it is.",
+            f"[bold red]error:[/bold red] the database said: {escape(said)}\n"
+            f"{remedies.of_statement(said) or '`tutor-pipeline status` shows where it is.'}",
             soft_wrap=True,
         )
         sys.exit(1)
@@ -39,3 +40,22 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("interrupted; nothing is half done: run the same command again to go on")
         sys.exit(130)
+    except Exception as error:
+        found = _of_storage(error)
+        if found is None:
+            raise
+        err.print(
+            f"[bold red]error:[/bold red] Dagster's database said: {escape(found)}\n"
+            f"{remedies.of_statement(found) or '`tutor-pipeline status` shows where it is.'}",
+            soft_wrap=True,
+        )
+        sys.exit(1)
+
+
+def _of_storage(error: BaseException | None) -> str | None:
+    """The message of the database under an error of Dagster's storage; None = another error."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] == "psycopg2":
+            return str(error).strip().splitlines()[0]
+        error = error.__cause__ or error.__context__
+    return None

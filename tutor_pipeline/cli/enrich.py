@@ -19,12 +19,15 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.warehouse import remedies
 from tutor_pipeline.people.reports import status_queries, tutor_queries
 from tutor_pipeline.sources import losses
 
 LAST = "last"
 """The as-of of the current alerts."""
 
+_NAMED = 3
+"""How many tables that were not made are named."""
 STALE_DAYS = 7
 """If the newest session is older than this, today's windows are empty: warn."""
 
@@ -178,6 +181,8 @@ class _Backfill:
             )
         if not set(FINDINGS.values()).isdisjoint(outcome.skipped):
             return "; ".join(outcome.failed.values()) or "not computed"
+        if not tutors:
+            return None
         self.worked.append(outcome.success)
         with self.session.warehouse.connect() as database:
             found = tutor_queries.findings_by_tutor(database, tutors)
@@ -295,15 +300,12 @@ def report(outcome: Outcome, as_json: bool) -> None:
     if as_json:
         emit_json(outcome.as_dict())
         return
-    for step, message in outcome.failed.items():
-        err.print(f"[bold red]failed:[/bold red] {escape(f'{step}: {message}')}", soft_wrap=True)
     for tutor_id, reason in outcome.unreadable.items():
         warn(f"tutor {tutor_id} skipped: {reason}")
     if outcome.skipped:
-        warn(f"not made, because of that: {', '.join(outcome.skipped)}")
-    if outcome.blocking:
-        hint = "" if outcome.success else "; to go on all the same: tutor-pipeline enrich --force"
-        warn(f"data quality checks stop what follows: see tutor-pipeline validate{hint}")
+        more = len(outcome.skipped) - _NAMED
+        rest = f" and {more} more" if more > 0 else ""
+        warn(f"not made, because of that: {', '.join(outcome.skipped[:_NAMED])}{rest}")
     profile = outcome.metadata.get(FINDINGS["alerts"], {}).get("rule_profile")
     rules = f", rules {profile}" if profile else ""
     times = ", ".join(
@@ -317,6 +319,18 @@ def report(outcome: Outcome, as_json: bool) -> None:
         done(f"Run {outcome.run_id[:8]} finished ({times}{rules})")
     else:
         warn(f"Run {outcome.run_id[:8]} failed ({times}); `tutor-pipeline up` shows its log")
+    _report_failures(outcome)
+
+
+def _report_failures(outcome: Outcome) -> None:
+    """Print what failed and, last, what to do about it."""
+    for step, message in outcome.failed.items():
+        err.print(f"[bold red]failed:[/bold red] {escape(f'{step}: {message}')}", soft_wrap=True)
+    if outcome.blocking:
+        hint = "" if outcome.success else "; to go on all the same: tutor-pipeline enrich --force"
+        warn(f"data quality checks stop what follows: see tutor-pipeline validate{hint}")
+    elif remedy := remedies.of_statement("\n".join(outcome.failed.values())):
+        note(remedy)
 
 
 def hint_at_stale_data(session: Session) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-HOPELESS_AFTER = 30
-"""After this many consecutive failures, of any batch size, the cause is not the tutors' data."""
+from tutor_pipeline.core.errors import TutorPipelineError
 
 
 def find_failing(
@@ -17,26 +16,25 @@ def find_failing(
     """Attempt all items at once; on failure, halve the batch until each broken item is alone.
 
     `attempt` returns None if a batch worked, else the error. Returns item -> error for the items
-    that failed. Larger batches come first, so that sound items finish soon. Gives up on the
-    remaining items, with the last error, after `HOPELESS_AFTER` consecutive failures.
+    that failed. Larger batches come first, so that sound items finish soon. After the first
+    failure no item at all is attempted: if that fails too, the cause is not in the items.
+    Raises TutorPipelineError with that error.
     """
     broken: dict[str, str] = {}
     waiting = deque([list(items)])
-    failures = 0
+    is_of_items = False
     while waiting:
         batch = waiting.popleft()
         message = attempt(batch)
         if message is None:
-            failures = 0
             continue
-        failures += 1
+        if not is_of_items and attempt(()) is not None:
+            raise TutorPipelineError(f"no tutor is the cause, it fails without any: {message}")
+        is_of_items = True
         if len(batch) > 1:
             tell(f"{len(batch)} tutors together failed; trying them in two halves")
             middle = len(batch) // 2
             waiting += [batch[:middle], batch[middle:]]
         else:
             broken[batch[0]] = message
-        if failures >= HOPELESS_AFTER:
-            broken |= {item: f"not tried alone; {message}" for rest in waiting for item in rest}
-            break
     return {item: broken[item] for item in items if item in broken}

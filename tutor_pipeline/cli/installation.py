@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from tutor_pipeline.cli.console import warn
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR, PROJECT_DIR
-from tutor_pipeline.core.settings import Settings, load_settings
+from tutor_pipeline.core.settings import Settings, load_settings, misspelt
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.embedded import EmbeddedServer
 from tutor_pipeline.core.warehouse.locate import Located
@@ -74,6 +75,8 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
     Raises TutorPipelineError with the problem and what to do.
     """
     settings = load_settings()
+    for name, meant in misspelt(os.environ).items():
+        warn(f"{name} is no setting and is not read; did you mean {meant}?")
     located = settings.locate(progress)
     if upgrade(located.warehouse):
         progress("Brought the database's schemas up to date")
@@ -88,6 +91,14 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
     session = Session(settings, located)
     os.environ.update(session.environment())
     return session
+
+
+def check_dagster_database() -> None:
+    """Raise TutorPipelineError if Dagster's own database cannot be reached: Dagster itself tries
+    for long, and then shows a traceback.
+    """
+    name = "TUTOR_DAGSTER_DATABASE_URL"
+    Warehouse(os.environ[name], named_by=name).connect().close()
 
 
 def embedded_server(settings: Settings) -> EmbeddedServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from typing import Any
 import psutil
 
 from tutor_pipeline.cli.console import done, note, warn
-from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.cli.installation import check_dagster_database
+from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import TABLES, Step
 
@@ -207,6 +209,7 @@ def _execute(
     from tutor_pipeline.definitions import defs
     from tutor_pipeline.defs.common import progress, run_records
 
+    check_dagster_database()
     with dg.DagsterInstance.get() as instance:
         _keep_connections(instance)
         outcome = Outcome(run_id="", success=False)
@@ -329,16 +332,15 @@ def _message(data: Any) -> str | None:
     return failure.description if failure is not None else None
 
 
-_REFUSED = f"{RefusedError.__module__}.{RefusedError.__name__}: "
-_FAILED = f"{TutorPipelineError.__module__}.{TutorPipelineError.__name__}: "
+_CLASS = re.compile(r"(?P<path>(?:tutor_pipeline|psycopg)(?:\.\w+)*)\.(?P<name>\w+): ")
+"""How the message of a failed step begins: the error's class."""
 
 
 def _raise_refusals(outcome: Outcome) -> None:
-    """A run returns errors as text: convert them to their class, and so to their exit status."""
+    """A run returns errors as text: leave their class out, and raise what was refused."""
     for step, message in outcome.failed.items():
-        for marker, error in ((_REFUSED, RefusedError), (_FAILED, TutorPipelineError)):
-            if message.startswith(marker):
-                text = message.removeprefix(marker).strip()
-                outcome.failed[step] = text
-                if error is RefusedError:
-                    raise RefusedError(text)
+        if found := _CLASS.match(message):
+            text = message[found.end() :].strip()
+            outcome.failed[step] = text
+            if found["name"] == RefusedError.__name__:
+                raise RefusedError(text)

@@ -24,6 +24,7 @@ from rich.table import Table
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import (
     Session,
+    check_dagster_database,
     embedded_server,
     open_session,
     program,
@@ -119,6 +120,7 @@ def up(
     Example: [bold]tutor-pipeline up --port 3001[/bold]
     """
     session = open_session(note)
+    check_dagster_database()
     pid_file = session.settings.home / "up.pid"
     _only_one = _refuse_another(session, pid_file)  # held as long as this process lives
     chosen = _free_port(
@@ -323,6 +325,11 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
 def _dagster_facts(now: datetime) -> dict[str, dict[str, Any]]:
     import dagster as dg
 
+    try:
+        check_dagster_database()
+    except TutorPipelineError as error:
+        # What else is known is shown all the same.
+        return {"automation": {"unknown": " ".join(str(error).splitlines())}, "last_run": {}}
     with dg.DagsterInstance.get() as instance:
         return {"automation": _automation(instance, now), "last_run": _last_run(instance)}
 

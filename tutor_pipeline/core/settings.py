@@ -6,8 +6,9 @@ Every setting is an environment variable `TUTOR_<NAME>`. An empty one counts as 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -242,6 +243,18 @@ class Settings(BaseSettings):
             self.platform_timezone,
             progress,
         )
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Returns the variables that look like a setting and are none, each with the setting meant."""
+    known = [f"TUTOR_{name.upper()}" for name in Settings.model_fields]
+    found = {}
+    for name in names:
+        if name.startswith("TUTOR_") and name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.85)
+            if near:
+                found[name] = near[0]
+    return found
 
 
 def load_settings() -> Settings:

@@ -394,7 +394,7 @@ def _blocked(objections: Sequence[str], queue: ledger.Queue, now: datetime) -> s
 def _unreachable(error: Exception, memory: _Memory, now: datetime) -> _Skip:
     memory.unreachable_since = memory.unreachable_since or now
     first = str(error).strip().splitlines()[0]
-    text = first if first.startswith("cannot connect") else f"the database said: {first}"
+    text = first if isinstance(error, TutorPipelineError) else f"the database said: {first}"
     return _Skip(f"{text} (since {span((now - memory.unreachable_since).total_seconds())})")
 
 

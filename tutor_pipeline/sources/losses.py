@@ -40,6 +40,10 @@ Counts = Mapping[str, int]
 """Rows by table, and values by `table.column`."""
 
 
+class UnreadableError(TutorPipelineError):
+    """What of the platform this role may not read, and who can change that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """A loss of one kind is too large if it is over the `share` (0 to 1) and over so many rows."""
@@ -85,9 +89,10 @@ def find(database: Database, now: datetime, limits: Limits, *, whole: bool) -> l
 
     What belongs to lost rows is not named again. Compares sessions, tutors, and whether other
     tables became empty; with `whole` the rows and values of every table of the contract.
-    Raises TutorPipelineError: the sessions cannot be read.
+    Raises UnreadableError, or TutorPipelineError: there are no sessions to be read.
     """
     found: dict[str, Loss] = {}
+    _readable(database)
     states = [state for state in _states(database, now) if state.counts]
     counts = _count_each(database, [state.as_of for state in states], whole=whole)
     for state, has in zip(states, counts, strict=True):
@@ -285,10 +290,10 @@ def _is_empty(database: Database, table: str) -> bool:
 
 
 def _readable(database: Database) -> versions.Columns:
-    """Returns the tables and columns of the contract that are there and may be read.
+    """Returns the tables and columns of the contract that are there.
 
-    Raises TutorPipelineError: the sessions may not, or rows are hidden, which looks like a smaller
-    platform.
+    Raises UnreadableError: a privilege is missing, or rows are hidden, which looks like a smaller
+    platform. Raises TutorPipelineError: there are no sessions to be read.
     """
     others = [table.name for table in load_contract().tables]
     columns = versions.read_columns(database, others=others)
@@ -296,25 +301,28 @@ def _readable(database: Database) -> versions.Columns:
         statement(__file__, "refused_columns"),
         {"schema": database.schemas.platform, "tables": list(columns)},
     )
-    refused = set()
+    refused: dict[str, list[str]] = {}
     for table, name, is_hidden in rows:
         if is_hidden:
-            raise TutorPipelineError(
+            raise UnreadableError(
                 f"row-level security hides rows of {database.schemas.platform}.{table} from the"
                 f" user {database.info.user}: ask its owner for a user that sees them all"
                 f' (alter role "{database.info.user}" bypassrls)'
             )
-        refused.add((table, name))
-    if needed := [name for name in versions.NEEDED if (SESSIONS, name) in refused]:
-        raise TutorPipelineError(
-            f"the user {database.info.user} may not read {database.schemas.platform}.{SESSIONS}"
-            f" ({', '.join(needed)}): ask its owner to grant select on it"
+        if name in {column.name for column in load_contract().table(table).columns}:
+            refused.setdefault(table, []).append(name)
+    if refused:
+        named = ", ".join(
+            f"{database.schemas.platform}.{table} ({', '.join(names)})"
+            if set(names) < set(columns[table])
+            else f"{database.schemas.platform}.{table}"
+            for table, names in sorted(refused.items(), key=lambda each: each[0] != SESSIONS)
         )
-    readable = {
-        table: {name: each for name, each in found.items() if (table, name) not in refused}
-        for table, found in columns.items()
-    }
-    return {table: found for table, found in readable.items() if found}
+        raise UnreadableError(
+            f"the user {database.info.user} may not read {named}: ask its owner to grant select on"
+            " it"
+        )
+    return columns
 
 
 def _values(

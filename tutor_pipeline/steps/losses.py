@@ -14,7 +14,7 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.quality import results
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.sources import losses
-from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, Loss
+from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, UnreadableError
 
 HEALS = (
     "When the rows are back it goes on by itself. If they are gone for good:"
@@ -35,6 +35,8 @@ def says(limits: Limits) -> str:
 def objections(database: Database, now: datetime, limits: Limits, *, run_id: str) -> list[str]:
     """Returns a line per loss over the limits, and stores the outcome where it differs from the
     newest one: nobody else evaluates this check between two full refreshes.
+
+    Raises UnreadableError: it is stored and committed.
     """
     is_known_to_fail = bool(
         database.value(
@@ -43,11 +45,17 @@ def objections(database: Database, now: datetime, limits: Limits, *, run_id: str
             (ASSET, CHECK),
         )
     )
-    # What only a full refresh compares was perhaps what failed: it is over when that is back.
-    found = losses.find(database, now, limits, whole=is_known_to_fail)
+    try:
+        # What only a full refresh compares was perhaps what failed: it is over when that is back.
+        found = [str(each) for each in losses.find(database, now, limits, whole=is_known_to_fail)]
+    except UnreadableError as error:
+        if not is_known_to_fail:
+            store(database, now, limits, [str(error)], run_id=run_id)
+            database.commit()
+        raise
     if bool(found) != is_known_to_fail:
         store(database, now, limits, found, run_id=run_id)
-    return [str(loss) for loss in found]
+    return found
 
 
 def take(
@@ -68,6 +76,10 @@ def take(
     """
     try:
         found = losses.find(database, now, limits, whole=whole)
+    except UnreadableError as error:
+        store(database, now, limits, [str(error)], run_id=run_id)
+        database.commit()
+        raise RefusedError(str(error)) from error
     except TutorPipelineError as error:
         if losses.has_states(database):
             raise RefusedError(str(error)) from error
@@ -75,7 +87,7 @@ def take(
         warn(str(error))
         return
     if found and accepted_by is None:
-        store(database, now, limits, found, run_id=run_id)
+        store(database, now, limits, [str(loss) for loss in found], run_id=run_id)
         database.commit()
         raise RefusedError(refusal([str(loss) for loss in found]))
     for loss in found:
@@ -104,7 +116,7 @@ def refusal(lines: Sequence[str]) -> str:
 
 
 def store(
-    database: Database, now: datetime, limits: Limits, found: Sequence[Loss], *, run_id: str
+    database: Database, now: datetime, limits: Limits, found: Sequence[str], *, run_id: str
 ) -> None:
     """Store the outcome of the check."""
     outcome = Outcome(
@@ -115,6 +127,6 @@ def store(
         "error",
         True,
         Status.FAILED if found else Status.PASSED,
-        observed="; ".join(map(str, found[:_TOLD])) or None,
+        observed="; ".join(found[:_TOLD]) or None,
     )
     results.record(database, run_id, now, [outcome], now)

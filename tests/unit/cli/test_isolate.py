@@ -1,9 +1,11 @@
 """Halving a batch finds those that break it, and the others are done once."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor_pipeline.cli.failing_tutors import HOPELESS_AFTER, find_failing
+from tutor_pipeline.cli.failing_tutors import find_failing
+from tutor_pipeline.core.errors import TutorPipelineError
 
 ITEMS = [f"T{number:02}" for number in range(20)]
 
@@ -39,15 +41,14 @@ def test_the_first_few_broken_stop_none_of_ten_thousand():
     assert len(done) == 9_997
 
 
-def test_when_nothing_works_any_more_it_gives_up():
+def test_what_fails_without_any_tutor_is_no_tutors_fault():
     attempts = []
 
     def attempt(batch):
-        attempts.append(batch)
-        return None if len(attempts) == 2 else "the server is gone"
+        attempts.append(len(batch))
+        return "permission denied"
 
     items = [f"T{number:05}" for number in range(10_000)]
-    broken = find_failing(items, attempt)
-    assert list(broken) == items[5_000:]
-    assert len(attempts) == 2 + HOPELESS_AFTER
-    assert all("the server is gone" in message for message in broken.values())
+    with pytest.raises(TutorPipelineError, match=r"no tutor is the cause.*permission denied"):
+        find_failing(items, attempt)
+    assert attempts == [10_000, 0]

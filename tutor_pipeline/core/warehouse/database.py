@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse import remedies
 
 APPLICATION_NAME = "tutor-pipeline"
 
@@ -84,12 +85,15 @@ class Schemas:
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """One PostgreSQL database and the schema names in it. `url` is a libpq URL."""
+    """One PostgreSQL database and the schema names in it. `url` is a libpq URL, `named_by` the
+    setting that holds it, for messages.
+    """
 
     url: str = field(repr=False)  # it holds the password
     schemas: Schemas = field(default_factory=Schemas)
     timezone: str = "UTC"
     platform_timezone: str = "UTC"
+    named_by: str = "TUTOR_DATABASE_URL"
 
     def connect(self, *, autocommit: bool = False, **options: Any) -> Database:
         """Opens a connection. `options` are libpq's. Raises TutorPipelineError."""
@@ -103,8 +107,8 @@ class Warehouse:
             )
         except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
             raise TutorPipelineError(
-                f"cannot connect to {self.masked_url}: {str(error).strip()}\n"
-                "Is the server up, and does TUTOR_DATABASE_URL name it?"
+                f"cannot connect to {self.masked_url}: {remedies.cause(error)}\n"
+                f"{remedies.of_connecting(str(error), self.named_by)}"
             ) from error
         # Settings of a server, a role or a URL may change the form of timestamps, or an isolation
         # level under which a transaction that waited for a lock does not see what was committed.
@@ -201,6 +205,9 @@ class Database:
 
         A lock belongs to a schema (None = `ops`), so two installations do not share locks.
         """
+        if wait:
+            # A role's limit is meant for the locks of others: this one is held for a moment.
+            self.execute("set local lock_timeout = 0")
         function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
         taken = self.value(
             f"select {function}(hashtextextended(%s, 0))", (f"{schema or self.schemas.ops}.{name}",)

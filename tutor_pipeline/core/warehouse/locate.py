@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -45,12 +45,13 @@ def locate(
     url = database_url or embedded.ensure_running()
     warehouse = Warehouse(url, schemas, timezone, platform_timezone)
     if database_url is None:
-        return Located(warehouse, dagster_url or embedded.url(DAGSTER_DATABASE), True)
+        dagster_url = dagster_url or embedded.url(DAGSTER_DATABASE)
+        return Located(warehouse, _for_sqlalchemy(dagster_url), True)
     _check_version(warehouse)
     if dagster_url is None:
         dagster_url = _beside(url)
         _ensure_database(warehouse, dagster_url)
-    return Located(warehouse, dagster_url, _is_embedded(embedded, url))
+    return Located(warehouse, _for_sqlalchemy(dagster_url), _is_embedded(embedded, url))
 
 
 def _is_embedded(embedded: EmbeddedServer, url: str) -> bool:
@@ -71,6 +72,18 @@ def _check_version(warehouse: Warehouse) -> None:
 def _beside(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=f"{parts.path}_dagster"))
+
+
+def _for_sqlalchemy(url: str) -> str:
+    """Returns a URL that SQLAlchemy, which Dagster uses, and libpq read alike.
+
+    SQLAlchemy takes one host and one port, and the database's name as it is written. All of that
+    may stand in the query instead.
+    """
+    parts = urlsplit(url)
+    if "," not in parts.netloc and "%" not in parts.path:
+        return url
+    return f"postgresql:///?{urlencode(conninfo_to_dict(url), quote_via=quote)}"
 
 
 def _ensure_database(warehouse: Warehouse, url: str) -> None:

@@ -27,13 +27,19 @@ def ensure_marked_schema(
             sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(what))
         )
         return True
-    if not owner.startswith(MARK):
+    refuse_foreign_schema(connection, schema)
+    return False
+
+
+def refuse_foreign_schema(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Raises RefusedError when a schema of that name exists without our mark."""
+    owner = schema_mark(connection, schema)
+    if owner is not None and not owner.startswith(MARK):
         raise RefusedError(
             f'the schema "{schema}" in this database was not made by tutor-pipeline, so nothing is'
             " written to it.\nSet TUTOR_SCHEMA_PREFIX (for instance TUTOR_SCHEMA_PREFIX=tutor_) to"
             " give ours other names, or use another database."
         )
-    return False
 
 
 def schema_mark(connection: psycopg.Connection[Any], schema: str) -> str | None:

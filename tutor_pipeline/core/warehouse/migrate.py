@@ -15,7 +15,11 @@ from psycopg import sql
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse import reporting
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.core.warehouse.marked_schemas import ensure_marked_schema, schema_mark
+from tutor_pipeline.core.warehouse.marked_schemas import (
+    ensure_marked_schema,
+    refuse_foreign_schema,
+    schema_mark,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 7_455_370_001
@@ -44,6 +48,8 @@ def upgrade(warehouse: Warehouse) -> bool:
     """
     with warehouse.connect() as database:
         connection = database.connection
+        for schema in warehouse.schemas.ours:
+            refuse_foreign_schema(connection, schema)
         before = current(database)
         # dbt would create a missing schema without our mark.
         missing = [
@@ -63,9 +69,16 @@ def upgrade(warehouse: Warehouse) -> bool:
         cause = getattr(error, "orig", error)
         if not isinstance(cause, psycopg.errors.InsufficientPrivilege):
             raise
+        said = str(cause).strip().splitlines()[0]
+        if before is None:
+            raise TutorPipelineError(
+                f"this role may not make the pipeline's schemas in {warehouse.masked_url}: {said}\n"
+                "Have `deploy/roles.sql` run, which makes them, or the right granted: grant create"
+                " on database … to …"
+            ) from None
         raise TutorPipelineError(
             f"the schemas in {warehouse.masked_url} are not up to date, and this role may not"
-            f" change them: {str(cause).strip()}\n"
+            f" change them: {said}\n"
             "Run `tutor-pipeline status` once as the pipeline's own role."
         ) from None
     return True

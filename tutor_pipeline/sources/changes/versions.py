@@ -128,14 +128,31 @@ def read_columns(database: Database, *, others: Iterable[str] = ()) -> Columns:
     for table, name, kind, is_unique in rows:
         found.setdefault(table, {})[name] = Column(kind, is_unique)
     sessions = found.get("sessions", {})
+    if not sessions:
+        raise TutorPipelineError(_no_sessions(database))
     missing = [name for name in NEEDED if name not in sessions]
     if missing or sessions["scheduled_start"].type not in _MOMENTS:
         what = f"{', '.join(missing)} missing" if missing else "scheduled_start is not a timestamp"
         raise TutorPipelineError(
             f"{database.schemas.platform}.sessions cannot be read ({what})."
-            " See: tutor-pipeline check-source"
+            "\nSee what it needs: tutor-pipeline check-source"
         )
     return found
+
+
+def _no_sessions(database: Database) -> str:
+    schema = database.schemas.platform
+    if database.value("select count(*) from pg_namespace where nspname = %s", (schema,)):
+        return (
+            f"there is no table {schema}.sessions\n"
+            "Set TUTOR_PLATFORM_SCHEMA to the schema of the platform's tables, or see what is"
+            " needed: tutor-pipeline check-source"
+        )
+    return (
+        f'there is no schema "{schema}" in this database\n'
+        "Set TUTOR_PLATFORM_SCHEMA to the schema of the platform's tables, or fill it with"
+        " tutor-pipeline generate or import"
+    )
 
 
 def session_versions(

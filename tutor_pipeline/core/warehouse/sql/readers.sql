@@ -186,7 +186,7 @@ as $function$
 declare
     view text := {ops}.view_in_reporting(made, reporting);
 begin
-    if to_regclass(view) is not null then
+    if {ops}.reporting_of_ours(reporting) is not null and to_regclass(view) is not null then
         execute format('lock table %s in access exclusive mode nowait', view);
     end if;
     execute format('lock table %s in access exclusive mode nowait', made);
@@ -214,13 +214,14 @@ set search_path to pg_catalog
 as $function$
 declare
     view text := {ops}.view_in_reporting(made, reporting);
-    shown regclass := to_regclass(view);
+    shown regclass;
     listed text;
     said record;
 begin
     if {ops}.reporting_of_ours(reporting) is null then
         return;
     end if;
+    shown := to_regclass(view);
     -- Making it again locks it against its readers, so only where something differs.
     if exists (
         select 1 from pg_depend
