@@ -471,7 +471,7 @@ def test_many_at_once_end_without_a_deadlock(desk):
 
 def test_a_platform_without_sessions_is_said(databases, make_desk):
     desk = make_desk(Warehouse(databases.create()))
-    with pytest.raises(Exception, match="there is no schema|there is no table"):
+    with pytest.raises(Exception, match=r"there is no schema|there is no table"):
         desk.take_all()
 
 
