@@ -329,7 +329,10 @@ def _report_failures(outcome: Outcome) -> None:
     if outcome.blocking:
         hint = "" if outcome.success else "; to go on all the same: tutor-pipeline enrich --force"
         warn(f"data quality checks stop what follows: see tutor-pipeline validate{hint}")
-    elif remedy := remedies.of_statement("\n".join(outcome.failed.values())):
+        return
+    said = "\n".join(outcome.failed.values())
+    remedy = remedies.of_statement(said)
+    if remedy is not None and remedy not in said:
         note(remedy)
 
 

@@ -197,13 +197,27 @@ def _look(
             )
         if not ledger.is_filled(database):
             return _first(instance, database, now)
-        whole = memory.compared_at is None or now - memory.compared_at >= WHOLE_EVERY
+        queue = _compare(database, gate, memory, now)
+        if queue.changes:
+            return _start(instance, database, gate, queue, now)
+        # What was missing and is there again need not have changed.
+        was_missing = memory.compared_at == now and losses.is_failing(database)
+        missing = _missing(database, gate, queue, now) if was_missing else None
+        return missing or _Skip("nothing changed" + _beside(queue))
+
+
+def _compare(database: Database, gate: _Gate, memory: _Memory, now: datetime) -> ledger.Queue:
+    """Compare the sessions with what is known of them; their parts too, once a minute."""
+    whole = memory.compared_at is None or now - memory.compared_at >= WHOLE_EVERY
+    try:
         queue = ledger.compare(database, now, whole=whole)
-        if whole:
-            memory.compared_at = now
-        if not queue.changes:
-            return _Skip("nothing changed" + _beside(queue))
-        return _start(instance, database, gate, queue, now)
+    except psycopg.Error:
+        # Raises who may not read what, and an incident tells of it.
+        losses.objections(database, now, gate.limits, run_id="new_sessions")
+        raise
+    if whole:
+        memory.compared_at = now
+    return queue
 
 
 def _start(

@@ -183,7 +183,10 @@ def _said(message: str | None) -> str:
     lines = [line for line in lines if line and not line.startswith("> ")]
     where = _WHERE.fullmatch(lines[0]) if len(lines) > 1 else None
     if where:
-        lines = [*lines[1:], f"in {where['file']}"]
+        lines = lines[1:]
+        # What goes on after a colon ends with what to do.
+        if not lines[0].endswith(":"):
+            lines.append(f"in {where['file']}")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -161,16 +162,12 @@ def _count_sessions(
         )
         for as_of in moments
     )
-    found = database.execute(
-        database.sql(
-            "select {counts} from ({started}) as started",
-            counts=counts,
-            started=versions.started(database.warehouse, columns),
-        ),
-        window,
-    ).fetchone()
-    assert found is not None
-    return list(found)
+    query = database.sql(
+        "select {counts} from ({started}) as started",
+        counts=counts,
+        started=versions.started(database.warehouse, columns),
+    )
+    return _one(database, SESSIONS, query, window)
 
 
 def accept(
@@ -359,6 +356,25 @@ def _values(
         rows=rows,
         of_sessions=of_sessions,
     )
-    found = database.execute(query, window).fetchone()
-    assert found is not None
+    found = _one(database, table, query, window)
     return dict(zip([table, *(f"{table}.{name}" for name in counted)], found, strict=True))
+
+
+def _one(
+    database: Database, table: str, query: sql.Composed, window: Mapping[str, datetime]
+) -> list[int]:
+    """Returns the only row of a query that reads a platform table.
+
+    Raises UnreadableError: the table is a view that fails, or a foreign one whose server is gone.
+    """
+    try:
+        row = database.execute(query, window).fetchone()
+    except psycopg.Error as error:
+        if database.connection.broken:
+            raise
+        said = str(error).strip().splitlines()[0]
+        raise UnreadableError(
+            f"{database.schemas.platform}.{table} cannot be read: {said}"
+        ) from error
+    assert row is not None
+    return list(row)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from psycopg.pq import TransactionStatus
+
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.quality import results
@@ -38,24 +40,28 @@ def objections(database: Database, now: datetime, limits: Limits, *, run_id: str
 
     Raises UnreadableError: it is stored and committed.
     """
-    is_known_to_fail = bool(
+    is_known_to_fail = is_failing(database)
+    try:
+        # What only a full refresh compares was perhaps what failed: it is over when that is back.
+        found = [str(each) for each in losses.find(database, now, limits, whole=is_known_to_fail)]
+    except UnreadableError as error:
+        if not is_known_to_fail:
+            _store_and_commit(database, now, limits, [str(error)], run_id=run_id)
+        raise
+    if bool(found) != is_known_to_fail:
+        store(database, now, limits, found, run_id=run_id)
+    return found
+
+
+def is_failing(database: Database) -> bool:
+    """Returns whether rows were missing, or could not be read, when that was last looked at."""
+    return bool(
         database.value(
             "select status <> 'passed' from {ops}.dq_results where asset = %s and check_name = %s"
             " order by evaluated_at desc, run_id desc limit 1",
             (ASSET, CHECK),
         )
     )
-    try:
-        # What only a full refresh compares was perhaps what failed: it is over when that is back.
-        found = [str(each) for each in losses.find(database, now, limits, whole=is_known_to_fail)]
-    except UnreadableError as error:
-        if not is_known_to_fail:
-            store(database, now, limits, [str(error)], run_id=run_id)
-            database.commit()
-        raise
-    if bool(found) != is_known_to_fail:
-        store(database, now, limits, found, run_id=run_id)
-    return found
 
 
 def take(
@@ -77,8 +83,7 @@ def take(
     try:
         found = losses.find(database, now, limits, whole=whole)
     except UnreadableError as error:
-        store(database, now, limits, [str(error)], run_id=run_id)
-        database.commit()
+        _store_and_commit(database, now, limits, [str(error)], run_id=run_id)
         raise RefusedError(str(error)) from error
     except TutorPipelineError as error:
         if losses.has_states(database):
@@ -87,8 +92,7 @@ def take(
         warn(str(error))
         return
     if found and accepted_by is None:
-        store(database, now, limits, [str(loss) for loss in found], run_id=run_id)
-        database.commit()
+        _store_and_commit(database, now, limits, [str(loss) for loss in found], run_id=run_id)
         raise RefusedError(refusal([str(loss) for loss in found]))
     for loss in found:
         warn(f"{accepted_by} accepts that {loss}")
@@ -103,6 +107,16 @@ def take(
             whole=whole,
         )
     store(database, now, limits, [], run_id=run_id)
+
+
+def _store_and_commit(
+    database: Database, now: datetime, limits: Limits, found: Sequence[str], *, run_id: str
+) -> None:
+    """Store the outcome before the transaction is given up."""
+    if database.info.transaction_status is TransactionStatus.INERROR:
+        database.rollback()
+    store(database, now, limits, found, run_id=run_id)
+    database.commit()
 
 
 def refusal(lines: Sequence[str]) -> str:

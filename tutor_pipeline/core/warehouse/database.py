@@ -22,6 +22,16 @@ from tutor_pipeline.core.warehouse import remedies
 
 APPLICATION_NAME = "tutor-pipeline"
 
+KEEPALIVE: dict[str, Any] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""Options of libpq by which a host that vanished is noticed within 60 seconds (milliseconds in
+`tcp_user_timeout`). A URL may say otherwise.
+"""
+
 Query = str | SQL | Composed
 """A text with schema names as {ops}, {marts} …, or what `psycopg.sql` composed."""
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -100,6 +110,10 @@ class Warehouse:
         options.setdefault("application_name", APPLICATION_NAME)
         options.setdefault("connect_timeout", 10)
         try:
+            named = conninfo_to_dict(self.url)
+            options = {name: value for name, value in KEEPALIVE.items() if name not in named} | (
+                options
+            )
             # Behind a pooler the next transaction may run on another connection of the server,
             # where a statement prepared before is unknown, or another one.
             connection = psycopg.connect(

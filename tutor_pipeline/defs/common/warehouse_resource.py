@@ -1,5 +1,9 @@
 """The warehouse as a resource. The only place in a Dagster run that reads settings."""
 
+import logging
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 import dagster as dg
@@ -7,7 +11,11 @@ import dagster as dg
 from tutor_pipeline.core.settings import Settings, load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.migrate import upgrade
+from tutor_pipeline.core.warehouse.watchdog import watched
 from tutor_pipeline.sources.losses import Limits
+
+# Not Dagster's log: that is in a database which may be the one that does not answer.
+_LOG = logging.getLogger(__name__)
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
@@ -23,6 +31,17 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         """How many rows of the platform may vanish in a day."""
         settings = self.settings
         return Limits(settings.loss_share, settings.loss_sessions, settings.loss_tutors)
+
+    @contextmanager
+    def yield_for_execution(
+        self, context: dg.InitResourceContext
+    ) -> Generator["WarehouseResource", None, None]:
+        """Watches the servers while a step or a sensor runs: see `core.warehouse.watchdog`."""
+        with ExitStack() as watching:
+            for name in ("TUTOR_DATABASE_URL", "TUTOR_DAGSTER_DATABASE_URL"):
+                if url := os.environ.get(name):
+                    watching.enter_context(watched(url, _LOG.warning))
+            yield self
 
     @cached_property
     def warehouse(self) -> Warehouse:

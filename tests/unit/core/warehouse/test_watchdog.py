@@ -1,0 +1,135 @@
+"""A server that no longer answers: a real proxy, stopped with a signal."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+import psycopg2
+import pytest
+
+from tutor_pipeline.core.warehouse.watchdog import Pace, answers, watched
+
+PROXY = """
+import socket, sys, threading
+target = (sys.argv[1], int(sys.argv[2]))
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+def pump(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+    except OSError:
+        pass
+    for each in (a, b):
+        try:
+            each.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+while True:
+    client, _ = listening.accept()
+    server = socket.create_connection(target)
+    for pair in ((client, server), (server, client)):
+        threading.Thread(target=pump, args=pair, daemon=True).start()
+"""
+QUICK = Pace(every=0.5, patience=1, strikes=2)
+
+
+class Proxy:
+    def __init__(self, server_url: str) -> None:
+        server = urlsplit(server_url)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROXY, str(server.hostname), str(server.port)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        port = int(self._process.stdout.readline())
+        self.url = server._replace(
+            netloc=f"{server.username}:{server.password}@127.0.0.1:{port}"
+        ).geturl()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        self._process.send_signal(signal.SIGSTOP)
+        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def proxy(server_url: str) -> Iterator[Proxy]:
+    proxy = Proxy(server_url)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.mark.parametrize("library", [psycopg, psycopg2])
+def test_a_wait_on_a_server_that_no_longer_answers_ends(proxy: Proxy, library: object) -> None:
+    told: list[str] = []
+    connection = library.connect(proxy.url)  # type: ignore[attr-defined]
+    with (
+        watched(proxy.url, told.append, QUICK),
+        proxy.frozen(),
+        pytest.raises(library.OperationalError),  # type: ignore[attr-defined]
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("select 1")
+    assert len(told) == 1
+    assert "has not answered" in told[0]
+    assert answers(proxy.url, 30), "it works again after the thaw"
+
+
+def test_a_long_statement_on_a_live_server_goes_on(proxy: Proxy) -> None:
+    told: list[str] = []
+    with watched(proxy.url, told.append, QUICK), psycopg.connect(proxy.url) as connection:
+        row = connection.execute("select 1 from pg_sleep(5)").fetchone()
+    assert row == (1,)
+    assert told == []
+
+
+def test_a_refusal_is_an_answer_and_silence_is_none(proxy: Proxy) -> None:
+    user = urlsplit(proxy.url)
+    refused = user._replace(netloc=f"nobody:x@127.0.0.1:{user.port}").geturl()
+    assert answers(refused, 30)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"postgresql://x@127.0.0.1:{free.getsockname()[1]}/x"
+    assert answers(nobody, 30)
+    with proxy.frozen():
+        assert not answers(proxy.url, 1)
+
+
+def test_connections_to_other_servers_stay(proxy: Proxy, server_url: str) -> None:
+    told: list[str] = []
+    with psycopg.connect(server_url) as other, watched(proxy.url, told.append, QUICK):
+        hanging = psycopg.connect(proxy.url)
+        with proxy.frozen(), pytest.raises(psycopg.OperationalError):
+            hanging.execute("select 1")
+        assert other.execute("select 1").fetchone() == (1,)
+
+
+def test_no_thread_is_left_behind(proxy: Proxy) -> None:
+    with watched(proxy.url, pace=QUICK), watched(proxy.url, pace=QUICK):
+        assert [each.name for each in threading.enumerate()].count("watchdog") == 1
+    deadline = time.monotonic() + 60
+    while any(each.name == "watchdog" for each in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
