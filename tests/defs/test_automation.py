@@ -280,6 +280,19 @@ def test_a_full_refresh_that_did_not_end_is_begun_again(place):
     assert "it failed); started again in" in said
 
 
+def test_tables_rebuilt_by_hand_are_built_and_checked_alone(place):
+    place.ready()
+    asset = "marts/fct_sessions"
+    write_header(place.warehouse, RefreshRun("hand", datetime.now(UTC), tables=(asset,)))
+    place.session()
+    request = place.look()
+    assert request.job_name == DAILY
+    assert request.asset_selection == [dg.AssetKey(["marts", "fct_sessions"])]
+    assert request.asset_check_keys == [
+        dg.AssetCheckKey(dg.AssetKey(["marts", "fct_sessions"]), "known")
+    ]
+
+
 @pytest.mark.parametrize("pid", ["1", "999999999", "no number"])
 def test_a_command_whose_process_is_gone_holds_nothing_up(place, pid):
     place.ready()

@@ -19,6 +19,7 @@ from tutor_pipeline.core import formatting
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.metrics.thresholds import told
 from tutor_pipeline.people.reports import alert_queries, status_queries, tutor_queries
+from tutor_pipeline.sources.losses import headline
 
 
 def register(app: typer.Typer) -> None:
@@ -71,10 +72,7 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         f" [dim]({when}rules {escape(rules)})[/dim]"
     )
     if missing := counts["data"]["missing_rows"]:
-        warn(
-            f"rows of the platform are missing ({missing}): alerts stay as they were; see"
-            " tutor-pipeline incidents"
-        )
+        warn(f"{headline(missing)}. Alerts stay as they were; see tutor-pipeline incidents")
     if stale:
         warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
     for row in rows:

@@ -161,6 +161,7 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
     from tutor_pipeline.core.warehouse.dagster_erasure import mask_history, runs_in_progress
     from tutor_pipeline.judgement.lifecycle import store
     from tutor_pipeline.people.reports import file_erasure as files
+    from tutor_pipeline.sources import losses
     from tutor_pipeline.steps.take import HISTORY, REFRESH
 
     warehouse, found = session.warehouse, _Found(role, id_)
@@ -180,7 +181,10 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
             erasure.drop_remains(database)
             found.rows = _erase_rows(database, person, found)
             if found.rows:
-                erasure.record(database, role, found.rows, by=who, at=datetime.now(UTC))
+                now = datetime.now(UTC)
+                erasure.record(database, role, found.rows, by=who, at=now)
+                if found.is_our_platform:
+                    losses.accept_next(database, now, why="tutor-pipeline forget")
         with warehouse.connect() as database:
             found.left = erasure.left(database, person, _searched(warehouse, found.is_our_platform))
         # Files written while the rows still existed.

@@ -336,15 +336,23 @@ def _dagster_facts(now: datetime) -> dict[str, dict[str, Any]]:
 
 def _automation(instance: Any, now: datetime) -> dict[str, Any]:
     """Whether the daemon is alive and watches for new sessions, by their own heartbeats."""
-    from dagster._core.scheduler.instigation import InstigatorType
+    from dagster._core.scheduler.instigation import InstigatorType, TickStatus
 
     beat = instance.get_daemon_heartbeats().get("SENSOR")
-    looks = [
-        state.instigator_data.last_tick_start_timestamp
+    states = [
+        state
         for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
         if state.instigator_name == "new_sessions" and state.instigator_data is not None
     ]
+    looks = [state.instigator_data.last_tick_start_timestamp for state in states]
     looked = max((look for look in looks if look is not None), default=None)
+    said = [
+        tick.skip_reason
+        for state in states
+        for tick in instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, limit=1, statuses=[TickStatus.SKIPPED]
+        )
+    ]
 
     def is_recent(seconds: float | None) -> bool:
         return seconds is not None and now.timestamp() - seconds < _ALIVE_SECONDS
@@ -353,6 +361,7 @@ def _automation(instance: Any, now: datetime) -> dict[str, Any]:
         "daemon": "running" if is_recent(beat and beat.timestamp) else "not running",
         "new_sessions": "on" if is_recent(looked) else "off",
         "looked": looked and datetime.fromtimestamp(looked, UTC).isoformat(" ", "seconds"),
+        "says": next(iter(said), None),
     }
 
 

@@ -23,7 +23,7 @@ from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.people.notify import delivery_status
 from tutor_pipeline.sources.changes import ledger
-from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, has_states
+from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, has_states, headline
 from tutor_pipeline.steps import losses, tell
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import FINDINGS_REST_ON
@@ -196,7 +196,7 @@ def _report_loss(
         database,
         Kind.SOURCE_LOSS,
         THE_PLATFORM,
-        f"rows of the platform are missing: {lines[0]}",
+        headline(lines[0]),
         {"why": "; ".join(lines)},
         run_id=run_id,
         now=now,

@@ -191,13 +191,18 @@ def _look(
             instance.report_run_failed(
                 running.dagster_run, "Its process is gone: nobody holds the writers' lock."
             )
-        if not has_sessions(database):
-            return _missing(database, gate, ledger.waiting(database, now), now) or _Skip(
-                "the platform has no sessions yet; see tutor-pipeline check-source"
-            )
-        if not ledger.is_filled(database):
-            return _first(instance, database, now)
-        queue = _compare(database, gate, memory, now)
+        try:
+            if not has_sessions(database):
+                return _missing(database, gate, ledger.waiting(database, now), now) or _Skip(
+                    "the platform has no sessions yet; see tutor-pipeline check-source"
+                )
+            if not ledger.is_filled(database):
+                return _first(instance, database, now)
+            queue = _compare(database, memory, now)
+        except psycopg.Error:
+            # Raises who may not read what, and an incident tells of it.
+            losses.objections(database, now, gate.limits, run_id="new_sessions")
+            raise
         if queue.changes:
             return _start(instance, database, gate, queue, now)
         # What was missing and is there again need not have changed.
@@ -206,15 +211,10 @@ def _look(
         return missing or _Skip("nothing changed" + _beside(queue))
 
 
-def _compare(database: Database, gate: _Gate, memory: _Memory, now: datetime) -> ledger.Queue:
+def _compare(database: Database, memory: _Memory, now: datetime) -> ledger.Queue:
     """Compare the sessions with what is known of them; their parts too, once a minute."""
     whole = memory.compared_at is None or now - memory.compared_at >= WHOLE_EVERY
-    try:
-        queue = ledger.compare(database, now, whole=whole)
-    except psycopg.Error:
-        # Raises who may not read what, and an incident tells of it.
-        losses.objections(database, now, gate.limits, run_id="new_sessions")
-        raise
+    queue = ledger.compare(database, now, whole=whole)
     if whole:
         memory.compared_at = now
     return queue
@@ -234,7 +234,8 @@ def _start(
     if (remaining := failures.remaining(now)) > 0:
         return _Skip(_backing_off(instance, failures, remaining, queue, now))
     if objections := guard.objections(database, gate.required):
-        if tables := guard.only_unevaluated(database, gate.required):
+        if unknown := guard.only_unevaluated(database, gate.required):
+            tables = unknown.tables
             named = ", ".join(tables[:_NAMED]) + (" and others" if len(tables) > _NAMED else "")
             return _build_all(
                 instance,
@@ -242,6 +243,7 @@ def _start(
                 now,
                 f"checks of {named} were not evaluated since these were rebuilt",
                 _waits(queue, now),
+                [each for each in gate.required if each.asset in tables] if unknown.by_hand else (),
             )
         return _Skip(_blocked(objections, queue, now))
     return dg.RunRequest(
@@ -322,10 +324,15 @@ def _first(
 
 
 def _build_all(
-    instance: dg.DagsterInstance, database: Database, now: datetime, why: str, meanwhile: str
+    instance: dg.DagsterInstance,
+    database: Database,
+    now: datetime,
+    why: str,
+    meanwhile: str,
+    only: Sequence[guard.Required] = (),
 ) -> dg.RunRequest | _Skip:
     """Start a full refresh, unless one is running, or the last one failed or changed nothing just
-    now.
+    now. `only`: build the tables of these checks alone, and evaluate them.
     """
     running = run_records.in_progress(instance, Job.DAILY_REFRESH)
     if running is not None and run_records.is_dead(running):
@@ -342,15 +349,25 @@ def _build_all(
         ended = run_records.last(instance, Job.DAILY_REFRESH)
         at = None if ended is None else run_records.ended_at(ended)
         if ended is None or at is None or _is_rebuilt_since(database, at):
-            return dg.RunRequest(job_name=Job.DAILY_REFRESH, tags={"reason": why})
+            return _refresh(why, only)
         remaining = (at + BUILD_AGAIN_AFTER - now).total_seconds()
         run_id, how = ended.dagster_run.run_id, " ended"
     if remaining <= 0:
-        return dg.RunRequest(job_name=Job.DAILY_REFRESH, tags={"reason": why})
+        return _refresh(why, only)
     return _Skip(
         f"{why}, and {Job.DAILY_REFRESH} {run_records.short(run_id)}{how}; started again in"
         f" {span(remaining)}; {meanwhile}",
         looks_on=False,
+    )
+
+
+def _refresh(why: str, only: Sequence[guard.Required]) -> dg.RunRequest:
+    keys = {each.asset: dg.AssetKey(each.asset.split("/")) for each in only}
+    return dg.RunRequest(
+        job_name=Job.DAILY_REFRESH,
+        tags={"reason": why},
+        asset_selection=list(keys.values()) or None,
+        asset_check_keys=[dg.AssetCheckKey(keys[each.asset], each.check) for each in only] or None,
     )
 
 

@@ -142,7 +142,11 @@ def run(
     from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict
 
+    complaints: list[str] = []
+
     def forward(event: Any) -> None:
+        if event.info.level == "error":
+            complaints.append(event.info.msg)
         if on_event is not None and event.info.name in _TOLD:
             on_event(MessageToDict(event, preserving_proto_field_name=True))
 
@@ -154,11 +158,11 @@ def run(
     if result.exception is not None and not isinstance(result.exception, Exception):
         raise result.exception  # somebody ends this process: no failure of dbt's
     if not result.success:
-        raise DbtError(_failure(args, result))
+        raise DbtError(_failure(args, result, complaints))
     return result
 
 
-def _failure(args: Sequence[str], result: dbtRunnerResult) -> str:
+def _failure(args: Sequence[str], result: dbtRunnerResult, complaints: Sequence[str]) -> str:
     nodes = [
         node
         for node in getattr(result.result, "results", None) or []
@@ -168,10 +172,15 @@ def _failure(args: Sequence[str], result: dbtRunnerResult) -> str:
     if nodes:
         failures = [f"{node.node.name}: {_said(node.message)}" for node in nodes]
         return f"{command} failed at " + "\n".join(failures)
-    return f"{command} failed: {str(result.exception or 'see the log of dbt').strip()}"
+    # What a table reads may not compile; dbt then skips the table, and names the cause in its log
+    # alone.
+    causes = [_COLOUR.sub("", each) for each in complaints if " SKIP " not in each]
+    said = result.exception or (_said("\n".join(causes[:2])) if causes else "see the log of dbt")
+    return f"{command} failed: {str(said).strip()}"
 
 
-_WHERE = re.compile(r"\w+ Error in .+ \((?P<file>.+)\)")
+_COLOUR = re.compile(r"\x1b\[\d*m")
+_WHERE = re.compile(r"(?:\w+ Error|Failure) in .+ \((?P<file>.+)\)")
 """How dbt begins a message: it names the file, and the cause comes on the next line."""
 
 

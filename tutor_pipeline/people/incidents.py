@@ -66,7 +66,8 @@ MEANING: Mapping[Kind, tuple[str, str]] = {
         " VERSION, as the incident names it",
     ),
     Kind.SOURCE_LOSS: (
-        "rows of the platform are missing; nothing is derived of the rest, alerts stay as they are",
+        "rows of the platform are missing or cannot be read; nothing is derived of the rest, alerts"
+        " stay as they are",
         "see who copies or hides them; over when they are back. If they are gone for good:"
         " tutor-pipeline enrich --accept-loss",
     ),

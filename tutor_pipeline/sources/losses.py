@@ -85,6 +85,11 @@ class _State:
     counts: Counts
 
 
+def headline(observed: str) -> str:
+    """Returns the outcome of the check as a sentence: what is gone, or what may not be read."""
+    return f"rows of the platform are missing: {observed}" if " are gone" in observed else observed
+
+
 def find(database: Database, now: datetime, limits: Limits, *, whole: bool) -> list[Loss]:
     """Returns the losses over the limits: of sessions, of tutors, then the largest share first.
 

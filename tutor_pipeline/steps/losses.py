@@ -38,14 +38,18 @@ def objections(database: Database, now: datetime, limits: Limits, *, run_id: str
     """Returns a line per loss over the limits, and stores the outcome where it differs from the
     newest one: nobody else evaluates this check between two full refreshes.
 
-    Raises UnreadableError: it is stored and committed.
+    Raises UnreadableError, or TutorPipelineError: there are no sessions to be read. It is stored
+    and committed.
     """
     is_known_to_fail = is_failing(database)
     try:
         # What only a full refresh compares was perhaps what failed: it is over when that is back.
         found = [str(each) for each in losses.find(database, now, limits, whole=is_known_to_fail)]
-    except UnreadableError as error:
-        if not is_known_to_fail:
+    except TutorPipelineError as error:
+        if database.info.transaction_status is TransactionStatus.INERROR:
+            database.rollback()
+        # What was never read is not missed.
+        if not is_known_to_fail and losses.has_states(database):
             _store_and_commit(database, now, limits, [str(error)], run_id=run_id)
         raise
     if bool(found) != is_known_to_fail:

@@ -12,6 +12,7 @@ import pytest
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
+from tutor_pipeline.sources.changes import ledger
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 TUTOR, OTHER = UUID(int=1), UUID(int=2)
@@ -213,3 +214,74 @@ def test_people_that_nothing_can_be_known_by_stop_nobody(databases: Any, make_be
     (student,) = bench.rows("select * from {marts}.dim_students")
     assert student["enrolled_since"] is student["churned_date"] is None
     bench.refresh(AS_OF, tutors=["t1"])  # shares a session's id with the endless one
+
+
+PARTITIONED = """
+create domain flag as smallint check (value in (0, 1));
+create type session_state as enum ('scheduled', 'completed');
+create table public.sessions (
+    id bigint generated always as identity,
+    tutor_id text not null,
+    scheduled_start timestamptz not null,
+    status session_state not null,
+    actual_start timestamptz,
+    first_session boolean generated always as (id = 1) stored,
+    overall_session_score numeric generated always as (4.5) stored,
+    technical_issues flag
+) partition by range (scheduled_start);
+create table public.of_february partition of public.sessions
+    for values from ('2026-02-01') to ('2026-03-01');
+create table public.of_others partition of public.sessions default;
+insert into public.sessions (tutor_id, scheduled_start, status, actual_start, technical_issues)
+values
+    ('t1', '2026-02-20 10:00Z', 'completed', '2026-02-20 10:00Z', 0),
+    ('t1', '2026-03-17 10:00Z', 'completed', '2026-03-17 10:20Z', 1);
+"""
+
+
+def test_partitions_generated_columns_domains_and_an_enum_that_grows(
+    databases: Any, make_bench: Any
+) -> None:
+    warehouse = Warehouse(
+        databases.create(migrated=False), Schemas(prefix="our_", platform="public")
+    )
+    migrate.upgrade(warehouse)
+    bench = make_bench(warehouse)
+    bench.execute(PARTITIONED)
+    bench.refresh(AS_OF)
+    with warehouse.connect(autocommit=True) as database:
+        ledger.take_all(database, "first", AS_OF)
+        ledger.settle(database, "first")
+        assert ledger.compare(database, AS_OF, whole=True).changes == 0
+    wide = "select sessions_30d, late_count_30d, no_show_tutor_30d"
+    wide += " from {marts}.tutor_aggregates"
+    assert list(bench.row(wide).values()) == [2, 1, 0]
+
+    bench.execute("alter type session_state add value 'no_show_tutor'")
+    bench.execute(
+        "create table public.of_april partition of public.sessions"
+        " for values from ('2026-04-01') to ('2026-05-01')"
+    )
+    bench.execute(
+        "insert into public.sessions (tutor_id, scheduled_start, status)"
+        " values ('t1', '2026-03-18 10:00Z', 'no_show_tutor')"
+    )
+    with warehouse.connect(autocommit=True) as database:
+        assert ledger.compare(database, AS_OF, whole=False).changes == 1
+    bench.refresh(AS_OF, tutors=["t1"])
+    assert list(bench.row(wide).values()) == [3, 1, 1]
+
+
+def test_what_does_not_compile_is_named_though_dbt_only_skips_its_readers(
+    databases: Any, make_bench: Any
+) -> None:
+    warehouse = Warehouse(databases.create(migrated=False), Schemas(platform="public"))
+    migrate.upgrade(warehouse)
+    bench = make_bench(warehouse)
+    bench.execute("create table public.sessions (id text, tutor_id text)")
+    with pytest.raises(TutorPipelineError) as failed:
+        bench.refresh(AS_OF)
+    said = str(failed.value)
+    assert "the platform lacks what the pipeline needs" in said.splitlines()[0]
+    assert "public.sessions.scheduled_start" in said
+    assert said.splitlines()[-1].startswith("TUTOR_PLATFORM_SCHEMA names the schema")

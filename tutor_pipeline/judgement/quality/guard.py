@@ -33,16 +33,26 @@ def objections(database: Database, required: Sequence[Required]) -> list[str]:
     return [line for row in rows if (line := _objection(row)) is not None]
 
 
-def only_unevaluated(database: Database, required: Sequence[Required]) -> list[str]:
-    """Return the tables with checks that were not evaluated since they were rebuilt, if that is the
-    only objection; else none.
+@dataclass(frozen=True, slots=True)
+class Unevaluated:
+    """Tables with checks that were not evaluated since the tables were rebuilt. `by_hand`: these
+    tables alone were, so building and checking these alone is enough.
+    """
 
-    Then a full refresh did not finish; the next one evaluates them.
+    tables: tuple[str, ...]
+    by_hand: bool
+
+
+def only_unevaluated(database: Database, required: Sequence[Required]) -> Unevaluated | None:
+    """Return the tables whose checks are not evaluated, if that is the only objection; else None.
+
+    Either somebody rebuilt some tables, or a full refresh did not finish.
     """
     rows = [row for row in _latest(database, required) if _objection(row) is not None]
-    if any(row["is_of_these_tables"] for row in rows):
-        return []
-    return sorted({row["asset"] for row in rows})
+    if not rows or any(row["is_of_these_tables"] for row in rows):
+        return None
+    tables = tuple(sorted({row["asset"] for row in rows}))
+    return Unevaluated(tables, all(row["is_by_hand"] for row in rows))
 
 
 def is_superseded(database: Database, run_id: str) -> bool:

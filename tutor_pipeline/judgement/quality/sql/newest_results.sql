@@ -34,6 +34,7 @@ select
         or newest.run_id = by_hand.run_id
         or newest.evaluated_at >= coalesce(by_hand.built_at, 'infinity')
     ) as is_of_these_tables,
+    by_hand.run_id is not null as is_by_hand,
     greatest(refreshed.started_at, by_hand.started_at) as refreshed_at
 from required
 left join lateral (
