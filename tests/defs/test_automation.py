@@ -68,6 +68,20 @@ CODE = JobPythonOrigin(
 JOBS = {name: job(name) for name in (JOB, DAILY)}
 
 
+def asset(name):
+    @dg.asset(name=name, key_prefix="marts")
+    def made(config: Failing) -> None:
+        if config.message:
+            raise ValueError(config.message)
+
+    return made
+
+
+OF_ASSETS = dg.Definitions(
+    [asset("a"), asset("b")], executor=dg.in_process_executor
+).resolve_implicit_global_asset_job_def()
+
+
 class Place:
     """A platform, its warehouse, and a Dagster instance."""
 
@@ -131,7 +145,7 @@ class Place:
             return result.run_requests[0]
         return result.skip_reason.skip_message
 
-    def create(self, name, launched=True, **of):
+    def create(self, name, launched=True, made=None, **of):
         """A run that a sensor or the UI asks for, or the command line."""
         origin = RemoteRepositoryOrigin(
             ManagedGrpcPythonEnvCodeLocationOrigin(
@@ -140,7 +154,7 @@ class Place:
             "__repository__",
         ).get_job_origin(name)
         return self.instance.create_run_for_job(
-            JOBS[name],
+            made or JOBS[name],
             remote_job_origin=origin if launched else None,
             job_code_origin=CODE if launched else None,
             **of,
@@ -152,6 +166,14 @@ class Place:
         run = self.create(name, launched, run_id=run_id, run_config=config)
         execute_run(InMemoryJob(JOBS[name]), run, self.instance)
         return run.run_id
+
+    def materialize(self, asset, message=None):
+        """A run of one asset, as the UI starts it."""
+        chosen = {dg.AssetKey(["marts", asset])}
+        made = OF_ASSETS.get_subset(asset_selection=chosen)
+        config = {"ops": {f"marts__{asset}": {"config": {"message": message}}}}
+        run = self.create(made.name, made=made, asset_selection=chosen, run_config=config)
+        execute_run(InMemoryJob(made), run, self.instance)
 
     def in_state(self, status, name=JOB):
         return self.create(name, status=status).run_id
@@ -409,6 +431,18 @@ def test_a_failing_run_is_one_incident_until_a_later_one_succeeds(place):
     place.run(DAILY)
     assert "1 open incident" in place.look("watch")
     place.run()
+    assert place.look("watch").endswith("0 open incidents; 1 closed")
+
+
+def test_a_failing_asset_is_one_incident_until_a_run_of_that_asset_succeeds(place):
+    place.look("failures")
+    place.materialize("a", "the disk is full")
+    place.look("failures")
+    (row,) = place.incidents()
+    assert (row["kind"], row["subject"]) == ("run_failure", "marts/a")
+    place.materialize("b")
+    assert "1 open incident (run_failure marts/a)" in place.look("watch")
+    place.materialize("a")
     assert place.look("watch").endswith("0 open incidents; 1 closed")
 
 
