@@ -20,6 +20,7 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from tutor_pipeline.cli.server import _fail_runs_left_behind
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
@@ -472,6 +473,22 @@ def test_of_a_killed_run_it_is_said_what_killed_it(place):
     place.instance.report_run_failed(run)
     place.look("failures")
     assert [row["details"]["why"] for row in place.incidents()] == ["terminated by signal 9"]
+
+
+@pytest.mark.parametrize(
+    ("daemon_ended", "status"),
+    [(True, dg.DagsterRunStatus.CANCELED), (False, dg.DagsterRunStatus.FAILURE)],
+)
+def test_of_the_runs_left_behind_those_of_the_command_line_go_on(
+    place, monkeypatch, daemon_ended, status
+):
+    monkeypatch.setenv("DAGSTER_HOME", place.instance.root_directory)
+    started = dg.DagsterRunStatus.STARTED
+    by_sensor = place.create(JOB, status=started).run_id
+    by_hand = place.create(DAILY, launched=False, status=started).run_id
+    _fail_runs_left_behind(daemon_ended=daemon_ended)
+    assert place.instance.get_run_by_id(by_sensor).status is status
+    assert place.instance.get_run_by_id(by_hand).status is started
 
 
 def test_a_failed_blocking_check_is_the_incident_and_not_its_run(place):
