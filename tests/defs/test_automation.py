@@ -20,6 +20,7 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from tutor_pipeline.cli.server import _fail_runs_left_behind
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
@@ -66,6 +67,20 @@ CODE = JobPythonOrigin(
     JOB, RepositoryPythonOrigin(sys.executable, ModuleCodePointer("tests", "jobs"))
 )
 JOBS = {name: job(name) for name in (JOB, DAILY)}
+
+
+def asset(name):
+    @dg.asset(name=name, key_prefix="marts")
+    def made(config: Failing) -> None:
+        if config.message:
+            raise ValueError(config.message)
+
+    return made
+
+
+OF_ASSETS = dg.Definitions(
+    [asset("a"), asset("b")], executor=dg.in_process_executor
+).resolve_implicit_global_asset_job_def()
 
 
 class Place:
@@ -131,7 +146,7 @@ class Place:
             return result.run_requests[0]
         return result.skip_reason.skip_message
 
-    def create(self, name, launched=True, **of):
+    def create(self, name, launched=True, made=None, **of):
         """A run that a sensor or the UI asks for, or the command line."""
         origin = RemoteRepositoryOrigin(
             ManagedGrpcPythonEnvCodeLocationOrigin(
@@ -140,7 +155,7 @@ class Place:
             "__repository__",
         ).get_job_origin(name)
         return self.instance.create_run_for_job(
-            JOBS[name],
+            made or JOBS[name],
             remote_job_origin=origin if launched else None,
             job_code_origin=CODE if launched else None,
             **of,
@@ -152,6 +167,14 @@ class Place:
         run = self.create(name, launched, run_id=run_id, run_config=config)
         execute_run(InMemoryJob(JOBS[name]), run, self.instance)
         return run.run_id
+
+    def materialize(self, asset, message=None):
+        """A run of one asset, as the UI starts it."""
+        chosen = {dg.AssetKey(["marts", asset])}
+        made = OF_ASSETS.get_subset(asset_selection=chosen)
+        config = {"ops": {f"marts__{asset}": {"config": {"message": message}}}}
+        run = self.create(made.name, made=made, asset_selection=chosen, run_config=config)
+        execute_run(InMemoryJob(made), run, self.instance)
 
     def in_state(self, status, name=JOB):
         return self.create(name, status=status).run_id
@@ -425,6 +448,18 @@ def test_a_failing_run_is_one_incident_until_a_later_one_succeeds(place):
     assert place.look("watch").endswith("0 open incidents; 1 closed")
 
 
+def test_a_failing_asset_is_one_incident_until_a_run_of_that_asset_succeeds(place):
+    place.look("failures")
+    place.materialize("a", "the disk is full")
+    place.look("failures")
+    (row,) = place.incidents()
+    assert (row["kind"], row["subject"]) == ("run_failure", "marts/a")
+    place.materialize("b")
+    assert "1 open incident (run_failure marts/a)" in place.look("watch")
+    place.materialize("a")
+    assert place.look("watch").endswith("0 open incidents; 1 closed")
+
+
 def test_a_failure_is_not_lost_while_the_database_is_down(place, monkeypatch):
     place.look("failures")
     place.run(DAILY, "cannot connect")
@@ -451,6 +486,22 @@ def test_of_a_killed_run_it_is_said_what_killed_it(place):
     place.instance.report_run_failed(run)
     place.look("failures")
     assert [row["details"]["why"] for row in place.incidents()] == ["terminated by signal 9"]
+
+
+@pytest.mark.parametrize(
+    ("daemon_ended", "status"),
+    [(True, dg.DagsterRunStatus.CANCELED), (False, dg.DagsterRunStatus.FAILURE)],
+)
+def test_of_the_runs_left_behind_those_of_the_command_line_go_on(
+    place, monkeypatch, daemon_ended, status
+):
+    monkeypatch.setenv("DAGSTER_HOME", place.instance.root_directory)
+    started = dg.DagsterRunStatus.STARTED
+    by_sensor = place.create(JOB, status=started).run_id
+    by_hand = place.create(DAILY, launched=False, status=started).run_id
+    _fail_runs_left_behind(daemon_ended=daemon_ended)
+    assert place.instance.get_run_by_id(by_sensor).status is status
+    assert place.instance.get_run_by_id(by_hand).status is started
 
 
 def test_a_failed_blocking_check_is_the_incident_and_not_its_run(place):

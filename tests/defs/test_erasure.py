@@ -56,3 +56,16 @@ def test_the_id_is_masked_and_all_else_stays(dagster):
     (run, _) = dagster.execute("select run_body from runs order by id").fetchall()
     assert json.loads(run[0]) == {"run_config": {"tutors": [ERASED, "T2"]}}
     assert runs_in_progress(dagster) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "runs"),
+    [
+        *[("STARTED", 1), ("STARTING", 1), ("CANCELING", 1)],
+        *[("QUEUED", 0), ("NOT_STARTED", 0), ("SUCCESS", 0), ("FAILURE", 0), ("CANCELED", 0)],
+    ],
+)
+def test_a_run_that_may_still_write_is_in_progress(dagster, status, runs):
+    dagster.execute("create table runs (status text)")
+    dagster.execute("insert into runs values (%s)", (status,))
+    assert runs_in_progress(dagster) == runs

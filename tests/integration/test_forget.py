@@ -21,8 +21,6 @@ from tutor_pipeline.core.warehouse import erasure
 from tutor_pipeline.core.warehouse.locks import is_held
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 
-pytestmark = pytest.mark.long
-
 OURS = ("staging", "intermediate", "marts", "ops")
 THEIRS = ("platform", "truth")
 COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]
@@ -213,6 +211,7 @@ def test_it_asks_first(enriched):
     assert state(enriched) == before
 
 
+@pytest.mark.long
 def test_a_tutor_of_a_platform_that_we_made(enriched):
     (enriched.home / "mine.csv").write_text(f"{TUTOR},1\n")
     before = state(enriched)
@@ -255,6 +254,7 @@ def test_a_tutor_of_a_platform_that_we_made(enriched):
     assert noted == ("ada", "tutor", erased["rows"])
 
 
+@pytest.mark.long
 def test_a_second_time_there_is_nothing(enriched):
     before = state(enriched)
     again = enriched.run("forget", "--tutor", TUTOR, "--yes")
@@ -264,6 +264,7 @@ def test_a_second_time_there_is_nothing(enriched):
     assert len(enriched.query("select from ops.erasures")) == 1
 
 
+@pytest.mark.long
 def test_while_a_platform_of_others_names_the_person_it_is_refused(theirs):
     before = state(theirs)
     said = theirs.run("forget", "--tutor", OTHER_TUTOR, "--yes", status=3).stderr
@@ -299,6 +300,7 @@ ERASED_BY_THE_PLATFORM = """
 """
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_the_rows_are_as_they_were(theirs):
     """Killed while it waits for a table in the midst of its transaction."""
     run_sql(theirs, ERASED_BY_THE_PLATFORM, tutor=OTHER_TUTOR)
@@ -335,6 +337,7 @@ def test_killed_in_the_middle_the_rows_are_as_they_were(theirs):
     }
 
 
+@pytest.mark.long
 def test_a_students_sessions_stay_their_tutors(enriched, students):
     student, other = students
     counted = "select count(*), count(feedback_text) from {} where {} = %s"
@@ -368,6 +371,7 @@ def test_a_students_sessions_stay_their_tutors(enriched, students):
     assert of_other == enriched.query(counted.format("marts.fct_sessions", "student_id"), other)
 
 
+@pytest.mark.long
 def test_what_is_left_after_all_is_said(enriched):
     """A text of somebody else's alert, which no rule expects to name anybody."""
     alert = enriched.json("alerts", "list", "--tutor", "T00130")[0]["alert_id"]
@@ -384,6 +388,7 @@ def test_what_is_left_after_all_is_said(enriched):
     assert (found["table"], found["column"], found["rows"]) == ("ops.alerts", "description", 1)
 
 
+@pytest.mark.long
 def test_they_do_not_come_back(enriched, students):
     outcome = enriched.json("enrich")
     assert outcome["success"]

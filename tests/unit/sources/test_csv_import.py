@@ -211,6 +211,20 @@ def test_a_corrected_row_updates_its_row_and_what_hangs_on_it(
     ) == [("Art",), ("Science",)]
 
 
+def test_a_row_that_became_bad_takes_nothing_away_of_what_it_gave_before(
+    export: Export, imports: Imports
+) -> None:
+    imports.run(export)
+    before = imports.platform()
+    for table in ("session_feedback", "session_audio_metrics", "tutor_subjects"):
+        assert before[table]
+    export.tutors({"reliability_score": "1.5"})
+    export.sessions({"student_rating": "9"})
+    again = imports.run(export, at=LATER)
+    assert [(file.quarantined, file.changed) for file in again.files] == [(1, 0), (1, 0)]
+    assert imports.platform() == before
+
+
 def test_a_corrected_file_resolves_its_entries(export: Export, imports: Imports) -> None:
     broken = line_of(list(SESSION.values())).replace("Math", '"Math')
     export.sessions({}, {"session_id": "S2", "student_rating": "7"})

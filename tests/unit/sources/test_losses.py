@@ -147,6 +147,33 @@ def test_small_losses_add_up_for_24_hours(database: Database) -> None:
     assert found(database, NOW + timedelta(days=9))["sessions"] > 100
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "delete from {platform}.sessions where ltrim(id, 's')::integer < 10",
+            "180 of 180 rows are gone (100%, there at 2026-03-18 12:00 UTC)",
+        ),
+        (
+            "insert into {platform}.sessions (id, tutor_id, scheduled_start, status)"
+            " select 'more' || n, 't1', timestamptz '2026-03-18 11:00+00', 'completed'"
+            " from generate_series(1, 10) as n",
+            "190 of 190 rows are gone (100%, there at 2026-03-18 13:00 UTC)",
+        ),
+    ],
+    ids=["fewer", "more"],
+)
+def test_a_loss_is_told_from_the_state_that_had_most(
+    database: Database, change: str, said: str
+) -> None:
+    accept(database)
+    database.execute(change)
+    accept(database, NOW + HOUR)
+    database.execute("delete from {platform}.sessions")
+    (loss,) = losses.find(database, NOW + HOUR, LIMITS, whole=True)
+    assert str(loss) == f"sessions: {said}"
+
+
 def test_who_accepts_a_loss_starts_anew(database: Database) -> None:
     accept(database)
     database.execute("delete from {platform}.sessions where ltrim(id, 's')::integer < 100")

@@ -76,3 +76,25 @@ def test_a_loss_that_is_accepted_is_over(database):
         database.value("select accepted_by from {ops}.source_states order by state_no desc limit 1")
         == "ada"
     )
+
+
+def remove(database, sessions):
+    """All sessions but the oldest ones go, up to a number of them."""
+    database.execute(
+        "delete from {platform}.sessions where ltrim(id, 's')::integer < %s", (sessions,)
+    )
+
+
+def test_a_loss_accepted_without_a_loss_is_nobodys_and_small_ones_go_on_adding_up(database):
+    told: list[str] = []
+    remove(database, 12)
+    losses.take(
+        database, NOW, NOW + timedelta(minutes=1), LIMITS,
+        run_id="full", whole=True, accepted_by="ada", warn=told.append,
+    )  # fmt: skip
+    assert told == []
+    newest = "select why, accepted_by from {ops}.source_states order by state_no desc limit 1"
+    assert database.execute(newest).fetchone() == ("nothing was missing", None)
+    remove(database, 24)
+    (line,) = objections(database, 2)
+    assert line.startswith("sessions: 24 of 30 rows are gone")

@@ -31,6 +31,14 @@ def test_two_installations_write_at_once(warehouse):
             assert locks.is_held(database, "refresh")
 
 
+def test_two_databases_of_a_server_share_no_lock(warehouse, databases):
+    other = Warehouse(databases.create(), warehouse.schemas)
+    with locks.one_writer(warehouse, "refresh"), other.connect() as database:
+        assert not locks.is_held(database, "refresh")
+        with locks.one_writer(other, "refresh", on_wait=lambda _: 1 / 0):
+            assert locks.is_held(database, "refresh")
+
+
 def test_who_waits_hears_it_once_however_long_it_takes(warehouse, monkeypatch):
     polls, told = [], []
     with ExitStack() as first:

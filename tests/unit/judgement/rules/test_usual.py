@@ -139,6 +139,14 @@ def test_with_too_few_others_nothing_is_known_and_the_threshold_counts_alone(oth
     assert seen.stays(RATE, found)
 
 
+def test_with_just_enough_others_there_is_a_comparison():
+    found = fit(RATE, rates([(0, 20)] * usual.FEWEST_OTHERS + [(9, 20)]))
+    seen = look(RATE, found, 9, 20)
+    assert seen.others == "none of 100"
+    assert seen.probability is not None
+    assert seen.surely is not None
+
+
 def test_of_an_average_whose_scatter_is_not_known_the_threshold_counts_alone():
     found = fit(LOWER, [Value(7.0, 10)] * 20 + [Value(2.0, 10)])
     seen = look(LOWER, found, 2.0, 10)

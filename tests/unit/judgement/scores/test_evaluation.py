@@ -13,6 +13,7 @@ from tutor_pipeline.judgement.scores.evaluation import (
     Metric,
     Prediction,
     Sample,
+    bootstrap,
     calibration_bins,
     calibration_slope,
     evaluate,
@@ -170,6 +171,14 @@ def test_a_paired_gain_is_narrower_than_its_parts_and_repeatable():
     assert found.upper - found.lower < alone.upper - alone.lower
     assert found == gain(sample, better, scores)
     assert gain(sample, scores, scores) == evaluation.Figure(0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("known", "has_interval"), [(6, True), (5, True), (4, False)])
+def test_draws_without_a_value_are_left_out_until_they_are_more_than_half(known, has_interval):
+    draws = np.full(10, np.nan)
+    draws[:known] = 0.6
+    found = bootstrap.figure_of(np.array([0.5, *draws]))
+    assert found == evaluation.Figure(0.5, *[0.6 if has_interval else None] * 2)
 
 
 def test_lift_is_over_the_baseline_and_the_baseline_has_none():

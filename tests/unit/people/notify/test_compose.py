@@ -525,6 +525,15 @@ def test_the_digest_of_a_week(insert, tutor, alert, run, compose):
     assert message["tutor_ids"] == ["T1", "T2", "T3"]
 
 
+def test_a_badge_that_is_no_longer_met_is_not_told(insert, tutor, alert, run, compose):
+    week(insert, tutor, alert, run)
+    run("update ops.achievements set resolved_at = %s, resolved_by = 'pipeline',"
+        " resolution = 'auto' where tutor_id = 'T2'", NOW)  # fmt: skip
+    compose()
+    (message,) = messages(run)
+    assert "- 🚀 Rising Star: Sarah Chen (T1)\n" in message["text_body"]
+
+
 def test_a_week_long_ago_is_told_as_it_ended(insert, tutor, alert, run, compose):
     week(insert, tutor, alert, run)
     run("update ops.alerts set resolved_at = %s, resolved_by = 'ana', resolution = 'fixed'"

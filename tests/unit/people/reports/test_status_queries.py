@@ -1,4 +1,6 @@
-"""How new the alerts are, which may be older than the metrics."""
+"""How new the alerts are, which may be older than the metrics, and whether all of it is stale."""
+
+from psycopg.types.json import Jsonb
 
 from tests.unit.people.reports.conftest import DAY, HOUR, NOW
 from tutor_pipeline.people.reports import status_queries
@@ -32,3 +34,19 @@ def test_the_report_says_as_of_when_the_alerts_are(ops):
     ops.applied(NOW - DAY, evaluated=10)
     freshness = ops.gather().freshness
     assert (freshness.as_of, freshness.alerts_as_of) == (NOW, NOW - DAY)
+
+
+def test_a_load_makes_it_stale_until_every_table_is_refreshed(ops):
+    def is_stale():
+        return status_queries.is_stale(ops.database)
+
+    assert not is_stale()
+    ops.refresh("full", NOW)
+    ops.insert("platform_loads", kind="csv", parameters=Jsonb({}), loaded_at=NOW)
+    assert not is_stale()
+    ops.insert("platform_loads", kind="csv", parameters=Jsonb({}), loaded_at=NOW + HOUR)
+    assert is_stale()
+    ops.refresh("by hand", NOW + 2 * HOUR, is_full=False, tables=["marts/tutor_scoreboard"])
+    assert is_stale()
+    ops.refresh("full again", NOW + 3 * HOUR)
+    assert not is_stale()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tutor_pipeline.sources.csv.format import csv_format
 from tutor_pipeline.sources.synthetic import Parameters, Population, generate
 from tutor_pipeline.sources.synthetic.export import export_csv
 
@@ -92,19 +93,31 @@ def test_sessions_carry_their_status_in_three_flags(population: Population, fold
     assert all(expected[row["session_id"].encode()] == status(row) for row in rows)
 
 
+def measured() -> dict[str, tuple[str, str, float]]:
+    """Column of the file → table and column of the platform, and how often its unit goes into that
+    of the platform; as the import reads it.
+    """
+    (file,) = (each for each in csv_format().files if each.name == "sessions.csv")
+    numbers = {column.name for column in file.columns if column.type == "number"}
+    found = {}
+    for target in file.targets:
+        for column, expression in target.columns.items():
+            name, _, divisor = expression.partition(" / ")
+            if name in numbers:
+                found[name] = (target.table, column, float(divisor or 1))
+    assert found.keys() == numbers
+    return found
+
+
 def test_measured_values_are_those_of_the_platform(population: Population, folder: Path) -> None:
     rows = {row["session_id"]: row for row in lines(folder / "sessions.csv")}
-    for table, column, name, scale in (
-        ("session_audio_metrics", "tutor_talk_ratio", "tutor_speak_ratio", 1),
-        ("session_video_metrics", "student_on_screen_attention_pct", "student_attention_pct", 100),
-        ("session_screen_metrics", "screen_share_pct", "screen_share_pct", 100),
-        ("session_transcript_metrics", "empathy_score", "empathy_score", 1),
-        ("session_feedback", "student_satisfaction_rating", "student_rating", 1),
-    ):
+    for name, (table, column, scale) in measured().items():
         source = population.platform[table]
         known = dict(zip(source["session_id"].astype(str), source[column], strict=True))
         filled = {key: float(row[name]) for key, row in rows.items() if row[name]}
-        assert filled == pytest.approx({key: value * scale for key, value in known.items()})
+        assert filled == pytest.approx(
+            {key: value * scale for key, value in known.items() if not np.isnan(value)}
+        ), name
     feedback = population.platform["session_feedback"]
     recommended = dict(
         zip(feedback["session_id"].astype(str), feedback["would_recommend"], strict=True)

@@ -186,6 +186,13 @@ def test_where_bookings_are_unclear_nothing_is_said_of_them():
     assert "booked_ahead" not in reference.fit(TUTORS, columns).known
 
 
+def test_who_has_unclear_bookings_is_not_among_those_who_show_what_is_usual():
+    columns = people(50, 13)
+    columns["booked_ahead"][0], columns["booked_unclear"][0] = 0, 40
+    others = only(columns, np.arange(1, 50))
+    assert measures.booked_share(columns) == measures.booked_share(others) is not None
+
+
 def test_a_few_who_leave_do_not_stretch_the_yardstick():
     calm = people(200, 14)
     wild = {name: column.copy() for name, column in calm.items()}

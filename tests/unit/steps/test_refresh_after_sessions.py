@@ -1,0 +1,50 @@
+"""What becomes of a pass that fails: whose changes wait, and who is set aside."""
+
+import logging
+from datetime import UTC, datetime
+
+import pytest
+
+from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.sources.changes.ledger import Batch
+from tutor_pipeline.steps.refresh_after_sessions import GIVE_UP_AFTER, Refresh
+from tutor_pipeline.steps.take import HALF_READ
+
+NOW = datetime(2026, 3, 18, 9, tzinfo=UTC)
+REFUSED = RefusedError(HALF_READ)
+
+
+@pytest.fixture
+def refresh(warehouse):
+    yield Refresh("r", warehouse, plan=None, log=logging.getLogger(__name__))
+    with warehouse.connect() as database:
+        database.execute("truncate {ops}.set_aside_tutors")
+
+
+def batch_of(*tutors):
+    return Batch("r/1", NOW, tutors, 1, NOW, is_alone=len(tutors) == 1)
+
+
+@pytest.mark.parametrize(
+    ("tutors", "error", "aside"),
+    [
+        (["t1"], ValueError("it divides by zero"), [("t1", "it divides by zero")]),
+        (["t1"], REFUSED, []),
+        (["t1", "t2"], ValueError("it divides by zero"), []),
+    ],
+    ids=["alone", "refused", "among others"],
+)
+def test_a_tutor_is_set_aside_whose_rows_fail_alone_and_never_for_what_is_refused(
+    refresh, tutors, error, aside
+):
+    refresh._failed(batch_of(*tutors), error)
+    with refresh.warehouse.connect() as database:
+        found = database.execute("select tutor_id, reason from {ops}.set_aside_tutors").fetchall()
+    assert found == aside
+
+
+def test_what_is_refused_again_and_again_ends_the_run(refresh):
+    for _ in range(GIVE_UP_AFTER - 1):
+        refresh._failed(batch_of("t1"), REFUSED)
+    with pytest.raises(RefusedError):
+        refresh._failed(batch_of("t1"), REFUSED)
