@@ -175,8 +175,8 @@ def _failure(args: Sequence[str], result: dbtRunnerResult, complaints: Sequence[
     # What a table reads may not compile; dbt then skips the table, and names the cause in its log
     # alone.
     causes = [_COLOUR.sub("", each) for each in complaints if " SKIP " not in each]
-    said = result.exception or (_said("\n".join(causes[:2])) if causes else "see the log of dbt")
-    return f"{command} failed: {str(said).strip()}"
+    said = str(result.exception or "\n".join(causes[:2]) or "see the log of dbt")
+    return f"{command} failed: {_said(said)}"
 
 
 _COLOUR = re.compile(r"\x1b\[\d*m")
@@ -190,12 +190,12 @@ def _said(message: str | None) -> str:
     """
     lines = [line.strip() for line in (message or "").strip().splitlines()]
     lines = [line for line in lines if line and not line.startswith("> ")]
-    where = _WHERE.fullmatch(lines[0]) if len(lines) > 1 else None
-    if where:
-        lines = lines[1:]
-        # What goes on after a colon ends with what to do.
-        if not lines[0].endswith(":"):
-            lines.append(f"in {where['file']}")
+    file = None
+    while len(lines) > 1 and (where := _WHERE.fullmatch(lines[0])):
+        file, lines = where["file"], lines[1:]
+    # What goes on after a colon ends with what to do.
+    if file is not None and not lines[0].endswith(":"):
+        lines.append(f"in {file}")
     return "\n".join(lines)
 
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
@@ -29,7 +28,8 @@ PATIENCE_SECONDS = 20.0
 STRIKES = 2
 """Unanswered questions in a row after which the server counts as gone: within 90 seconds."""
 
-_watched: dict[str, int] = {}
+_watched: set[tuple[int, frozenset[tuple[str, int]]]] = set()
+"""Process and servers: a thread does not survive a fork."""
 _guard = threading.Lock()
 
 
@@ -42,32 +42,30 @@ class Pace:
     strikes: int = STRIKES
 
 
-@contextmanager
-def watched(
+def watch(
     url: str, tell: Callable[[str], None] = lambda _: None, pace: Pace | None = None
-) -> Iterator[None]:
-    """Watches the server of a URL while the block runs. Nested for the same URL, once is enough.
+) -> threading.Event:
+    """Watches the server of a URL for this process, once however often it is asked to.
 
     A wait that is ended raises what its library raises for a lost connection. A server over a
-    socket of this machine needs no watching.
+    socket of this machine needs no watching. Setting the returned event ends the watch.
     """
-    with _guard:
-        _watched[url] = _watched.get(url, 0) + 1
-        is_first = _watched[url] == 1
     stop = threading.Event()
-    thread = threading.Thread(
-        target=_watch, args=(url, stop, tell, pace or Pace()), name="watchdog", daemon=True
-    )
-    if is_first:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        with _guard:
-            _watched[url] -= 1
-            if not _watched[url]:
-                del _watched[url]
+    servers = (os.getpid(), frozenset(_addresses(url)))
+    with _guard:
+        if not servers[1] or servers in _watched:
+            return stop
+        _watched.add(servers)
+
+    def work() -> None:
+        try:
+            _watch(url, stop, tell, pace or Pace())
+        finally:
+            with _guard:
+                _watched.discard(servers)
+
+    threading.Thread(target=work, name="watchdog", daemon=True).start()
+    return stop
 
 
 def _watch(url: str, stop: threading.Event, tell: Callable[[str], None], pace: Pace) -> None:
@@ -127,7 +125,7 @@ def _addresses(url: str) -> set[tuple[str, int]]:
     """The addresses and ports of the hosts in a URL, as the kernel shows them."""
     parts = psycopg.conninfo.conninfo_to_dict(url)
     hosts = str(parts.get("hostaddr") or parts.get("host") or "").split(",")
-    ports = str(parts.get("port") or os.environ.get("PGPORT") or 5432).split(",")
+    ports = str(parts.get("port") or 5432).split(",")
     found: set[tuple[str, int]] = set()
     for number, host in enumerate(hosts):
         if not host or host.startswith(("/", "@")):

@@ -1,9 +1,6 @@
 """The warehouse as a resource. The only place in a Dagster run that reads settings."""
 
 import logging
-import os
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 import dagster as dg
@@ -11,7 +8,7 @@ import dagster as dg
 from tutor_pipeline.core.settings import Settings, load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.migrate import upgrade
-from tutor_pipeline.core.warehouse.watchdog import watched
+from tutor_pipeline.core.warehouse.watchdog import watch
 from tutor_pipeline.sources.losses import Limits
 
 # Not Dagster's log: that is in a database which may be the one that does not answer.
@@ -32,20 +29,12 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         settings = self.settings
         return Limits(settings.loss_share, settings.loss_sessions, settings.loss_tutors)
 
-    @contextmanager
-    def yield_for_execution(
-        self, context: dg.InitResourceContext
-    ) -> Generator["WarehouseResource", None, None]:
-        """Watches the servers while a step or a sensor runs: see `core.warehouse.watchdog`."""
-        with ExitStack() as watching:
-            for name in ("TUTOR_DATABASE_URL", "TUTOR_DAGSTER_DATABASE_URL"):
-                if url := os.environ.get(name):
-                    watching.enter_context(watched(url, _LOG.warning))
-            yield self
-
     @cached_property
     def warehouse(self) -> Warehouse:
         """The migrated warehouse. Raises TutorPipelineError if it cannot be reached."""
         located = self.settings.locate()
+        # In a process that works by itself nobody is there to end a wait.
+        for url in (located.warehouse.url, located.dagster_url):
+            watch(url, _LOG.warning)
         upgrade(located.warehouse)
         return located.warehouse

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ import psycopg
 import psycopg2
 import pytest
 
-from tutor_pipeline.core.warehouse.watchdog import Pace, answers, watched
+from tutor_pipeline.core.warehouse.watchdog import Pace, answers, watch
 
 PROXY = """
 import socket, sys, threading
@@ -43,6 +43,15 @@ while True:
         threading.Thread(target=pump, args=pair, daemon=True).start()
 """
 QUICK = Pace(every=0.5, patience=1, strikes=2)
+
+
+@contextmanager
+def watched(url: str, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    stop = watch(url, tell, QUICK)
+    try:
+        yield
+    finally:
+        stop.set()
 
 
 class Proxy:
@@ -87,7 +96,7 @@ def test_a_wait_on_a_server_that_no_longer_answers_ends(proxy: Proxy, library: o
     told: queue.Queue[str] = queue.Queue()
     connection = library.connect(proxy.url)  # type: ignore[attr-defined]
     with (
-        watched(proxy.url, told.put, QUICK),
+        watched(proxy.url, told.put),
         proxy.frozen(),
         pytest.raises(library.OperationalError),  # type: ignore[attr-defined]
         connection.cursor() as cursor,
@@ -99,7 +108,7 @@ def test_a_wait_on_a_server_that_no_longer_answers_ends(proxy: Proxy, library: o
 
 def test_a_long_statement_on_a_live_server_goes_on(proxy: Proxy) -> None:
     told: list[str] = []
-    with watched(proxy.url, told.append, QUICK), psycopg.connect(proxy.url) as connection:
+    with watched(proxy.url, told.append), psycopg.connect(proxy.url) as connection:
         row = connection.execute("select 1 from pg_sleep(5)").fetchone()
     assert row == (1,)
     assert told == []
@@ -119,17 +128,21 @@ def test_a_refusal_is_an_answer_and_silence_is_none(proxy: Proxy) -> None:
 
 def test_connections_to_other_servers_stay(proxy: Proxy, server_url: str) -> None:
     told: list[str] = []
-    with psycopg.connect(server_url) as other, watched(proxy.url, told.append, QUICK):
+    with psycopg.connect(server_url) as other, watched(proxy.url, told.append):
         hanging = psycopg.connect(proxy.url)
         with proxy.frozen(), pytest.raises(psycopg.OperationalError):
             hanging.execute("select 1")
         assert other.execute("select 1").fetchone() == (1,)
 
 
-def test_no_thread_is_left_behind(proxy: Proxy) -> None:
-    with watched(proxy.url, pace=QUICK), watched(proxy.url, pace=QUICK):
-        assert [each.name for each in threading.enumerate()].count("watchdog") == 1
+def test_a_server_is_watched_once(proxy: Proxy) -> None:
+    def threads() -> int:
+        return [each.name for each in threading.enumerate()].count("watchdog")
+
+    others = threads()
+    with watched(proxy.url), watched(proxy.url + "?application_name=other"):
+        assert threads() == others + 1
     deadline = time.monotonic() + 60
-    while any(each.name == "watchdog" for each in threading.enumerate()):
+    while threads() > others:
         assert time.monotonic() < deadline
         time.sleep(0.05)
