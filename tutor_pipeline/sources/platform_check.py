@@ -37,6 +37,7 @@ READABLE: dict[str, set[str]] = {
 converted to text.
 """
 _TEXT_AS_NUMBER_SINCE = 160000
+_COLLATION_VERSIONS_SINCE = 150000
 """From PostgreSQL 16 on, a query can test whether a text is a number."""
 
 _RELATIONS = """
@@ -163,6 +164,7 @@ class _Check:
         self.text_as_number = _TEXT if text_is_readable else set[str]()
 
     def run(self, contract: Contract) -> None:
+        self._collation()
         relations = {
             name: (oid, kind, allowed, hides)
             for oid, name, kind, allowed, hides in self.database.execute(
@@ -180,6 +182,23 @@ class _Check:
                 )
             else:
                 self.report.gaps.append(Gap(table.name, None, table.costs))
+
+    def _collation(self) -> None:
+        """Indexes on text were built in the order of a library that may have changed since."""
+        if self.database.info.server_version < _COLLATION_VERSIONS_SINCE:
+            return
+        drift = self.database.one(
+            "select datname, datcollversion as built, now_is from pg_database"
+            " cross join lateral pg_database_collation_actual_version(oid) as now_is"
+            " where datname = current_database() and datcollversion <> now_is"
+        )
+        if drift is not None:
+            name = sql.Identifier(drift["datname"]).as_string(None)
+            self.report.remarks.append(
+                "the server sorts text in another way than when this database was made"
+                f" ({drift['built']}, now {drift['now_is']}): indexes may miss rows until somebody"
+                f" runs reindex database {name}; alter database {name} refresh collation version"
+            )
 
     def _name(self, table: Table, column: Column | None = None) -> str:
         parts = (self.report.schema, table.name, *((column.name,) if column else ()))

@@ -12,6 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.conftest import Databases
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources import platform_check
 from tutor_pipeline.sources.contract import Contract, load_contract
@@ -94,6 +95,28 @@ def test_another_products_schema_is_usable(live: Live) -> None:
     assert "abandoned" in remark
     assert "scheduled" not in remark.split("also has the values")[1]
     assert json.loads(json.dumps(report.as_dict()))["usable"] is True
+
+
+def test_a_database_that_is_sorted_in_another_way_now_is_said(
+    server_url: str, databases: Databases
+) -> None:
+    name = f"sorted_{uuid4().hex[:8]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        if connection.info.server_version < 170000:
+            pytest.skip("this server knows no order of its own")
+        connection.execute(
+            f"create database {name} template template0 locale_provider builtin"
+            " builtin_locale 'C.UTF-8'"
+        )
+    url = f"{server_url.rsplit('/', 1)[0]}/{name}"
+    databases.adopt(url)
+    live = Live(Warehouse(url), load_contract(SOURCES))
+    live.execute("create table {s}.sessions (id text)")
+    assert not [each for each in live.check().remarks if "collation" in each]
+    live.execute(f"update pg_database set datcollversion = '0.1' where datname = '{name}'")
+    (remark,) = [each for each in live.check().remarks if "collation" in each]
+    assert "(0.1, now " in remark
+    assert f'reindex database "{name}";' in remark
 
 
 def test_our_own_platform_has_no_gap(platform_warehouse: Warehouse, contract: Contract) -> None:
