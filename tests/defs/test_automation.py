@@ -303,6 +303,16 @@ def test_a_full_refresh_that_did_not_end_is_begun_again(place):
     assert "it failed); started again in" in said
 
 
+def test_other_columns_of_the_platform_are_no_changes_and_call_for_a_full_refresh(place):
+    place.ready()
+    place.execute("update {ops}.refresh_runs set source_shape = 'of other columns'")
+    place.session()
+    request = place.look()
+    assert request.job_name == DAILY
+    assert request.asset_selection is None
+    assert "columns are others" in request.tags["reason"]
+
+
 def test_tables_rebuilt_by_hand_are_built_and_checked_alone(place):
     place.ready()
     asset = "marts/fct_sessions"

@@ -203,12 +203,32 @@ def _look(
             # Raises who may not read what, and an incident tells of it.
             losses.objections(database, now, gate.limits, run_id="new_sessions")
             raise
-        if queue.changes:
-            return _start(instance, database, gate, queue, now)
-        # What was missing and is there again need not have changed.
-        was_missing = memory.compared_at == now and losses.is_failing(database)
-        missing = _missing(database, gate, queue, now) if was_missing else None
-        return missing or _Skip("nothing changed" + _beside(queue))
+        return _answer(instance, database, gate, memory, queue, now)
+
+
+def _answer(
+    instance: dg.DagsterInstance,
+    database: Database,
+    gate: _Gate,
+    memory: _Memory,
+    queue: ledger.Queue,
+    now: datetime,
+) -> dg.RunRequest | _Skip:
+    """What a comparison calls for."""
+    if queue.is_reshaped:
+        return _build_all(
+            instance,
+            database,
+            now,
+            "the platform's columns are others than those of the newest full refresh",
+            _waits(queue, now),
+        )
+    if queue.changes:
+        return _start(instance, database, gate, queue, now)
+    # What was missing and is there again need not have changed.
+    was_missing = memory.compared_at == now and losses.is_failing(database)
+    missing = _missing(database, gate, queue, now) if was_missing else None
+    return missing or _Skip("nothing changed" + _beside(queue))
 
 
 def _compare(database: Database, memory: _Memory, now: datetime) -> ledger.Queue:

@@ -119,6 +119,7 @@ class Refresh:
     on_pass: Callable[[Pass], None] = lambda _: None
     taken: int = 0
     failures: int = 0
+    is_blocked: bool = False
     passes: list[Pass] = field(default_factory=list)
 
     @cached_property
@@ -137,6 +138,8 @@ class Refresh:
                 looked = time.monotonic()
                 if self._waits(whole=False) and self._go_round():
                     busy = time.monotonic()
+                elif self.is_blocked:
+                    break  # the sensor sees to what is in the way, and says what it is
                 elif not has_compared_all:
                     # Late feedback changes no column of a session: compare all tables once.
                     self._waits(whole=True)
@@ -150,7 +153,8 @@ class Refresh:
     def _waits(self, *, whole: bool) -> bool:
         with self.warehouse.connect() as database:
             queue = ledger.compare(database, datetime.now(UTC), whole=whole)
-        return queue.changes > 0
+        self.is_blocked = queue.is_reshaped
+        return queue.changes > 0 and not queue.is_reshaped
 
     def _go_round(self) -> bool:
         """Take a batch and work on it. Returns False if nothing waits or a check blocks it."""
@@ -204,7 +208,8 @@ class Refresh:
         objections += losses.objections(database, now, self.plan.limits, run_id=self.run_id)
         if objections:
             self.log.warning("nothing is derived now: " + "; ".join(objections))
-        return bool(objections)
+        self.is_blocked = bool(objections)
+        return self.is_blocked
 
     def _failed(self, batch: ledger.Batch, error: Exception) -> None:
         self.failures += 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,6 +55,13 @@ _FORGET_SET_ASIDE = """
         and tutor_id not in (
             select tutor_id from {ops}.session_ledger where pending_since is not null
         )
+"""
+
+_KNOWN_SHAPE = """
+    select source_shape from {ops}.refresh_runs
+    where is_full and source_shape is not null
+    order by started_at desc, run_id desc
+    limit 1
 """
 
 _NEWEST_FULL = """
@@ -129,13 +136,15 @@ class Queue:
     """Changes that wait to be taken, the tutors they concern, since when the oldest waits.
 
     `set_aside` counts tutors with changes whose next attempt is not due; the other fields exclude
-    them.
+    them. `is_reshaped`: the platform's columns are others than those of the newest full refresh, so
+    nothing was compared, and a full refresh is due.
     """
 
     changes: int
     tutors: int
     oldest_at: datetime | None
     set_aside: int
+    is_reshaped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +194,11 @@ def compare(database: Database, now: datetime, *, whole: bool) -> Queue:
 
     Raises TutorPipelineError: the platform has no readable sessions.
     """
+    is_reshaped = False
     with _transaction(database):
         if _lock(database, "compare", wait=False) and is_filled(database):
-            _compare(database, now, whole)
-        return waiting(database, now)
+            is_reshaped = not _compare(database, now, whole)
+        return replace(waiting(database, now), is_reshaped=is_reshaped)
 
 
 def take(database: Database, run_id: str, as_of: datetime) -> Batch | None:
@@ -201,8 +211,8 @@ def take(database: Database, run_id: str, as_of: datetime) -> Batch | None:
     """
     with _transaction(database):
         _lock(database, "compare")
-        if is_filled(database):
-            _compare(database, as_of, whole=False)
+        if is_filled(database) and not _compare(database, as_of, whole=False):
+            return None
     with _transaction(database):
         _lock(database, "write")
         _take_back(database, as_of)
@@ -241,6 +251,10 @@ def take_all(database: Database, run_id: str, as_of: datetime) -> Batch:
                 "until": as_of,
                 "recent": as_of - WINDOW,
             },
+        )
+        database.execute(
+            "update {ops}.refresh_runs set source_shape = %s where run_id = %s",
+            (versions.shape(database.warehouse, columns), run_id),
         )
         return _batch(database, run_id, as_of, is_alone=False)
 
@@ -322,16 +336,20 @@ def _only(database: Database, query: str, parameters: Any) -> Row:
     return row
 
 
-def _compare(database: Database, now: datetime, whole: bool) -> None:
+def _compare(database: Database, now: datetime, whole: bool) -> bool:
+    """Marks what differs. Returns False if versions cannot be compared: see `Queue`."""
     version = sql.Identifier("version" if whole else "session_version")
     columns = versions.read_columns(database)
+    known_shape = database.value(_KNOWN_SHAPE)
+    if known_shape not in (None, versions.shape(database.warehouse, columns)):
+        return False
     query = versions.session_versions(database.warehouse, columns, whole=whole)
     differences = database.rows(
         database.sql(_DIFFERENCES, sessions=query, version=version),
         {"since": now - WINDOW, "until": now, "recent": now - WINDOW, "whole": whole},
     )
     if not differences:
-        return
+        return True
     new = [row for row in differences if row["known_version"] is None]
     known = [row for row in differences if row["known_version"] is not None]
     _lock(database, "write")
@@ -350,6 +368,7 @@ def _compare(database: Database, now: datetime, whole: bool) -> None:
         )
     if undone := {row["tutor_id"] for row in known if row["is_undone"]}:
         database.execute(_FORGET_SET_ASIDE, (list(undone),))
+    return True
 
 
 def _mark_new(database: Database, now: datetime, found: Sequence[Row]) -> None:

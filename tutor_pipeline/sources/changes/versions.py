@@ -9,6 +9,7 @@ without a valid start. Such rows stay in quarantine, where the daily refresh put
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -153,6 +154,15 @@ def _no_sessions(database: Database) -> str:
         "Set TUTOR_PLATFORM_SCHEMA to the schema of the platform's tables, or fill it with"
         " tutor-pipeline generate or import"
     )
+
+
+def shape(warehouse: Warehouse, columns: Columns) -> str:
+    """Returns a hash of how versions are made: of which columns and types, and by which code.
+
+    Versions of different shapes cannot be compared.
+    """
+    query = session_versions(warehouse, columns, whole=True)
+    return hashlib.md5(query.as_string(None).encode(), usedforsecurity=False).hexdigest()
 
 
 def session_versions(

@@ -469,6 +469,33 @@ def test_many_at_once_end_without_a_deadlock(desk):
     assert desk.pending() == set()
 
 
+def test_another_column_makes_no_change_of_any_session(desk):
+    def refresh_all():
+        desk.execute(
+            "insert into {ops}.refresh_runs (run_id, as_of, is_full) values (%s, %s, true)",
+            *(f"run/{desk.runs + 1}", desk.now),
+        )
+        desk.fill()
+
+    desk.add("S1", "T1")
+    desk.add("S2", "T2")
+    refresh_all()
+    assert desk.compare(whole=True).is_reshaped is False
+    desk.execute("alter table {platform}.sessions drop column technical_issues")
+    queue = desk.compare(whole=True)
+    assert (queue.changes, queue.is_reshaped) == (0, True)
+    assert desk.take() is None
+    refresh_all()
+    queue = desk.compare(whole=True)
+    assert (queue.changes, queue.is_reshaped) == (0, False)
+    desk.execute("alter table {platform}.sessions add technical_issues boolean default false")
+    assert desk.compare(whole=False).is_reshaped
+    refresh_all()
+    desk.add("S3", "T1")
+    queue = desk.compare(whole=False)
+    assert (queue.changes, queue.is_reshaped) == (1, False)
+
+
 def test_a_platform_without_sessions_is_said(databases, make_desk):
     desk = make_desk(Warehouse(databases.create()))
     with pytest.raises(Exception, match=r"there is no schema|there is no table"):
