@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -132,6 +133,28 @@ class Databases:
                 connection.execute(
                     sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
                 )
+
+
+@contextmanager
+def undone(server_url: str, url: str) -> Iterator[None]:
+    """What happens to the database `url` of this server meanwhile is undone."""
+    name = url.rsplit("/", 1)[1]
+
+    def administer(*statements: str) -> None:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    administer(
+        f"drop database if exists {name}_kept with (force)",
+        f"create database {name}_kept template {name} strategy file_copy",
+    )
+    try:
+        yield
+    finally:
+        administer(
+            f"drop database {name} with (force)", f"alter database {name}_kept rename to {name}"
+        )
 
 
 @pytest.fixture(scope="module")

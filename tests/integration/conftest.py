@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from filelock import FileLock
 
+from tests.conftest import undone
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 
 COMMAND = [sys.executable, "-c", "from tutor_pipeline.cli import main; main()"]
@@ -154,6 +155,13 @@ def new_project(
         with FileLock(f"{parsed}.lock"):
             if (target / "manifest.stamp").exists() and not parsed.exists():
                 shutil.copytree(target, parsed)
+
+
+@pytest.fixture
+def as_it_was(project: Project, server_url: str) -> Iterator[None]:
+    """What a test does to the module's project is undone: its order among the others is free."""
+    with undone(server_url, project.url):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("as_it_was")
+
 # Whoever else has an alert depends on the day: the synthetic platform ends yesterday.
 TWO_RESCHEDULE = """
     with chosen as (
@@ -32,8 +34,12 @@ def enriched(project):
 
 @pytest.fixture
 def alert(enriched):
-    """An open alert."""
-    return enriched.json("alerts", "list")[0]
+    """An open alert with which nobody did anything."""
+    return next(
+        each
+        for each in enriched.json("alerts", "list")
+        if len(events(enriched, each["alert_id"])) == 1
+    )
 
 
 def events(enriched, alert_id):

@@ -16,6 +16,8 @@ import pytest
 
 from tests.integration.refreshes import Refreshes
 
+pytestmark = pytest.mark.usefixtures("as_it_was")
+
 ROOT = Path(__file__).parents[2]
 LEAF = "tutor_scoreboard"
 NEWEST_FULL = (
@@ -55,24 +57,21 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def fresh(project):
-    """A shell on a platform of which nothing is built."""
+def shell(project):
+    """A shell on a platform after a refresh."""
     project.run("generate", "--tutors", "12", "--days", "30")
-    return Shell(project)
-
-
-@pytest.fixture(scope="module")
-def shell(fresh, project):
-    """The same after a refresh."""
     project.run("enrich")
-    return fresh
+    return Shell(project)
 
 
 def literal(moment):
     return f"timestamptz '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
-def test_before_the_first_refresh_it_says_that_it_is_as_of_now(fresh):
+def test_before_the_first_refresh_it_says_that_it_is_as_of_now(new_project):
+    project = new_project()
+    project.run("generate", "--tutors", "3", "--days", "10")
+    fresh = Shell(project)
     said = fresh.dbt("docs", "generate")
     assert "No refresh has built the tables yet: this is as of now." in said
     today = f"{datetime.now(UTC):%Y-%m-%d}"

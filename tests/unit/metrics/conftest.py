@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.conftest import undone
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.metrics import dbt
@@ -214,6 +215,13 @@ def warehouse(databases: Any) -> Warehouse:
 def bench(platform_warehouse: Warehouse, dbt_home: Path) -> Bench:
     """The module's database with an empty platform."""
     return Bench(platform_warehouse, dbt_home)
+
+
+@pytest.fixture
+def as_it_was(bench: Bench, server_url: str) -> Iterator[None]:
+    """For a test that changes the module's database: the others find it as it was."""
+    with undone(server_url, bench.warehouse.url):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -113,6 +113,7 @@ def test_some_tables_by_hand_keep_the_moment_of_the_others(built: Any) -> None:
 
 def test_tables_of_a_refresh_are_the_same_for_dagster(built: Any) -> None:
     environment = dbt.dbt_environment(built.warehouse, None, built.home)
+    dbt.invoke(["parse"], environment)
     manifest = json.loads((dbt.target_dir(built.home) / "manifest.json").read_text("utf-8"))
     tables = [node["name"] for node in tables_as_of_now(manifest)]
     dbt.invoke(["run", "--select", *tables], environment)

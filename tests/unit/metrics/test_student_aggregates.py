@@ -334,6 +334,7 @@ def test_rows_to_refine_weights_from_are_of_weeks_whose_outcome_is_known(filled:
     }
 
 
+@pytest.mark.usefixtures("as_it_was")
 def test_what_comes_later_changes_nothing_of_the_past(filled: Any) -> None:
     query = (
         "select * from {marts}.student_aggregates_history where as_of_date <= '2026-02-15'"
@@ -356,6 +357,7 @@ def test_what_comes_later_changes_nothing_of_the_past(filled: Any) -> None:
 
 
 @pytest.mark.parametrize(("day", "weeks"), [(date(2026, 2, 15), 52), (date(2025, 2, 15), 0)])
+@pytest.mark.usefixtures("as_it_was")
 def test_at_most_a_year_of_weeks(
     platform_warehouse: Any, bench: Any, day: date, weeks: int, filled: Callable[..., Any]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import undone
 from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
 from tutor_pipeline.judgement.scores.departure.forecast import ASKED_SILENCE_DAYS
 from tutor_pipeline.judgement.scores.departure.tutors.evidence import READS
@@ -466,6 +467,7 @@ def test_a_past_row_says_when_what_it_rests_on_was_recorded_last(platform, said)
     assert later > 5
 
 
+@pytest.mark.usefixtures("as_it_was")
 def test_what_a_profile_says_now_is_no_evidence_of_the_past(bench, said):
     """The present values of a profile change, and no past row with them."""
     bench.execute(
@@ -551,19 +553,20 @@ def changed(bench: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def refreshed(bench: Any, said: dict[str, Any]) -> dict[str, Any]:
+def refreshed(bench: Any, server_url: str, said: dict[str, Any]) -> dict[str, Any]:
     """After a change: a scoped refresh, a full one, and a scoped one without the tables of full
     refreshes.
     """
-    changed(bench)
-    bench.refresh(AS_OF, tutors=["t0", "t1", "t2"], select=[*UPSTREAM, "tutor_evidence"])
-    scoped = evidence(bench)
-    bench.refresh(AS_OF, select=EVIDENCE)
-    full = evidence(bench)
-    for table in ("int_tutor_logins", "int_import_days"):
-        bench.execute(f"drop table {{intermediate}}.{table}")
-    bench.refresh(AS_OF, tutors=["t1"], select=[*UPSTREAM, "tutor_evidence"])
-    return {"scoped": scoped, "full": full, "before": evidence(bench)}
+    with undone(server_url, bench.warehouse.url):
+        changed(bench)
+        bench.refresh(AS_OF, tutors=["t0", "t1", "t2"], select=[*UPSTREAM, "tutor_evidence"])
+        scoped = evidence(bench)
+        bench.refresh(AS_OF, select=EVIDENCE)
+        full = evidence(bench)
+        for table in ("int_tutor_logins", "int_import_days"):
+            bench.execute(f"drop table {{intermediate}}.{table}")
+        bench.refresh(AS_OF, tutors=["t1"], select=[*UPSTREAM, "tutor_evidence"])
+        return {"scoped": scoped, "full": full, "before": evidence(bench)}
 
 
 def test_a_scoped_refresh_equals_a_full_one(said, refreshed):
@@ -586,8 +589,13 @@ def test_before_the_first_full_refresh_a_scoped_one_works(refreshed):
 
 
 @pytest.fixture(scope="module")
-def cut(bench: Any, refreshed: dict[str, Any]) -> dict[str, Any]:
+def cut(bench: Any, server_url: str, said: dict[str, Any]) -> dict[str, Any]:
     """The rows of DAY, and what they are when nothing came after it; then without some tables."""
+    with undone(server_url, bench.warehouse.url):
+        return cut_after_a_day(bench)
+
+
+def cut_after_a_day(bench: Any) -> dict[str, Any]:
     bench.refresh(AS_OF, select=EVERYTHING)
     whole = of_day(bench, DAY)
     end = end_of_day(DAY, bench.warehouse.timezone)

@@ -331,6 +331,7 @@ def test_the_page_in_the_docs_is_that_of_the_models() -> None:
     )
 
 
+@pytest.mark.usefixtures("as_it_was")
 def test_a_refresh_of_some_tutors_gives_what_one_of_all_does(built: Any) -> None:
     platform = Platform(built)
     platform.added = 1000
@@ -344,6 +345,7 @@ def test_a_refresh_of_some_tutors_gives_what_one_of_all_does(built: Any) -> None
     assert every_row(built) == scoped
 
 
+@pytest.mark.usefixtures("as_it_was")
 def test_features_are_made_anew_for_all_when_the_wide_rows_are(built: Any) -> None:
     """The platform's first reschedule concerns every wide row."""
     Platform(built).session("cyd", 1, status="rescheduled", rescheduled_by="tutor")
@@ -351,6 +353,7 @@ def test_features_are_made_anew_for_all_when_the_wide_rows_are(built: Any) -> No
     assert {row["as_of"] for row in every_row(built)} == {AS_OF_LATER}
 
 
+@pytest.mark.usefixtures("as_it_was")
 def test_history_gives_what_a_refresh_at_the_end_of_that_day_gives(built: Any) -> None:
     """The same text over another base: what lies after the day changes nothing."""
     file = DBT_PROJECT_DIR / "models/marts/tutor_features_history.sql"
@@ -371,6 +374,7 @@ def test_history_gives_what_a_refresh_at_the_end_of_that_day_gives(built: Any) -
     assert {tutor: past[tutor] for tutor in both} == {tutor: then[tutor] for tutor in both}
 
 
+@pytest.mark.usefixtures("as_it_was")
 def test_without_its_source_a_feature_is_unknown(built: Any) -> None:
     for table in SOURCES:
         built.execute(f"drop table {{platform}}.{table}")
