@@ -54,7 +54,7 @@ def upgrade(warehouse: Warehouse) -> bool:
         # dbt would create a missing schema without our mark.
         missing = [
             schema for schema in warehouse.schemas.ours if schema_mark(connection, schema) is None
-        ] or reporting.may_be_made(database)
+        ] or reporting.is_due(database)
     if before == head() and not missing:
         return False
     if before is not None and before > head():

@@ -104,6 +104,24 @@ def may_be_made(database: Database) -> bool:
     )
 
 
+def is_due(database: Database) -> bool:
+    """Returns whether views are missing that this role may make: a restore left them out."""
+    if may_be_made(database):
+        return True
+    found = database.one(
+        "select pg_has_role(nspowner, 'usage') as is_owner, (select count(*) from pg_class"
+        " where relnamespace = pg_namespace.oid and relname = any(%s)) as views"
+        " from pg_namespace where nspname = %s",
+        (list(FINDINGS), database.schemas.reporting),
+    )
+    return (
+        found is not None
+        and found["is_owner"]
+        and found["views"] < len(FINDINGS)
+        and is_ours(database)
+    )
+
+
 def described(database: Database) -> str:
     """Returns the name of the schema, or why there are no views for readers."""
     name = database.schemas.reporting

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.warehouse import marked_schemas, migrate
+from tutor_pipeline.core.warehouse import marked_schemas, migrate, reporting
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.migrations.helpers import statements_of
 from tutor_pipeline.core.warehouse.platform import ensure_platform, is_ours
@@ -84,6 +84,32 @@ def test_a_schema_that_went_is_made_again_with_its_mark(databases):
     with warehouse.connect() as database:
         assert marked_schemas.schema_mark(database.connection, "staging") == marked_schemas.MARK
     assert not migrate.upgrade(warehouse)
+
+
+def test_views_for_readers_that_went_are_made_again(databases):
+    warehouse = Warehouse(databases.create())
+    for gone in ("drop view reporting.alerts cascade", "drop schema reporting cascade"):
+        with warehouse.connect() as database:
+            database.execute(gone)
+        assert migrate.upgrade(warehouse)
+        with warehouse.connect() as database:
+            assert database.value("select count(*) from reporting.alerts") == 0
+        assert not migrate.upgrade(warehouse)
+
+
+def test_a_schema_reporting_of_somebody_else_is_left_alone(databases):
+    warehouse = Warehouse(databases.create(migrated=False))
+    with warehouse.connect() as database:
+        database.execute("create schema reporting")
+    assert migrate.upgrade(warehouse)
+    assert not migrate.upgrade(warehouse)
+    with warehouse.connect() as database:
+        assert (
+            database.rows("select 1 from pg_class where relnamespace = 'reporting'::regnamespace")
+            == []
+        )
+        assert "somebody else" in reporting.described(database)
+    assert migrate.upgrade(Warehouse(warehouse.url, Schemas(reporting_name="theirs_not")))
 
 
 def test_who_may_not_migrate_is_told_so(databases, move):
