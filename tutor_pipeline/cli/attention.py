@@ -84,13 +84,13 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
 
 
 def tutor(
-    tutor_id: Annotated[str, typer.Argument(metavar="ID")],
+    tutor_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or the whole name.")],
     everything: Annotated[bool, typer.Option("--all", help="Every metric.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """One tutor: profile, metrics, scores with their reasons, open alerts, insights, badges.
 
-    Example: [bold]tutor-pipeline tutor T0007[/bold]
+    Example: [bold]tutor-pipeline tutor T0007[/bold], or [bold]tutor "Sarah Chen"[/bold]
     """
     session = open_session(note)
     with session.warehouse.connect() as database:
@@ -99,7 +99,7 @@ def tutor(
         emit_json(facts)
         return
     profile = facts["profile"]
-    out.print(f"[bold]{escape(_who(profile.get('name'), tutor_id))}[/bold]")
+    out.print(f"[bold]{escape(_who(profile.get('name'), profile['tutor_id']))}[/bold]")
     known = [
         f"{name} {_number(profile[name])}" for name in _PROFILE if profile.get(name) is not None
     ]

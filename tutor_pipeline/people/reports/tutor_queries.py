@@ -16,12 +16,14 @@ from tutor_pipeline.people.reports.status_queries import exists
 
 
 def tutor(database: Database, tutor_id: str) -> Row:
-    """Returns one tutor's profile, metrics, scores, alerts, insights and badges.
+    """Returns one tutor's profile, metrics, scores, alerts, insights and badges. `tutor_id`: the
+    id, or the whole name.
 
-    Raises UsageError that names similar ids when the id is unknown.
+    Raises UsageError that names similar tutors, or those of that name.
     """
     marts, ops = database.schemas.marts, database.schemas.ops
-    profile = profile_of(database, tutor_id)
+    profile = find(database, tutor_id)
+    tutor_id = profile["tutor_id"]
     return {
         "tutor_id": tutor_id,
         "profile": profile,
@@ -43,11 +45,24 @@ def tutor(database: Database, tutor_id: str) -> Row:
     }
 
 
+def find(database: Database, name: str) -> Row:
+    """Returns the row of `dim_tutors` of an id, or of a whole name that one tutor has.
+
+    Raises UsageError that names similar tutors, or those of that name; TutorPipelineError before
+    the first refresh.
+    """
+    found = _named(database, name) if exists(database, database.schemas.marts, "dim_tutors") else []
+    if len(found) > 1 and name not in {row["tutor_id"] for row in found}:
+        ids = ", ".join(row["tutor_id"] for row in found)
+        raise UsageError(f"{len(found)} tutors are called {name!r}: {ids}. Name one by the id.")
+    return profile_of(database, found[0]["tutor_id"] if len(found) == 1 else name)
+
+
 def profile_of(database: Database, tutor_id: str) -> Row:
     """Returns the tutor's row of `dim_tutors`.
 
-    Raises UsageError that names similar ids when the id is unknown, TutorPipelineError before the
-    first refresh.
+    Raises UsageError that names similar tutors when the id is unknown, TutorPipelineError before
+    the first refresh.
     """
     if not exists(database, database.schemas.marts, "dim_tutors"):
         raise TutorPipelineError("no tutor is known yet. Run: tutor-pipeline enrich")
@@ -55,14 +70,28 @@ def profile_of(database: Database, tutor_id: str) -> Row:
         "select * from {marts}.dim_tutors where tutor_id = %(tutor)s", {"tutor": tutor_id}
     )
     if found is None:
-        ids = sorted(
-            row["tutor_id"] for row in database.rows("select tutor_id from {marts}.dim_tutors")
-        )
-        near = [each for each in ids if each.startswith(tutor_id)][:3]
-        near = near or get_close_matches(tutor_id, ids)
+        rows = database.rows("select * from {marts}.dim_tutors order by tutor_id")
+        ids = [row["tutor_id"] for row in rows]
+        near = [each for each in ids if each.startswith(tutor_id)]
+        near += [
+            f"{row['tutor_id']} {row['name']}"
+            for row in rows
+            if tutor_id.strip() and tutor_id.strip().casefold() in (row["name"] or "").casefold()
+        ]
+        near = near[:3] or get_close_matches(tutor_id, ids)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"no tutor {tutor_id!r} among {len(ids):,}.{hint}")
     return found
+
+
+def _named(database: Database, name: str) -> list[Row]:
+    """The tutors of an id or a name, whatever its case and blanks."""
+    return database.rows(
+        "select tutor_id from {marts}.dim_tutors where tutor_id = %(name)s or"
+        " lower(regexp_replace(btrim(name), '\\s+', ' ', 'g')) = lower(%(words)s)"
+        " order by tutor_id",
+        {"name": name, "words": " ".join(name.split()) or None},
+    )
 
 
 def scores(database: Database, tutor_id: str) -> list[Row]:
