@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from contextlib import suppress
+from datetime import date
 from urllib.parse import urlsplit
 
 import psycopg
@@ -19,6 +20,8 @@ from tests.integration.test_post_session import disappoint
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.locks import is_held, one_writer
+from tutor_pipeline.core.warehouse.poolers import pools_transactions
+from tutor_pipeline.steps import take
 
 pytestmark = pytest.mark.skipif(
     shutil.which("pgbouncer") is None, reason="PgBouncer is not installed (apt install pgbouncer)"
@@ -29,6 +32,7 @@ class Pooler:
     """PgBouncer in front of the run's server, for every database of it."""
 
     def __init__(self, server_url, folder, mode):
+        self.mode = mode
         server = urlsplit(server_url)
         self.user = server.username
         with socket.socket() as free:
@@ -132,6 +136,18 @@ def test_statements_repeat_on_any_connection_of_the_server(pooler, databases):
                 assert other.value("select %s::int", (number,)) == number
                 one.commit()
                 other.commit()
+
+
+def test_work_with_temporary_tables_is_refused_in_transaction_mode_only(pooler, databases):
+    direct = Warehouse(databases.create())
+    assert not pools_transactions(direct)
+    pooled = Warehouse(pooler.url(direct.url))
+    for _ in range(3):
+        assert pools_transactions(pooled) is (pooler.mode == "transaction")
+    if pooler.mode == "transaction":
+        days = take.days(pooled, "run", date(2026, 3, 1), date(2026, 3, 2), print)
+        with pytest.raises(RefusedError, match="direct TUTOR_DATABASE_URL"), days:
+            pass
 
 
 def test_from_rows_to_an_alert_through_it(pooler, new_project, tmp_path):

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.poolers import refuse_pooled_transactions
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, end_of_day, write_header
 from tutor_pipeline.judgement.quality import results
 from tutor_pipeline.judgement.quality.outcome import MAX_SAMPLE, Outcome, Status, plain
@@ -75,6 +76,7 @@ def reconcile(
 ) -> Outcome:
     """Rebuild the last days of a table, keep the rebuilt rows, and report which differed."""
     now = datetime.now(UTC)
+    refuse_pooled_transactions(warehouse, "a rebuild of history")
     with one_writer(warehouse, HISTORY, warn):
         began = perf_counter()
         as_of, rows, differing, sample = _rebuild(warehouse, home, table, run_id, now)

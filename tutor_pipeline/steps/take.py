@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.core.warehouse.poolers import refuse_pooled_transactions
 from tutor_pipeline.core.warehouse.refresh_runs import (
     RefreshRun,
     all_or,
@@ -94,7 +95,11 @@ def refresh(
 def days(
     warehouse: Warehouse, run_id: str, first: date, last: date, warn: Warn
 ) -> Iterator[RefreshRun]:
-    """Hold the lock of the tables with a row per day, and write the header of some days."""
+    """Hold the lock of the tables with a row per day, and write the header of some days.
+
+    Raises RefusedError behind a pooler in transaction mode.
+    """
+    refuse_pooled_transactions(warehouse, "a backfill of days")
     with one_writer(warehouse, HISTORY, warn):
         as_of = min(end_of_day(last, warehouse.timezone), datetime.now(UTC))
         run = RefreshRun(run_id, as_of, snapshot_from=first, snapshot_until=last)
