@@ -247,9 +247,9 @@ def test_export_has_the_columns_that_csv_users_know(project, tmp_path):
     assert "is a file" in project.run("export", str(file), status=2).stderr
 
 
-@pytest.fixture(scope="module")
-def backtest(project):
-    """What the back-test of four weeks says; the history that it needs stays."""
+@pytest.fixture
+def backtest(project, as_it_was):
+    """What the back-test of four weeks says. It leaves history, and perhaps a learned version."""
     return project.json("scores", "backtest", "--weeks", "4")
 
 
