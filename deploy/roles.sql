@@ -181,8 +181,8 @@ from pg_class
 where relnamespace = (select oid from pg_namespace where nspname = :'ops')
     and relname = 'quarantine' \gexec
 -- Withheld: messages, outbox, deliveries (texts to people, and where they go); erasures;
--- refresh_scope, session_ledger, session_changes, history_repairs, feature_log (the pipeline's
--- book-keeping).
+-- refresh_scope, session_ledger, session_changes, source_states, history_repairs, feature_log (the
+-- pipeline's book-keeping).
 
 select format('grant %I to %I', :'reader', member.name)
 from (values (:'coach'), (:'viewer')) as member (name)

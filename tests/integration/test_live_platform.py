@@ -195,7 +195,8 @@ def test_the_platform_stays_free_to_change(live):
     live.execute("alter table sessions alter column status type text")
     live.execute("alter table sessions drop column actual_start")
     live.execute("drop type session_status")
-    assert live.json("enrich")["success"]
+    assert "actual_start" in live.run("enrich", status=3).stderr
+    assert live.json("enrich", "--accept-loss")["success"]
     assert live.query("select count(late_count_30d) from marts.tutor_aggregates") == [(0,)]
     assert live.query(
         "select count(*) from ops.alerts where alert_type = 'chronic_lateness' and"
@@ -203,15 +204,14 @@ def test_the_platform_stays_free_to_change(live):
     ) == [(0,)], "no longer measured is not the same as no longer late"
 
     live.execute("alter table sessions rename column scheduled_start to starts_at")
-    result = live.run("enrich", status=1)
-    said = " ".join(result.stderr.split())
-    assert "sessions" in said
-    assert "scheduled_start" in said
-    assert "not made" in said
-    assert "ops/alerts" in said
+    alerts = live.query("select alert_id, resolved_at from ops.alerts order by 1")
+    said = live.run("enrich", status=3).stderr
+    assert "sessions cannot be read (scheduled_start missing)" in said
+    assert "tutor-pipeline check-source" in said.splitlines()[-1]
+    assert live.query("select alert_id, resolved_at from ops.alerts order by 1") == alerts
     live.execute("alter table sessions rename column starts_at to scheduled_start")
     live.execute("alter table sessions rename to lessons")
-    assert "sessions" in live.run("enrich", status=1).stderr
+    assert "there is no table" in live.run("enrich", status=3).stderr
     live.execute("alter table lessons rename to sessions")
     assert live.json("enrich")["success"]
     live.execute("drop table schema_migrations")

@@ -30,8 +30,8 @@ WITHHELD = {
     # Texts to people, and where they go.
     "messages", "outbox", "deliveries",
     # The pipeline's own book-keeping.
-    "erasures", "refresh_scope", "session_ledger", "session_changes", "history_repairs",
-    "feature_log",
+    "erasures", "refresh_scope", "session_ledger", "session_changes", "source_states",
+    "history_repairs", "feature_log",
 }  # fmt: skip
 
 
