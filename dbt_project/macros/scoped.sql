@@ -7,6 +7,8 @@ loses the stale rows.
 config.meta.replaces     whose rows this refresh replaces; by default those of the tutors of
                          ops.refresh_scope, 'all rows': any refresh builds the table anew
 config.meta.keeps_rows   true: a full refresh replaces no other rows either (snapshots)
+config.meta.not_null     columns that are never null, where no contract says so. Of the new table:
+                         a hook would lock the old one against its readers
 -#}
 {% materialization scoped, adapter='postgres' %}
     {%- set target_relation = this.incorporate(type='table') -%}
@@ -38,10 +40,15 @@ config.meta.keeps_rows   true: a full refresh replaces no other rows either (sna
         {%- endcall -%}
         {% do create_indexes(intermediate) %}
         {%- call statement('analyze') -%} analyze {{ intermediate }} {%- endcall -%}
+        {%- for column in (config.get('meta') or {}).get('not_null', []) %}
+            {%- call statement('not_null') -%}
+                alter table {{ intermediate }} alter column {{ column }} set not null
+            {%- endcall -%}
+        {%- endfor %}
         {% do persist_docs(intermediate, model) %}
         {{ publish(existing, intermediate, backup, target_relation) }}
     {%- endif %}
-    {%- if replaces_rows and not is_scoped() -%}
+    {%- if replaces_rows and (config.get('meta') or {}).get('keeps_rows') -%}
         {{ show_in_reporting(target_relation) }}
     {%- endif %}
 

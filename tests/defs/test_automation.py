@@ -36,7 +36,8 @@ from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.judgement.quality.results import record
 from tutor_pipeline.people import incidents
 from tutor_pipeline.sources.changes import ledger
-from tutor_pipeline.sources.losses import accept
+from tutor_pipeline.sources.losses import Limits, accept
+from tutor_pipeline.steps import losses
 from tutor_pipeline.steps.names import Job
 
 PROJECT = Path(__file__).parents[2]
@@ -311,6 +312,21 @@ def test_other_columns_of_the_platform_are_no_changes_and_call_for_a_full_refres
     assert request.job_name == DAILY
     assert request.asset_selection is None
     assert "columns are others" in request.tags["reason"]
+
+
+def test_a_loss_that_a_full_refresh_would_refuse_is_said_before_one_is_begun(place):
+    place.ready()
+    place.execute("update {ops}.refresh_runs set source_shape = 'of other columns'")
+    with place.warehouse.connect() as database:
+        losses.store(
+            database, datetime.now(UTC), Limits(0.02, 20, 3), ["sessions: gone"], run_id="refused"
+        )
+        accept(database, datetime.now(UTC), datetime.now(UTC), run_id="r", why="", whole=True)
+        database.execute(
+            "update {ops}.source_states set counts = counts || '{{\"sessions\": 5000}}'"
+        )
+    place.session()
+    assert place.look().startswith("rows of the platform are missing")
 
 
 def test_tables_rebuilt_by_hand_are_built_and_checked_alone(place):

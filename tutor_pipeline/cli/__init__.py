@@ -13,6 +13,9 @@ import psycopg
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse import remedies
 
+_STORAGE = {"dagster_postgres", "sqlalchemy", "psycopg2"}
+"""Libraries through which an error of Dagster's database passes."""
+
 
 def main() -> None:
     """Entry point of `tutor-pipeline`."""
@@ -54,8 +57,8 @@ def main() -> None:
 
 def _of_storage(error: BaseException | None) -> str | None:
     """The message of the database under an error of Dagster's storage; None = another error."""
-    while error is not None:
-        if type(error).__module__.partition(".")[0] == "psycopg2":
+    while error is not None and (library := type(error).__module__.partition(".")[0]) in _STORAGE:
+        if library == "psycopg2":
             return str(error).strip().splitlines()[0]
         error = error.__cause__ or error.__context__
     return None

@@ -215,6 +215,10 @@ def _answer(
     now: datetime,
 ) -> dg.RunRequest | _Skip:
     """What a comparison calls for."""
+    # What was missing and is there again need not have changed; and a full refresh would refuse.
+    looks = queue.is_reshaped or (not queue.changes and memory.compared_at == now)
+    if looks and losses.is_failing(database) and (missing := _missing(database, gate, queue, now)):
+        return missing
     if queue.is_reshaped:
         return _build_all(
             instance,
@@ -225,10 +229,7 @@ def _answer(
         )
     if queue.changes:
         return _start(instance, database, gate, queue, now)
-    # What was missing and is there again need not have changed.
-    was_missing = memory.compared_at == now and losses.is_failing(database)
-    missing = _missing(database, gate, queue, now) if was_missing else None
-    return missing or _Skip("nothing changed" + _beside(queue))
+    return _Skip("nothing changed" + _beside(queue))
 
 
 def _compare(database: Database, memory: _Memory, now: datetime) -> ledger.Queue:

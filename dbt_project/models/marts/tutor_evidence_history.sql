@@ -6,8 +6,7 @@
         {'columns': ['tutor_id', 'as_of_date'], 'unique': true},
         {'columns': ['as_of_date']},
     ],
-    post_hook='alter table {{ this }} alter column tutor_id set not null',
-    meta={'distribute_by': 'tutor_id', 'replaces': 'all rows'},
+    meta={'distribute_by': 'tutor_id', 'replaces': 'all rows', 'not_null': ['tutor_id']},
 ) }}
 
 {#- Asked weekly, back from the newest full day, of whoever completed a session not long before. #}

@@ -220,7 +220,8 @@ class Database:
         A lock belongs to a schema (None = `ops`), so two installations do not share locks.
         """
         if wait:
-            # A role's limit is meant for the locks of others: this one is held for a moment.
+            # A role's limit is meant for the platform's locks. Our own are waited for, and so is
+            # what this transaction locks afterwards.
             self.execute("set local lock_timeout = 0")
         function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
         taken = self.value(

@@ -1,6 +1,7 @@
 """What to do about an error of PostgreSQL: one sentence for each cause that people meet.
 
-Belongs here: SQLSTATEs and the words of messages, and sentences. Pure.
+Belongs here: words of messages, and sentences. Pure. A server that speaks another language gets no
+advice.
 Does not belong here: what the pipeline itself refuses (each says what to do where it is raised).
 """
 
@@ -10,6 +11,12 @@ import re
 from collections.abc import Mapping
 
 import psycopg
+
+_TOO_MANY = r"too many (connections|clients)|connection slots"
+_CLOSE_SOME = (
+    "Close other connections, or have the limit of the role, the database or the server raised: the"
+    " pipeline takes up to 25."
+)
 
 _CONNECT: Mapping[str, str] = {
     r"password authentication|no password supplied|role .* does not exist|Peer authentication": (
@@ -28,10 +35,7 @@ _CONNECT: Mapping[str, str] = {
     r"no pg_hba.conf entry": (
         "Have this host, user and database let in at the server (pg_hba.conf)."
     ),
-    r"too many (connections|clients)|connection slots": (
-        "Close other connections, or have the limit of the role, the database or the server raised:"
-        " the pipeline takes up to 25."
-    ),
+    _TOO_MANY: _CLOSE_SOME,
     r"session is read-only|server is in hot standby|not accept(ing)? writes": (
         "Name the primary server in TUTOR_DATABASE_URL: the pipeline writes."
     ),
@@ -72,9 +76,7 @@ _BY_WORDS: Mapping[str, str] = {
     r"out of memory|out of shared memory|could not resize shared memory": (
         "Give the server more memory, or less work at once; then run the same command again."
     ),
-    r"too many (connections|clients)|connection slots": _CONNECT[
-        r"too many (connections|clients)|connection slots"
-    ],
+    _TOO_MANY: _CLOSE_SOME,
     r"conflict with recovery|deadlock detected|could not serialize": (
         "Run the same command again: others changed the same rows at the same moment."
     ),

@@ -21,6 +21,7 @@ from tutor_pipeline.core.warehouse.statements import statement
 _SINCE = "0018"
 _FUNCTIONS = (
     "show_in_reporting(regclass, text)",
+    "columns_of_both(regclass, regclass)",
     "lock_at_once(regclass, text)",
     "view_in_reporting(regclass, text)",
     "copy_grants(regclass, regclass)",
@@ -49,6 +50,8 @@ def take_back(database: Database) -> None:
     """Makes the views of the findings independent of their tables, so that a migration may change
     these. What others built on the views stays.
     """
+    if not is_ours(database):
+        return
     for view in database.rows(
         statement(__file__, "views_without_tables"),
         {"schema": _quoted(database), "names": list(FINDINGS)},

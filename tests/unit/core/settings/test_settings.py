@@ -3,7 +3,7 @@
 import pytest
 
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.settings import PROJECT_DIR, load_settings
+from tutor_pipeline.core.settings import PROJECT_DIR, load_settings, misspelt
 from tutor_pipeline.core.warehouse.database import Warehouse
 
 URL = "postgresql://app:p%40ss@db.example.com:5433/live"
@@ -114,3 +114,8 @@ def test_where_people_reach_a_report(monkeypatch, tmp_path):
         assert (
             load_settings().report_address("a b.html") == "https://example.com/reports/a%20b.html"
         )
+
+
+def test_a_variable_that_looks_like_a_setting_is_told_with_the_one_meant() -> None:
+    names = ["TUTOR_DATABSE_URL", "TUTOR_DATABASE_URL", "TUTOR_PIPELINE_PORT", "TUTORS", "HOME"]
+    assert misspelt(names) == {"TUTOR_DATABSE_URL": "TUTOR_DATABASE_URL"}

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -97,3 +98,22 @@ def test_who_takes_over_waits_for_a_commit_that_was_proved(warehouse):
         committing.commit()
         assert taken.wait(60)
         other.join()
+
+
+def test_the_limit_of_a_role_does_not_end_the_wait_for_a_lock_of_ours(warehouse):
+    taken = threading.Event()
+
+    def second():
+        with warehouse.connect(options="-c lock_timeout=1ms") as database:
+            taken.set()
+            assert database.lock("ours")
+
+    with warehouse.connect() as first, ThreadPoolExecutor(1) as pool:
+        assert first.lock("ours")
+        waits = pool.submit(second)
+        assert taken.wait(60)
+        with warehouse.connect(autocommit=True) as looking:
+            while not looking.value("select count(*) from pg_locks where not granted"):
+                assert not waits.done(), waits.exception()
+        first.commit()
+        waits.result(60)

@@ -101,13 +101,16 @@ def test_a_schema_reporting_of_somebody_else_is_left_alone(databases):
     warehouse = Warehouse(databases.create(migrated=False))
     with warehouse.connect() as database:
         database.execute("create schema reporting")
+        database.execute("create view reporting.alerts as select 7 as theirs")
     assert migrate.upgrade(warehouse)
     assert not migrate.upgrade(warehouse)
     with warehouse.connect() as database:
-        assert (
-            database.rows("select 1 from pg_class where relnamespace = 'reporting'::regnamespace")
-            == []
-        )
+        # As the next migration does.
+        reporting.take_back(database)
+        reporting.show(database, migrate.head())
+        assert database.rows("select * from reporting.alerts") == [{"theirs": 7}]
+        found = "select relname from pg_class where relnamespace = 'reporting'::regnamespace"
+        assert database.rows(found) == [{"relname": "alerts"}]
         assert "somebody else" in reporting.described(database)
     assert migrate.upgrade(Warehouse(warehouse.url, Schemas(reporting_name="theirs_not")))
 

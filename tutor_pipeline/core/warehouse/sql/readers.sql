@@ -204,6 +204,29 @@ as $function$
     select quote_ident(reporting) || '.' || quote_ident(relname) from pg_class where oid = made;
 $function$;
 
+-- The columns of a view and of the table that it shows, by name; either may lack some.
+create or replace function {ops}.columns_of_both(view regclass, made regclass)
+returns table (
+    attname name, of_view smallint, of_table smallint, shown_type text, made_type text
+)
+language sql stable
+set search_path to pg_catalog
+as $function$
+    select
+        coalesce(of_view.attname, of_table.attname),
+        of_view.attnum,
+        of_table.attnum,
+        format_type(of_view.atttypid, of_view.atttypmod),
+        format_type(of_table.atttypid, of_table.atttypmod)
+    from (
+        select * from pg_attribute where attrelid = view and attnum > 0
+    ) as of_view
+    full join (
+        select * from pg_attribute where attrelid = made and attnum > 0 and not attisdropped
+    ) as of_table
+        on of_view.attname = of_table.attname;
+$function$;
+
 -- Points the view of a table's name at the table. Its columns keep their order and types: new ones
 -- come last, and one that the table no longer has is null. Does nothing where the schema is not
 -- there or not ours.
@@ -231,57 +254,21 @@ begin
             and pg_depend.refobjid = made
             and pg_rewrite.ev_class = shown
     ) and not exists (
-        select 1 from pg_attribute as of_table
-        left join pg_attribute as of_view
-            on of_view.attrelid = shown and of_view.attname = of_table.attname
-        where
-            of_table.attrelid = made
-            and of_table.attnum > 0
-            and not of_table.attisdropped
-            and of_view.attnum is null
+        select 1 from {ops}.columns_of_both(shown, made) where of_view is null
     ) then
         return;
     end if;
-    select string_agg(columns.term, ', ' order by columns.position) into listed
-    from (
-        select
-            of_view.attnum::integer as position,
+    select
+        string_agg(
             case
-                when of_table.attnum is null then format(
-                    'null::%s as %I',
-                    format_type(of_view.atttypid, of_view.atttypmod),
-                    of_view.attname
-                )
-                when
-                    of_table.atttypid = of_view.atttypid
-                    and of_table.atttypmod = of_view.atttypmod
-                    then format('source.%I', of_table.attname)
-                else format(
-                    'source.%1$I::%2$s as %1$I',
-                    of_table.attname,
-                    format_type(of_view.atttypid, of_view.atttypmod)
-                )
-            end as term
-        from pg_attribute as of_view
-        left join pg_attribute as of_table
-            on
-                of_table.attrelid = made
-                and of_table.attname = of_view.attname
-                and of_table.attnum > 0
-                and not of_table.attisdropped
-        where of_view.attrelid = shown and of_view.attnum > 0
-        union all
-        select 10000 + of_table.attnum, format('source.%I', of_table.attname)
-        from pg_attribute as of_table
-        where
-            of_table.attrelid = made
-            and of_table.attnum > 0
-            and not of_table.attisdropped
-            and not exists (
-                select 1 from pg_attribute as of_view
-                where of_view.attrelid = shown and of_view.attname = of_table.attname
-            )
-    ) as columns;
+                when of_table is null then format('null::%s as %I', shown_type, attname)
+                when of_view is null or shown_type = made_type then format('source.%I', attname)
+                else format('source.%1$I::%2$s as %1$I', attname, shown_type)
+            end,
+            ', ' order by of_view nulls last, of_table
+        )
+    into listed
+    from {ops}.columns_of_both(shown, made);
     execute format('create or replace view %s as select %s from %s as source', view, listed, made);
     for said in
         select
@@ -289,19 +276,9 @@ begin
             obj_description(made, 'pg_class') as words
         union all
         select
-            'comment on column ' || view || '.' || quote_ident(of_view.attname),
-            coalesce(
-                col_description(made, of_table.attnum),
-                case when of_table.attnum is null then 'No longer filled' end
-            )
-        from pg_attribute as of_view
-        left join pg_attribute as of_table
-            on
-                of_table.attrelid = made
-                and of_table.attname = of_view.attname
-                and of_table.attnum > 0
-                and not of_table.attisdropped
-        where of_view.attrelid = to_regclass(view) and of_view.attnum > 0
+            'comment on column ' || view || '.' || quote_ident(attname),
+            case when of_table is null then 'No longer filled' else col_description(made, of_table) end
+        from {ops}.columns_of_both(to_regclass(view), made)
     loop
         execute format('%s is %L', said.target, said.words);
     end loop;
