@@ -191,6 +191,7 @@ def test_nothing_can_be_loaded_into_it(live):
 @pytest.mark.long
 def test_the_platform_stays_free_to_change(live):
     """Its own migrations go through while our tables stand on it, and the next run copes."""
+    live.json("enrich")
     live.execute("alter table sessions alter column overall_session_score type double precision")
     live.execute("alter table sessions alter column status type text")
     live.execute("alter table sessions drop column actual_start")
