@@ -25,9 +25,46 @@ table. Domains count as the type below them; unique = by an index on that column
     {{ return(known[table]) }}
 {%- endmacro %}
 
+{#-
+How a mapping reads the table: {relation, shape, shown, offers, timezones}; none without a mapping,
+{} for a table that the mapping leaves out. Python writes it (metrics.dbt).
+-#}
+{% macro platform_mapping(table) -%}
+    {%- set mapped = env_var('TUTOR_SOURCE_TABLES', '') -%}
+    {%- if not mapped -%} {{ return(none) }} {%- endif -%}
+    {{ return(fromjson(mapped).get(table, {})) }}
+{%- endmacro %}
+
+{#- What the platform calls a table of the contract. -#}
+{% macro platform_shown(table) -%}
+    {%- set mapped = platform_mapping(table) -%}
+    {%- if mapped is none -%}
+        {%- set relation = source('platform', table) -%}
+        {{ return(relation.schema ~ '.' ~ relation.identifier) }}
+    {%- endif -%}
+    {{ return(table ~ ' (' ~ mapped.get('shown', 'not mapped') ~ ')') }}
+{%- endmacro %}
+
+{#- What stands after FROM to read a platform table. -#}
+{% macro platform_relation(table) -%}
+    {%- set mapped = platform_mapping(table) -%}
+    {{ return(source('platform', table) if mapped is none else mapped.relation) }}
+{%- endmacro %}
+
+{#- The zone of a platform column's timestamps without one. -#}
+{% macro platform_timezone_of(table, column) -%}
+    {%- set mapped = platform_mapping(table) or {} -%}
+    {{ return(mapped.get('timezones', {}).get(column, env_var('TUTOR_PLATFORM_TIMEZONE', 'UTC'))) }}
+{%- endmacro %}
+
 {% macro read_columns(table) -%}
     {%- set relation = source('platform', table) -%}
+    {%- set mapped = platform_mapping(table) -%}
+    {%- if mapped == {} -%} {{ return(none) }} {%- endif -%}
     {%- set found = run_query(
+        "select attname as name, column_type as type, is_not_null, is_unique from ("
+        ~ mapped.shape ~ ") as shape"
+    ) if mapped else run_query(
         "select a.attname as name, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null)"
         ~ " as type, a.attnotnull as is_not_null, exists (select 1 from pg_index as i"
         ~ " where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indimmediate"
@@ -57,6 +94,8 @@ table. Domains count as the type below them; unique = by an index on that column
     {%- if not execute -%} {{ return(true) }} {%- endif -%}
     {%- set found = platform_columns(table) or {} -%}
     {%- for column in columns if column not in found -%} {{ return(false) }} {%- endfor -%}
+    {%- set mapped = platform_mapping(table) -%}
+    {%- if mapped -%} {{ return(run_query(mapped.offers).rows[0][0]) }} {%- endif -%}
     {%- set relation = source('platform', table) -%}
     {{ return(run_query(
         "select bool_and(has_column_privilege(" ~ quote_text(relation | string)
@@ -102,14 +141,14 @@ The contract's columns of a platform table, each of its contract type: NULL wher
 lacks the column, no rows where it lacks the table. Raises when something required is missing.
 -#}
 {% macro stage_platform(table) -%}
-    {%- set relation = source('platform', table) -%}
+    {%- do source('platform', table) -%}
     {%- if execute -%}
     {%- set contract = platform_contract(table) -%}
     {%- set actual = platform_columns(table) -%}
     {%- do check_platform_table(contract, actual) -%}
     select
     {%- for column in contract.columns.values() %}
-        {{ platform_value(relation, column, (actual or {}).get(column.name)) }} as {{
+        {{ platform_value(table, column, (actual or {}).get(column.name)) }} as {{
             column.name
         }}{{ ',' if not loop.last }}
     {%- endfor %}
@@ -117,7 +156,7 @@ lacks the column, no rows where it lacks the table. Raises when something requir
         platform.{{ adapter.quote(name) }} as {{ name }}_given
     {%- endfor %}
     {% if actual is not none -%}
-    from {{ relation }} as platform
+    from {{ platform_relation(table) }} as platform
     {%- else -%}
     where false
     {%- endif -%}
@@ -126,7 +165,7 @@ lacks the column, no rows where it lacks the table. Raises when something requir
 
 {% macro check_platform_table(contract, actual) -%}
     {%- set missing = [] -%}
-    {%- set name = contract.schema ~ '.' ~ contract.name -%}
+    {%- set name = platform_shown(contract.name) -%}
     {%- if actual is none -%}
         {%- if contract.config.meta.required -%}
             {%- do missing.append('table ' ~ name ~ ': ' ~ contract.config.meta.costs) -%}
@@ -144,12 +183,13 @@ lacks the column, no rows where it lacks the table. Raises when something requir
         {{ exceptions.raise_compiler_error(
             'the platform lacks what the pipeline needs:\n  ' ~ missing | join('\n  ')
             ~ '\nTUTOR_PLATFORM_SCHEMA names the schema (now ' ~ contract.schema
-            ~ '); tutor-pipeline check-source lists everything found and missing'
+            ~ '), TUTOR_SOURCE_MAP what its tables are called;'
+            ~ ' tutor-pipeline check-source lists everything found and missing'
         ) }}
     {%- endif -%}
 {%- endmacro %}
 
-{% macro platform_value(relation, column, actual) -%}
+{% macro platform_value(table, column, actual) -%}
     {%- set target_type = column.data_type -%}
     {%- if actual is none -%}
         null::{{ target_type }}
@@ -179,7 +219,7 @@ lacks the column, no rows where it lacks the table. Raises when something requir
                 {#- Outside these years the shift to the zone could overflow. -#}
                 {%- set expression = "case when " ~ value ~ " >= '0001-01-02' and " ~ value
                     ~ " < '9999-12-31' then " ~ value ~ "::timestamp at time zone "
-                    ~ quote_text(env_var('TUTOR_PLATFORM_TIMEZONE', 'UTC')) ~ " when " ~ value
+                    ~ quote_text(platform_timezone_of(table, column.name)) ~ " when " ~ value
                     ~ " is not null then 'infinity' end" -%}
             {%- endif -%}
         {%- elif target_type == 'date' -%}
@@ -196,9 +236,10 @@ lacks the column, no rows where it lacks the table. Raises when something requir
         {%- endif -%}
         {%- if expression is none -%}
             {{ exceptions.raise_compiler_error(
-                relation.schema ~ '.' ~ relation.identifier ~ '.' ~ column.name ~ ' is ' ~ from_type
+                platform_shown(table) ~ '.' ~ column.name ~ ' is ' ~ from_type
                 ~ ', which cannot be read as ' ~ target_type
-                ~ ': change its type, or offer it through a view in another schema'
+                ~ ': map it to an expression of that type (TUTOR_SOURCE_MAP), change its type, or'
+                ~ ' offer it through a view in another schema'
             ) }}
         {%- endif -%}
         {{ expression }}

@@ -143,7 +143,7 @@ on-run-start: where the platform promises no unique session ids, tutors may shar
 of the one decides whether the other's row is a duplicate. A scoped refresh then covers both.
 -#}
 {% macro widen_scope() -%}
-    {%- set sessions = source('platform', 'sessions') -%}
+    {%- set sessions = platform_relation('sessions') -%}
     {%- set known = ref('session_rows') -%}
     {%- if
         execute and flags.WHICH in ('run', 'build') and env_var('TUTOR_RUN_ID', '')
@@ -154,14 +154,15 @@ of the one decides whether the other's row is a duplicate. A scoped refresh then
         insert into {{ our_table('ops', 'refresh_scope') }} (run_id, as_of, tutor_id)
         select {{ quote_text(run_id()) }}, {{ refresh()['as_of'] }}, sharing.tutor_id
         from (
-            select tutor_id::text as tutor_id, id::text as session_id from {{ sessions }}
+            select tutor_id::text as tutor_id, id::text as session_id
+            from {{ sessions }} as platform
             union all
             select tutor_id, session_id from {{ known }}
         ) as sharing
         where
             {{ is_usable_id('sharing.tutor_id') }}
             and sharing.session_id in (
-                select id::text from {{ sessions }}
+                select id::text from {{ sessions }} as platform
                 where tutor_id is null or tutor_id::text = any({{ scope_tutors() }})
                 union all
                 select session_id from {{ known }}

@@ -18,6 +18,7 @@ from tutor_pipeline.cli import (
     scores,
     server,
     simulate,
+    source,
     validate,
 )
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 for verbs in (
     server,
     platform_data,
+    source,
     simulate,
     enrich,
     quarantine,

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class Session:
         return {
             "TUTOR_HOME": str(settings.home),
             "TUTOR_RULE_PROFILE": settings.rule_profile,
+            "TUTOR_SOURCE_MAP": str(settings.source_map or ""),
             "TUTOR_DATABASE_URL": self.warehouse.url,
             "TUTOR_DAGSTER_DATABASE_URL": self.located.dagster_url,
             "DAGSTER_HOME": str(dagster_home(settings)),
@@ -88,9 +89,17 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
         raise TutorPipelineError(
             f"cannot write to {home}: {error.strerror}\nSet TUTOR_HOME to a folder of your own."
         ) from error
-    session = Session(settings, located)
+    session = Session(settings, _mapped(settings, located))
     os.environ.update(session.environment())
     return session
+
+
+def _mapped(settings: Settings, located: Located) -> Located:
+    if settings.source_map is None:
+        return located
+    from tutor_pipeline.sources.mapping.reading import mapped
+
+    return replace(located, warehouse=mapped(located.warehouse, settings.source_map))
 
 
 def check_dagster_database() -> None:

@@ -1,4 +1,4 @@
-"""Verbs about input data: generate, import, check-source."""
+"""Verbs that load data: generate, import."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS
 
 if TYPE_CHECKING:
     from tutor_pipeline.sources.csv.importing import ImportSummary
-    from tutor_pipeline.sources.platform_check import SourceReport
 
 SYNTHETIC, CSV = "synthetic", "csv"
 REFUSED = 3
@@ -43,7 +42,6 @@ def register(app: typer.Typer) -> None:
     """Add these verbs."""
     app.command()(generate)
     app.command("import")(import_)
-    app.command("check-source")(check_source)
 
 
 def generate(
@@ -179,24 +177,6 @@ def _show_import(summary: ImportSummary) -> None:
         done("Imported. Compute with: tutor-pipeline enrich --as-of latest")
 
 
-def check_source(as_json: AsJson = False) -> None:
-    """Show which platform tables exist, which are missing, and the consequences. Only reads.
-
-    Example: [bold]TUTOR_PLATFORM_SCHEMA=public tutor-pipeline check-source[/bold]
-    """
-    from tutor_pipeline.sources.contract import load_contract
-    from tutor_pipeline.sources.platform_check import check_source as check
-
-    session = open_session(note)
-    with session.warehouse.connect() as database:
-        report = check(database, load_contract())
-    if as_json:
-        emit_json(report.as_dict())
-    else:
-        _print_source(report)
-    raise typer.Exit(REFUSED if report.problems else 0)
-
-
 def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
     """Generate and load, with progress. Returns rows per table."""
     from tutor_pipeline.sources.synthetic.generator import generate as make
@@ -320,24 +300,6 @@ def _export(parameters: Parameters, folder: Path) -> dict[str, int]:
 
 def _plain(parameters: Parameters) -> dict[str, Any]:
     return {**asdict(parameters), "end": parameters.end.isoformat()}
-
-
-def _print_source(report: SourceReport) -> None:
-    table = Table("table", "is a", "rows", "columns found", box=None)
-    for found in report.tables:
-        rows = "–" if found.rows is None else f"{found.rows:,}{'+' if found.more else ''}"
-        table.add_row(found.name, found.kind, rows, str(len(found.columns)))
-    out.print(table)
-    for gap in report.gaps:
-        name = gap.table if gap.column is None else f"{gap.table}.{gap.column}"
-        out.print(f"[dim]missing[/dim] {escape(name)}: {escape(gap.costs)}")
-    for remark in report.remarks:
-        note(remark)
-    for problem in report.problems:
-        err.print(f"[bold red]problem:[/bold red] {escape(problem)}")
-    if not report.problems:
-        newest = report.newest_session
-        done(f"Usable; newest session: {f'{newest:%Y-%m-%d %H:%M %Z}' if newest else 'none yet'}")
 
 
 def _day(text: str) -> date:

@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     platform_schema: str = Field(
         "platform", min_length=1, max_length=63, description="schema of the platform's tables"
     )
+    source_map: Path | None = Field(
+        None, description="file that says how the platform calls its tables; none = as in the docs"
+    )
     schema_prefix: SchemaPrefix = Field(
         "",
         max_length=40,
@@ -268,6 +271,8 @@ def load_settings() -> Settings:
         ]
         raise UsageError("wrong setting in the environment:\n  " + "\n  ".join(lines)) from error
     absolute: dict[str, object] = {"home": settings.home.expanduser().resolve()}
+    if settings.source_map is not None:
+        absolute["source_map"] = settings.source_map.expanduser().resolve()
     profile = Path(settings.rule_profile)
     if profile.suffix or len(profile.parts) > 1:
         # A file: make it absolute, because Dagster's processes have another working directory.

@@ -17,11 +17,11 @@ from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
-from tutor_pipeline.defs.new_sessions import has_sessions
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.people.notify import delivery_status
+from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import ledger
 from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, has_states, headline
 from tutor_pipeline.steps import losses, tell
@@ -394,7 +394,7 @@ def _watch(
     with warehouse.connect(autocommit=True) as database:
         queue = (
             ledger.compare(database, now, whole=False)
-            if has_sessions(database) and ledger.is_filled(database)
+            if relations.is_filled(database, "sessions") and ledger.is_filled(database)
             else ledger.waiting(database, now)
         )
     with warehouse.connect() as database:

@@ -13,13 +13,11 @@ from typing import Any
 
 import dagster as dg
 import psycopg
-from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import count, span
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import is_held
-from tutor_pipeline.core.warehouse.refresh_runs import newest_completed_session
 from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
@@ -27,6 +25,7 @@ from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.jobs import asset_jobs
 from tutor_pipeline.defs.refresh_after_sessions import PostSessionConfig, post_session_refresh
 from tutor_pipeline.judgement.quality import guard
+from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import ledger
 from tutor_pipeline.sources.losses import Limits
 from tutor_pipeline.steps import losses
@@ -192,7 +191,7 @@ def _look(
                 running.dagster_run, "Its process is gone: nobody holds the writers' lock."
             )
         try:
-            if not has_sessions(database):
+            if not relations.is_filled(database, "sessions"):
                 return _missing(database, gate, ledger.waiting(database, now), now) or _Skip(
                     "the platform has no sessions yet; see tutor-pipeline check-source"
                 )
@@ -318,22 +317,11 @@ def _is_gone(database: Database, running: dg.RunRecord, now: datetime) -> bool:
     )
 
 
-def has_sessions(database: Database) -> bool:
-    """Whether there is a platform with anything to compare."""
-    name = sql.Identifier(database.schemas.platform, "sessions")
-    there = database.execute(
-        "select to_regclass(%s)", (name.as_string(database.connection),)
-    ).fetchone()
-    if there is None or there[0] is None:
-        return False
-    return database.execute(sql.SQL("select 1 from {} limit 1").format(name)).fetchone() is not None
-
-
 def _first(
     instance: dg.DagsterInstance, database: Database, now: datetime
 ) -> dg.RunRequest | _Skip:
     """No session was ever processed: build everything once before changes can be detected."""
-    newest = newest_completed_session(database, now)
+    newest = relations.newest_completed_session(database, now)
     if newest is None or newest < now - ledger.LOOKBACK:
         return _Skip(
             f"nothing to watch: no completed session of the last {ledger.LOOKBACK.days} days",

@@ -20,6 +20,7 @@ from psycopg.pq import Conninfo
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.warehouse.database import APPLICATION_NAME, Schemas, Warehouse
+from tutor_pipeline.core.warehouse.platform_source import PlatformSource
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -101,10 +102,32 @@ def dbt_environment(warehouse: Warehouse, run_id: str | None, home: Path) -> dic
         "PGAPPNAME": APPLICATION_NAME,
         "TUTOR_TIMEZONE": warehouse.timezone,
         "TUTOR_PLATFORM_TIMEZONE": warehouse.platform_timezone,
+        "TUTOR_SOURCE_TABLES": _mapped_tables(warehouse.source),
     }
     # Always set: a run id left in the shell must not reach a dbt that is called without one.
     environment["TUTOR_RUN_ID"] = run_id or ""
     return environment
+
+
+def _mapped_tables(source: PlatformSource | None) -> str:
+    """Return how the platform's tables are read, for macro platform_mapping; nothing without a
+    mapping.
+    """
+    if source is None:
+        return ""
+    return json.dumps(
+        {
+            name: {
+                "relation": table.text,
+                "shape": table.shape,
+                "shown": table.shown,
+                "offers": table.offers,
+                "timezones": dict(table.timezones),
+            }
+            for name, table in source.tables.items()
+        },
+        sort_keys=True,
+    )
 
 
 def invoke(

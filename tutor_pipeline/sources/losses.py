@@ -19,11 +19,12 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
+from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import versions
 from tutor_pipeline.sources.contract import load_contract
+from tutor_pipeline.sources.relations import Columns, UnreadableError, is_filled, refuse_hidden
 
 LOOKBACK = timedelta(days=90)
 """Sessions count that started so long before the moment of a state, or later up to it."""
@@ -39,10 +40,6 @@ ASSET, CHECK = "platform/sessions", "rows_are_still_there"
 
 Counts = Mapping[str, int]
 """Rows by table, and values by `table.column`."""
-
-
-class UnreadableError(TutorPipelineError):
-    """What of the platform this role may not read, and who can change that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +103,7 @@ def find(database: Database, now: datetime, limits: Limits, *, whole: bool) -> l
             here = has.get(kind, 0) if whole or kind in (SESSIONS, TUTORS) else None
             if here is None:
                 # A table that is not counted: at least it is not empty.
-                here = had if "." in kind or not _is_empty(database, kind) else 0
+                here = had if "." in kind or is_filled(database, kind) else 0
             if limits.allow(kind, had, here):
                 continue
             if kind not in found or had > found[kind].had:
@@ -148,7 +145,7 @@ def _count_each(
     return [{SESSIONS: found, **tutors} for found in sessions]
 
 
-def _count_all(database: Database, columns: versions.Columns, as_of: datetime) -> dict[str, int]:
+def _count_all(database: Database, columns: Columns, as_of: datetime) -> dict[str, int]:
     window = {"since": as_of - LOOKBACK, "until": as_of}
     found: dict[str, int] = {}
     for table in columns:
@@ -156,9 +153,7 @@ def _count_all(database: Database, columns: versions.Columns, as_of: datetime) -
     return found
 
 
-def _count_sessions(
-    database: Database, columns: versions.Columns, moments: Sequence[datetime]
-) -> list[int]:
+def _count_sessions(database: Database, columns: Columns, moments: Sequence[datetime]) -> list[int]:
     """Returns the sessions of the 90 days up to each moment, in one scan."""
     window = {"since": min(moments) - LOOKBACK, "until": max(moments)}
     counts = sql.SQL(", ").join(
@@ -238,13 +233,18 @@ def read_whole(database: Database, tutors: Sequence[str] | None) -> bool:
 
 def _states(database: Database, now: datetime) -> list[_State]:
     """The oldest state of the last 24 hours and the newest of all, after the newest acceptance."""
-    rows = database.rows(statement(__file__, "states_in_force"), {"since": now - MEMORY})
+    rows = database.rows(
+        statement(__file__, "states_in_force"),
+        {"since": now - MEMORY, "source_map": _mapping(database)},
+    )
     return [_State(row["accepted_at"], row["as_of"], row["counts"]) for row in rows]
 
 
 def _newest(database: Database) -> _State | None:
     row = database.one(
-        "select accepted_at, as_of, counts from {ops}.source_states order by state_no desc limit 1"
+        "select accepted_at, as_of, counts from {ops}.source_states where source_map = %s"
+        " order by state_no desc limit 1",
+        (_mapping(database),),
     )
     return None if row is None else _State(row["accepted_at"], row["as_of"], row["counts"])
 
@@ -260,10 +260,17 @@ def _add(
     by: str | None,
 ) -> None:
     database.execute(
-        "insert into {ops}.source_states (accepted_at, as_of, run_id, accepted_by, why, counts)"
-        " values (%s, %s, %s, %s, %s, %s)",
-        (now, as_of, run_id, by, why, Jsonb(dict(counts))),
+        "insert into {ops}.source_states"
+        " (accepted_at, as_of, run_id, accepted_by, why, counts, source_map)"
+        " values (%s, %s, %s, %s, %s, %s, %s)",
+        (now, as_of, run_id, by, why, Jsonb(dict(counts)), _mapping(database)),
     )
+
+
+def _mapping(database: Database) -> str:
+    # States of another mapping say nothing of what is there: a changed one accepts what it finds.
+    source = database.warehouse.source
+    return "" if source is None else source.fingerprint
 
 
 def _causes(found: Mapping[str, Loss]) -> list[Loss]:
@@ -282,16 +289,7 @@ def _causes(found: Mapping[str, Loss]) -> list[Loss]:
     return causes
 
 
-def _is_empty(database: Database, table: str) -> bool:
-    """Whether a table shows no row: it has none, is not there, or may not be read."""
-    name = sql.Identifier(database.schemas.platform, table)
-    may_read = "select has_any_column_privilege(to_regclass(%s), 'select')"
-    if not database.value(may_read, (name.as_string(database.connection),)):
-        return True
-    return not database.value(database.sql("select exists (select 1 from {table})", table=name))
-
-
-def _readable(database: Database) -> versions.Columns:
+def _readable(database: Database) -> Columns:
     """Returns the tables and columns of the contract that are there.
 
     Raises UnreadableError: a privilege is missing, or rows are hidden, which looks like a smaller
@@ -299,37 +297,13 @@ def _readable(database: Database) -> versions.Columns:
     """
     others = [table.name for table in load_contract().tables]
     columns = versions.read_columns(database, others=others)
-    rows = database.execute(
-        statement(__file__, "refused_columns"),
-        {"schema": database.schemas.platform, "tables": list(columns)},
-    )
-    refused: dict[str, list[str]] = {}
-    for table, name, is_hidden in rows:
-        if is_hidden:
-            raise UnreadableError(
-                f"row-level security hides rows of {database.schemas.platform}.{table} from the"
-                f" user {database.info.user}: ask its owner for a user that sees them all"
-                f' (alter role "{database.info.user}" bypassrls)'
-            )
-        if name in {column.name for column in load_contract().table(table).columns}:
-            refused.setdefault(table, []).append(name)
-    if refused:
-        named = ", ".join(
-            f"{database.schemas.platform}.{table} ({', '.join(names)})"
-            if set(names) < set(columns[table])
-            else f"{database.schemas.platform}.{table}"
-            for table, names in sorted(refused.items(), key=lambda each: each[0] != SESSIONS)
-        )
-        raise UnreadableError(
-            f"the user {database.info.user} may not read {named}: ask its owner to grant select on"
-            " it"
-        )
+    refuse_hidden(database, columns)
     return columns
 
 
 def _values(
     database: Database,
-    columns: versions.Columns,
+    columns: Columns,
     table: str,
     window: Mapping[str, datetime],
     *,
@@ -342,7 +316,7 @@ def _values(
     started = versions.started(database.warehouse, columns)
     names = [each.name for each in load_contract().table(table).columns]
     counted = [name for name in names if whole and name in columns[table]]
-    rows: sql.Composable = sql.Identifier(database.schemas.platform, table)
+    rows = database.warehouse.platform_table(table)
     of_sessions: sql.Composable = sql.SQL("")
     if table == SESSIONS:
         rows = sql.SQL("({})").format(started)
@@ -379,7 +353,7 @@ def _one(
             raise
         said = str(error).strip().splitlines()[0]
         raise UnreadableError(
-            f"{database.schemas.platform}.{table} cannot be read: {said}"
+            f"{relations.shown(database.warehouse, table)} cannot be read: {said}"
         ) from error
     assert row is not None
     return list(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError
@@ -15,6 +16,7 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.marked_schemas import MARK, schema_mark
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.sources.contract import Contract
+from tutor_pipeline.sources.relations import read_columns, shown
 
 _COLUMNS = """
     select c.relname, a.attname, has_column_privilege(a.attrelid, a.attnum, 'select')
@@ -31,31 +33,29 @@ def named_in(database: Database, contract: Contract, person: Person) -> dict[str
 
     Raises RefusedError if it may not read a column that may name them.
     """
-    schema = database.schemas.platform
-    there = {
-        (table, column): readable
-        for table, column, readable in database.execute(_COLUMNS, (schema,))
-    }
+    wanted = list(_columns_of(contract, person.role))
+    there = read_columns(database, dict.fromkeys(table for table, _ in wanted))
     found = {}
-    for table, column in _columns_of(contract, person.role):
-        if (table, column) not in there:
+    for table, column in wanted:
+        if column not in there.get(table, {}):
             continue
-        if not there[table, column]:
-            raise RefusedError(
-                f"{schema}.{table}.{column} may not be read, so nobody knows whether the platform"
-                f" still names that {person.role}: ask its owner to grant select on it"
-            )
         # Compare as text, as staging does: the platform's ids may be uuids or numbers.
-        rows = database.value(
-            database.sql(
-                "select count(*) from {platform}.{table} where {column}::text = %s",
-                table=sql.Identifier(table),
-                column=sql.Identifier(column),
-            ),
-            (person.id,),
+        query = database.sql(
+            "select count(*) from {rows} as r where {column}::text = %s",
+            rows=database.warehouse.platform_table(table),
+            column=sql.Identifier(column),
         )
+        try:
+            with database.transaction():
+                rows = database.value(query, (person.id,))
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise RefusedError(
+                f"{shown(database.warehouse, table)}.{column} may not be read, so nobody knows"
+                f" whether the platform still names that {person.role}: ask its owner to grant"
+                " select on it"
+            ) from error
         if rows:
-            found[f"{schema}.{table}"] = int(rows)
+            found[shown(database.warehouse, table)] = int(rows)
     return found
 
 

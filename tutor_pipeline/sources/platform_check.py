@@ -6,15 +6,25 @@ Does not belong here: printing them, the values of rows (staging labels those).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
 
+from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.platform_source import MappedTable
+from tutor_pipeline.core.yaml_models import placed
+from tutor_pipeline.sources import relations
+from tutor_pipeline.sources.column_samples import sample
 from tutor_pipeline.sources.contract import Column, Contract, Table
+from tutor_pipeline.sources.relations import MOMENT
+
+Found = TypeVar("Found")
 
 MAX_COUNTED = 1_000_000
 """The most rows counted per table."""
@@ -40,6 +50,8 @@ _TEXT_AS_NUMBER_SINCE = 160000
 _COLLATION_VERSIONS_SINCE = 150000
 """From PostgreSQL 16 on, a query can test whether a text is a number."""
 
+_MOST_STATUSES = 30
+
 _RELATIONS = """
     select c.oid, c.relname,
         case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
@@ -62,12 +74,22 @@ _COLUMNS = """
 
 @dataclass(frozen=True, slots=True)
 class ColumnFound:
-    """A contract column that the platform has. `readable`: its type converts to the contract's."""
+    """A contract column that the platform has. `readable`: its type converts to the contract's.
+    `comes_from`: the platform's column or expression.
+
+    Of a sample of the rows: `nulls` is the share without a value (0 to 1), `low` and `high` the
+    range of numbers and moments, `values` up to three. None, or no values, where nothing is known.
+    """
 
     name: str
     type: str
     wanted: str
     readable: bool
+    comes_from: str
+    nulls: float | None = None
+    low: str | None = None
+    high: str | None = None
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +107,15 @@ class TableFound:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusFound:
+    """A status of sessions, how many have it, and whether the contract knows it."""
+
+    value: str
+    rows: int
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """A missing optional column, and what is lost without it. `column` None = the whole table."""
 
@@ -98,7 +129,8 @@ class SourceReport:
     """The result of the comparison.
 
     `problems` are sentences about what keeps the pipeline from running, `gaps` missing optional
-    parts, `remarks` other sentences. `newest_session` is the scheduled start of the newest
+    parts, `remarks` other sentences, `statuses` those of sessions, the most frequent first.
+    `newest_session` is the scheduled start of the newest
     completed session up to now.
     """
 
@@ -107,6 +139,7 @@ class SourceReport:
     problems: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    statuses: list[StatusFound] = field(default_factory=list)
     newest_session: datetime | None = None
 
     @property
@@ -124,14 +157,27 @@ class SourceReport:
         }
 
 
-def check_source(database: Database, contract: Contract) -> SourceReport:
-    """Compares the platform's schema with the contract in one transaction. Only reads."""
+def check_source(
+    database: Database, contract: Contract, now: datetime, mapping: Path | None = None
+) -> SourceReport:
+    """Compares the platform's schema with the contract in one transaction. Only reads.
+
+    `now`: a session that starts later did not take place. `mapping`: the file by which the
+    warehouse reads the platform.
+    """
     schema = database.schemas.platform
     report = SourceReport(schema)
     with database.transaction():
         database.execute("select set_config('statement_timeout', %s, true)", (f"{PATIENCE_MS}ms",))
-        if _schema_is_there(database, report):
-            _Check(database, report).run(contract)
+        if mapping is not None and database.warehouse.source is not None:
+            # sqlglot takes a second to import.
+            from tutor_pipeline.sources.mapping.verifying import faults
+
+            report.problems += [
+                f"{mapping}, {each}" for each in placed(mapping, faults(database, mapping))
+            ]
+        if not report.problems and _schema_is_there(database, report):
+            _Check(database, report, now).run(contract)
     return report
 
 
@@ -157,31 +203,86 @@ def _schema_is_there(database: Database, report: SourceReport) -> bool:
 
 
 class _Check:
-    def __init__(self, database: Database, report: SourceReport) -> None:
+    def __init__(self, database: Database, report: SourceReport, now: datetime) -> None:
         self.database = database
         self.report = report
+        self.now = now
         text_is_readable = database.info.server_version >= _TEXT_AS_NUMBER_SINCE
         self.text_as_number = _TEXT if text_is_readable else set[str]()
 
     def run(self, contract: Contract) -> None:
+        """Adds to the report what is there and what is missing."""
         self._collation()
-        relations = {
+        if self.database.warehouse.source is None:
+            self._tables_of_the_contract(contract)
+        else:
+            self._mapped_tables(contract, self.database.warehouse.source.tables)
+        self._statuses(contract)
+
+    def _tables_of_the_contract(self, contract: Contract) -> None:
+        found = {
             name: (oid, kind, allowed, hides)
             for oid, name, kind, allowed, hides in self.database.execute(
                 _RELATIONS, (self.report.schema,)
             )
         }
-        if not relations:
+        if not found:
             self.report.remarks.append(f'the schema "{self.report.schema}" has no tables at all')
         for table in contract.tables:
-            if table.name in relations:
-                self._table(table, *relations[table.name])
-            elif table.required:
-                self.report.problems.append(
-                    f"the table {self._name(table)} is missing: {table.costs}"
-                )
+            if table.name in found:
+                self._table(table, *found[table.name])
             else:
-                self.report.gaps.append(Gap(table.name, None, table.costs))
+                self._missing(table)
+
+    def _mapped_tables(self, contract: Contract, tables: Mapping[str, MappedTable]) -> None:
+        for table in contract.tables:
+            if table.name not in tables:
+                self._missing(table)
+                continue
+            try:
+                with self.database.transaction():
+                    columns = relations.read_columns(self.database, [table.name])
+                    relations.refuse_hidden(self.database, columns)
+            except TutorPipelineError as error:
+                self.report.problems.append(str(error).splitlines()[0])
+                continue
+            actual: dict[str, tuple[str, bool, list[str]]] = {
+                name: (column.type, True, [])
+                for name, column in columns.get(table.name, {}).items()
+            }
+            self._columns(table, f"{tables[table.name].shown}", actual)
+
+    def _missing(self, table: Table) -> None:
+        if table.required:
+            self.report.problems.append(f"the table {self._name(table)} is missing: {table.costs}")
+        else:
+            self.report.gaps.append(Gap(table.name, None, table.costs))
+
+    def _statuses(self, contract: Contract) -> None:
+        """The statuses of sessions, and which of them nobody knows."""
+        sessions = next((each for each in self.report.tables if each.name == "sessions"), None)
+        if sessions is None or "status" not in {column.name for column in sessions.columns}:
+            return
+        table = contract.table("sessions")
+        rows = self._value(
+            "the statuses of sessions were not counted",
+            "select array_agg(array[status, rows::text] order by rows desc) from"
+            " (select coalesce(status::text, '') as status, count(*) as rows from {table} as r"
+            " group by 1 order by 2 desc limit {most}) as counted",
+            table=self.database.warehouse.platform_table("sessions"),
+            most=sql.Literal(_MOST_STATUSES),
+        )
+        accepted = table.column("status").accepted
+        self.report.statuses = [
+            StatusFound(value, int(count), value in accepted) for value, count in rows or []
+        ]
+        unknown = [each for each in self.report.statuses if not each.known]
+        if unknown:
+            named = ", ".join(f"{each.value or 'none'} ({each.rows:,})" for each in unknown)
+            self.report.remarks.append(
+                "sessions with a status that the contract does not know go into quarantine:"
+                f" {named}"
+            )
 
     def _collation(self) -> None:
         """Indexes on text were built in the order of a library that may have changed since."""
@@ -201,8 +302,8 @@ class _Check:
             )
 
     def _name(self, table: Table, column: Column | None = None) -> str:
-        parts = (self.report.schema, table.name, *((column.name,) if column else ()))
-        return ".".join(parts)
+        shown = relations.shown(self.database.warehouse, table.name)
+        return f"{shown}.{column.name}" if column else shown
 
     def _table(self, table: Table, oid: int, kind: str, allowed: bool, hides: bool) -> None:
         if not allowed:
@@ -219,6 +320,12 @@ class _Check:
             name: (type_, readable, labels)
             for name, type_, readable, labels in self.database.execute(_COLUMNS, (oid,))
         }
+        self._columns(table, kind, actual)
+
+    def _columns(
+        self, table: Table, kind: str, actual: Mapping[str, tuple[str, bool, list[str]]]
+    ) -> None:
+        """Compares the columns, counts the rows and looks at a sample of them."""
         columns = []
         for column in table.columns:
             if column.name in actual:
@@ -237,7 +344,7 @@ class _Check:
                 kind=kind,
                 rows=rows if rows is None else min(rows, MAX_COUNTED),
                 more=rows is not None and rows > MAX_COUNTED,
-                columns=tuple(columns),
+                columns=self._with_samples(table, columns),
             )
         )
         if table.required and rows == 0:
@@ -245,6 +352,18 @@ class _Check:
         types = {column.name: column for column in columns}
         if table.name == "sessions" and {"scheduled_start", "status"} <= types.keys():
             self._newest_session(types["scheduled_start"])
+
+    def _with_samples(
+        self, table: Table, columns: Sequence[ColumnFound]
+    ) -> tuple[ColumnFound, ...]:
+        types = {each.name: each.type for each in columns}
+        samples = self._tried(
+            f"the values of {self._name(table)} were not looked at",
+            lambda: sample(self.database, table.name, types),
+        )
+        return tuple(
+            replace(each, **asdict(samples[each.name])) if samples else each for each in columns
+        )
 
     def _column(
         self, table: Table, column: Column, type_: str, allowed: bool, labels: list[str]
@@ -255,7 +374,8 @@ class _Check:
         elif not readable:
             self.report.problems.append(
                 f"the column {self._name(table, column)} is {type_}, which cannot be read as"
-                f" {column.type}: change its type, or offer it through a view in another schema"
+                f" {column.type}: map it to an expression of that type (TUTOR_SOURCE_MAP), change"
+                " its type, or offer it through a view in another schema"
             )
         unknown = [label for label in labels if column.accepted and label not in column.accepted]
         if unknown:
@@ -264,7 +384,11 @@ class _Check:
                 f" {', '.join(unknown)}: the contract does not know them, and a session with one"
                 " of them goes into quarantine"
             )
-        return ColumnFound(column.name, type_, column.type, readable)
+        source = self.database.warehouse.source
+        comes_from = column.name
+        if source is not None:
+            comes_from = source.tables[table.name].comes_from.get(column.name, column.name)
+        return ColumnFound(column.name, type_, column.type, readable, comes_from)
 
     def _readable(self, wanted: str) -> set[str]:
         types = READABLE[wanted]
@@ -279,8 +403,8 @@ class _Check:
     def _count(self, table: Table) -> int | None:
         rows: int | None = self._value(
             f"the rows of {self._name(table)} were not counted",
-            "select count(*) from (select 1 from {platform}.{table} limit {most}) as counted",
-            table=sql.Identifier(table.name),
+            "select count(*) from (select 1 from {table} as r limit {most}) as counted",
+            table=self.database.warehouse.platform_table(table.name),
             most=sql.Literal(MAX_COUNTED + 1),
         )
         return rows
@@ -288,31 +412,28 @@ class _Check:
     def _newest_session(self, start: ColumnFound) -> None:
         if not start.readable:
             return
-        start_at: sql.Composable = sql.SQL("scheduled_start")
-        if start.type != "timestamp with time zone":
-            zone = self.database.warehouse.platform_timezone
+        if start.type != MOMENT:
+            zone = self.database.warehouse.timezone_of("sessions", "scheduled_start")
             self.report.remarks.append(
                 f"moments without a zone are read as {zone}; TUTOR_PLATFORM_TIMEZONE sets another"
             )
-            start_at = sql.SQL("scheduled_start::timestamp at time zone {}").format(
-                sql.Literal(zone)
-            )
-        self.report.newest_session = self._value(
+        self.report.newest_session = self._tried(
             "the newest session was not looked up",
-            # A timestamp out of range cannot be shifted between zones, nor be shown.
-            "select max(case when scheduled_start between '1900-01-01' and '2200-01-01'"
-            " then case when {start} <= now() then {start} end end) from {platform}.sessions"
-            " where status::text = 'completed'",
-            start=start_at,
+            lambda: relations.newest_completed_session(self.database, self.now),
         )
 
     def _value(self, otherwise: str, query: str, **parts: sql.Composable) -> Any:
-        """Returns the query's value. Reports `otherwise` and returns None if it fails: as a remark
+        return self._tried(
+            otherwise, lambda: self.database.value(self.database.sql(query, **parts))
+        )
+
+    def _tried(self, otherwise: str, look: Callable[[], Found]) -> Found | None:
+        """Returns what a query finds. Reports `otherwise` and returns None if it fails: as a remark
         if it takes too long, else as a problem.
         """
         try:
             with self.database.transaction():
-                return self.database.value(self.database.sql(query, **parts))
+                return look()
         except psycopg.errors.QueryCanceled:
             self.report.remarks.append(f"{otherwise}: it took over {PATIENCE_MS // 1000} s")
         except psycopg.errors.InsufficientPrivilege as error:

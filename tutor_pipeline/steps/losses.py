@@ -16,7 +16,8 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.quality import results
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.sources import losses
-from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, UnreadableError
+from tutor_pipeline.sources.losses import ASSET, CHECK, Limits
+from tutor_pipeline.sources.relations import UnreadableError
 
 HEALS = (
     "When the rows are back it goes on by itself. If they are gone for good:"

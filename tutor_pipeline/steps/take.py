@@ -17,13 +17,13 @@ from tutor_pipeline.core.warehouse.refresh_runs import (
     built_moment,
     end_of_day,
     latest_as_of,
-    newest_completed_session,
     newest_moment,
     write_header,
 )
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.sources.changes import ledger
 from tutor_pipeline.sources.losses import Limits, read_whole
+from tutor_pipeline.sources.relations import newest_completed_session
 from tutor_pipeline.steps import losses
 
 REFRESH, HISTORY = "refresh", "history"

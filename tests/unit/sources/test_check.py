@@ -58,7 +58,7 @@ class Live:
     def check(self, warehouse: Warehouse | None = None) -> SourceReport:
         warehouse = warehouse or self.warehouse
         with warehouse.connect() as database:
-            return check_source(database, self.contract)
+            return check_source(database, self.contract, datetime.now(UTC))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_database_that_is_sorted_in_another_way_now_is_said(
 
 def test_our_own_platform_has_no_gap(platform_warehouse: Warehouse, contract: Contract) -> None:
     with platform_warehouse.connect() as database:
-        report = check_source(database, contract)
+        report = check_source(database, contract, datetime.now(UTC))
     assert (report.problems, report.gaps) == ([], [])
     assert [table.name for table in report.tables] == [table.name for table in contract.tables]
     assert report.remarks == ["the table platform.sessions is empty"]
@@ -251,6 +251,6 @@ def test_checking_changes_nothing(live: Live) -> None:
     with live.warehouse.connect() as database:
         database.execute("set default_transaction_read_only = on")
         database.commit()
-        assert check_source(database, live.contract).usable
+        assert check_source(database, live.contract, datetime.now(UTC)).usable
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             database.execute("create table public.proof (a int)")

@@ -12,8 +12,9 @@ from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.sources import losses
 from tutor_pipeline.sources.contract import load_contract
-from tutor_pipeline.sources.losses import Limits, UnreadableError
+from tutor_pipeline.sources.losses import Limits
 from tutor_pipeline.sources.platform_check import check_source
+from tutor_pipeline.sources.relations import UnreadableError
 
 NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
 LIMITS = Limits(share=0.02, sessions=20, tutors=3)
@@ -257,7 +258,7 @@ def reader(platform_warehouse: Warehouse) -> Iterator[Callable[..., Any]]:
 
 def test_rows_that_row_level_security_hides_are_an_error(reader: Any) -> None:
     with reader("alter table {platform}.sessions enable row level security") as database:
-        (problem,) = check_source(database, load_contract()).problems
+        (problem,) = check_source(database, load_contract(), NOW).problems
         assert "row-level security hides rows of platform.sessions" in problem
         assert "bypassrls" in problem
         with pytest.raises(TutorPipelineError, match="hides rows of platform"):

@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse import remedies
+from tutor_pipeline.core.warehouse.platform_source import PlatformSource
 
 APPLICATION_NAME = "tutor-pipeline"
 
@@ -96,7 +97,8 @@ class Schemas:
 @dataclass(frozen=True, slots=True)
 class Warehouse:
     """One PostgreSQL database and the schema names in it. `url` is a libpq URL, `named_by` the
-    setting that holds it, for messages.
+    setting that holds it, for messages. `source`: how the platform's tables are called, None = as
+    in the contract.
     """
 
     url: str = field(repr=False)  # it holds the password
@@ -104,6 +106,21 @@ class Warehouse:
     timezone: str = "UTC"
     platform_timezone: str = "UTC"
     named_by: str = "TUTOR_DATABASE_URL"
+    source: PlatformSource | None = None
+
+    def platform_table(self, table: str) -> Composable:
+        """Returns what stands after FROM to read a table of the contract: its name, or a query in
+        parentheses. Raises KeyError: the mapping leaves the table out.
+        """
+        if self.source is None:
+            return Identifier(self.schemas.platform, table)
+        return SQL(self.source.tables[table].text)
+
+    def timezone_of(self, table: str, column: str) -> str:
+        """Returns the time zone of a platform column's timestamps without one."""
+        if self.source is not None and table in self.source.tables:
+            return self.source.tables[table].timezones.get(column, self.platform_timezone)
+        return self.platform_timezone
 
     def connect(self, *, autocommit: bool = False, **options: Any) -> Database:
         """Opens a connection. `options` are libpq's. Raises TutorPipelineError."""

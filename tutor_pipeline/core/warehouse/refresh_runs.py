@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from psycopg import sql
-
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 
@@ -124,36 +122,6 @@ def _built(as_of: datetime | None) -> datetime:
     if as_of is None:
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
     return as_of
-
-
-def newest_completed_session(database: Database, now: datetime) -> datetime | None:
-    """Returns the start of the platform's newest completed session up to now, None without one.
-
-    Reads the platform itself, because `--as-of latest` needs it before anything is built.
-    """
-    kind = database.value(
-        "select format_type(atttypid, null) from pg_attribute"
-        " where attrelid = to_regclass(%s) and attname = 'scheduled_start' and not attisdropped",
-        (sql.Identifier(database.schemas.platform, "sessions").as_string(database.connection),),
-    )
-    if kind is None:
-        return None
-    zone = sql.Literal(database.warehouse.platform_timezone)
-    start: sql.Composable = sql.SQL("scheduled_start")
-    if kind != "timestamp with time zone":
-        start = sql.SQL("(scheduled_start::timestamp at time zone {})").format(zone)
-    found: datetime | None = database.value(
-        database.sql(
-            # The CASE comes first: a timestamp out of range cannot be shifted between zones.
-            "select max(starts_at) from (select case when scheduled_start"
-            " between '1900-01-01' and '2200-01-01' then {start} end as starts_at"
-            " from {platform}.sessions where status::text = 'completed') as completed"
-            " where starts_at <= %s",
-            start=start,
-        ),
-        (now,),
-    )
-    return found
 
 
 def latest_as_of(newest_completed: datetime, now: datetime, timezone: str) -> datetime:

@@ -10,6 +10,7 @@ from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.migrate import upgrade
 from tutor_pipeline.core.warehouse.watchdog import watch
 from tutor_pipeline.sources.losses import Limits
+from tutor_pipeline.sources.mapping.reading import mapped
 
 # Not Dagster's log: that is in a database which may be the one that does not answer.
 _LOG = logging.getLogger(__name__)
@@ -37,4 +38,4 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         for url in (located.warehouse.url, located.dagster_url):
             watch(url, _LOG.warning)
         upgrade(located.warehouse)
-        return located.warehouse
+        return mapped(located.warehouse, self.settings.source_map)

@@ -14,6 +14,7 @@ from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import moment
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.judgement.lifecycle.store import last_applied
+from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.losses import ASSET, CHECK
 
 
@@ -32,15 +33,16 @@ def exists(database: Database, schema: str, table: str) -> bool:
 def status(database: Database) -> dict[str, Row]:
     """Returns the row counts of the main tables (None = not there) and the newest moments."""
     schemas = database.schemas
+    rows: Row = {
+        f"{schemas.platform}.{table}": relations.count(database, table)
+        for table in ("tutors", "sessions")
+    }
     tables = (
-        (schemas.platform, "tutors"),
-        (schemas.platform, "sessions"),
         (schemas.marts, "fct_sessions"),
         (schemas.marts, "tutor_aggregates"),
         (schemas.ops, "quarantine"),
         (schemas.ops, "alerts"),
     )
-    rows: Row = {}
     for schema, table in tables:
         rows[f"{schema}.{table}"] = (
             database.value(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
@@ -21,7 +20,9 @@ from psycopg import sql
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.statements import statement
+from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.contract import load_contract
+from tutor_pipeline.sources.relations import MOMENT, MOMENTS, Column, Columns
 
 PARTS = (
     "session_audio_metrics",
@@ -42,14 +43,11 @@ MAX_ID_BYTES = 1020
 BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
 """No session starts earlier. Timestamps far out of range cannot be shifted between zones."""
 
-_MOMENT = "timestamp with time zone"
-_MOMENTS = (_MOMENT, "timestamp without time zone", "date")
 _TEXTS = ("text", "character varying", "character")
 _INTEGERS = ("smallint", "integer", "bigint")
-_HASHED = {"boolean", "real", "double precision", "numeric", "uuid", "jsonb", *_MOMENTS, *_INTEGERS}
+_HASHED = {"boolean", "real", "double precision", "numeric", "uuid", "jsonb", *MOMENTS, *_INTEGERS}
 """Types that are hashed directly; others are hashed as text, byte by byte."""
 
-_COLUMNS = statement(__file__, "columns")
 _TOGETHER = statement(__file__, "one_version")
 
 _ROWS = """
@@ -95,18 +93,6 @@ _PART_ROWS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the platform. For a domain, `type` is its base type."""
-
-    type: str
-    is_unique: bool
-
-
-Columns = Mapping[str, Mapping[str, Column]]
-"""Table → column → column of the platform, for tables of the contract."""
-
-
 @cache
 def contract() -> Mapping[str, tuple[str, ...]]:
     """Returns the contract's columns of `sessions` and of its parts, by table."""
@@ -122,20 +108,15 @@ def read_columns(database: Database, *, others: Iterable[str] = ()) -> Columns:
 
     Raises TutorPipelineError if staging cannot read the sessions.
     """
-    found: dict[str, dict[str, Column]] = {}
-    rows = database.execute(
-        _COLUMNS, {"schema": database.schemas.platform, "tables": [*contract(), *others]}
-    )
-    for table, name, kind, is_unique in rows:
-        found.setdefault(table, {})[name] = Column(kind, is_unique)
+    found = relations.read_columns(database, [*contract(), *others])
     sessions = found.get("sessions", {})
     if not sessions:
         raise TutorPipelineError(_no_sessions(database))
     missing = [name for name in NEEDED if name not in sessions]
-    if missing or sessions["scheduled_start"].type not in _MOMENTS:
+    if missing or sessions["scheduled_start"].type not in MOMENTS:
         what = f"{', '.join(missing)} missing" if missing else "scheduled_start is not a timestamp"
         raise TutorPipelineError(
-            f"{database.schemas.platform}.sessions cannot be read ({what})."
+            f"{relations.shown(database.warehouse, 'sessions')} cannot be read ({what})."
             "\nSee what it needs: tutor-pipeline check-source"
         )
     return found
@@ -143,6 +124,11 @@ def read_columns(database: Database, *, others: Iterable[str] = ()) -> Columns:
 
 def _no_sessions(database: Database) -> str:
     schema = database.schemas.platform
+    if database.warehouse.source is not None:
+        return (
+            f"there is no {relations.shown(database.warehouse, 'sessions')}, which the mapping"
+            " names for the sessions\nWhat is wrong in it: tutor-pipeline check-source"
+        )
     if database.value("select count(*) from pg_namespace where nspname = %s", (schema,)):
         return (
             f"there is no table {schema}.sessions\n"
@@ -181,12 +167,12 @@ def session_versions(
         tutor_id=_as_text("tutor_id"),
         session_id=_as_text("id"),
         version=_hash(columns, "sessions", "s"),
-        sessions=sql.Identifier(warehouse.schemas.platform, "sessions"),
+        sessions=warehouse.platform_table("sessions"),
         is_named=sql.SQL(" and ").join(
             _is_usable(name, sessions[name]) for name in ("tutor_id", "id")
         ),
         is_asked=_is_asked(sessions["id"]) if by_id else sql.SQL("true"),
-        **_start(sessions["scheduled_start"].type, warehouse.platform_timezone),
+        **_start(sessions["scheduled_start"], warehouse),
     )
     if not is_unique:
         together = sql.SQL(_SUM).format(each=sql.SQL("session_version"))
@@ -205,8 +191,8 @@ def started(warehouse: Warehouse, columns: Columns) -> sql.Composed:
         " where {is_near} and {start} > %(since)s and {start} <= %(until)s"
     ).format(
         names=sql.SQL(", ").join(sql.Identifier("s", name) for name in columns["sessions"]),
-        sessions=sql.Identifier(warehouse.schemas.platform, "sessions"),
-        **_start(columns["sessions"]["scheduled_start"].type, warehouse.platform_timezone),
+        sessions=warehouse.platform_table("sessions"),
+        **_start(columns["sessions"]["scheduled_start"], warehouse),
     )
 
 
@@ -219,7 +205,7 @@ def with_ids(warehouse: Warehouse, columns: Columns) -> sql.Composed:
     return sql.SQL("select {tutor_id}, {session_id} from {sessions} as s where {is_asked}").format(
         tutor_id=_as_text("tutor_id"),
         session_id=_as_text("id"),
-        sessions=sql.Identifier(warehouse.schemas.platform, "sessions"),
+        sessions=warehouse.platform_table("sessions"),
         is_asked=_is_asked(columns["sessions"]["id"]),
     )
 
@@ -238,7 +224,7 @@ def _with_parts(warehouse: Warehouse, columns: Columns, rows: sql.Composed) -> s
         is_native = identity.is_unique and _family(identity) == _family(key) is not None
         version = _hash(columns, table, alias)
         names = {
-            "part": sql.Identifier(warehouse.schemas.platform, table),
+            "part": warehouse.platform_table(table),
             "alias": sql.Identifier(alias),
             "key": sql.SQL(f"{alias}.session_id") if is_native else _as_text("session_id", alias),
             "id": sql.SQL("id" if is_native else "session_id"),
@@ -291,11 +277,11 @@ def _as_text(name: str, alias: str = "s") -> sql.Composable:
     return sql.SQL('{}::text collate "default"').format(sql.Identifier(alias, name))
 
 
-def _start(kind: str, timezone: str) -> dict[str, sql.Composable]:
+def _start(column: Column, warehouse: Warehouse) -> dict[str, sql.Composable]:
     """Returns the start as timestamptz, and a condition that an index on the column can serve."""
-    if kind == _MOMENT:
+    if column.type == MOMENT:
         return {"start": sql.SQL("s.scheduled_start"), "is_near": sql.SQL("true")}
-    zone = sql.Literal(timezone)
+    zone = sql.Literal(warehouse.timezone_of("sessions", "scheduled_start"))
     is_near = sql.SQL(
         "s.scheduled_start > (%(since)s::timestamptz at time zone {zone}) - interval '2 days'"
         " and s.scheduled_start < (%(until)s::timestamptz at time zone {zone}) + interval '2 days'"

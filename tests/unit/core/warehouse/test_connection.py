@@ -6,8 +6,8 @@ import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
-from tutor_pipeline.core.warehouse.refresh_runs import newest_completed_session
 from tutor_pipeline.metrics.dbt import dbt_environment
+from tutor_pipeline.sources.relations import newest_completed_session
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
