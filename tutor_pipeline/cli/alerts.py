@@ -21,6 +21,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import Severity
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.people.reports import alert_queries
 
 
@@ -286,7 +287,7 @@ def _said(details: Mapping[str, Any]) -> str:
 def _reading(reading: Mapping[str, Any]) -> str:
     value, exposure = reading["value"], reading.get("exposure")
     shown = f"{value:.2f}" if isinstance(value, float) else str(value)
-    behind = "" if exposure is None else f", over {exposure} sessions"
+    behind = "" if exposure is None else f", over {count(exposure, 'session')}"
     limits = reading["threshold"]
     threshold = " and ".join(map(str, limits)) if isinstance(limits, list) else limits
     return f"{shown} (threshold {threshold}{behind})"

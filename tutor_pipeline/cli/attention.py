@@ -63,12 +63,12 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         out.print("No rule was evaluated since the last `clear`. To find who needs attention:")
         out.print("tutor-pipeline enrich")
         return []
-    verb = "needs" if in_need == 1 else "need"
+    verb = formatting.agree(in_need, "needs", "need")
     # The as-of of the alerts, not of the metrics: a blocking check stops alerts but not metrics.
     as_of = counts["data"]["alerts_as_of"]
     when = f"as of {as_of}, " if as_of else ""
     out.print(
-        f"[bold]{in_need:,} of {tutors:,} active tutors {verb} attention[/bold]"
+        f"[bold]{in_need:,} of {formatting.count(tutors, 'active tutor')} {verb} attention[/bold]"
         f" [dim]({when}rules {escape(rules)})[/dim]"
     )
     if missing := counts["data"]["missing_rows"]:
@@ -310,5 +310,5 @@ def _who(name: str | None, tutor_id: str) -> str:
 
 def _since(moment: str | datetime) -> str:
     begun = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    age = datetime.now(UTC) - begun
-    return f"{begun:%Y-%m-%d}" + (f" ({age.days} days)" if age.days > 1 else "")
+    days = (datetime.now(UTC) - begun).days
+    return f"{begun:%Y-%m-%d}" + (f" ({formatting.count(days, 'day')})" if days > 1 else "")

@@ -19,6 +19,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse import remedies
 from tutor_pipeline.people.reports import status_queries, tutor_queries
 from tutor_pipeline.sources import losses
@@ -196,10 +197,7 @@ class _Backfill:
 
 def _findings_of(row: dict[str, Any]) -> str:
     name = f"{row['name']} ({row['tutor_id']})" if row["name"] else row["tutor_id"]
-    counts = ", ".join(
-        f"{row[what]} {what if row[what] != 1 else what[:-1]}" for what in ("alerts", "insights")
-    )
-    return f"{name}: {counts}"
+    return f"{name}: {count(row['alerts'], 'alert')}, {count(row['insights'], 'insight')}"
 
 
 def _report_backfill(
@@ -230,9 +228,10 @@ def _report_backfill(
     for tutor_id, message in broken.items():
         err.print(f"[bold red]broken:[/bold red] {escape(f'{tutor_id}: {message}')}")
     out.print(
-        f"{len(rows)} of {chosen} tutors: {totals['alerts']} alerts, {totals['insights']} insights,"
-        f" {totals['achievements']} achievements; tutors with critical alerts:"
-        f" {totals['tutors_with_critical_alerts']}, with warnings: {totals['tutors_with_warnings']}"
+        f"{len(rows):,} of {count(chosen, 'tutor')}: {count(totals['alerts'], 'alert')},"
+        f" {count(totals['insights'], 'insight')}, {count(totals['achievements'], 'achievement')};"
+        f" tutors with critical alerts: {totals['tutors_with_critical_alerts']:,},"
+        f" with warnings: {totals['tutors_with_warnings']:,}"
     )
     for outcome in outcomes:
         report(outcome, False)
@@ -292,7 +291,10 @@ def clear(
     if as_json:
         emit_json({"removed": removed})
     else:
-        done(f"Removed {removed:,} rows; `tutor-pipeline enrich` finds what is true today again")
+        done(
+            f"Removed {count(removed, 'row')}; `tutor-pipeline enrich` finds"
+            " what is true today again"
+        )
 
 
 def report(outcome: Outcome, as_json: bool) -> None:
@@ -304,7 +306,7 @@ def report(outcome: Outcome, as_json: bool) -> None:
         warn(f"tutor {tutor_id} skipped: {reason}")
     if outcome.skipped:
         more = len(outcome.skipped) - _NAMED
-        rest = f" and {more} more" if more > 0 else ""
+        rest = f" and {more:,} more" if more > 0 else ""
         warn(f"not made, because of that: {', '.join(outcome.skipped[:_NAMED])}{rest}")
     profile = outcome.metadata.get(FINDINGS["alerts"], {}).get("rule_profile")
     rules = f", rules {profile}" if profile else ""
@@ -347,8 +349,9 @@ def hint_at_stale_data(session: Session) -> None:
         # Findings as of today block an older as-of.
         before = "tutor-pipeline clear --yes && " if applied is not None else ""
         warn(
-            f"the newest session is {age} days old, so windows of 7 to 30 days hold little or"
-            f" nothing. To compute as of that day: {before}tutor-pipeline enrich --as-of latest"
+            f"the newest session is {count(age, 'day')} old, so windows of 7 to 30 days hold"
+            " little or nothing. To compute as of that day:"
+            f" {before}tutor-pipeline enrich --as-of latest"
         )
 
 
@@ -363,8 +366,8 @@ def hint_at_adaptive(session: Session) -> None:
         load = status_queries.monthly_load(database)
     if load is not None and load > HIGH_VOLUME:
         warn(
-            f"half of the tutors gave {load:.0f} sessions or more in 30 days: at that load a count"
-            " alone says little. The profile adaptive asks for what is unusual here as well; see"
-            " what it would change with: tutor-pipeline rules check --profile adaptive"
+            f"half of the tutors gave {count(round(load), 'session')} or more in 30 days: at that"
+            " load a count alone says little. The profile adaptive asks for what is unusual here as"
+            " well; see what it would change with: tutor-pipeline rules check --profile adaptive"
             " --against-data"
         )

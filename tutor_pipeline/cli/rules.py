@@ -19,6 +19,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson, By, actor, moment
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import MAX_SKIPPED_SHARE, Change, Kind, Override, Step
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.judgement.lifecycle import overrides as exceptions
 from tutor_pipeline.judgement.lifecycle import store
@@ -116,8 +117,8 @@ def check(
         if as_json:
             emit_json({"profile": catalogue.profile, "rules": counts, "off": off})
         else:
-            shown = ", ".join(f"{count} {kind}s" for kind, count in counts.items())
-            done(f"{catalogue.profile}: {shown}; {off} off")
+            shown = ", ".join(count(number, kind) for kind, number in counts.items())
+            done(f"{catalogue.profile}: {shown}; {off:,} off")
         return
     session = open_session(note)
     effects = _effects(session, catalogue)
@@ -135,11 +136,11 @@ def check(
             row["kind"],
             escape(row["rule"]) + (" (off or gone)" if row["evaluated"] is None else ""),
             "–" if row["evaluated"] is None else f"{row['evaluated']:,}",
-            *(str(row[name]) for name in ("open", "keep", "resolve")),
+            *(f"{row[name]:,}" for name in ("open", "keep", "resolve")),
         )
     out.print(table)
     now, then = effects["tutors_with_an_alert"]["now"], effects["tutors_with_an_alert"]["then"]
-    out.print(f"Tutors with an open alert: {now} now, {then} then")
+    out.print(f"Tutors with an open alert: {now:,} now, {then:,} then")
     if (at_threshold := effects["at_threshold"]) is not None:
         out.print(
             "At the threshold of an alert, and not unusual enough for it:"

@@ -16,6 +16,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import learn, snapshots
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.people.reports import backtest_queries
 
@@ -107,10 +108,11 @@ def _show(metrics: list[dict[str, Any]]) -> None:
         found.setdefault(row["target"], {}).setdefault(row["scorer"], {})[row["metric"]] = row
     for target, scorers in found.items():
         some = next(iter(next(iter(scorers.values())).values()))
-        who = "students" if target.startswith("student") else "tutors"
+        who = "student" if target.startswith("student") else "tutor"
         out.print(
-            f"\n[bold]{target}[/bold] [dim]{some['rows']:,} rows of {some['tutors']:,} {who},"
-            f" {some['positives']:,} positive, of {some['leavers']:,} {who}[/dim]"
+            f"\n[bold]{target}[/bold] [dim]{count(some['rows'], 'row')} of"
+            f" {count(some['tutors'], who)}, {some['positives']:,} positive, of"
+            f" {count(some['leavers'], who)}[/dim]"
         )
         table = Table("scorer", *_SHOWN.values(), box=None)
         for scorer, figures in scorers.items():

@@ -14,9 +14,32 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _JOINER = "\u200d"  # part of many emoji
 
 
-def count(number: int, noun: str, nouns: str | None = None) -> str:
+def count(number: float, noun: str, nouns: str | None = None) -> str:
     """Returns a number with its noun: 1 session, 22,431 sessions."""
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+    return f"{number:,} {agree(number, noun, nouns or noun + 's')}"
+
+
+def agree(number: float, one: str, many: str) -> str:
+    """Returns the word that agrees with a number: 1 *needs*, 2 *need*."""
+    return one if number == 1 else many
+
+
+def number(value: float | None) -> str:
+    """Returns a number with thousands marks; "–" for None."""
+    return "–" if value is None else f"{value:,}"
+
+
+def written(number: float, form: str) -> str:
+    """Returns a number as a sentence writes it, with thousands marks.
+
+    `form` is `.1f`, `+.1f`, `.0%` (as "12 %"), `session|sessions` for a number with its noun, or
+    empty.
+    """
+    if "|" in form:
+        return count(number, *form.split("|"))
+    sign = form[:1] if form[:1] in ("+", "-") else ""
+    text = format(number, f"{sign},{form.removeprefix(sign)}")
+    return f"{text[:-1]} %" if text.endswith("%") else text
 
 
 def moment(at: datetime) -> str:
@@ -29,7 +52,7 @@ def age(since: datetime, now: datetime) -> str:
     passed = now - since
     for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
         if passed >= 2 * length:
-            return f"{passed // length:,} {unit}s ago"
+            return f"{count(passed // length, unit)} ago"
     minutes = passed // timedelta(minutes=1)
     if minutes < 0:
         return "in the future"

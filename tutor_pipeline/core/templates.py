@@ -47,6 +47,7 @@ def template(
         "count": formatting.count,
         "label": formatting.label,
         "moment": formatting.moment,
+        "number": formatting.number,
         "percent": formatting.percent,
         "text": formatting.visible,
         **filters,

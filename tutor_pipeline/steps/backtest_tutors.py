@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.scores.score import Score, Target
@@ -274,7 +275,9 @@ def nothing_to_test(past: Past | None) -> str | None:
     if past.history:
         return None
     return "nothing to test: " + (
-        ", ".join(f"{n:,} rows {why.replace('_', ' ')}" for why, n in past.left_out.items() if n)
+        ", ".join(
+            f"{count(n, 'row')} {why.replace('_', ' ')}" for why, n in past.left_out.items() if n
+        )
         or f"no day of the history lies {WARM_UP_DAYS} days or more after the first session, or"
         " none of them has features (marts.tutor_features_history)"
     )
@@ -324,9 +327,10 @@ def decision_of(learned: Any) -> str:
         else "too few for percentages: forecasts rank, and show their evidence"
     )
     return (
-        f"Learned from {learned.departures:,} departures in {learned.learned_rows:,} rows of"
-        f" {learned.learned_from} to {learned.learned_until}: {told}; the documented weights count"
-        f" {learned.multiplier:.2f} times, {learned.base_rate:.1%} leave within 30 days"
+        f"Learned from {count(learned.departures, 'departure')} in"
+        f" {count(learned.learned_rows, 'row')} of {learned.learned_from} to"
+        f" {learned.learned_until}: {told}; the documented weights count"
+        f" {learned.multiplier:,.2f} times, {learned.base_rate:.1%} leave within 30 days"
     )
 
 

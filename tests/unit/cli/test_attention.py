@@ -52,13 +52,13 @@ def test_it_says_as_of_when_the_alerts_are_and_not_the_metrics(warehouse, applie
     applied(ALERTS_AS_OF)
     applied(METRICS_AS_OF, kind="insight")
     assert first_line(warehouse) == (
-        "0 of 1 active tutors need attention (as of 2026-03-08 03:00 UTC, rules conservative)"
+        "0 of 1 active tutor need attention (as of 2026-03-08 03:00 UTC, rules conservative)"
     )
 
 
 def test_a_run_that_evaluated_nothing_has_no_moment(warehouse, applied):
     applied(ALERTS_AS_OF, evaluated=0)
-    assert first_line(warehouse) == "0 of 1 active tutors need attention (rules conservative)"
+    assert first_line(warehouse) == "0 of 1 active tutor need attention (rules conservative)"
 
 
 def test_a_name_is_no_markup():

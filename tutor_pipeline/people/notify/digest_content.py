@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tutor_pipeline.core.formatting import count, label, percent, visible
+from tutor_pipeline.core.formatting import agree, count, label, percent, visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.people.notify.digest_data import MAX_LISTED
 from tutor_pipeline.people.notify.wording import day_and_month, joined, who
@@ -18,9 +18,11 @@ _MAX_OLDEST = 5
 def digest(week: Row) -> dict[str, Any]:
     """Returns the values of the template for the data of a week (`digest_data.week_data`)."""
     in_need, before, at = week["in_need"], week["in_need_before"], week["at"]
-    verb = "needs" if in_need == 1 else "need"
-    were = "was" if before == 1 else "were"
-    than = "As many as a week before" if in_need == before else f"A week before it {were} {before}"
+    verb = agree(in_need, "needs", "need")
+    were = agree(before, "was", "were")
+    than = (
+        "As many as a week before" if in_need == before else f"A week before it {were} {before:,}"
+    )
     still_open = [row for row in week["new"] if not row["resolved_at"] or row["resolved_at"] >= at]
     first, last = day_and_month(week["first_day"]), day_and_month(week["last_day"])
     return {
@@ -83,7 +85,8 @@ def _resolved(rows: Sequence[Row]) -> dict[str, Any]:
         words = f"{count(len(rows), 'alert')}, all by people."
     else:
         words = (
-            f"{count(len(rows), 'alert')}: {len(by_hand)} by people, of {by_itself} {recovered}."
+            f"{count(len(rows), 'alert')}: {len(by_hand):,} by people, of {by_itself:,}"
+            f" {recovered}."
         )
     return {"words": words, "listed": [_resolution(row) for row in by_hand[:MAX_LISTED]]}
 

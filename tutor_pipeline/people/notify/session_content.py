@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tutor_pipeline.core.formatting import count, percent
+from tutor_pipeline.core.formatting import agree, count, percent
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.people.notify.wording import day_and_month, who
 
@@ -51,7 +51,7 @@ def _summary(session: Row, zone: ZoneInfo) -> str:
     if session["subject"]:
         parts.append(session["subject"])
     if session["actual_duration_minutes"] is not None:
-        parts.append(f"{round(session['actual_duration_minutes'])} min")
+        parts.append(f"{round(session['actual_duration_minutes']):,} min")
     if session["is_first_session"]:
         parts.append("first session of the pair")
     return f"{' · '.join(parts)} · {session['session_id']}"
@@ -60,11 +60,11 @@ def _summary(session: Row, zone: ZoneInfo) -> str:
 def _notable(session: Row) -> str:
     parts = []
     if session["is_late"]:
-        parts.append(f"Began {round(session['late_minutes'])} min late.")
+        parts.append(f"Began {round(session['late_minutes']):,} min late.")
     if session["technical_issues"]:
         parts.append("There were technical issues.")
     if number := session["student_frustration_count"]:
-        times = "once" if number == 1 else f"{number} times"
+        times = agree(number, "once", count(number, "time"))
         parts.append(f"The student was frustrated {times}.")
     return " ".join(parts)
 
@@ -108,7 +108,7 @@ def _reschedules(report: Row) -> str:
     """Returns the shares that the tutor rescheduled over 7, 30 and 90 days, as far as known."""
     known = [
         f"{percent(round(100 * report[f'reschedule_rate_{days}d']))} of"
-        f" {count(report[f'sessions_{days}d'], 'session')} in {days} days"
+        f" {count(report[f'sessions_{days}d'], 'session')} in {count(days, 'day')}"
         for days in (7, 30, 90)
         if report[f"reschedule_rate_{days}d"] is not None
     ]

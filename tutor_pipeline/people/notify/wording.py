@@ -29,4 +29,4 @@ def day_and_month(day: date) -> str:
 def joined(names: Sequence[str], limit: int = 6) -> str:
     """Returns the first names as a list, and how many more there are."""
     more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")

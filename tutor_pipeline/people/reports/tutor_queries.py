@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from psycopg.sql import Identifier
 
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.reports.alert_queries import alerts
@@ -54,7 +55,9 @@ def find(database: Database, name: str) -> Row:
     found = _named(database, name) if exists(database, database.schemas.marts, "dim_tutors") else []
     if len(found) > 1 and name not in {row["tutor_id"] for row in found}:
         ids = ", ".join(row["tutor_id"] for row in found)
-        raise UsageError(f"{len(found)} tutors are called {name!r}: {ids}. Name one by the id.")
+        raise UsageError(
+            f"{count(len(found), 'tutor')} are called {name!r}: {ids}. Name one by the id."
+        )
     return profile_of(database, found[0]["tutor_id"] if len(found) == 1 else name)
 
 

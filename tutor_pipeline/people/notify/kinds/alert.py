@@ -8,7 +8,7 @@ from typing import Any
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.findings import Change, Severity, Step
-from tutor_pipeline.core.formatting import count, label, visible
+from tutor_pipeline.core.formatting import agree, count, label, visible
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.notify import outbox
@@ -130,7 +130,7 @@ def message(
     after = ""
     if open_warnings > len(rows):
         others = open_warnings - len(rows)
-        after = f"{count(others, 'earlier warning')} {'is' if others == 1 else 'are'} still open."
+        after = f"{count(others, 'earlier warning')} {agree(others, 'is', 'are')} still open."
     return render(
         audience,
         KIND,
