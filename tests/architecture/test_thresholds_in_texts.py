@@ -261,7 +261,8 @@ def told(thresholds: Mapping[str, float], folder: Path | None = None) -> dict[st
     ):
         found |= {f"{name}.txt.j2": message.text, f"{name}.html.j2": message.html}
     screen = Console(width=120, file=StringIO())
-    screen.print(attention._panel({**high, "alerts": [], "attention_rank": 1}))
+    for line in attention._entry({**high, "alerts": [], "attention_rank": 1}, "T1", {}):
+        screen.print(line)
     found["attention"] = screen.file.getvalue()  # type: ignore[attr-defined]
     found["backtest"] = backtest.render(
         {"first_as_of": date(2026, 3, 1), "last_as_of": date(2026, 5, 1), "dates": 8, "rows": 9,

@@ -41,7 +41,7 @@ def test_a_default_month_has_three_to_eight_tutors_in_need_each_with_reasons(enr
 
 
 def test_attention_text_names_what_the_json_holds(enriched):
-    text = enriched.run("attention").stdout
+    text = " ".join(enriched.run("attention").stdout.split())
     first = enriched.json("attention")[0]
     assert first["name"] in text
     assert first["alerts"][0]["title"] in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
 from tutor_pipeline.cli.failing_tutors import find_failing
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
-from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
+from tutor_pipeline.cli.options import AsJson, AsOf, By, IdForm, IdsAs, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse import remedies
@@ -122,6 +122,7 @@ def backfill(
         typer.Option(metavar="DATE", help="The tutors with a session since this day."),
     ] = None,
     as_of: AsOf = None,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Recompute some tutors (default: all) and show the findings of each.
@@ -136,6 +137,7 @@ def backfill(
     with session.warehouse.connect() as database:
         chosen = tutor_queries.tutors_to_refresh(database, tutor or None, first)
         age = status_queries.newest_session_age_days(database)
+        short = tutor_queries.short_ids(database) if ids_as is IdForm.SHORT else {}
     if not chosen:
         done(f"No tutor has a session since {since}: nothing to do")
         if as_json:
@@ -144,7 +146,9 @@ def backfill(
     if as_of is None and age is not None and age > STALE_DAYS:
         # As of the current alerts: on old data, one tutor must not be computed as of today.
         as_of = LAST
-    work = _Backfill(session, chosen, as_of, everybody=not (tutor or since), quiet=as_json)
+    work = _Backfill(
+        session, chosen, as_of, everybody=not (tutor or since), quiet=as_json, short=short
+    )
     broken = find_failing(chosen, work.attempt, warn)
     _report_backfill(work.rows, broken, work.outcomes, len(chosen), as_json)
     skipped = any(outcome.unreadable for outcome in work.outcomes)
@@ -160,6 +164,7 @@ class _Backfill:
     as_of: str | None
     everybody: bool
     quiet: bool
+    short: Mapping[str, str]
     rows: list[dict[str, Any]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     worked: list[bool] = field(default_factory=list)
@@ -191,12 +196,13 @@ class _Backfill:
         if not self.quiet:
             for row in found:
                 number = f"Tutor {self._number[row['tutor_id']]}/{len(self.chosen)}"
-                out.print(f"{number}: {escape(_findings_of(row))}", soft_wrap=True)
+                out.print(f"{number}: {escape(_findings_of(row, self.short))}", soft_wrap=True)
         return None
 
 
-def _findings_of(row: dict[str, Any]) -> str:
-    name = f"{row['name']} ({row['tutor_id']})" if row["name"] else row["tutor_id"]
+def _findings_of(row: dict[str, Any], short: Mapping[str, str]) -> str:
+    tutor_id = short.get(row["tutor_id"], row["tutor_id"])
+    name = f"{row['name']} ({tutor_id})" if row["name"] else tutor_id
     return f"{name}: {count(row['alerts'], 'alert')}, {count(row['insights'], 'insight')}"
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.cli.attention import _panel, show_attention
+from tutor_pipeline.cli.attention import _entry, show_attention
 from tutor_pipeline.cli.console import out
 
 METRICS_AS_OF = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
@@ -64,6 +64,37 @@ def test_a_run_that_evaluated_nothing_has_no_moment(warehouse, applied):
 def test_a_name_is_no_markup():
     row = {"tutor_id": "T1", "name": "[bold]Ana[/bold] [/x]", "attention_rank": 1,
            "is_high_reschedule": False, "alerts": []}  # fmt: skip
-    with out.capture() as shown:
-        out.print(_panel(row))
-    assert "1. [bold]Ana[/bold] [/x] T1" in shown.get()
+    assert shown(row) == ["", "1. [bold]Ana[/bold] [/x] T1"]
+
+
+def shown(row, tutor_id="T1", sessions=None):
+    return [line.plain for line in _entry(row, tutor_id, sessions or {})]
+
+
+UUID = "3f2a9c1e-7d41-4b5c-9a10-0c0ffee0{:04d}"
+
+
+def in_need(sessions):
+    alert = {
+        "alert_id": "7ed2aa9ca58f", "severity": "critical", "triggered_date": datetime.now(UTC),
+        "title": "High Reschedule Rate Detected", "acknowledged_by": None,
+        "description": "6 sessions rescheduled by the tutor in the last 30 days, of 17 (35 %)."
+        " Others: 1 of 11.",
+        "recommended_action": "Review schedule availability and workload",
+        "evidence_session_ids": sessions,
+    }  # fmt: skip
+    return {"tutor_id": UUID.format(1), "name": "Daniel Okafor", "attention_rank": 1,
+            "is_high_reschedule": True, "alerts": [alert]}  # fmt: skip
+
+
+def test_a_tutor_with_long_ids_takes_a_few_lines():
+    sessions = [UUID.format(number) for number in range(5)]
+    short = {each: each[:8] for each in sessions}
+    lines = shown(in_need(sessions), "3f2a9c", short)
+    assert lines[:2] == ["", "1. Daniel Okafor 3f2a9c  · reschedules over 15 %"]
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 100
+    assert UUID.format(1) not in "".join(lines)
+    whole = shown(in_need(sessions), UUID.format(1))
+    assert UUID.format(1) in whole[1]
+    assert all(each in "".join(whole) for each in sessions)

@@ -13,6 +13,7 @@ from psycopg.sql import SQL
 
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND
+from tutor_pipeline.core.formatting import candidates, count
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.reports.status_queries import exists
@@ -129,11 +130,15 @@ def alerts_by_id(database: Database, ids: Sequence[str]) -> dict[str, Row]:
 def alert_ids(database: Database, beginnings: Sequence[str]) -> list[str]:
     """Returns the id of the one alert that begins with each of `beginnings`, without repetition.
 
-    Raises UsageError naming each beginning that fits no alert or more than one.
+    Raises UsageError naming each beginning that fits no alert or more than one, with these.
     """
     found = database.rows(
         """
-        select beginning, min(alert_id) as alert_id, count(alert_id) as alerts
+        select
+            beginning,
+            min(alert_id) as alert_id,
+            count(alert_id) as alerts,
+            (array_agg(alert_id order by alert_id))[:6] as candidates
         from unnest(%(beginnings)s::text[]) with ordinality as wanted (beginning, position)
         left join {ops}.alerts as alerts on starts_with(alerts.alert_id, wanted.beginning)
         group by position, beginning
@@ -142,8 +147,10 @@ def alert_ids(database: Database, beginnings: Sequence[str]) -> list[str]:
         {"beginnings": list(beginnings)},
     )
     wrong = [
-        f"{'no' if not row['alerts'] else 'more than one'} alert has an id that begins with"
-        f" {row['beginning']!r}."
+        f"no alert has an id that begins with {row['beginning']!r}."
+        if not row["alerts"]
+        else f"{count(row['alerts'], 'alert')} have an id that begins with {row['beginning']!r}"
+        f"{candidates(row['candidates'])}."
         for row in found
         if row["alerts"] != 1
     ]
