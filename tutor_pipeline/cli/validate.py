@@ -96,10 +96,15 @@ def _show(found: Validation) -> None:
 def _show_data(found: Validation) -> None:
     """Checks, quarantine, freshness."""
     if found.checks:
-        _heading("Checks", f"{found.passed:,} of {count(len(found.checks), 'check')} hold")
+        _heading(
+            "Checks",
+            f"{found.passed:,} of {count(len(found.checks), 'check')}"
+            f" {agree(found.passed, 'holds', 'hold')}",
+        )
         _lines(
-            (asset, f"{sum(check.is_sound for check in checks):,} of {len(checks):,} hold")
+            (asset, f"{holding:,} of {len(checks):,} {agree(holding, 'holds', 'hold')}")
             for asset, checks in found.by_table()
+            for holding in [sum(check.is_sound for check in checks)]
         )
     quarantine = found.quarantine
     _heading("Quarantine", count(quarantine.open, "open row"))

@@ -44,6 +44,7 @@ def template(
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "agree": formatting.agree,
         "count": formatting.count,
         "label": formatting.label,
         "moment": formatting.moment,

@@ -22,6 +22,10 @@ PATIENCE_MS = 10_000
 """Time limit of each query, to keep the load on a live database low."""
 
 _TEXT = {"text", "character varying", "character", "citext"}
+_WITH_ZONE, _ZONED = "timestamptz", "timestamp with time zone"
+"""The type of moments in the contract, and that of a column that says in which zone they are."""
+_NAMED = 5
+"""How many columns without a zone are named."""
 _NUMBERS = {"smallint", "integer", "bigint", "real", "double precision", "numeric"}
 _MOMENTS = {"date", "timestamp without time zone", "timestamp with time zone"}
 READABLE: dict[str, set[str]] = {
@@ -182,6 +186,23 @@ class _Check:
                 )
             else:
                 self.report.gaps.append(Gap(table.name, None, table.costs))
+        self._zone()
+
+    def _zone(self) -> None:
+        """Names the zone of the columns that have none of their own."""
+        without = [
+            f"{table.name}.{column.name}"
+            for table in self.report.tables
+            for column in table.columns
+            if column.wanted == _WITH_ZONE and column.readable and column.type != _ZONED
+        ]
+        if without:
+            zone = self.database.warehouse.platform_timezone
+            more = f" and {len(without) - _NAMED:,} more" if len(without) > _NAMED else ""
+            self.report.remarks.append(
+                f"moments without a zone are read as {zone} ({', '.join(without[:_NAMED])}{more});"
+                " TUTOR_PLATFORM_TIMEZONE sets another"
+            )
 
     def _collation(self) -> None:
         """Indexes on text were built in the order of a library that may have changed since."""
@@ -289,11 +310,8 @@ class _Check:
         if not start.readable:
             return
         start_at: sql.Composable = sql.SQL("scheduled_start")
-        if start.type != "timestamp with time zone":
+        if start.type != _ZONED:
             zone = self.database.warehouse.platform_timezone
-            self.report.remarks.append(
-                f"moments without a zone are read as {zone}; TUTOR_PLATFORM_TIMEZONE sets another"
-            )
             start_at = sql.SQL("scheduled_start::timestamp at time zone {}").format(
                 sql.Literal(zone)
             )
