@@ -71,6 +71,8 @@ def show_attention(
         out.print("No rule was evaluated since the last `clear`. To find who needs attention:")
         out.print("tutor-pipeline enrich")
         return []
+    with session.warehouse.connect() as database:
+        not_told = alert_queries.not_told(database)
     verb = formatting.agree(in_need, "needs", "need")
     # The as-of of the alerts, not of the metrics: a blocking check stops alerts but not metrics.
     as_of = counts["data"]["alerts_as_of"]
@@ -79,6 +81,8 @@ def show_attention(
         f"[bold]{in_need:,} of {formatting.count(tutors, 'active tutor')} {verb} attention[/bold]"
         f" [dim]({when}rules {escape(rules)})[/dim]"
     )
+    if left_out := _left_out(not_told, tutors):
+        out.print(f"[dim]not among them: {left_out}[/dim]")
     if missing := counts["data"]["missing_rows"]:
         warn(f"{headline(missing)}. Alerts stay as they were; see tutor-pipeline incidents")
     if stale:
@@ -91,6 +95,19 @@ def show_attention(
         more = f"{in_need - len(rows):,} more"
         out.print(f"… and {more}: tutor-pipeline attention --limit {in_need}")
     return rows
+
+
+def _left_out(counts: Mapping[str, int], tutors: int) -> str:
+    """Returns who is not in need as far as known, by reason; empty for nobody."""
+    return "; ".join(
+        f"{formatting.count(counts[name], 'tutor')} {words}"
+        for name, words in (
+            ("snoozed", "whose alerts are snoozed"),
+            ("unreadable", "whose metrics could not be read (tutor-pipeline validate)"),
+            ("unknown_risk", f"of {tutors:,} whose risk is unknown, as too little is recorded"),
+        )
+        if counts[name]
+    )
 
 
 def tutor(

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.cli.attention import _entry, show_attention
+from tests.unit.people.reports.conftest import Ops
+from tutor_pipeline.cli.attention import _entry, _left_out, show_attention
 from tutor_pipeline.cli.console import out
+from tutor_pipeline.people.reports.alert_queries import not_told
 
 METRICS_AS_OF = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
 ALERTS_AS_OF = datetime(2026, 3, 8, 3, 0, tzinfo=UTC)
@@ -59,6 +61,28 @@ def test_it_says_as_of_when_the_alerts_are_and_not_the_metrics(warehouse, applie
 def test_a_run_that_evaluated_nothing_has_no_moment(warehouse, applied):
     applied(ALERTS_AS_OF, evaluated=0)
     assert first_line(warehouse) == "0 of 1 active tutor need attention (rules conservative)"
+
+
+def test_who_is_left_out_is_said():
+    none = {"snoozed": 0, "unreadable": 0, "unknown_risk": 0}
+    assert _left_out(none, 150) == ""
+    assert _left_out({**none, "snoozed": 1, "unknown_risk": 3}, 1_500) == (
+        "1 tutor whose alerts are snoozed; 3 tutors of 1,500 whose risk is unknown, as too little"
+        " is recorded"
+    )
+
+
+def test_snoozed_and_unreadable_tutors_are_counted(warehouse, applied):
+    applied(ALERTS_AS_OF)
+    with warehouse.connect() as database:
+        ops = Ops(database)
+        until = datetime(9000, 1, 1, tzinfo=UTC)
+        ops.alert("T1", alert_id="a1", snoozed_until=until, snoozed_by="ana")
+        ops.alert("T2", alert_id="a2", snoozed_until=until, snoozed_by="ana")
+        ops.alert("T2", alert_id="a3", alert_type="another")
+        database.execute('update {ops}.reconcile_runs set skipped = \'{{"T9": "no number"}}\'')
+        assert not_told(database) == {"snoozed": 1, "unreadable": 1, "unknown_risk": 0}
+        database.execute("truncate {ops}.alerts, {ops}.alert_events")
 
 
 def test_a_name_is_no_markup():

@@ -68,6 +68,43 @@ def tutors_in_need(database: Database) -> int:
     return found
 
 
+def not_told(database: Database) -> dict[str, int]:
+    """Returns how many tutors `tutors_in_need` leaves out, by reason: all their open alerts are
+    `snoozed`; the newest run could not read their metrics (`unreadable`); too little is known for
+    a level of risk (`unknown_risk`, of active tutors).
+    """
+    counts = database.one(
+        """
+        select
+            (
+                select count(*) from (
+                    select tutor_id from {ops}.alerts
+                    where resolved_at is null
+                    group by tutor_id
+                    having bool_and(coalesce(snoozed_until > now(), false))
+                ) as quiet
+            ) as snoozed,
+            coalesce((
+                select (select count(*) from jsonb_object_keys(skipped))
+                from {ops}.reconcile_runs
+                where kind = 'alert'
+                order by applied_at desc
+                limit 1
+            ), 0) as unreadable
+        """
+    )
+    assert counts is not None
+    counts["unknown_risk"] = 0
+    if not exists(database, database.schemas.ops, "current_tutor_risk"):
+        return counts
+    counts["unknown_risk"] = database.value(
+        "select count(*) from {ops}.current_tutor_risk as risk"
+        " inner join {marts}.tutor_aggregates as active on risk.tutor_id = active.tutor_id"
+        " where risk.level is null"
+    )
+    return counts
+
+
 def alerts(
     database: Database,
     *,
