@@ -91,6 +91,8 @@ def show_attention(
         tutor_id: str = row["tutor_id"]
         for line in _entry(row, short.get(tutor_id, tutor_id), short_sessions.get(tutor_id, {})):
             out.print(line)
+    if any(len(row["alerts"]) > 1 for row in rows):
+        out.print("\n[dim]Reasons and evidence of every alert: tutor-pipeline tutor ID[/dim]")
     if in_need > len(rows):
         more = f"{in_need - len(rows):,} more"
         out.print(f"… and {more}: tutor-pipeline attention --limit {in_need}")
@@ -308,7 +310,8 @@ _HIGH_RESCHEDULE = "  [yellow]· reschedules over {threshold.high_reschedule_rat
 
 
 def _entry(row: Mapping[str, Any], tutor_id: str, sessions: Mapping[str, str]) -> Iterator[Text]:
-    """Yield the lines of one tutor: who, then each alert with what to do and its small print.
+    """Yield the lines of one tutor: who, the first alert with what to do and its small print, and
+    the other alerts by name.
 
     `tutor_id` and `sessions` are the ids as they are shown.
     """
@@ -316,10 +319,15 @@ def _entry(row: Mapping[str, Any], tutor_id: str, sessions: Mapping[str, str]) -
     name = escape(_who(row["name"], tutor_id))
     yield Text()
     yield from _wrapped(Text.from_markup(f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"))
-    for alert in row["alerts"] or ():
-        text = Text(alert["severity"].upper(), style=STYLES[alert["severity"]])
-        text.append(f" {alert['title']}: ", style="bold")
-        text.append(f"{alert['description']} → {alert['recommended_action']}", style="not bold")
+    for number, alert in enumerate(row["alerts"] or ()):
+        text = Text("also " if number else "")
+        text.append(alert["severity"].upper(), style=STYLES[alert["severity"]])
+        text.append(f" {alert['title']}", style="bold")
+        if number:
+            text.append(f" · alert {alert['alert_id']}", style="dim")
+            yield from _wrapped(text, left=3)
+            continue
+        text.append(f": {alert['description']} → {alert['recommended_action']}")
         small = Text(" · ".join(_small_print(alert, sessions)), style="dim")
         yield from _wrapped(text, left=3)
         yield from _wrapped(small, left=3)

@@ -111,6 +111,13 @@ def in_need(sessions):
             "is_high_reschedule": True, "alerts": [alert]}  # fmt: skip
 
 
+def test_other_alerts_of_a_tutor_take_a_line_each():
+    row = in_need(["S1"])
+    more = {"severity": "warning", "title": "Poor First Session Pattern Detected", "alert_id": "3d"}
+    row["alerts"].append({**row["alerts"][0], **more})
+    assert shown(row)[5:] == ["   also WARNING Poor First Session Pattern Detected · alert 3d"]
+
+
 def test_a_tutor_with_long_ids_takes_a_few_lines():
     sessions = [UUID.format(number) for number in range(5)]
     short = {each: each[:8] for each in sessions}
