@@ -335,8 +335,13 @@ def _report_failures(outcome: Outcome) -> None:
     for step, message in outcome.failed.items():
         err.print(f"[bold red]failed:[/bold red] {escape(f'{step}: {message}')}", soft_wrap=True)
     if outcome.blocking:
-        hint = "" if outcome.success else "; to go on all the same: tutor-pipeline enrich --force"
-        warn(f"data quality checks stop what follows: see tutor-pipeline validate{hint}")
+        see = "see tutor-pipeline validate"
+        warn(
+            f"made although data quality checks object: {see}"
+            if outcome.success
+            else f"data quality checks stop what follows: {see}; to go on all the same:"
+            " tutor-pipeline enrich --force"
+        )
         return
     said = "\n".join(outcome.failed.values())
     remedy = remedies.of_statement(said)

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.formatting import agree, count, percent
 from tutor_pipeline.core.warehouse.database import Row
+from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.people.notify.wording import day_and_month, who
 
 MAX_INSIGHTS = 3
@@ -24,15 +25,15 @@ share that is neither).
 """
 
 
-def session_report(report: Row, zone: ZoneInfo) -> dict[str, Any]:
+def session_report(report: Row, setting: Setting) -> dict[str, Any]:
     """Returns the values of the template for one tutor's sessions."""
     tips = [each["coaching_tip"] for each in report["insights"] if each["coaching_tip"]]
     return {
-        "who": who(report),
+        "who": who(report, setting.ids),
         "is_high_reschedule": report["is_high_reschedule"],
         "sessions": [
             {
-                "summary": _summary(session, zone),
+                "summary": _summary(session, setting.zone),
                 "notable": _notable(session),
                 "scores": _scores(session, report),
             }

@@ -182,7 +182,7 @@ def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
     return [
         {
             "tutor_id": tutor_id,
-            "who": who(own[0]),
+            "who": who(own[0], setting.ids),
             "is_critical": own[0]["severity"] == "critical",
             "is_high_reschedule": own[0]["is_high_reschedule"],
             "context": _context(own[0], setting),
