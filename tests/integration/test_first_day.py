@@ -115,7 +115,7 @@ def test_backfill_of_one_tutor(enriched):
         (["enrich", "--only", "soup"], 2, "alerts"),
         (["backfill", "--tutor", "T9999"], 2, "no tutor 'T9999'"),
         (["backfill", "--since", "yesterday"], 2, "--since yesterday"),
-        (["tutor", "T001"], 2, "Did you mean T0010"),
+        (["tutor", "T001"], 2, "begins with 'T001': T0010"),
         (["alerts", "show", "zzzz"], 2, "alerts list --all"),
         (["alerts", "export", "alerts.xlsx"], 2, ".csv or .json"),
         (["generate", "--tutors", "0"], 2, "must be between 1"),
