@@ -27,7 +27,7 @@ from tests.unit.people.notify.test_message import SETTING, alert
 from tutor_pipeline.cli import attention
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.findings import Kind
-from tutor_pipeline.core.thresholds import REFERENCE, fill
+from tutor_pipeline.core.thresholds import REFERENCE, fill, fill_sql
 from tutor_pipeline.judgement.quality.suites import QUERY, load_suites
 from tutor_pipeline.judgement.rules import describe
 from tutor_pipeline.judgement.rules.catalogue import Catalogue, load_catalogue
@@ -261,7 +261,8 @@ def told(thresholds: Mapping[str, float], folder: Path | None = None) -> dict[st
     ):
         found |= {f"{name}.txt.j2": message.text, f"{name}.html.j2": message.html}
     screen = Console(width=120, file=StringIO())
-    screen.print(attention._panel({**high, "alerts": [], "attention_rank": 1}))
+    for line in attention._entry({**high, "alerts": [], "attention_rank": 1}, "T1", {}):
+        screen.print(line)
     found["attention"] = screen.file.getvalue()  # type: ignore[attr-defined]
     found["backtest"] = backtest.render(
         {"first_as_of": date(2026, 3, 1), "last_as_of": date(2026, 5, 1), "dates": 8, "rows": 9,
@@ -366,7 +367,8 @@ def test_every_var_changed_shows_in_every_text_that_names_it(with_vars):
         of_place = [key for key in after if is_from(key, place)]
         assert of_place, f"{place} names thresholds, and is not told here"
         for reference in references:
-            old, new = fill(reference, DEFAULTS), fill(reference, changed)
+            write = fill_sql if place.endswith(" sql") else fill
+            old, new = write(reference, DEFAULTS), write(reference, changed)
             for key in of_place:
                 assert new in after[key], (key, reference)
                 assert old in before[key], (key, reference)
@@ -518,4 +520,4 @@ def test_a_rule_that_repeats_its_threshold_is_told_apart(tmp_path, description, 
     text = said(rule)["description"]
     found = stale_of_rules({"conservative.yml:no_show_pattern.description": text}, before)
     assert bool(found) is is_found
-    assert (f"{rule.when[0].value} or more" in text) is not is_found
+    assert (f"{rule.when[0].value:,} or more" in text) is not is_found

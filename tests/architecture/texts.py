@@ -36,7 +36,7 @@ _MARKUP = re.compile(
     r'\b(style|width|height|cell\w+|border|content|charset|colspan|class)="[^"]*"',
     re.DOTALL,
 )
-_NUMBER = re.compile(r"(?<![\w.:/#-])(\d[\d,]*(?:\.\d+)?)( ?%)?(?![\w:])(?:[- ]([a-z]+))?")
+_NUMBER = re.compile(r"(?<![\w.:/#-])(?<!\d,)(\d[\d,]*(?:\.\d+)?)( ?%)?(?![\w:])(?:[- ]([a-z]+))?")
 _WORDS = ("one two three four five six seven eight nine ten eleven twelve").split()
 _WORD = re.compile(rf"\b({'|'.join(_WORDS[1:])})\b")
 

@@ -289,7 +289,7 @@ def test_a_blocking_check_is_named_and_nothing_starts(place):
     place.check(Status.FAILED, rows_failing=7)
     place.session()
     said = place.look()
-    assert said.startswith("blocked by a check, 1 change of 1 tutor wait, oldest")
+    assert said.startswith("blocked by a check, 1 change of 1 tutor waits, oldest")
     assert "marts/fct_sessions: known: All are known. (7 rows do not)" in said
 
 
@@ -557,7 +557,7 @@ def test_a_stuck_queue_is_one_incident_that_says_why(place):
     )
     for _ in range(4):
         said = place.look("watch")
-    assert said.startswith("1 change of 1 tutor wait, oldest 25 min; 1 open incident (stuck_queue")
+    assert said.startswith("1 change of 1 tutor waits, oldest 25 min; 1 open incident (stuck_queue")
     (row,) = place.incidents()
     assert (row["subject"], row["occurrences"]) == ("new sessions", 1)
     assert row["details"]["changes"] == 1

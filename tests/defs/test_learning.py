@@ -29,7 +29,7 @@ from tutor_pipeline.judgement.scores.storage import churn_weights as stored_weig
 from tutor_pipeline.judgement.scores.storage import versions
 from tutor_pipeline.metrics.catalogue import metric_columns
 from tutor_pipeline.people import incidents
-from tutor_pipeline.steps.backtest_tutors import dates_to_test, read_past
+from tutor_pipeline.steps.backtest_tutors import dates_to_test, read_past, run_backtest
 from tutor_pipeline.steps.score import Scoring
 
 LEARN, REFINE = build_learning_assets([], Scoring(tutor_scorers.AUTO, 0.25, 0.5))
@@ -266,6 +266,30 @@ def test_what_was_recorded_after_it_would_be_used_is_left_out(warehouse):
     unasked = {week.day for week in past.weeks if "T00007" not in week.ids}
     assert unasked == without
     assert past.left_out == {"recorded_later": 2, "left_at_an_unknown_time": 0}
+    assert (past.days, past.lost_days) == (len(past.history), None)
+
+
+def test_a_back_test_of_few_days_says_that_an_import_is_why(warehouse):
+    frames = made_up(20, 6, seed=2)
+    as_of = history(warehouse, frames)
+    days = sorted(frames.history)
+    # What was said of every session came with a copy, a day after the last but one of the days.
+    copied = datetime.combine(days[-2] + timedelta(days=3), time(), UTC)
+    with warehouse.connect() as database:
+        changed = database.execute(
+            "insert into {marts}.fct_sessions (tutor_id, session_on, status, feedback_submitted_at)"
+            " select distinct tutor_id, %s::date, 'completed', %s::timestamptz"
+            " from {marts}.tutor_aggregates_history",
+            (days[0] - timedelta(days=1), copied),
+        ).rowcount
+        past = read_past(database, as_of, 52)
+    assert past is not None
+    assert list(past.history) == [days[-1]]
+    assert past.lost_days is not None
+    assert past.lost_days.startswith(f"1 of {len(days)} days can be tested: the other days rest")
+    assert f"Of {changed} sessions something was recorded on {copied.date()}" in past.lost_days
+    result = run_backtest(past, 0.25, lambda *_: None)
+    assert result.notes[0] == past.lost_days
 
 
 def test_who_left_at_an_unknown_time_is_left_out(warehouse):
@@ -295,7 +319,9 @@ def test_where_all_was_recorded_later_it_says_that(warehouse):
         ):
             database.execute(statement)
     told = materialize(LEARN)
-    assert "1 rows recorded later" in told["model_versions"]["decision"]
+    said = told["model_versions"]["decision"]
+    assert said.startswith("nothing to test: 0 of 1 day can be tested: the other days rest on what")
+    assert "Of 1 session something was recorded on" in said
 
 
 def test_each_learning_adds_a_version_and_the_newest_is_in_use(warehouse):

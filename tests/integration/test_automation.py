@@ -201,7 +201,7 @@ def test_a_run_that_is_killed_and_a_database_that_goes_lose_nothing(life):
 
 
 def test_people_see_what_waits_and_what_a_pass_did(life):
-    depth_and_age = re.compile(r"\d+ changes? of \d+ tutors? wait, oldest \d+")
+    depth_and_age = re.compile(r"\d+ changes? of \d+ tutors? waits?, oldest \d+")
     passes = "select count(*) from ops.refresh_passes"
     ((before,),) = life.project.query(passes)
     with one_writer(life.project.warehouse, "refresh"):  # so that something has to wait

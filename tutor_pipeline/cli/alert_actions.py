@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import Session, open_session
-from tutor_pipeline.cli.options import AsJson, By, Note, actor, moment
+from tutor_pipeline.cli.options import AsJson, By, IdForm, IdsAs, Note, actor, moment
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import Kind, Resolution
 from tutor_pipeline.core.warehouse.database import Database
@@ -30,7 +30,8 @@ Ids = Annotated[
     typer.Argument(metavar="[ID]...", help="Ids of alerts, or their first characters."),
 ]
 OfTutor = Annotated[
-    str | None, typer.Option("--tutor", metavar="ID", help="All alerts of this tutor.")
+    str | None,
+    typer.Option("--tutor", metavar="ID", help="All alerts of this tutor."),
 ]
 OfType = Annotated[
     str | None, typer.Option("--type", metavar="TYPE", help="All alerts of this type.")
@@ -60,6 +61,7 @@ def acknowledge(
     alert_type: OfType = None,
     by: By = None,
     note: Note = None,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Record that somebody works on alerts. They stay open.
@@ -76,6 +78,7 @@ def acknowledge(
             database, chosen, by=who, at=datetime.now(UTC), note=note
         ),
         as_json,
+        ids_as,
     )
 
 
@@ -90,6 +93,7 @@ def snooze(
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="For this many days.")] = None,
     by: By = None,
     note: Note = None,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Hide alerts from attention and messages for a while. They are still updated.
@@ -109,7 +113,7 @@ def snooze(
         )
         return alert_actions.snooze(database, chosen, by=who, at=now, until=end, note=note)
 
-    _act("snoozed", ids, tutor, alert_type, act, as_json)
+    _act("snoozed", ids, tutor, alert_type, act, as_json, ids_as)
 
 
 def resolve(
@@ -121,6 +125,7 @@ def resolve(
         str | None, typer.Option(metavar="TEXT", help="What was done about it.")
     ] = None,
     by: By = None,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Close alerts. They open again only for a session first processed after that.
@@ -142,6 +147,7 @@ def resolve(
             action_taken=action,
         ),
         as_json,
+        ids_as,
     )
 
 
@@ -151,6 +157,7 @@ def reopen(
     alert_type: OfType = None,
     by: By = None,
     note: Note = None,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Reopen resolved alerts, as the same rows. --tutor and --type select those people resolved.
@@ -169,16 +176,20 @@ def reopen(
             database, chosen, by=who, at=datetime.now(UTC), note=note
         ),
         as_json,
+        ids_as,
         resolved_by_hand=True,
     )
 
 
-def check_names(session: Session, database: Any, tutor: str | None, alert_type: str | None) -> None:
-    """Raise UsageError, with the nearest name, for an unknown tutor or type of alert."""
-    if tutor is not None:
-        tutor_queries.profile_of(database, tutor)
+def checked(
+    session: Session, database: Any, tutor: str | None, alert_type: str | None
+) -> str | None:
+    """Return the whole id of the tutor. Raise UsageError, with the nearest name, for an unknown
+    tutor or type of alert.
+    """
+    whole = None if tutor is None else str(tutor_queries.profile_of(database, tutor)["tutor_id"])
     if alert_type is None:
-        return
+        return whole
     catalogue = load_catalogue(session.settings.rule_profile, wide_rows.rule_inputs(), thresholds())
     known = {rule.id for rule in catalogue.rules if rule.kind is Kind.ALERT}
     known |= alert_queries.alert_types(database)
@@ -188,6 +199,7 @@ def check_names(session: Session, database: Any, tutor: str | None, alert_type: 
             f"there is no type of alert {alert_type}{near}.\n"
             "See them with: tutor-pipeline rules list --kind alert"
         )
+    return whole
 
 
 def _act(
@@ -197,6 +209,7 @@ def _act(
     alert_type: str | None,
     act: Callable[[Database, list[str]], alert_actions.ActionResult],
     as_json: bool,
+    ids_as: IdForm,
     *,
     resolved_by_hand: bool = False,
 ) -> None:
@@ -212,20 +225,22 @@ def _act(
         if ids:
             chosen = alert_queries.alert_ids(database, ids)
         else:
-            check_names(session, database, tutor, alert_type)
+            tutor = checked(session, database, tutor, alert_type)
             chosen = alert_queries.alert_ids_of(
                 database, tutor=tutor, alert_type=alert_type, resolved_by_hand=resolved_by_hand
             )
         acted = act(database, chosen) if chosen else alert_actions.ActionResult((), {})
         rows = alert_queries.alerts_by_id(database, chosen)
+        short = tutor_queries.short_ids(database) if ids_as is IdForm.SHORT else {}
     if as_json:
         emit_json({"changed": list(acted.changed), "unchanged": dict(acted.unchanged)})
         return
     for alert_id in acted.changed:
         row = rows[alert_id]
+        tutor_id = short.get(row["tutor_id"], row["tutor_id"])
         until = row["snoozed_until"] if done_word == "snoozed" else None
         when = f", until {until:%Y-%m-%d %H:%M UTC}" if until else ""
-        done(f"{done_word} {alert_id}: {row['tutor_id']} {row['title']}{when}")
+        done(f"{done_word} {alert_id}: {tutor_id} {row['title']}{when}")
     for alert_id, why in acted.unchanged.items():
         warn(f"{alert_id}: {why}")
     if not chosen:

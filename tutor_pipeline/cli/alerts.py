@@ -18,10 +18,11 @@ from rich.text import Text
 from tutor_pipeline.cli import alert_actions
 from tutor_pipeline.cli.console import STYLES, done, emit_json, note, out
 from tutor_pipeline.cli.installation import Session, open_session
-from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.options import AsJson, IdForm, IdsAs
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import Severity
-from tutor_pipeline.people.reports import alert_queries
+from tutor_pipeline.core.formatting import count
+from tutor_pipeline.people.reports import alert_queries, tutor_queries
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +44,7 @@ def list_(
     alert_type: Annotated[str | None, typer.Option("--type", metavar="TYPE")] = None,
     severity: Annotated[Severity | None, typer.Option()] = None,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Open alerts, newest first.
@@ -51,13 +53,16 @@ def list_(
     """
     session = open_session(note)
     with session.warehouse.connect() as database:
-        alert_actions.check_names(session, database, tutor_id, alert_type)
+        tutor_id = alert_actions.checked(session, database, tutor_id, alert_type)
         rows = alert_queries.alerts(
             database,
             tutor=tutor_id,
             alert_type=alert_type,
             severity=severity,
             include_resolved=everything,
+        )
+        short: Mapping[str, str] = (
+            tutor_queries.short_ids(database) if ids_as is IdForm.SHORT else {}
         )
     if as_json:
         emit_json(rows)
@@ -73,7 +78,7 @@ def list_(
     for row in rows:
         table.add_row(
             row["alert_id"],
-            escape(row["tutor_id"]),
+            escape(short.get(row["tutor_id"], row["tutor_id"])),
             Text(row["severity"], style=STYLES[row["severity"]]),
             escape(row["alert_type"]),
             f"{row['triggered_date']:%Y-%m-%d}",
@@ -286,7 +291,7 @@ def _said(details: Mapping[str, Any]) -> str:
 def _reading(reading: Mapping[str, Any]) -> str:
     value, exposure = reading["value"], reading.get("exposure")
     shown = f"{value:.2f}" if isinstance(value, float) else str(value)
-    behind = "" if exposure is None else f", over {exposure} sessions"
+    behind = "" if exposure is None else f", over {count(exposure, 'session')}"
     limits = reading["threshold"]
     threshold = " and ".join(map(str, limits)) if isinstance(limits, list) else limits
     return f"{shown} (threshold {threshold}{behind})"

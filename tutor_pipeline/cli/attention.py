@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from tutor_pipeline.cli.console import STYLES, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import Session, open_session
-from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.options import AsJson, IdForm, IdsAs
 from tutor_pipeline.core import formatting
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.metrics.thresholds import told
@@ -30,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def attention(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many tutors to show.")] = 8,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Who needs a call today, and why: the most urgent first.
@@ -41,10 +41,12 @@ def attention(
         with session.warehouse.connect() as database:
             emit_json(alert_queries.attention(database, limit))
     else:
-        show_attention(session, limit)
+        show_attention(session, limit, ids_as)
 
 
-def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
+def show_attention(
+    session: Session, limit: int, ids_as: IdForm = IdForm.SHORT
+) -> list[dict[str, Any]]:
     """Print and return the tutors in need of attention, with reasons, evidence and what to do."""
     with session.warehouse.connect() as database:
         rows = alert_queries.attention(database, limit)
@@ -52,6 +54,12 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         counts = status_queries.status(database)
         stale = status_queries.is_stale(database)
         rules = store.profile_in_force(database)
+        short: Mapping[str, str] = {}
+        short_sessions: Mapping[str, Mapping[str, str]] = {}
+        if ids_as is IdForm.SHORT:
+            short = tutor_queries.short_ids(database)
+            shown = [row["tutor_id"] for row in rows]
+            short_sessions = tutor_queries.short_session_ids(database, shown)
     tutors = counts["rows"][f"{session.warehouse.schemas.marts}.tutor_aggregates"]
     if tutors is None:
         out.print(
@@ -63,28 +71,51 @@ def show_attention(session: Session, limit: int) -> list[dict[str, Any]]:
         out.print("No rule was evaluated since the last `clear`. To find who needs attention:")
         out.print("tutor-pipeline enrich")
         return []
-    verb = "needs" if in_need == 1 else "need"
+    with session.warehouse.connect() as database:
+        not_told = alert_queries.not_told(database)
+    verb = formatting.agree(in_need, "needs", "need")
     # The as-of of the alerts, not of the metrics: a blocking check stops alerts but not metrics.
     as_of = counts["data"]["alerts_as_of"]
     when = f"as of {as_of}, " if as_of else ""
     out.print(
-        f"[bold]{in_need:,} of {tutors:,} active tutors {verb} attention[/bold]"
+        f"[bold]{in_need:,} of {formatting.count(tutors, 'active tutor')} {verb} attention[/bold]"
         f" [dim]({when}rules {escape(rules)})[/dim]"
     )
+    if left_out := _left_out(not_told, tutors):
+        out.print(f"[dim]not among them: {left_out}[/dim]")
     if missing := counts["data"]["missing_rows"]:
         warn(f"{headline(missing)}. Alerts stay as they were; see tutor-pipeline incidents")
     if stale:
         warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
     for row in rows:
-        out.print(_panel(row))
+        tutor_id: str = row["tutor_id"]
+        for line in _entry(row, short.get(tutor_id, tutor_id), short_sessions.get(tutor_id, {})):
+            out.print(line)
+    if any(len(row["alerts"]) > 1 for row in rows):
+        out.print("\n[dim]Reasons and evidence of every alert: tutor-pipeline tutor ID[/dim]")
     if in_need > len(rows):
         more = f"{in_need - len(rows):,} more"
         out.print(f"… and {more}: tutor-pipeline attention --limit {in_need}")
     return rows
 
 
+def _left_out(counts: Mapping[str, int], tutors: int) -> str:
+    """Returns who is not in need as far as known, by reason; empty for nobody."""
+    return "; ".join(
+        f"{formatting.count(counts[name], 'tutor')} {words}"
+        for name, words in (
+            ("snoozed", "whose alerts are snoozed"),
+            ("unreadable", "whose metrics could not be read (tutor-pipeline validate)"),
+            ("unknown_risk", f"of {tutors:,} whose risk is unknown, as too little is recorded"),
+        )
+        if counts[name]
+    )
+
+
 def tutor(
-    tutor_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or the whole name.")],
+    tutor_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id, its first characters, or the whole name.")
+    ],
     everything: Annotated[bool, typer.Option("--all", help="Every metric.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -273,30 +304,49 @@ def _number(value: Any) -> str:
     return str(value)
 
 
+_WIDTH = 100
+"""The most characters of a line about a tutor."""
 _HIGH_RESCHEDULE = "  [yellow]· reschedules over {threshold.high_reschedule_rate:.0%}[/yellow]"
 
 
-def _panel(row: Mapping[str, Any]) -> Panel:
-    body = Text()
-    for number, alert in enumerate(row["alerts"] or ()):
-        if number:
-            body.append("\n\n")
-        body.append(alert["severity"].upper(), style=STYLES[alert["severity"]])
-        body.append(f"  {alert['title']}\n", style="bold")
-        body.append(f"{alert['description']}\n")
-        body.append(f"→ {alert['recommended_action']}\n")
-        body.append(" · ".join(_small_print(alert)), style="dim")
+def _entry(row: Mapping[str, Any], tutor_id: str, sessions: Mapping[str, str]) -> Iterator[Text]:
+    """Yield the lines of one tutor: who, the first alert with what to do and its small print, and
+    the other alerts by name.
+
+    `tutor_id` and `sessions` are the ids as they are shown.
+    """
     badge = told(_HIGH_RESCHEDULE) if row["is_high_reschedule"] else ""
-    name = escape(_who(row["name"], row["tutor_id"]))
-    title = f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"
-    return Panel(body, title=title, title_align="left", width=min(out.width, 100))
+    name = escape(_who(row["name"], tutor_id))
+    yield Text()
+    yield from _wrapped(Text.from_markup(f"[bold]{row['attention_rank']}. {name}[/bold]{badge}"))
+    for number, alert in enumerate(row["alerts"] or ()):
+        text = Text("also " if number else "")
+        text.append(alert["severity"].upper(), style=STYLES[alert["severity"]])
+        text.append(f" {alert['title']}", style="bold")
+        if number:
+            text.append(f" · alert {alert['alert_id']}", style="dim")
+            yield from _wrapped(text, left=3)
+            continue
+        text.append(f": {alert['description']} → {alert['recommended_action']}")
+        small = Text(" · ".join(_small_print(alert, sessions)), style="dim")
+        yield from _wrapped(text, left=3)
+        yield from _wrapped(small, left=3)
 
 
-def _small_print(alert: Mapping[str, Any]) -> list[str]:
-    """Evidence, age, who acknowledged it, and the id for the commands on alerts."""
+def _wrapped(text: Text, left: int = 0) -> Iterator[Text]:
+    """Yield the lines of a text, `left` from the edge."""
+    for line in text.wrap(out, min(out.width, _WIDTH) - left):
+        line.rstrip()
+        yield Text(" " * left) + line
+
+
+def _small_print(alert: Mapping[str, Any], sessions: Mapping[str, str] | None = None) -> list[str]:
+    """Evidence, age, who acknowledged it, and the id for the commands on alerts. `sessions` are
+    the ids of sessions as they are shown.
+    """
     parts = [f"alert {alert['alert_id']}", f"since {_since(alert['triggered_date'])}"]
-    if alert["evidence_session_ids"]:
-        parts.insert(0, f"sessions {', '.join(alert['evidence_session_ids'])}")
+    if ids := alert["evidence_session_ids"]:
+        parts.insert(0, f"sessions {', '.join((sessions or {}).get(each, each) for each in ids)}")
     if alert["acknowledged_by"]:
         why = f" ({alert['acknowledged_note']})" if alert["acknowledged_note"] else ""
         parts.append(f"acknowledged by {alert['acknowledged_by']}{why}")
@@ -310,5 +360,5 @@ def _who(name: str | None, tutor_id: str) -> str:
 
 def _since(moment: str | datetime) -> str:
     begun = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    age = datetime.now(UTC) - begun
-    return f"{begun:%Y-%m-%d}" + (f" ({age.days} days)" if age.days > 1 else "")
+    days = (datetime.now(UTC) - begun).days
+    return f"{begun:%Y-%m-%d}" + (f" ({formatting.count(days, 'day')})" if days > 1 else "")

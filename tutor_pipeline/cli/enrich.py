@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,8 +17,9 @@ from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
 from tutor_pipeline.cli.failing_tutors import find_failing
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
-from tutor_pipeline.cli.options import AsJson, AsOf, By, actor, check_as_of, day
+from tutor_pipeline.cli.options import AsJson, AsOf, By, IdForm, IdsAs, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse import remedies
 from tutor_pipeline.people.reports import status_queries, tutor_queries
 from tutor_pipeline.sources import losses
@@ -121,6 +122,7 @@ def backfill(
         typer.Option(metavar="DATE", help="The tutors with a session since this day."),
     ] = None,
     as_of: AsOf = None,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """Recompute some tutors (default: all) and show the findings of each.
@@ -135,6 +137,7 @@ def backfill(
     with session.warehouse.connect() as database:
         chosen = tutor_queries.tutors_to_refresh(database, tutor or None, first)
         age = status_queries.newest_session_age_days(database)
+        short = tutor_queries.short_ids(database) if ids_as is IdForm.SHORT else {}
     if not chosen:
         done(f"No tutor has a session since {since}: nothing to do")
         if as_json:
@@ -143,7 +146,9 @@ def backfill(
     if as_of is None and age is not None and age > STALE_DAYS:
         # As of the current alerts: on old data, one tutor must not be computed as of today.
         as_of = LAST
-    work = _Backfill(session, chosen, as_of, everybody=not (tutor or since), quiet=as_json)
+    work = _Backfill(
+        session, chosen, as_of, everybody=not (tutor or since), quiet=as_json, short=short
+    )
     broken = find_failing(chosen, work.attempt, warn)
     _report_backfill(work.rows, broken, work.outcomes, len(chosen), as_json)
     skipped = any(outcome.unreadable for outcome in work.outcomes)
@@ -159,6 +164,7 @@ class _Backfill:
     as_of: str | None
     everybody: bool
     quiet: bool
+    short: Mapping[str, str]
     rows: list[dict[str, Any]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     worked: list[bool] = field(default_factory=list)
@@ -190,16 +196,14 @@ class _Backfill:
         if not self.quiet:
             for row in found:
                 number = f"Tutor {self._number[row['tutor_id']]}/{len(self.chosen)}"
-                out.print(f"{number}: {escape(_findings_of(row))}", soft_wrap=True)
+                out.print(f"{number}: {escape(_findings_of(row, self.short))}", soft_wrap=True)
         return None
 
 
-def _findings_of(row: dict[str, Any]) -> str:
-    name = f"{row['name']} ({row['tutor_id']})" if row["name"] else row["tutor_id"]
-    counts = ", ".join(
-        f"{row[what]} {what if row[what] != 1 else what[:-1]}" for what in ("alerts", "insights")
-    )
-    return f"{name}: {counts}"
+def _findings_of(row: dict[str, Any], short: Mapping[str, str]) -> str:
+    tutor_id = short.get(row["tutor_id"], row["tutor_id"])
+    name = f"{row['name']} ({tutor_id})" if row["name"] else tutor_id
+    return f"{name}: {count(row['alerts'], 'alert')}, {count(row['insights'], 'insight')}"
 
 
 def _report_backfill(
@@ -230,9 +234,10 @@ def _report_backfill(
     for tutor_id, message in broken.items():
         err.print(f"[bold red]broken:[/bold red] {escape(f'{tutor_id}: {message}')}")
     out.print(
-        f"{len(rows)} of {chosen} tutors: {totals['alerts']} alerts, {totals['insights']} insights,"
-        f" {totals['achievements']} achievements; tutors with critical alerts:"
-        f" {totals['tutors_with_critical_alerts']}, with warnings: {totals['tutors_with_warnings']}"
+        f"{len(rows):,} of {count(chosen, 'tutor')}: {count(totals['alerts'], 'alert')},"
+        f" {count(totals['insights'], 'insight')}, {count(totals['achievements'], 'achievement')};"
+        f" tutors with critical alerts: {totals['tutors_with_critical_alerts']:,},"
+        f" with warnings: {totals['tutors_with_warnings']:,}"
     )
     for outcome in outcomes:
         report(outcome, False)
@@ -292,7 +297,10 @@ def clear(
     if as_json:
         emit_json({"removed": removed})
     else:
-        done(f"Removed {removed:,} rows; `tutor-pipeline enrich` finds what is true today again")
+        done(
+            f"Removed {count(removed, 'row')}; `tutor-pipeline enrich` finds"
+            " what is true today again"
+        )
 
 
 def report(outcome: Outcome, as_json: bool) -> None:
@@ -304,7 +312,7 @@ def report(outcome: Outcome, as_json: bool) -> None:
         warn(f"tutor {tutor_id} skipped: {reason}")
     if outcome.skipped:
         more = len(outcome.skipped) - _NAMED
-        rest = f" and {more} more" if more > 0 else ""
+        rest = f" and {more:,} more" if more > 0 else ""
         warn(f"not made, because of that: {', '.join(outcome.skipped[:_NAMED])}{rest}")
     profile = outcome.metadata.get(FINDINGS["alerts"], {}).get("rule_profile")
     rules = f", rules {profile}" if profile else ""
@@ -327,8 +335,13 @@ def _report_failures(outcome: Outcome) -> None:
     for step, message in outcome.failed.items():
         err.print(f"[bold red]failed:[/bold red] {escape(f'{step}: {message}')}", soft_wrap=True)
     if outcome.blocking:
-        hint = "" if outcome.success else "; to go on all the same: tutor-pipeline enrich --force"
-        warn(f"data quality checks stop what follows: see tutor-pipeline validate{hint}")
+        see = "see tutor-pipeline validate"
+        warn(
+            f"made although data quality checks object: {see}"
+            if outcome.success
+            else f"data quality checks stop what follows: {see}; to go on all the same:"
+            " tutor-pipeline enrich --force"
+        )
         return
     said = "\n".join(outcome.failed.values())
     remedy = remedies.of_statement(said)
@@ -347,8 +360,9 @@ def hint_at_stale_data(session: Session) -> None:
         # Findings as of today block an older as-of.
         before = "tutor-pipeline clear --yes && " if applied is not None else ""
         warn(
-            f"the newest session is {age} days old, so windows of 7 to 30 days hold little or"
-            f" nothing. To compute as of that day: {before}tutor-pipeline enrich --as-of latest"
+            f"the newest session is {count(age, 'day')} old, so windows of 7 to 30 days hold"
+            " little or nothing. To compute as of that day:"
+            f" {before}tutor-pipeline enrich --as-of latest"
         )
 
 
@@ -363,8 +377,8 @@ def hint_at_adaptive(session: Session) -> None:
         load = status_queries.monthly_load(database)
     if load is not None and load > HIGH_VOLUME:
         warn(
-            f"half of the tutors gave {load:.0f} sessions or more in 30 days: at that load a count"
-            " alone says little. The profile adaptive asks for what is unusual here as well; see"
-            " what it would change with: tutor-pipeline rules check --profile adaptive"
+            f"half of the tutors gave {count(round(load), 'session')} or more in 30 days: at that"
+            " load a count alone says little. The profile adaptive asks for what is unusual here as"
+            " well; see what it would change with: tutor-pipeline rules check --profile adaptive"
             " --against-data"
         )

@@ -11,6 +11,7 @@ from tutor_pipeline.cli.console import done, emit_json, note
 from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.people.reports.export import export as write
 
 
@@ -38,4 +39,4 @@ def export(
         emit_json(written)
         return
     for name, rows in written.items():
-        done(f"Wrote {folder / name}: {rows:,} rows")
+        done(f"Wrote {folder / name}: {count(rows, 'row')}")

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count
 
 
 def find_failing(
@@ -32,7 +33,7 @@ def find_failing(
             raise TutorPipelineError(f"no tutor is the cause, it fails without any: {message}")
         is_of_items = True
         if len(batch) > 1:
-            tell(f"{len(batch)} tutors together failed; trying them in two halves")
+            tell(f"{count(len(batch), 'tutor')} together failed; trying them in two halves")
             middle = len(batch) // 2
             waiting += [batch[:middle], batch[middle:]]
         else:

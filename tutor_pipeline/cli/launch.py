@@ -14,6 +14,7 @@ import psutil
 from tutor_pipeline.cli.console import done, note, warn
 from tutor_pipeline.cli.installation import check_dagster_database
 from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.formatting import agree, count
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import TABLES, Step
 
@@ -293,7 +294,7 @@ def _failing(metadata: Mapping[str, Any]) -> str:
     shown = {name: entry.value for name, entry in metadata.items()}
     if shown.get("rows_failing"):
         rows = shown["rows_failing"]
-        return "1 row fails" if rows == 1 else f"{rows:,} rows fail"
+        return f"{count(rows, 'row')} {agree(rows, 'fails', 'fail')}"
     if "observed" in shown:
         return f"observed {shown['observed']}, against"
     return "cannot be evaluated:" if shown.get("status") == "errored" else "fails"
@@ -306,15 +307,15 @@ def _stage(step: str) -> str:
 def _line(key: str, metadata: Mapping[str, Any]) -> str:
     if key in FINDINGS.values():
         counts = (
-            f"{metadata[name]} {name}"
+            f"{metadata[name]:,} {name}"
             for name in ("opened", "confirmed", "escalated", "resolved")
             if metadata[name] or name != "escalated"
         )
         return f"{key}: {', '.join(counts)}"
     if key == "ops/quarantine":
-        return f"{key}: {metadata['quarantined']:,} of {metadata['rows_in']:,} incoming rows"
+        return f"{key}: {metadata['quarantined']:,} of {count(metadata['rows_in'], 'incoming row')}"
     if key == "ops/messages":
-        return f"{key}: {metadata['sent']} sent, {metadata['failed']} failed"
+        return f"{key}: {metadata['sent']:,} sent, {metadata['failed']:,} failed"
     if "counts" in metadata:
         numbers = (f"{name} {number:,}" for name, number in metadata["counts"].items())
         return f"{key}: {', '.join(numbers)}"
@@ -322,7 +323,7 @@ def _line(key: str, metadata: Mapping[str, Any]) -> str:
     seconds = metadata.get("seconds")
     return (
         key
-        + (f": {rows:,} rows" if rows is not None else "")
+        + (f": {count(rows, 'row')}" if rows is not None else "")
         + (f" in {seconds:.1f} s" if seconds is not None else "")
     )
 

@@ -119,8 +119,8 @@ def status(
         )
         return
     out.print(
-        f"{count(counts['noted'], 'thing')} to be told later, {counts['waiting']} on their way"
-        f" ({counts['failing']} failed and are tried again), {counts['dead']} dead"
+        f"{count(counts['noted'], 'thing')} to be told later, {counts['waiting']:,} on their way"
+        f" ({counts['failing']:,} failed and are tried again), {counts['dead']:,} dead"
     )
     out.print()
     for audience, own in configured.items():
@@ -278,7 +278,7 @@ def _addresses(rows: list[dict[str, Any]], now: datetime) -> Table:
 def _print_delivery(row: Mapping[str, Any], now: datetime) -> None:
     at = row["ended_at"] or row["due_at"]
     when = age(at, now) if row["ended_at"] else f"next try {moment(at)}"
-    tries = "" if row["attempts"] <= 1 else f", {row['attempts']} tries"
+    tries = "" if row["attempts"] <= 1 else f", {count(row['attempts'], 'try', 'tries')}"
     subject = (
         f"{escape(visible(row['subject']))} [dim]{row['message_id'][:8]}[/dim] → "
         if (row["subject"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,19 @@ AsOf = Annotated[
         help="Compute as of the end of this day, or of the newest completed session's day."
         " Default: now.",
     ),
+]
+
+
+class IdForm(StrEnum):
+    """How long ids are shown."""
+
+    SHORT = "short"
+    FULL = "full"
+
+
+IdsAs = Annotated[
+    IdForm,
+    typer.Option("--ids", help="short: as many characters as tell ids apart, which commands take."),
 ]
 
 By = Annotated[

@@ -17,6 +17,7 @@ from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress
 from tutor_pipeline.cli.installation import Session, open_session, yesterday
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.marked_schemas import MARK, schema_mark
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
@@ -162,9 +163,9 @@ def import_(
 def _show_import(summary: ImportSummary) -> None:
     table = Table("file", "rows", "loaded", "changed", "quarantined", "reasons", box=None)
     for file in summary.files:
-        reasons = ", ".join(f"{name} {count:,}" for name, count in file.reasons.items())
+        reasons = ", ".join(f"{name} {number:,}" for name, number in file.reasons.items())
         counts = (file.rows, file.loaded, file.changed, file.quarantined)
-        table.add_row(file.name, *(f"{count:,}" for count in counts), escape(reasons))
+        table.add_row(file.name, *(f"{number:,}" for number in counts), escape(reasons))
     out.print(table)
     for text in summary.notes:
         note(text)
@@ -183,7 +184,7 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
     from tutor_pipeline.sources.synthetic.load import load
     from tutor_pipeline.sources.synthetic.population import row_count
 
-    note(f"Generating {parameters.tutors:,} tutors over {parameters.days} days")
+    note(_generating(parameters))
     population = make(parameters)
     with (
         progress_bar("Loading the platform") as update,
@@ -193,8 +194,16 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
     _forget_findings_of_another(session, SYNTHETIC, _plain(parameters))
     rows = {table: row_count(columns) for table, columns in population.platform.items()}
     _remember_load(session, SYNTHETIC, _plain(parameters), replaced="tutor-pipeline generate")
-    done(f"Loaded {sum(rows.values()):,} rows, {rows['sessions']:,} sessions among them")
+    done(
+        f"Loaded {count(sum(rows.values()), 'row')}, {count(rows['sessions'], 'session')} among"
+        " them"
+    )
     return rows
+
+
+def _generating(parameters: Parameters) -> str:
+    tutors, days = count(parameters.tutors, "tutor"), count(parameters.days, "day")
+    return f"Generating {tutors} over {days}"
 
 
 def refuse_to_replace_an_import(session: Session) -> None:
@@ -264,7 +273,7 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
         if same:
             return
         if removed := store.clear(database):
-            note(f"Removed {removed:,} alerts of the platform that this one replaces")
+            note(f"Removed {count(removed, 'alert')} of the platform that this one replaces")
         score_tables.clear(database)
         for forecast in (TUTORS, STUDENTS):
             versions.forget_learned(
@@ -292,9 +301,9 @@ def _export(parameters: Parameters, folder: Path) -> dict[str, int]:
     from tutor_pipeline.sources.synthetic.export import export_csv
     from tutor_pipeline.sources.synthetic.generator import generate as make
 
-    note(f"Generating {parameters.tutors:,} tutors over {parameters.days} days")
+    note(_generating(parameters))
     rows = export_csv(make(parameters), folder)
-    done(f"Wrote {', '.join(f'{name} ({count:,})' for name, count in rows.items())} to {folder}")
+    done(f"Wrote {', '.join(f'{name} ({number:,})' for name, number in rows.items())} to {folder}")
     return rows
 
 

@@ -16,9 +16,10 @@ from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import Session, open_session
-from tutor_pipeline.cli.options import AsJson, By, actor, moment
+from tutor_pipeline.cli.options import AsJson, By, IdForm, IdsAs, actor, moment
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import MAX_SKIPPED_SHARE, Change, Kind, Override, Step
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.judgement.lifecycle import overrides as exceptions
 from tutor_pipeline.judgement.lifecycle import store
@@ -116,8 +117,8 @@ def check(
         if as_json:
             emit_json({"profile": catalogue.profile, "rules": counts, "off": off})
         else:
-            shown = ", ".join(f"{count} {kind}s" for kind, count in counts.items())
-            done(f"{catalogue.profile}: {shown}; {off} off")
+            shown = ", ".join(count(number, kind) for kind, number in counts.items())
+            done(f"{catalogue.profile}: {shown}; {off:,} off")
         return
     session = open_session(note)
     effects = _effects(session, catalogue)
@@ -135,11 +136,11 @@ def check(
             row["kind"],
             escape(row["rule"]) + (" (off or gone)" if row["evaluated"] is None else ""),
             "–" if row["evaluated"] is None else f"{row['evaluated']:,}",
-            *(str(row[name]) for name in ("open", "keep", "resolve")),
+            *(f"{row[name]:,}" for name in ("open", "keep", "resolve")),
         )
     out.print(table)
     now, then = effects["tutors_with_an_alert"]["now"], effects["tutors_with_an_alert"]["then"]
-    out.print(f"Tutors with an open alert: {now} now, {then} then")
+    out.print(f"Tutors with an open alert: {now:,} now, {then:,} then")
     if (at_threshold := effects["at_threshold"]) is not None:
         out.print(
             "At the threshold of an alert, and not unusual enough for it:"
@@ -153,7 +154,9 @@ def check(
 
 
 def override(
-    tutor_id: Annotated[str, typer.Argument(metavar="TUTOR", help="The tutor's id.")],
+    tutor_id: Annotated[
+        str, typer.Argument(metavar="TUTOR", help="The tutor's id, or its first characters.")
+    ],
     rule_id: RuleId,
     threshold: Annotated[
         float | None, typer.Option(help="Threshold for the rule's first condition.")
@@ -191,9 +194,10 @@ def override(
     warehouse = session.warehouse
     with warehouse.connect() as database:
         if remove:
+            tutor_id = _whole(database, tutor_id, exceptions.list_all(database))
             changed = exceptions.remove(database, kind, tutor_id, rule_id)
         else:
-            tutor_queries.profile_of(database, tutor_id)  # or an error that names near ids
+            tutor_id = tutor_queries.profile_of(database, tutor_id)["tutor_id"]
             exceptions.put(
                 database,
                 kind,
@@ -231,10 +235,17 @@ def _check_threshold(rule: Rule, threshold: float) -> None:
         )
 
 
+def _whole(database: Any, given: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the whole id of a tutor, who may have left and have an exception yet."""
+    known = [*tutor_queries.short_ids(database), *(row["tutor_id"] for row in rows)]
+    return tutor_queries.id_of(given, dict.fromkeys(known))
+
+
 def overrides(
     tutor: Annotated[
         str | None, typer.Option("--tutor", metavar="ID", help="Only of this tutor.")
     ] = None,
+    ids_as: IdsAs = IdForm.SHORT,
     as_json: AsJson = False,
 ) -> None:
     """List the exceptions of single tutors.
@@ -244,6 +255,9 @@ def overrides(
     session = open_session(note)
     with session.warehouse.connect() as database:
         rows = exceptions.list_all(database)
+        if tutor is not None:
+            tutor = _whole(database, tutor, rows)
+        short = tutor_queries.short_ids(database) if ids_as is IdForm.SHORT else {}
     rows = [row for row in rows if tutor is None or row["tutor_id"] == tutor]
     if as_json:
         emit_json(rows)
@@ -254,7 +268,7 @@ def overrides(
     table = Table("tutor", "kind", "rule", "instead", "why", "by", "until", box=None)
     for row in rows:
         table.add_row(
-            escape(row["tutor_id"]),
+            escape(short.get(row["tutor_id"], row["tutor_id"])),
             row["kind"],
             escape(row["rule_id"]),
             "off" if row["disabled"] else f"{row['threshold']:g}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.launch import learn, snapshots
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.people.reports import backtest_queries
 
@@ -54,11 +56,16 @@ def backtest(
         "students": outcome.metadata["ops/model_versions"].get("students_decision"),
         "weights": outcome.metadata["ops/churn_weight_history"]["reason"],
     }
+    # Dagster's metadata is one text.
+    said = outcome.metadata["ops/backtest_metrics"].get("notes", "none")
+    notes = [] if said == "none" else said.split("; ")
     file = session.settings.backtest_report
     if as_json:
-        emit_json({"metrics": metrics, "decisions": decisions, "report": str(file)})
+        emit_json({"metrics": metrics, "decisions": decisions, "notes": notes, "report": str(file)})
         return
     _show(metrics)
+    for each in [*notes, *_left_out(outcome.metadata["ops/backtest_metrics"])]:
+        note(each)
     for what, decision in decisions.items():
         if decision is None:
             continue
@@ -107,15 +114,26 @@ def _show(metrics: list[dict[str, Any]]) -> None:
         found.setdefault(row["target"], {}).setdefault(row["scorer"], {})[row["metric"]] = row
     for target, scorers in found.items():
         some = next(iter(next(iter(scorers.values())).values()))
-        who = "students" if target.startswith("student") else "tutors"
+        who = "student" if target.startswith("student") else "tutor"
         out.print(
-            f"\n[bold]{target}[/bold] [dim]{some['rows']:,} rows of {some['tutors']:,} {who},"
-            f" {some['positives']:,} positive, of {some['leavers']:,} {who}[/dim]"
+            f"\n[bold]{target}[/bold] [dim]{count(some['rows'], 'row')} of"
+            f" {count(some['tutors'], who)}, {some['positives']:,} positive, of"
+            f" {count(some['leavers'], who)}[/dim]"
         )
         table = Table("scorer", *_SHOWN.values(), box=None)
         for scorer, figures in scorers.items():
             table.add_row(scorer, *(_figure(figures.get(name)) for name in _SHOWN))
         out.print(table)
+
+
+def _left_out(told: Mapping[str, Any]) -> list[str]:
+    """The rows that no figure counts, by reason."""
+    begin = "left_out_"
+    return [
+        f"not counted: {count(rows, 'row')} ({name.removeprefix(begin).replace('_', ' ')})"
+        for name, rows in told.items()
+        if name.startswith(begin) and rows
+    ]
 
 
 def _figure(row: dict[str, Any] | None) -> str:

@@ -96,7 +96,7 @@ def _report(found: Validation, target: str, group: str | None) -> None:
         escape(
             f"{count(found.rows, 'row')}{of_groups}, {found.positives:,} of them"
             f" {visible(found.positive)} ({found.positives / found.rows:.1%}),"
-            f" {count(len(found.columns), 'column')}, {found.folds} folds"
+            f" {count(len(found.columns), 'column')}, {count(found.folds, 'fold')}"
         ),
         soft_wrap=True,
     )

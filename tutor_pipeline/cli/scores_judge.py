@@ -20,6 +20,7 @@ from rich.table import Table
 from tutor_pipeline.cli.console import done, emit_json, note, out
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 
@@ -275,9 +276,10 @@ def _worst(rows: Sequence[dict[str, Any]], name: str, size: int) -> dict[str, An
 
 def _line(row: dict[str, Any]) -> str:
     return (
-        f"{row['world']}, {row['tutors']:,} tutors, seed {row['seed']}: found"
+        f"{row['world']}, {count(row['tutors'], 'tutor')}, seed {row['seed']}: found"
         f" {_percent(row['found_priors'])} with nothing learned, {_percent(row['found_learned'])}"
-        f" after {row['departures']:.0f} departures, ceiling {_percent(row['found_ceiling'])}"
+        f" after {count(round(row['departures']), 'departure')}, ceiling"
+        f" {_percent(row['found_ceiling'])}"
     )
 
 

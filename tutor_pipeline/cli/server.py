@@ -33,7 +33,7 @@ from tutor_pipeline.cli.installation import (
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.services import end_group, keep_code_server, running_group
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
-from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.core.formatting import agree, count, visible
 from tutor_pipeline.core.paths import PROJECT_DIR
 from tutor_pipeline.core.settings import load_settings
 
@@ -101,9 +101,9 @@ def _held_against_the_truth(session: Session) -> str:
     high, right = counts.get("High", (0, 0))
     medium = counts.get("Medium", (0, 0))[1]
     return (
-        f"The truth of this synthetic platform: {right} of the {count(high, 'tutor')} called High"
-        f" {'is' if right == 1 else 'are'} about to leave; of all {at_risk} who are,"
-        f" {right + medium} are High or Medium."
+        f"The truth of this synthetic platform: {right:,} of the {count(high, 'tutor')} called High"
+        f" {agree(right, 'is', 'are')} about to leave; of all {at_risk:,} who are,"
+        f" {right + medium:,} {agree(right + medium, 'is', 'are')} High or Medium."
     )
 
 

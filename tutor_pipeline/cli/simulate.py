@@ -20,6 +20,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.platform_data import SYNTHETIC
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def simulate(
         live_player.refuse_others(database)
         cast = live_player.read_cast(database, _parameters(session), datetime.now(UTC))
     started = datetime.now(UTC)
-    note(f"Simulating {len(cast.tutor_ids):,} tutors, {rate} sessions (Ctrl-C stops)")
+    note(f"Simulating {count(len(cast.tutor_ids), 'tutor')}, sessions at {rate} (Ctrl-C stops)")
     summary, counts = _play(session, simulated(cast, plan, started), until, log)
     if as_json:
         emit_json(
@@ -120,11 +121,12 @@ def _play(
 
 
 def _report(summary: Summary, counts: Mapping[Any, int]) -> None:
-    done(f"Committed {summary.transactions:,} transactions: {_listed(counts) or 'none'}")
+    done(f"Committed {count(summary.transactions, 'transaction')}: {_listed(counts) or 'none'}")
     if summary.outages:
         note(
-            f"The database was away {summary.outages} times, {summary.away_seconds:.0f} s in all;"
-            f" {summary.given_up} transactions were given up when it was stopped"
+            f"The database was away {count(summary.outages, 'time')},"
+            f" {summary.away_seconds:,.0f} s in all; given up when it was stopped:"
+            f" {count(summary.given_up, 'transaction')}"
         )
 
 

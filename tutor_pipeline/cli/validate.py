@@ -16,7 +16,7 @@ from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.formatting import age, count, label, moment, percent, value, visible
+from tutor_pipeline.core.formatting import age, agree, count, label, moment, percent, value, visible
 from tutor_pipeline.people.reports import validation_reader
 from tutor_pipeline.people.reports.validation import Check, Level, State, Validation
 
@@ -96,10 +96,15 @@ def _show(found: Validation) -> None:
 def _show_data(found: Validation) -> None:
     """Checks, quarantine, freshness."""
     if found.checks:
-        _heading("Checks", f"{found.passed:,} of {count(len(found.checks), 'check')} hold")
+        _heading(
+            "Checks",
+            f"{found.passed:,} of {count(len(found.checks), 'check')}"
+            f" {agree(found.passed, 'holds', 'hold')}",
+        )
         _lines(
-            (asset, f"{sum(check.is_sound for check in checks)} of {len(checks)} hold")
+            (asset, f"{holding:,} of {len(checks):,} {agree(holding, 'holds', 'hold')}")
             for asset, checks in found.by_table()
+            for holding in [sum(check.is_sound for check in checks)]
         )
     quarantine = found.quarantine
     _heading("Quarantine", count(quarantine.open, "open row"))
@@ -169,9 +174,7 @@ def _show_check(check: Check, found: Validation) -> None:
         )
     else:
         if check.rows_failing is not None:
-            share = f" ({percent(check.percent_failing)})" if check.rows_checked else ""
-            of = f" of {check.rows_checked:,}" if check.rows_checked is not None else ""
-            lines.append(f"{check.rows_failing:,}{of} rows break it{share}")
+            lines.append(_breaking(check.rows_failing, check))
         if check.observed:
             lines.append(f"observed: {escape(visible(check.observed))}")
         if check.message:
@@ -181,6 +184,15 @@ def _show_check(check: Check, found: Validation) -> None:
             lines.append(escape(values if len(values) <= _MAX_ROW else f"{values[:_MAX_ROW]}…"))
     for line in lines:
         out.print(_indented(line))
+
+
+def _breaking(rows: int, check: Check) -> str:
+    """Returns how many rows break a check, of how many."""
+    verb = agree(rows, "breaks", "break")
+    if check.rows_checked is None:
+        return f"{count(rows, 'row')} {verb} it"
+    share = f" ({percent(check.percent_failing)})" if check.rows_checked else ""
+    return f"{rows:,} of {count(check.rows_checked, 'row')} {verb} it{share}"
 
 
 def _show_changes(found: Validation) -> None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+MAX_ID = 12
+"""An id of more characters is shortened where people read it."""
+LEAST_OF_ID = 6
+"""The fewest characters of a shortened id."""
+MAX_CANDIDATES = 5
+"""How many ids an error about an ambiguous one names."""
 MAX_TEXT = 200
 """The most characters of a text that a line or a cell shows."""
 
@@ -14,9 +21,32 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _JOINER = "\u200d"  # part of many emoji
 
 
-def count(number: int, noun: str, nouns: str | None = None) -> str:
+def count(number: float, noun: str, nouns: str | None = None) -> str:
     """Returns a number with its noun: 1 session, 22,431 sessions."""
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+    return f"{number:,} {agree(number, noun, nouns or noun + 's')}"
+
+
+def agree(number: float, one: str, many: str) -> str:
+    """Returns the word that agrees with a number: 1 *needs*, 2 *need*."""
+    return one if number == 1 else many
+
+
+def number(value: float | None) -> str:
+    """Returns a number with thousands marks; "–" for None."""
+    return "–" if value is None else f"{value:,}"
+
+
+def written(number: float, form: str) -> str:
+    """Returns a number as a sentence writes it, with thousands marks.
+
+    `form` is `.1f`, `+.1f`, `.0%` (as "12 %"), `session|sessions` for a number with its noun, or
+    empty.
+    """
+    if "|" in form:
+        return count(number, *form.split("|"))
+    sign = form[:1] if form[:1] in ("+", "-") else ""
+    text = format(number, f"{sign},{form.removeprefix(sign)}")
+    return f"{text[:-1]} %" if text.endswith("%") else text
 
 
 def moment(at: datetime) -> str:
@@ -29,7 +59,7 @@ def age(since: datetime, now: datetime) -> str:
     passed = now - since
     for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
         if passed >= 2 * length:
-            return f"{passed // length:,} {unit}s ago"
+            return f"{count(passed // length, unit)} ago"
     minutes = passed // timedelta(minutes=1)
     if minutes < 0:
         return "in the future"
@@ -85,6 +115,32 @@ def likelihood(share: float) -> str:
     if 0.995 <= share < 1:
         return "over 99 %"
     return f"{100 * share:.{0 if share >= 0.0995 else 1}f}".removesuffix(".0") + " %"
+
+
+def shortened(ids: Iterable[str]) -> dict[str, str]:
+    """Returns each id as people read it: as many characters as tell it apart from all the others,
+    at least LEAST_OF_ID. Ids of up to MAX_ID characters stay whole.
+    """
+    ordered = sorted(set(ids))
+    neighbours = zip(ordered, ["", *ordered], [*ordered[1:], ""], strict=False)
+    return {
+        each: each
+        if len(each) <= MAX_ID
+        else each[: max(LEAST_OF_ID, 1 + _alike(before, each), 1 + _alike(each, after))]
+        for each, before, after in neighbours
+    }
+
+
+def candidates(found: Sequence[str]) -> str:
+    """Returns the first of some ids that fit a beginning, as the end of an error about it."""
+    more = " …" if len(found) > MAX_CANDIDATES else ""
+    return f": {', '.join(found[:MAX_CANDIDATES])}{more}" if found else ""
+
+
+def _alike(one: str, other: str) -> int:
+    """Returns how many characters two texts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def label(name: str) -> str:

@@ -44,9 +44,11 @@ def template(
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "agree": formatting.agree,
         "count": formatting.count,
         "label": formatting.label,
         "moment": formatting.moment,
+        "number": formatting.number,
         "percent": formatting.percent,
         "text": formatting.visible,
         **filters,

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 
+from tutor_pipeline.core import formatting
+
 PREFIX = "threshold."
 REFERENCE = re.compile(r"\{threshold\.([^{}:]*)(?::([^{}]*))?\}")
 """A reference in a text: the name and, optional, the format."""
@@ -34,8 +36,22 @@ def fill(text: str, thresholds: Mapping[str, Threshold]) -> str:
     )
 
 
+def fill_sql(text: str, thresholds: Mapping[str, Threshold]) -> str:
+    """Does the same for SQL, where a number has no marks and no noun.
+
+    Raises ValueError for a reference with a format, too.
+    """
+
+    def plain(found: re.Match[str]) -> str:
+        if found[2]:
+            raise ValueError(f"SQL has no format: write {{threshold.{found[1]}}}")
+        return str(value_of(found[1], thresholds))
+
+    return REFERENCE.sub(plain, text)
+
+
 def fill_lines(text: str, thresholds: Mapping[str, Threshold], place: str) -> str:
-    """Does the same for the text of a file. The errors begin with `place:line: `."""
+    """Does what `fill` does for the text of a file. The errors begin with `place:line: `."""
     filled = []
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         try:
@@ -60,17 +76,16 @@ def written(value: Threshold, form: str = "") -> str:
 
     Formats are `.1f`, `+.1f`, `.0%` (each has as many decimals or, where the value has more, all of
     them) and `minute|minutes` for a number with its noun. Without a format the value is written as
-    it is defined. Raises ValueError for a format that does not fit.
+    it is defined. Numbers have thousands marks. Raises ValueError for a format that does not fit.
     """
     if isinstance(value, bool):
         raise ValueError("a threshold that is true or false can't be written in a sentence")
-    if not form:
-        return str(value)
     if isinstance(value, str):
-        raise ValueError(f"{value!r} is no number, which can't be written as {form!r}")
-    if form.count("|") == 1:
-        one, many = form.split("|")
-        return f"{value} {one if value == 1 else many}"
+        if form:
+            raise ValueError(f"{value!r} is no number, which can't be written as {form!r}")
+        return value
+    if not form or form.count("|") == 1:
+        return formatting.written(value, form)
     if (found := _FORM.fullmatch(form)) is None:
         raise ValueError(f"a threshold can't be written as {form!r}")
     sign, least, unit = found.groups(default="")
@@ -78,4 +93,4 @@ def written(value: Threshold, form: str = "") -> str:
     exponent = exact.normalize().as_tuple().exponent
     assert isinstance(exponent, int)  # else it is no finite number
     decimals = max(int(least or 0), -exponent)
-    return f"{exact:{sign}.{decimals}f}" + (" %" if unit == "%" else "")
+    return f"{exact:{sign},.{decimals}f}" + (" %" if unit == "%" else "")

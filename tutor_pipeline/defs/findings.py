@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from tutor_pipeline.core.findings import Applied, Change, Kind, Step
+from tutor_pipeline.core.formatting import agree, count
 from tutor_pipeline.defs.common.assets import (
     asset_key,
     column_schema,
@@ -100,8 +101,9 @@ def _build_check(findings: Findings) -> dg.AssetChecksDefinition:
         yield check_result(outcome)
         if too_many:
             raise dg.Failure(
-                f"{outcome.rows_failing} of {outcome.rows_checked} tutors were skipped because"
-                " their metrics could not be read; the others are done",
+                f"{outcome.rows_failing:,} of {count(outcome.rows_checked or 0, 'tutor')}"
+                f" {agree(outcome.rows_failing or 0, 'was', 'were')} skipped because their metrics"
+                " could not be read; the others are done",
                 allow_retries=False,
             )
 

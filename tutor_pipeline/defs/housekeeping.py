@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.retention import BATCH, Size, delete_old, sizes
@@ -99,7 +100,7 @@ def retention(
         }
     for name, rows in deleted.items():
         if rows:
-            context.log.info(f"deleted {rows:,} rows of {name}")
+            context.log.info(f"deleted {count(rows, 'row')} of {name}")
     return dg.MaterializeResult(metadata=_metadata(deleted, left))
 
 

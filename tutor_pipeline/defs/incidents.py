@@ -11,7 +11,7 @@ import dagster as dg
 import psycopg
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.formatting import count, span
+from tutor_pipeline.core.formatting import agree, count, span
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.project import load_project
@@ -217,7 +217,8 @@ def _found(check: Mapping[str, Any]) -> str:
     if check["status"] == "errored":
         return f"it could not be evaluated: {check['message']}"
     if check["rows_failing"]:
-        return f"{count(check['rows_failing'], 'row')} fail"
+        rows = check["rows_failing"]
+        return f"{count(rows, 'row')} {agree(rows, 'fails', 'fail')}"
     return f"observed {check['observed']}" if check["observed"] else "it does not hold"
 
 
@@ -250,7 +251,8 @@ class _Watch:
         self.report(
             Kind.STUCK_QUEUE,
             NEW_SESSIONS,
-            f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, the oldest"
+            f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')}"
+            f" {agree(queue.changes, 'waits', 'wait')}, the oldest"
             f" for {span(waits.total_seconds())}",
             {
                 "changes": queue.changes,
@@ -411,7 +413,8 @@ def _watch(
     else:
         oldest = now - (queue.oldest_at or now)
         waits = (
-            f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, oldest"
+            f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')}"
+            f" {agree(queue.changes, 'waits', 'wait')}, oldest"
             f" {span(oldest.total_seconds())}"
         )
     named = ", ".join(f"{each['kind']} {each['subject']}" for each in found[:MOST_OF_ONE_CAUSE])

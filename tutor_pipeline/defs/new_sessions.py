@@ -15,7 +15,7 @@ import dagster as dg
 import psycopg
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.formatting import count, span
+from tutor_pipeline.core.formatting import agree, count, span
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import is_held
 from tutor_pipeline.defs.common import run_records
@@ -440,7 +440,8 @@ def _unreachable(error: Exception, memory: _Memory, now: datetime) -> _Skip:
 
 def _waits(queue: ledger.Queue, now: datetime) -> str:
     return (
-        f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')} wait, oldest"
+        f"{count(queue.changes, 'change')} of {count(queue.tutors, 'tutor')}"
+        f" {agree(queue.changes, 'waits', 'wait')}, oldest"
         f" {_oldest(queue, now)}{_beside(queue)}"
     )
 

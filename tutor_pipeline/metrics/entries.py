@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, Field, model_validator
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.paths import DBT_PROJECT_DIR
 from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
 
@@ -92,7 +93,7 @@ class Metric(YamlModel):
         """Yield the columns of the wide row."""
         for window in self.windows or (self.window,):
             name = f"{self.name}_{window}" if self.windows else self.name
-            days = {"days": f"{(window or '').removesuffix('d')} days", "window": window}
+            days = {"days": count(int(window[:-1]), "day") if window else "", "window": window}
             exposure = None
             if self._type() != _IDS:
                 exposure = (self.exposure or f"{name}_n").format(**days)

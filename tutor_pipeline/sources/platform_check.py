@@ -32,6 +32,10 @@ PATIENCE_MS = 10_000
 """Time limit of each query, to keep the load on a live database low."""
 
 _TEXT = {"text", "character varying", "character", "citext"}
+_WITH_ZONE = "timestamptz"
+"""The type of moments in the contract."""
+_NAMED = 5
+"""How many columns without a zone are named."""
 _NUMBERS = {"smallint", "integer", "bigint", "real", "double precision", "numeric"}
 _MOMENTS = {"date", "timestamp without time zone", "timestamp with time zone"}
 READABLE: dict[str, set[str]] = {
@@ -218,6 +222,25 @@ class _Check:
         else:
             self._mapped_tables(contract, self.database.warehouse.source.tables)
         self._statuses(contract)
+        self._zones()
+
+    def _zones(self) -> None:
+        """Names the zones of the columns that have none of their own."""
+        without: dict[str, list[str]] = {}
+        for table in self.report.tables:
+            for column in table.columns:
+                if column.wanted == _WITH_ZONE and column.readable and column.type != MOMENT:
+                    zone = self.database.warehouse.timezone_of(table.name, column.name)
+                    without.setdefault(zone, []).append(f"{table.name}.{column.name}")
+        where = "TUTOR_PLATFORM_TIMEZONE sets another"
+        if self.database.warehouse.source is not None:
+            where = "timezone in the mapping sets another"
+        for zone, names in without.items():
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            self.report.remarks.append(
+                f"moments without a zone are read as {zone} ({', '.join(names[:_NAMED])}{more});"
+                f" {where}"
+            )
 
     def _tables_of_the_contract(self, contract: Contract) -> None:
         found = {
@@ -412,11 +435,6 @@ class _Check:
     def _newest_session(self, start: ColumnFound) -> None:
         if not start.readable:
             return
-        if start.type != MOMENT:
-            zone = self.database.warehouse.timezone_of("sessions", "scheduled_start")
-            self.report.remarks.append(
-                f"moments without a zone are read as {zone}; TUTOR_PLATFORM_TIMEZONE sets another"
-            )
         self.report.newest_session = self._tried(
             "the newest session was not looked up",
             lambda: relations.newest_completed_session(self.database, self.now),

@@ -4,7 +4,7 @@ This is the only module that reads `truth`, and only to evaluate scores. No scor
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.scores.score import Score, Target
@@ -76,7 +77,8 @@ class Past:
     row rests on data recorded after its time of use; `left_at_an_unknown_time`, the tutor is
     inactive and never completed a session. `weeks`: the evidence of all past weeks, oldest first;
     there may be more weeks than days in the history. `watched`: some rows of each of those weeks
-    with their columns.
+    with their columns. `days`: how many days were looked at; `late`: the day on which the most
+    sessions were recorded too late for their own, and how many.
     """
 
     known_until: date
@@ -87,6 +89,24 @@ class Past:
     left_out: Mapping[str, int]
     weeks: "Sequence[Standard]"
     watched: "Sequence[Watched]" = ()
+    days: int = 0
+    late: tuple[date, int] | None = None
+
+    @property
+    def lost_days(self) -> str | None:
+        """Why days cannot be tested, where all their rows rest on what was recorded later."""
+        if len(self.history) >= self.days or not self.left_out["recorded_later"]:
+            return None
+        of_days = f"{len(self.history):,} of {count(self.days, 'day')} can be tested"
+        why = "the other days rest on what was recorded more than a day after its time"
+        if self.late is None:
+            return f"{of_days}: {why}"
+        day, sessions = self.late
+        return (
+            f"{of_days}: {why}. Of {count(sessions, 'session')} something was recorded on {day},"
+            " long after: if that is the day of an import or a copy, only days from then on can be"
+            " tested, unless created_at and submitted_at tell when it happened"
+        )
 
     @property
     def share_recorded_later(self) -> float:
@@ -125,6 +145,10 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
     rows, left_out = _history(database, dates, late, unknown)
     evidence, watched = _evidence(database, evidence_days, late, unknown, departures)
     truth = read_truth(database, dates)
+    latest = database.one(
+        statement(__file__, "most_recorded_late"),
+        {"timezone": database.timezone, "settling": SETTLING_DAYS, "until": known_until},
+    )
     return Past(
         known_until,
         rows,
@@ -134,6 +158,8 @@ def read_past(database: Database, as_of: datetime, weeks: int) -> Past | None:
         left_out,
         evidence,
         watched,
+        len(dates),
+        None if latest is None else (latest["recorded_on"], latest["sessions"]),
     )
 
 
@@ -274,7 +300,10 @@ def nothing_to_test(past: Past | None) -> str | None:
     if past.history:
         return None
     return "nothing to test: " + (
-        ", ".join(f"{n:,} rows {why.replace('_', ' ')}" for why, n in past.left_out.items() if n)
+        past.lost_days
+        or ", ".join(
+            f"{count(n, 'row')} {why.replace('_', ' ')}" for why, n in past.left_out.items() if n
+        )
         or f"no day of the history lies {WARM_UP_DAYS} days or more after the first session, or"
         " none of them has features (marts.tutor_features_history)"
     )
@@ -284,7 +313,7 @@ def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, i
     """Back-test every scorer. Returns a `scores.backtest.Result`."""
     from tutor_pipeline.judgement.scores import backtest
 
-    return backtest.run(
+    result = backtest.run(
         past.history,
         past.departures,
         _scorers(past, yearly_rate),
@@ -293,6 +322,7 @@ def run_backtest(past: Past, yearly_rate: float, progress: Callable[[str, int, i
         left_out=past.left_out,
         progress=progress,
     )
+    return replace(result, notes=(*filter(None, [past.lost_days]), *result.notes))
 
 
 def learn_from(past: Learnable, yearly_rate: float) -> Any:
@@ -324,9 +354,10 @@ def decision_of(learned: Any) -> str:
         else "too few for percentages: forecasts rank, and show their evidence"
     )
     return (
-        f"Learned from {learned.departures:,} departures in {learned.learned_rows:,} rows of"
-        f" {learned.learned_from} to {learned.learned_until}: {told}; the documented weights count"
-        f" {learned.multiplier:.2f} times, {learned.base_rate:.1%} leave within 30 days"
+        f"Learned from {count(learned.departures, 'departure')} in"
+        f" {count(learned.learned_rows, 'row')} of {learned.learned_from} to"
+        f" {learned.learned_until}: {told}; the documented weights count"
+        f" {learned.multiplier:,.2f} times, {learned.base_rate:.1%} leave within 30 days"
     )
 
 

@@ -74,10 +74,10 @@ class Look:
         """How far the history was compared with the values logged when it was new."""
         if self.logged_weeks is None:
             return "not verified: nothing is logged"
-        weeks = f"{self.logged_weeks} of {leakage.FEWEST_WEEKS} logged weeks"
+        weeks = f"{self.logged_weeks:,} of {leakage.FEWEST_WEEKS} logged weeks"
         if self.logged_weeks < leakage.FEWEST_WEEKS:
             return f"not yet verified ({weeks})"
-        return f"verified on {self.logged_weeks} logged weeks"
+        return f"verified on {count(self.logged_weeks, 'logged week')}"
 
     def words(self) -> str:
         """Describe what is left out and how far the rest is verified, for a version's decision."""

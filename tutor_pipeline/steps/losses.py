@@ -31,7 +31,7 @@ def says(limits: Limits) -> str:
     """Returns the rule as a sentence."""
     return (
         f"Within 24 hours the platform's tables lose at most {limits.share:.0%} of their rows and"
-        f" values (or {limits.sessions} of them, {limits.tutors} of tutors)"
+        f" values (or {limits.sessions:,} of them, {limits.tutors:,} of tutors)"
     )
 
 
@@ -126,7 +126,7 @@ def _store_and_commit(
 
 def refusal(lines: Sequence[str]) -> str:
     """Returns why nothing is derived, and what to do."""
-    more = f"\n  and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
+    more = f"\n  and {len(lines) - _TOLD:,} more" if len(lines) > _TOLD else ""
     return (
         "rows of the platform are missing; nothing was derived, alerts stay as they are\n"
         + "\n".join(f"  {line}" for line in lines[:_TOLD])

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from psycopg import sql
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.poolers import refuse_pooled_transactions
@@ -88,7 +89,7 @@ def reconcile(
         "warn",
         False,
         Status.FAILED if differing else Status.PASSED,
-        observed=f"{differing:,} rows differed",
+        observed=f"{count(differing, 'row')} differed",
         rows_checked=rows,
         rows_failing=differing,
         sample=sample,

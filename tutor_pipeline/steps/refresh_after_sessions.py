@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.findings import Kind
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import Writer, one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
@@ -215,7 +216,8 @@ class Refresh:
         self.failures += 1
         message = str(error)
         self.log.warning(
-            f"pass {self.taken} over {len(batch.tutors)} tutors failed; its changes wait: {message}"
+            f"pass {self.taken} over {count(len(batch.tutors), 'tutor')} failed; its changes wait:"
+            f" {message}"
         )
         if batch.is_alone and not isinstance(error, RefusedError):
             self._set_aside({batch.tutors[0]: message}, batch.run_id)
@@ -278,7 +280,8 @@ class Refresh:
         applied = this.judged[Kind.ALERT].applied
         steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in this.seconds.items())
         self.log.info(
-            f"pass {self.taken}: {this.batch.changes} changes of {len(this.batch.tutors)} tutors"
+            f"pass {self.taken}: {count(this.batch.changes, 'change')} of"
+            f" {count(len(this.batch.tutors), 'tutor')}"
             f" ({steps}); alerts: {applied.opened} opened, {applied.resolved} resolved"
         )
 

@@ -6,7 +6,7 @@ The steps that make findings and process sessions write to the outbox in their o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from tutor_pipeline.people.notify import compose, deliver, delivery_status, targ
 from tutor_pipeline.people.notify.kinds import digest as digest_message
 from tutor_pipeline.people.notify.kinds import incident as incident_message
 from tutor_pipeline.people.notify.message import Setting
+from tutor_pipeline.people.reports import tutor_queries
 
 
 def incident(
@@ -83,7 +84,8 @@ def send(
         with warehouse.connect() as database:
             told = compose.may_tell(database, settings.addresses, now)
             to = {audience: list(addresses[audience]) for audience in told}
-            made = compose.compose(database, to, setting(settings, now))
+            cut = replace(setting(settings, now), ids=tutor_queries.short_ids(database))
+            made = compose.compose(database, to, cut)
         if made.broken:
             broken.broken += made.broken
             broken.error = made.error

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.cli.attention import _panel, show_attention
+from tests.unit.people.reports.conftest import Ops
+from tutor_pipeline.cli.attention import _entry, _left_out, show_attention
 from tutor_pipeline.cli.console import out
+from tutor_pipeline.people.reports.alert_queries import not_told
 
 METRICS_AS_OF = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
 ALERTS_AS_OF = datetime(2026, 3, 8, 3, 0, tzinfo=UTC)
@@ -52,18 +54,78 @@ def test_it_says_as_of_when_the_alerts_are_and_not_the_metrics(warehouse, applie
     applied(ALERTS_AS_OF)
     applied(METRICS_AS_OF, kind="insight")
     assert first_line(warehouse) == (
-        "0 of 1 active tutors need attention (as of 2026-03-08 03:00 UTC, rules conservative)"
+        "0 of 1 active tutor need attention (as of 2026-03-08 03:00 UTC, rules conservative)"
     )
 
 
 def test_a_run_that_evaluated_nothing_has_no_moment(warehouse, applied):
     applied(ALERTS_AS_OF, evaluated=0)
-    assert first_line(warehouse) == "0 of 1 active tutors need attention (rules conservative)"
+    assert first_line(warehouse) == "0 of 1 active tutor need attention (rules conservative)"
+
+
+def test_who_is_left_out_is_said():
+    none = {"snoozed": 0, "unreadable": 0, "unknown_risk": 0}
+    assert _left_out(none, 150) == ""
+    assert _left_out({**none, "snoozed": 1, "unknown_risk": 3}, 1_500) == (
+        "1 tutor whose alerts are snoozed; 3 tutors of 1,500 whose risk is unknown, as too little"
+        " is recorded"
+    )
+
+
+def test_snoozed_and_unreadable_tutors_are_counted(warehouse, applied):
+    applied(ALERTS_AS_OF)
+    with warehouse.connect() as database:
+        ops = Ops(database)
+        until = datetime(9000, 1, 1, tzinfo=UTC)
+        ops.alert("T1", alert_id="a1", snoozed_until=until, snoozed_by="ana")
+        ops.alert("T2", alert_id="a2", snoozed_until=until, snoozed_by="ana")
+        ops.alert("T2", alert_id="a3", alert_type="another")
+        database.execute('update {ops}.reconcile_runs set skipped = \'{{"T9": "no number"}}\'')
+        assert not_told(database) == {"snoozed": 1, "unreadable": 1, "unknown_risk": 0}
+        database.execute("truncate {ops}.alerts, {ops}.alert_events")
 
 
 def test_a_name_is_no_markup():
     row = {"tutor_id": "T1", "name": "[bold]Ana[/bold] [/x]", "attention_rank": 1,
            "is_high_reschedule": False, "alerts": []}  # fmt: skip
-    with out.capture() as shown:
-        out.print(_panel(row))
-    assert "1. [bold]Ana[/bold] [/x] T1" in shown.get()
+    assert shown(row) == ["", "1. [bold]Ana[/bold] [/x] T1"]
+
+
+def shown(row, tutor_id="T1", sessions=None):
+    return [line.plain for line in _entry(row, tutor_id, sessions or {})]
+
+
+UUID = "3f2a9c1e-7d41-4b5c-9a10-0c0ffee0{:04d}"
+
+
+def in_need(sessions):
+    alert = {
+        "alert_id": "7ed2aa9ca58f", "severity": "critical", "triggered_date": datetime.now(UTC),
+        "title": "High Reschedule Rate Detected", "acknowledged_by": None,
+        "description": "6 sessions rescheduled by the tutor in the last 30 days, of 17 (35 %)."
+        " Others: 1 of 11.",
+        "recommended_action": "Review schedule availability and workload",
+        "evidence_session_ids": sessions,
+    }  # fmt: skip
+    return {"tutor_id": UUID.format(1), "name": "Daniel Okafor", "attention_rank": 1,
+            "is_high_reschedule": True, "alerts": [alert]}  # fmt: skip
+
+
+def test_other_alerts_of_a_tutor_take_a_line_each():
+    row = in_need(["S1"])
+    more = {"severity": "warning", "title": "Poor First Session Pattern Detected", "alert_id": "3d"}
+    row["alerts"].append({**row["alerts"][0], **more})
+    assert shown(row)[5:] == ["   also WARNING Poor First Session Pattern Detected · alert 3d"]
+
+
+def test_a_tutor_with_long_ids_takes_a_few_lines():
+    sessions = [UUID.format(number) for number in range(5)]
+    short = {each: each[:8] for each in sessions}
+    lines = shown(in_need(sessions), "3f2a9c", short)
+    assert lines[:2] == ["", "1. Daniel Okafor 3f2a9c  · reschedules over 15 %"]
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 100
+    assert UUID.format(1) not in "".join(lines)
+    whole = shown(in_need(sessions), UUID.format(1))
+    assert UUID.format(1) in whole[1]
+    assert all(each in "".join(whole) for each in sessions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg2
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -41,6 +43,14 @@ def test_a_check_that_stops_is_looked_at_with_validate(
 ) -> None:
     report(failed("a blocking check does not hold", blocking={"a: b": "c"}), as_json=False)
     assert "see tutor-pipeline validate" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_was_forced_is_not_said_to_be_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    forced = replace(failed("", blocking={"a: b": "c"}), success=True, failed={})
+    report(forced, as_json=False)
+    said = capsys.readouterr().err
+    assert "made although data quality checks object: see tutor-pipeline validate" in said
+    assert "stop what follows" not in said
 
 
 def test_only_an_error_of_the_storage_is_told_as_one() -> None:

@@ -74,7 +74,7 @@ def test_a_failure_that_stops_nothing_is_status_0(run, outcome):
     outcome("failed", blocking=False)
     result = run()
     assert result.returncode == 0
-    assert result.stdout.startswith("Sound with 1 error: 1 check\n")
+    assert result.stdout.startswith("1 of 1 check does not hold (1 error; nothing stops)\n")
 
 
 def test_one_document_with_everything_and_the_page_beside_it(run, outcome, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.templates import check_references, template
-from tutor_pipeline.core.thresholds import fill, written
+from tutor_pipeline.core.thresholds import fill, fill_sql, written
 
 KNOWN = {"high_rate": 0.15, "late_after": 5, "low_score": 5.0, "tutor_risk.level": "High",
          "fall": -2.5, "is_high": True}  # fmt: skip
@@ -21,7 +21,7 @@ KNOWN = {"high_rate": 0.15, "late_after": 5, "low_score": 5.0, "tutor_risk.level
         (5.0, ".1f", "5.0"),
         (6, ".1f", "6.0"),
         (6.25, ".1f", "6.25"),
-        (1000, ".0f", "1000"),
+        (1000, ".0f", "1,000"),
         (-2.5, "+.1f", "-2.5"),
         (2.5, "+.1f", "+2.5"),
         (1, "minute|minutes", "1 minute"),
@@ -75,3 +75,9 @@ def test_a_wrong_reference_in_a_page_is_told_with_file_and_line(tmp_path):
                  lambda: template(tmp_path, "page.txt.j2", KNOWN)):  # fmt: skip
         with pytest.raises(TutorPipelineError, match=message):
             load()
+
+
+def test_in_sql_a_threshold_is_a_plain_number():
+    assert fill_sql("n < {threshold.few}", {"few": 7001}) == "n < 7001"
+    with pytest.raises(ValueError, match="SQL has no format"):
+        fill_sql("n < {threshold.few:row|rows}", {"few": 7001})

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import psutil
 import psycopg
 
+from tutor_pipeline.core.formatting import agree, count
+
 EVERY_SECONDS = 15.0
 """Between two questions."""
 PATIENCE_SECONDS = 20.0
@@ -80,7 +82,7 @@ def _watch(url: str, stop: threading.Event, tell: Callable[[str], None], pace: P
             if ended:
                 tell(
                     f"the database has not answered for {pace.patience * unanswered:.0f} s:"
-                    f" {ended} connections to it are given up"
+                    f" {count(ended, 'connection')} to it {agree(ended, 'is', 'are')} given up"
                 )
             unanswered = 0
 

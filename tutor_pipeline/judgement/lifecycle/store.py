@@ -17,6 +17,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.findings import BY_HAND, Applied, Change, Evaluation, Kind, Step
+from tutor_pipeline.core.formatting import agree, count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.lifecycle.finding_rows import ACTOR, FindingRows
@@ -205,7 +206,8 @@ def _reconciled(
     open_rows = rows.open_rows(scope)
     if open_rows and not active_tutors:
         raise RefusedError(
-            f"no tutor is active, yet {len(open_rows)} {evaluation.kind}s are open: the tutors did"
+            f"no tutor is active, yet {count(len(open_rows), evaluation.kind)}"
+            f" {agree(len(open_rows), 'is', 'are')} open: the tutors did"
             " not load. Nothing was changed. Repair the load and run again; `tutor-pipeline"
             " check-source` says what is missing."
         )

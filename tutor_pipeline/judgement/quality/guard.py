@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.formatting import agree, count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 
@@ -93,7 +94,11 @@ def _objection(row: dict[str, Any]) -> str | None:
     if row["status"] == "errored":
         return f"{name} could not be evaluated: {row['message']}"
     if row["status"] == "failed":
-        found = f"{row['rows_failing']:,} rows do not" if row["rows_failing"] else None
+        found = (
+            f"{count(row['rows_failing'], 'row')} {agree(row['rows_failing'], 'does', 'do')} not"
+            if row["rows_failing"]
+            else None
+        )
         found = found or (f"observed {row['observed']}" if row["observed"] else "does not hold")
         return f"{name}: {row['says']} ({found})"
     return None

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import PlainValidator, StrictBool, ValidationInfo, model_validator
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.thresholds import fill
+from tutor_pipeline.core.thresholds import fill, fill_sql
 from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
 from tutor_pipeline.metrics.thresholds import thresholds
 
@@ -88,7 +88,7 @@ class Check(YamlModel):
         filled = {
             **given,
             "kwargs": {
-                name: fill(value, known) if isinstance(value, str) else value
+                name: fill_sql(value, known) if isinstance(value, str) else value
                 for name, value in kwargs.items()
             },
         }

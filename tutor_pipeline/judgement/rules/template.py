@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
+from tutor_pipeline.core import formatting
 from tutor_pipeline.core.thresholds import PREFIX, Threshold, fill, value_of, written
 from tutor_pipeline.judgement.rules.inputs import Inputs, Scale, read
 
@@ -112,9 +114,4 @@ def _check_form(metric: str, scale: Scale, form: str) -> None:
 def _write(value: object, form: str) -> str:
     if value is None:
         return _UNKNOWN
-    if "|" in form:
-        one, many = form.split("|")
-        return f"{value} {one if value == 1 else many}"
-    if form.endswith("%"):
-        return f"{format(value, form)[:-1]} %"
-    return format(value, form)
+    return value if isinstance(value, str) else formatting.written(cast(float, value), form)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutor_pipeline.core.errors import RefusedError, UsageError
-from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.core.formatting import agree, count, visible
 from tutor_pipeline.judgement.scores import leakage
 from tutor_pipeline.judgement.scores.crossval_columns import (
     Coded,
@@ -240,7 +240,7 @@ def _positive(outcome: Coded, target: str, positive: str | None, cells: Sequence
         raise UsageError(f"no row has {target} = {positive}; it has {values}")
     if len(counts) > 2:
         raise UsageError(
-            f"{target} has {len(counts):,} values ({values}); a target has two: name another"
+            f"{target} has {count(len(counts), 'value')} ({values}); a target has two: name another"
             " column, or make two values of them in the file"
         )
     if positive is not None:
@@ -256,8 +256,8 @@ def _check_rows(labels: Array, folds: int, names: tuple[str, str]) -> None:
     for value, rows in zip(names, (happened, len(labels) - happened), strict=True):
         if rows < folds:
             raise RefusedError(
-                f"only {rows} of {count(len(labels), 'row')} {'is' if rows == 1 else 'are'}"
-                f" {visible(value)}: too few for {folds} folds, each of which needs"
+                f"only {rows:,} of {count(len(labels), 'row')} {agree(rows, 'is', 'are')}"
+                f" {visible(value)}: too few for {count(folds, 'fold')}, each of which needs"
                 f" one{_fewer(rows)}"
             )
 
@@ -285,15 +285,15 @@ def _check_groups(
     present = len(np.unique(groups))
     if present < folds:
         raise RefusedError(
-            f"{group} has {count(present, 'value')}: too few for {folds} folds, each of which"
-            f" needs one{_fewer(present)}"
+            f"{group} has {count(present, 'value')}: too few for {count(folds, 'fold')}, each of"
+            f" which needs one{_fewer(present)}"
         )
     for value, of_value in zip(names, (labels, ~labels), strict=True):
         having = len(np.unique(groups[of_value]))
         if having < folds:
             raise RefusedError(
-                f"rows with {target} = {visible(value)} are of {having} of {present:,} {group}:"
-                f" too few for {folds} folds, each of which needs one{_fewer(having)}"
+                f"rows with {target} = {visible(value)} are of {having:,} of {present:,} {group}:"
+                f" too few for {count(folds, 'fold')}, each of which needs one{_fewer(having)}"
             )
 
 
@@ -303,7 +303,7 @@ def _fewer(most: int) -> str:
 
 def _repeats(rows: Table, columns: Sequence[Column], labels: Array) -> list[str]:
     return [
-        f"rows with the same {visible(name)} are alike ({persons:,} values in"
+        f"rows with the same {visible(name)} are alike ({count(persons, 'value')} in"
         f" {count(len(labels), 'row')}). If they are one person's, the figures below are too good:"
         f" add --group {visible(name)}"
         for name, persons in repeated(rows, columns, labels)
@@ -336,8 +336,8 @@ def _forecasts(
     for number, (train, test) in enumerate(splits):
         if labels[train].all() or not labels[train].any():
             raise RefusedError(
-                f"the groups are too uneven for {folds} folds: outside of one of them all rows are"
-                " alike; try fewer --folds"
+                f"the groups are too uneven for {count(folds, 'fold')}: outside of one of them all"
+                " rows are alike; try fewer --folds"
             )
         matrix = np.column_stack([_encode(column, train, most) for column in columns])
         for name, learn in learners.items():

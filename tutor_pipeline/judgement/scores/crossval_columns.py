@@ -175,7 +175,7 @@ def _column(name: str, cells: Sequence[str], remarks: list[str]) -> Column | str
         return "the same in every row"
     if different > _ID_SHARE * len(given) and different > min(_FEW, len(given) - 1):
         return (
-            f"looks like an id or free text: {different:,} different values in"
+            f"looks like an id or free text: {count(different, 'different value')} in"
             f" {count(len(given), 'row')}, such as {visible(given[0], 30)}"
         )
     return Column(name, words=found)

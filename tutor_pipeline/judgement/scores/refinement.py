@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.judgement.scores import weighted
 from tutor_pipeline.judgement.scores.churn_weights import Levels, Weights
 from tutor_pipeline.judgement.scores.score import Row
@@ -103,7 +104,7 @@ def refine(rows: Iterable[Row], current: Weights) -> Decision:
     events = len(np.unique(data.students[data.churned == 1]))
     if events < MIN_CHURN_EVENTS:
         return _refused(
-            data, events, f"{events} students left, at least {MIN_CHURN_EVENTS} are needed"
+            data, events, f"{count(events, 'student')} left, at least {MIN_CHURN_EVENTS} are needed"
         )
     gains, befores, students = [], [], []
     for train, test in _folds(data):

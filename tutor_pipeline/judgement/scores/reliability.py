@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.judgement.scores.score import (
     Level,
     Reason,
@@ -47,9 +48,9 @@ class Measure:
 
 
 MEASURES = (
-    Measure("no_shows", "no_show_tutor_30d", "sessions_30d", 1, 2, "no-shows"),
-    Measure("reschedules", "tutor_reschedules_30d", "sessions_30d", 2, 4, "reschedules"),
-    Measure("late_starts", "late_count_30d", "late_count_30d_n", 2, 4, "late starts"),
+    Measure("no_shows", "no_show_tutor_30d", "sessions_30d", 1, 2, "no-show"),
+    Measure("reschedules", "tutor_reschedules_30d", "sessions_30d", 2, 4, "reschedule"),
+    Measure("late_starts", "late_count_30d", "late_count_30d_n", 2, 4, "late start"),
 )
 CONTRIBUTION = {Level.HIGH: 0.33, Level.MEDIUM: 0.1, Level.LOW: 0.0}
 """What a measure adds to the score. One High adds more than three Mediums, so a higher level always
@@ -75,15 +76,15 @@ def _score(row: Row) -> Score:
     for measure in MEASURES:
         value, n = inputs[measure.metric], inputs[measure.exposure]
         if value is None or not n:
-            label = f"{measure.what.capitalize()}: unknown, not recorded or no session in 30 days"
+            label = f"{measure.what.capitalize()}s: unknown, not recorded or no session in 30 days"
             reasons.append(Reason(measure.code, label, None, None, None, 0.0))
             continue
         level, least = _level(measure, value)
         known.append(level)
         if level is not Level.LOW:
             label = (
-                f"{value:.0f} {measure.what} in {n:.0f} sessions of 30 days: {level.lower()}"
-                f" from {least}"
+                f"{count(int(value), measure.what)} in {count(int(n), 'session')} of 30 days:"
+                f" {level.lower()} from {least}"
             )
             contribution = CONTRIBUTION[level]
             reasons.append(Reason(measure.code, label, value, least, int(n), contribution))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.judgement.scores.score import (
     Level,
     Reason,
@@ -162,12 +163,13 @@ def _fired(seen: Inputs) -> Iterator[Reason]:
 
     no_shows = seen["no_show_tutor_30d"]
     if no_shows is not None and no_shows > NO_SHOWS:
-        label = f"{no_shows:.0f} no-shows in 30 days, more than {NO_SHOWS}"
+        label = f"{count(int(no_shows), 'no-show')} in 30 days, more than {NO_SHOWS}"
         yield _reason("no_shows", label, no_shows, NO_SHOWS, seen["sessions_30d"])
 
     sessions, of_month = seen["sessions_7d"], seen["sessions_30d"]
     if sessions is not None and of_month is not None and sessions < of_month / 4:
         label = (
-            f"{sessions:.0f} sessions in 7 days, under a quarter of the {of_month:.0f} of 30 days"
+            f"{count(int(sessions), 'session')} in 7 days, under a quarter of the"
+            f" {of_month:,.0f} of 30 days"
         )
         yield _reason("declining_activity", label, sessions, of_month / 4, of_month)

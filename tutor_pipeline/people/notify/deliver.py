@@ -26,6 +26,7 @@ import psycopg
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.notify.targets import DeliveryError, Outgoing, Target
@@ -277,7 +278,7 @@ class Sender:
         what = {
             "sent": "sent",
             "waiting": f"failed ({error}); try {claim.attempts + 1} of {MAX_ATTEMPTS} at {due_at}",
-            "dead": f"dead after {claim.attempts} tries: {error}",
+            "dead": f"dead after {count(claim.attempts, 'try', 'tries')}: {error}",
         }[state]
         self.tally.lines.append((claim.message.subject, claim.target, what))
         self._tell(f"{claim.target}: {claim.message.subject}: {what}")

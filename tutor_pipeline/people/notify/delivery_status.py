@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.formatting import MAX_CANDIDATES, candidates
 from tutor_pipeline.core.warehouse.database import Database, Row
 
 _BY_TARGET = """
@@ -93,13 +94,15 @@ def message(database: Database, beginning: str) -> Row:
     Raises UsageError when no message or more than one begins like that.
     """
     rows = database.rows(
-        "select * from {ops}.messages where starts_with(message_id, %(beginning)s) limit 2",
-        {"beginning": beginning},
+        "select * from {ops}.messages where starts_with(message_id, %(beginning)s)"
+        " order by message_id limit %(limit)s",
+        {"beginning": beginning, "limit": MAX_CANDIDATES + 1},
     )
     if len(rows) != 1:
         raise UsageError(
             f"{'more than one' if rows else 'no'} message has an id that begins with"
-            f" {beginning!r}.\nSee the ids with: tutor-pipeline notify status --all"
+            f" {beginning!r}{candidates([row['message_id'] for row in rows])}.\n"
+            "See the ids with: tutor-pipeline notify status --all"
         )
     (found,) = rows
     found["deliveries"] = database.rows(

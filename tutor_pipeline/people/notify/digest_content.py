@@ -7,20 +7,28 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tutor_pipeline.core.formatting import count, label, percent, visible
+from tutor_pipeline.core.formatting import agree, count, label, percent, visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.people.notify.digest_data import MAX_LISTED
 from tutor_pipeline.people.notify.wording import day_and_month, joined, who
 
 _MAX_OLDEST = 5
+OF_TUTORS = ("new", "oldest", "resolved", "rising", "falling", "badges")
+"""The parts of a week whose rows are about a tutor each."""
 
 
-def digest(week: Row) -> dict[str, Any]:
-    """Returns the values of the template for the data of a week (`digest_data.week_data`)."""
+def digest(week: Row, ids: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the values of the template for the data of a week (`digest_data.week_data`).
+
+    `ids` are those of tutors that are not shown whole.
+    """
+    week = {**week, **{part: _named(week[part], ids) for part in OF_TUTORS}}
     in_need, before, at = week["in_need"], week["in_need_before"], week["at"]
-    verb = "needs" if in_need == 1 else "need"
-    were = "was" if before == 1 else "were"
-    than = "As many as a week before" if in_need == before else f"A week before it {were} {before}"
+    verb = agree(in_need, "needs", "need")
+    were = agree(before, "was", "were")
+    than = (
+        "As many as a week before" if in_need == before else f"A week before it {were} {before:,}"
+    )
     still_open = [row for row in week["new"] if not row["resolved_at"] or row["resolved_at"] >= at]
     first, last = day_and_month(week["first_day"]), day_and_month(week["last_day"])
     return {
@@ -35,6 +43,10 @@ def digest(week: Row) -> dict[str, Any]:
         "badges": _badges(week["badges"]),
         "trend": [_trend(row) for row in week["trend"]],
     }
+
+
+def _named(rows: Sequence[Row], ids: Mapping[str, str]) -> list[Row]:
+    return [{**row, "who": who(row, ids)} for row in rows]
 
 
 def _sessions(row: Row) -> str:
@@ -55,14 +67,14 @@ def _listed(rows: Sequence[Mapping[str, Any]], limit: int = MAX_LISTED) -> dict[
 
 
 def _new(row: Row) -> dict[str, Any]:
-    return {**row, "who": who(row), "state": _acknowledged(row)}
+    return {**row, "state": _acknowledged(row)}
 
 
 def _oldest(row: Row, at: datetime) -> dict[str, Any]:
     days = (at - row["triggered_date"]).days
     on_it = _acknowledged(row) or "nobody is on it yet"
     state = f"{row['severity']}, open for {count(days, 'day')}, {on_it}"
-    return {**row, "who": who(row), "state": state}
+    return {**row, "state": state}
 
 
 def _acknowledged(row: Row) -> str:
@@ -83,7 +95,8 @@ def _resolved(rows: Sequence[Row]) -> dict[str, Any]:
         words = f"{count(len(rows), 'alert')}, all by people."
     else:
         words = (
-            f"{count(len(rows), 'alert')}: {len(by_hand)} by people, of {by_itself} {recovered}."
+            f"{count(len(rows), 'alert')}: {len(by_hand):,} by people, of {by_itself:,}"
+            f" {recovered}."
         )
     return {"words": words, "listed": [_resolution(row) for row in by_hand[:MAX_LISTED]]}
 
@@ -92,12 +105,12 @@ def _resolution(row: Row) -> dict[str, Any]:
     parts = [label(row["resolution"]).lower(), f"by {visible(row['resolved_by'])}"]
     if row["action_taken"]:
         parts.append(visible(row["action_taken"]))
-    return {**row, "who": who(row), "state": ", ".join(parts)}
+    return {**row, "state": ", ".join(parts)}
 
 
 def _mover(row: Row) -> dict[str, str]:
     return {
-        "who": who(row),
+        "who": row["who"],
         "change": f"{row['change']:+.1f}".replace("-", "−"),
         "detail": f"{row['before']:.1f} → {row['now']:.1f}, {count(row['n'], 'session')}",
     }
@@ -107,7 +120,7 @@ def _badges(rows: Sequence[Row]) -> dict[str, Any]:
     """Returns the badges earned, the most frequent first, each with its tutors."""
     earned: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        earned.setdefault((row["icon"], row["title"]), []).append(who(row))
+        earned.setdefault((row["icon"], row["title"]), []).append(row["who"])
     most = Counter({key: len(tutors) for key, tutors in earned.items()}).most_common()
     return {
         "listed": [

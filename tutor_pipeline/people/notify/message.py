@@ -43,7 +43,8 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What all messages refer to: the URLs of the UI and of the reports, the time zone, the moment
-    at which they are made, and the rule profile in force.
+    at which they are made, the rule profile in force, and the ids of tutors as they are shown
+    where that is not whole.
     """
 
     ui: str
@@ -51,6 +52,7 @@ class Setting:
     timezone: str
     made_at: datetime
     rules: str | None = None
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -84,7 +86,10 @@ def render(
     tutors: Sequence[str],
     items: int,
 ) -> Message:
-    """Returns the message of a kind, from the templates of its name and the values in `content`."""
+    """Returns the message of a kind, from the templates of its name and the values in `content`.
+    Ends with the whole ids of those `tutors` whose ids are shown shorter.
+    """
+    tutors = list(dict.fromkeys(tutors))
     title = visible(" ".join(subject.split()), MAX_SUBJECT)
     values = {
         **content,
@@ -92,16 +97,25 @@ def render(
         "links": {"ui": setting.ui.rstrip("/"), "reports": setting.reports.rstrip("/")},
         "made_at": setting.made_at,
         "rules": setting.rules,
+        "whole_ids": ", ".join(visible(each, 60) for each in tutors if _is_cut(each, setting)),
     }
+    text = _template(f"{kind}.txt.j2").render(values).strip() + "\n"
+    # Who looks for a tutor on the platform, or erases one, needs the whole id.
+    if values["whole_ids"]:
+        text += f"\nIds in full: {values['whole_ids']}\n"
     return Message(
         audience,
         kind,
         title,
-        _template(f"{kind}.txt.j2").render(values).strip() + "\n",
+        text,
         _template(f"{kind}.html.j2").render(values),
-        tuple(dict.fromkeys(tutors)),
+        tuple(tutors),
         items,
     )
+
+
+def _is_cut(tutor_id: str, setting: Setting) -> bool:
+    return setting.ids.get(tutor_id, tutor_id) != tutor_id
 
 
 @cache

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tutor_pipeline.core.formatting import count, percent
+from tutor_pipeline.core.formatting import agree, count, percent
 from tutor_pipeline.core.warehouse.database import Row
+from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.people.notify.wording import day_and_month, who
 
 MAX_INSIGHTS = 3
@@ -24,15 +25,15 @@ share that is neither).
 """
 
 
-def session_report(report: Row, zone: ZoneInfo) -> dict[str, Any]:
+def session_report(report: Row, setting: Setting) -> dict[str, Any]:
     """Returns the values of the template for one tutor's sessions."""
     tips = [each["coaching_tip"] for each in report["insights"] if each["coaching_tip"]]
     return {
-        "who": who(report),
+        "who": who(report, setting.ids),
         "is_high_reschedule": report["is_high_reschedule"],
         "sessions": [
             {
-                "summary": _summary(session, zone),
+                "summary": _summary(session, setting.zone),
                 "notable": _notable(session),
                 "scores": _scores(session, report),
             }
@@ -51,7 +52,7 @@ def _summary(session: Row, zone: ZoneInfo) -> str:
     if session["subject"]:
         parts.append(session["subject"])
     if session["actual_duration_minutes"] is not None:
-        parts.append(f"{round(session['actual_duration_minutes'])} min")
+        parts.append(f"{round(session['actual_duration_minutes']):,} min")
     if session["is_first_session"]:
         parts.append("first session of the pair")
     return f"{' · '.join(parts)} · {session['session_id']}"
@@ -60,11 +61,11 @@ def _summary(session: Row, zone: ZoneInfo) -> str:
 def _notable(session: Row) -> str:
     parts = []
     if session["is_late"]:
-        parts.append(f"Began {round(session['late_minutes'])} min late.")
+        parts.append(f"Began {round(session['late_minutes']):,} min late.")
     if session["technical_issues"]:
         parts.append("There were technical issues.")
     if number := session["student_frustration_count"]:
-        times = "once" if number == 1 else f"{number} times"
+        times = agree(number, "once", count(number, "time"))
         parts.append(f"The student was frustrated {times}.")
     return " ".join(parts)
 
@@ -108,7 +109,7 @@ def _reschedules(report: Row) -> str:
     """Returns the shares that the tutor rescheduled over 7, 30 and 90 days, as far as known."""
     known = [
         f"{percent(round(100 * report[f'reschedule_rate_{days}d']))} of"
-        f" {count(report[f'sessions_{days}d'], 'session')} in {days} days"
+        f" {count(report[f'sessions_{days}d'], 'session')} in {count(days, 'day')}"
         for days in (7, 30, 90)
         if report[f"reschedule_rate_{days}d"] is not None
     ]

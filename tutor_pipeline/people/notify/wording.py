@@ -14,10 +14,12 @@ _MONTHS = (
 )  # fmt: skip
 
 
-def who(row: Mapping[str, Any]) -> str:
-    """Returns a tutor's name and id; the id alone when the source has no names."""
+def who(row: Mapping[str, Any], ids: Mapping[str, str]) -> str:
+    """Returns a tutor's name and id; the id alone when the source has no names. `ids` are those
+    that are not shown whole.
+    """
     name, tutor_id = row["name"], row["tutor_id"]
-    shown = visible(tutor_id, 60)
+    shown = visible(ids.get(tutor_id, tutor_id), 60)
     return f"{visible(name, 80)} ({shown})" if name and name != tutor_id else shown
 
 
@@ -29,4 +31,4 @@ def day_and_month(day: date) -> str:
 def joined(names: Sequence[str], limit: int = 6) -> str:
     """Returns the first names as a list, and how many more there are."""
     more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")

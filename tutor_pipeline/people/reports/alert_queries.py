@@ -13,6 +13,7 @@ from psycopg.sql import SQL
 
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND
+from tutor_pipeline.core.formatting import candidates, count
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.reports.status_queries import exists
@@ -65,6 +66,43 @@ def tutors_in_need(database: Database) -> int:
         " and (snoozed_until is null or snoozed_until <= now())"
     )
     return found
+
+
+def not_told(database: Database) -> dict[str, int]:
+    """Returns how many tutors `tutors_in_need` leaves out, by reason: all their open alerts are
+    `snoozed`; the newest run could not read their metrics (`unreadable`); too little is known for
+    a level of risk (`unknown_risk`, of active tutors).
+    """
+    counts = database.one(
+        """
+        select
+            (
+                select count(*) from (
+                    select tutor_id from {ops}.alerts
+                    where resolved_at is null
+                    group by tutor_id
+                    having bool_and(coalesce(snoozed_until > now(), false))
+                ) as quiet
+            ) as snoozed,
+            coalesce((
+                select (select count(*) from jsonb_object_keys(skipped))
+                from {ops}.reconcile_runs
+                where kind = 'alert'
+                order by applied_at desc
+                limit 1
+            ), 0) as unreadable
+        """
+    )
+    assert counts is not None
+    counts["unknown_risk"] = 0
+    if not exists(database, database.schemas.ops, "current_tutor_risk"):
+        return counts
+    counts["unknown_risk"] = database.value(
+        "select count(*) from {ops}.current_tutor_risk as risk"
+        " inner join {marts}.tutor_aggregates as active on risk.tutor_id = active.tutor_id"
+        " where risk.level is null"
+    )
+    return counts
 
 
 def alerts(
@@ -129,11 +167,15 @@ def alerts_by_id(database: Database, ids: Sequence[str]) -> dict[str, Row]:
 def alert_ids(database: Database, beginnings: Sequence[str]) -> list[str]:
     """Returns the id of the one alert that begins with each of `beginnings`, without repetition.
 
-    Raises UsageError naming each beginning that fits no alert or more than one.
+    Raises UsageError naming each beginning that fits no alert or more than one, with these.
     """
     found = database.rows(
         """
-        select beginning, min(alert_id) as alert_id, count(alert_id) as alerts
+        select
+            beginning,
+            min(alert_id) as alert_id,
+            count(alert_id) as alerts,
+            (array_agg(alert_id order by alert_id))[:6] as candidates
         from unnest(%(beginnings)s::text[]) with ordinality as wanted (beginning, position)
         left join {ops}.alerts as alerts on starts_with(alerts.alert_id, wanted.beginning)
         group by position, beginning
@@ -142,8 +184,10 @@ def alert_ids(database: Database, beginnings: Sequence[str]) -> list[str]:
         {"beginnings": list(beginnings)},
     )
     wrong = [
-        f"{'no' if not row['alerts'] else 'more than one'} alert has an id that begins with"
-        f" {row['beginning']!r}."
+        f"no alert has an id that begins with {row['beginning']!r}."
+        if not row["alerts"]
+        else f"{count(row['alerts'], 'alert')} have an id that begins with {row['beginning']!r}"
+        f"{candidates(row['candidates'])}."
         for row in found
         if row["alerts"] != 1
     ]

@@ -93,7 +93,6 @@ def _template() -> Template:
     return template(
         "backtest.html.j2",
         figure=_figure,
-        number=lambda value: f"{value:,}",
         percent=lambda share: "–" if share is None else formatting.percent(round(100 * share, 1)),
     )
 

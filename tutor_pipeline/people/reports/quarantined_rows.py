@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from psycopg.sql import SQL
 
 from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.formatting import MAX_CANDIDATES, candidates
 from tutor_pipeline.core.warehouse.database import Database, Row
 
 _CHOSEN = SQL(
@@ -59,13 +60,14 @@ def entry(database: Database, row_key: str) -> Row:
     found = database.rows(
         "select * from {ops}.quarantine where starts_with(row_key, %(beginning)s)"
         " and (%(number)s = '' or split_part(row_key, '#', 2) = %(number)s)"
-        " order by source, row_key limit 2",
-        {"beginning": beginning, "number": number},
+        " order by source, row_key limit %(limit)s",
+        {"beginning": beginning, "number": number, "limit": MAX_CANDIDATES + 1},
     )
     if len(found) != 1:
         raise UsageError(
             f"{'no' if not found else 'more than one'} quarantined row has a key that begins with"
-            f" {row_key!r}.\nSee the keys with: tutor-pipeline quarantine list --all"
+            f" {row_key!r}{candidates([row['row_key'] for row in found])}.\n"
+            "See the keys with: tutor-pipeline quarantine list --all"
         )
     return found[0]
 

@@ -39,11 +39,7 @@ def render(validation: Validation) -> str:
 
 @cache
 def _template() -> Template:
-    return template(
-        "validation.html.j2",
-        number=lambda value: "–" if value is None else f"{value:,}",
-        table=_columns_and_cells,
-    )
+    return template("validation.html.j2", table=_columns_and_cells)
 
 
 def template(file: str, **filters: Callable[..., Any]) -> Template:

@@ -54,7 +54,8 @@ def status(database: Database) -> dict[str, Row]:
     newest_session = computed_as_of = None
     if exists(database, schemas.marts, "fct_sessions"):
         newest_session = database.value(
-            "select max(scheduled_start) from {marts}.fct_sessions where status = 'completed'"
+            "select max(scheduled_start) from {marts}.fct_sessions"
+            " where status = 'completed' and scheduled_start <= now()"
         )
     if exists(database, schemas.marts, "tutor_aggregates"):
         computed_as_of = database.value("select max(as_of) from {marts}.tutor_aggregates")

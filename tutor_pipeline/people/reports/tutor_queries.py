@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 
 from psycopg.sql import Identifier
 
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
+from tutor_pipeline.core.formatting import MAX_CANDIDATES, count, shortened
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.reports.alert_queries import alerts
@@ -17,7 +18,7 @@ from tutor_pipeline.people.reports.status_queries import exists
 
 def tutor(database: Database, tutor_id: str) -> Row:
     """Returns one tutor's profile, metrics, scores, alerts, insights and badges. `tutor_id`: the
-    id, or the whole name.
+    id, its first characters, or the whole name.
 
     Raises UsageError that names similar tutors, or those of that name.
     """
@@ -46,23 +47,27 @@ def tutor(database: Database, tutor_id: str) -> Row:
 
 
 def find(database: Database, name: str) -> Row:
-    """Returns the row of `dim_tutors` of an id, or of a whole name that one tutor has.
+    """Returns the row of `dim_tutors` of a whole name that one tutor has, or of an id as
+    `profile_of` takes it.
 
     Raises UsageError that names similar tutors, or those of that name; TutorPipelineError before
     the first refresh.
     """
     found = _named(database, name) if exists(database, database.schemas.marts, "dim_tutors") else []
     if len(found) > 1 and name not in {row["tutor_id"] for row in found}:
-        ids = ", ".join(row["tutor_id"] for row in found)
-        raise UsageError(f"{len(found)} tutors are called {name!r}: {ids}. Name one by the id.")
+        short = short_ids(database)
+        ids = ", ".join(short[row["tutor_id"]] for row in found)
+        raise UsageError(
+            f"{count(len(found), 'tutor')} are called {name!r}: {ids}. Name one by the id."
+        )
     return profile_of(database, found[0]["tutor_id"] if len(found) == 1 else name)
 
 
 def profile_of(database: Database, tutor_id: str) -> Row:
-    """Returns the tutor's row of `dim_tutors`.
+    """Returns the row of `dim_tutors` of an id, or of the one id that begins like this.
 
-    Raises UsageError that names similar tutors when the id is unknown, TutorPipelineError before
-    the first refresh.
+    Raises UsageError that names similar tutors, or those whose ids begin like this;
+    TutorPipelineError before the first refresh.
     """
     if not exists(database, database.schemas.marts, "dim_tutors"):
         raise TutorPipelineError("no tutor is known yet. Run: tutor-pipeline enrich")
@@ -71,17 +76,65 @@ def profile_of(database: Database, tutor_id: str) -> Row:
     )
     if found is None:
         rows = database.rows("select * from {marts}.dim_tutors order by tutor_id")
-        ids = [row["tutor_id"] for row in rows]
-        near = [each for each in ids if each.startswith(tutor_id)]
-        near += [
-            f"{row['tutor_id']} {row['name']}"
-            for row in rows
-            if tutor_id.strip() and tutor_id.strip().casefold() in (row["name"] or "").casefold()
-        ]
-        near = near[:3] or get_close_matches(tutor_id, ids)
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"no tutor {tutor_id!r} among {len(ids):,}.{hint}")
+        whole = id_of(tutor_id, {row["tutor_id"]: row["name"] for row in rows})
+        found = next(row for row in rows if row["tutor_id"] == whole)
     return found
+
+
+def id_of(given: str, names: Mapping[str, str | None]) -> str:
+    """Returns the id that was given whole, or by a beginning that no other has. `names` has all
+    tutors, with their names as far as known.
+
+    Raises UsageError that names those whose ids begin like this, or similar ones.
+    """
+    if given in names:
+        return given
+    begun = [each for each in names if given and each.startswith(given)]
+    if len(begun) == 1:
+        return begun[0]
+    short = shortened(names)
+    if begun:
+        raise UsageError(
+            f"{count(len(begun), 'tutor')} have an id that begins with {given!r}:"
+            f" {_listed(begun, short, names)}. Give more characters of the id."
+        )
+    words = given.strip().casefold()
+    near = [each for each, name in names.items() if words and words in (name or "").casefold()]
+    near = near or get_close_matches(given, list(names))
+    hint = f" Did you mean {_listed(near, short, names)}?" if near else ""
+    raise UsageError(
+        f"no tutor {given!r} among {len(names):,}.{hint} Name one by the id or its first"
+        " characters; a tutor new on the platform appears with the next: tutor-pipeline enrich"
+    )
+
+
+def _listed(ids: Sequence[str], short: Mapping[str, str], names: Mapping[str, str | None]) -> str:
+    """Returns the first ids with their names, and how many more there are."""
+    shown = [" ".join(filter(None, (short[each], names[each]))) for each in ids[:MAX_CANDIDATES]]
+    more = len(ids) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+
+
+def short_ids(database: Database) -> dict[str, str]:
+    """Returns the ids of all tutors as people read them; also of those who only have alerts."""
+    queries = ["select tutor_id from {ops}.alerts"]
+    if exists(database, database.schemas.marts, "dim_tutors"):
+        queries.append("select tutor_id from {marts}.dim_tutors")
+    return shortened(row["tutor_id"] for row in database.rows(" union ".join(queries)))
+
+
+def short_session_ids(database: Database, tutors: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Returns, by tutor, the ids of these tutors' sessions as people read them: each is told apart
+    from the tutor's other sessions.
+    """
+    if not exists(database, database.schemas.marts, "fct_sessions"):
+        return {}
+    rows = database.rows(
+        "select tutor_id, array_agg(session_id) as ids from {marts}.fct_sessions"
+        " where tutor_id = any(%(tutors)s) group by tutor_id",
+        {"tutors": list(tutors)},
+    )
+    return {row["tutor_id"]: shortened(row["ids"]) for row in rows}
 
 
 def _named(database: Database, name: str) -> list[Row]:
@@ -125,26 +178,25 @@ def tutors_to_refresh(
         raise TutorPipelineError("nothing is built yet. Run first: tutor-pipeline enrich")
     known = database.rows(
         """
-        select tutors.tutor_id, max(sessions.session_on) as last_session_on
+        select
+            tutors.tutor_id,
+            tutors.name,
+            max(sessions.session_on) as last_session_on
         from {marts}.dim_tutors as tutors
         left join {marts}.fct_sessions as sessions
             on tutors.tutor_id = sessions.tutor_id
                 and sessions.scheduled_start <= now()
                 and sessions.status not in ('scheduled', 'in_progress')
-        group by tutors.tutor_id
+        group by tutors.tutor_id, tutors.name
         order by tutors.tutor_id
         """
     )
+    names = {row["tutor_id"]: row["name"] for row in known}
     last = {row["tutor_id"]: row["last_session_on"] for row in known}
-    for tutor_id in named or ():
-        if tutor_id not in last:
-            raise UsageError(
-                f"no tutor {tutor_id!r} among {len(last):,}."
-                " A tutor new on the platform appears with the next: tutor-pipeline enrich"
-            )
+    wanted = [id_of(each, names) for each in named or last]
     return [
         tutor_id
-        for tutor_id in dict.fromkeys(named or last)
+        for tutor_id in dict.fromkeys(wanted)
         if since is None or (last[tutor_id] is not None and last[tutor_id] >= since)
     ]
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from tutor_pipeline.core.formatting import count, moment, visible
+from tutor_pipeline.core.formatting import agree, count, moment, visible
 from tutor_pipeline.core.warehouse.database import Row
 
 _NAMED = 3
@@ -298,8 +298,15 @@ class Validation:
         }
 
 
-def judge(checks: Sequence[Check], sessions: int | None, freshness: Freshness) -> Verdict:
-    """Returns the verdict: blocked when a blocking check does not hold or no suite has run."""
+def judge(
+    checks: Sequence[Check],
+    sessions: int | None,
+    freshness: Freshness,
+    forced: Sequence[Forced] = (),
+) -> Verdict:
+    """Returns the verdict: blocked when a blocking check does not hold or no suite has run, sound
+    when every check holds and nothing was `forced`.
+    """
     since = freshness.refreshed_at
     ran = [check for check in checks if check.state is not State.MISSING]
     if not any(check.owner == "suite" for check in ran):
@@ -308,7 +315,7 @@ def judge(checks: Sequence[Check], sessions: int | None, freshness: Freshness) -
         return Verdict(Level.BLOCKED, headline)
     total = count(len(checks), "check")
     if stopping := [check for check in checks if check.stops]:
-        verb = "stops" if len(stopping) == 1 else "stop"
+        verb = agree(len(stopping), "stops", "stop")
         return Verdict(
             Level.BLOCKED,
             f"Blocked: {len(stopping):,} of {total} {verb} alerts, insights and achievements",
@@ -318,12 +325,21 @@ def judge(checks: Sequence[Check], sessions: int | None, freshness: Freshness) -
     if sessions is not None:
         told.append(count(sessions, "session"))
     if freshness.as_of is not None:
-        told.append(f"as of {moment(freshness.as_of)}")
-    errors = sum(not check.is_sound and check.is_error for check in checks)
-    warnings = sum(not check.is_sound and not check.is_error for check in checks)
-    parts = ((errors, "error"), (warnings, "warning"))
-    if found := " and ".join(count(number, noun) for number, noun in parts if number):
-        return Verdict(Level.WARNINGS, f"Sound with {found}: {', '.join(told)}")
+        anew = ", the platform was loaded anew since" if freshness.loaded_since else ""
+        told.append(f"as of {moment(freshness.as_of)}{anew}")
+    wrong = [check for check in checks if not check.is_sound]
+    if wrong:
+        errors = sum(check.is_error for check in wrong)
+        parts = ((errors, "error"), (len(wrong) - errors, "warning"))
+        found = " and ".join(count(number, noun) for number, noun in parts if number)
+        of_all = f"{len(wrong):,} of {total} {agree(len(wrong), 'does', 'do')} not hold"
+        also = f": {', '.join(told[1:])}" if told[1:] else ""
+        return Verdict(Level.WARNINGS, f"{of_all} ({found}; nothing stops){also}")
+    if forced:
+        tables = f"{count(len(forced), 'table')} {agree(len(forced), 'was', 'were')}"
+        return Verdict(
+            Level.WARNINGS, f"Every check holds now, but {tables} forced before: {', '.join(told)}"
+        )
     return Verdict(Level.SOUND, f"Sound: {', '.join(told)}")
 
 
@@ -342,5 +358,5 @@ def _names(checks: Sequence[Check]) -> tuple[str, ...]:
     """Returns the sentences of the first checks, and how many more there are."""
     names = [visible(check.says, 90).rstrip(".") for check in checks[:_NAMED]]
     if len(checks) > _NAMED:
-        names.append(f"and {len(checks) - _NAMED} more")
+        names.append(f"and {len(checks) - _NAMED:,} more")
     return tuple(names)

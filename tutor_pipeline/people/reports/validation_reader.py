@@ -167,14 +167,15 @@ def gather(database: Database, now: datetime, run_id: str | None = None) -> Vali
         "achievements": sum(each.held for each in achievements),
     }
     changes = _changes(database.one(_PREVIOUS, {"run_id": run_id}), checks, counts)
+    forced = tuple(Forced(**row) for row in database.rows(_FORCED, {"since": changes.since}))
     return Validation(
         made_at=now,
-        verdict=judge(checks, sessions, freshness),
+        verdict=judge(checks, sessions, freshness, forced),
         sessions=sessions,
         freshness=freshness,
         checks=checks,
         changes=changes,
-        forced=tuple(Forced(**row) for row in database.rows(_FORCED, {"since": changes.since})),
+        forced=forced,
         quarantine=quarantine,
         alerts=alerts,
         insights=insights,

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.sources.csv.format import CsvFile, csv_format
@@ -201,8 +202,8 @@ class _Import:
         collect_bad_rows(self.database, staged)
         if staged.bad > self.max_bad * staged.rows:
             staged.refused = (
-                f"{staged.bad:,} of {staged.rows:,} rows ({staged.bad / staged.rows:.1%}) are bad,"
-                f" more than {self.max_bad:.1%}; nothing of it was loaded"
+                f"{staged.bad:,} of {count(staged.rows, 'row')} ({staged.bad / staged.rows:.1%})"
+                f" are bad, more than {self.max_bad:.1%}; nothing of it was loaded"
             )
         return staged
 

@@ -221,7 +221,7 @@ def test_nobody_active_while_alerts_are_open_is_refused(everything, run, make):
     assert run(make.evaluation(evaluated={"no_show": set()}), active=()).resolved == 0
     run(make.evaluation(make.finding()))
     before = everything()
-    with pytest.raises(RefusedError, match="no tutor is active, yet 1 alerts"):
+    with pytest.raises(RefusedError, match="no tutor is active, yet 1 alert is open"):
         run(make.evaluation(at=1), active=())
     assert everything() == before
 

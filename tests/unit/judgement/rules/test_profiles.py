@@ -263,4 +263,4 @@ achievements:
     assert found(Kind.INSIGHT, **{"open_alerts.idle": True}) == {}
     assert found(Kind.INSIGHT, sessions_completed_30d=4) == {}
     marathon = found(Kind.ACHIEVEMENT)["marathon"]
-    assert (marathon.texts["icon"], marathon.texts["description"]) == ("🏃", "1000 sessions")
+    assert (marathon.texts["icon"], marathon.texts["description"]) == ("🏃", "1,000 sessions")

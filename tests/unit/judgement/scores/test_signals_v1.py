@@ -114,7 +114,7 @@ def test_what_an_administrator_reads():
     found = of(**ALL_BAD)
     assert [(each.label, each.value, each.reference, each.n) for each in found.reasons] == [
         ("First sessions are rated 2.0 on average, under 3.5", 2.0, 3.5, 4),
-        ("1 sessions in 7 days, under a quarter of the 12 of 30 days", 1, 3.0, 12),
+        ("1 session in 7 days, under a quarter of the 12 of 30 days", 1, 3.0, 12),
         ("50 % of the sessions of 30 days were rescheduled by the tutor, over 15 %", 0.5, 0.15, 12),
         ("Engagement is 4.0 on average, under 5.5", 4.0, 5.5, 9),
         ("3 no-shows in 30 days, more than 2", 3, 2, 12),

@@ -1,5 +1,6 @@
 """Texts that came from the platform: shown, and nothing more."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutor_pipeline.core.audiences import Audience
+from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.people.notify import trial
 from tutor_pipeline.people.notify.kinds import incident
 from tutor_pipeline.people.notify.kinds.alert import message
@@ -89,6 +91,18 @@ def test_any_text_makes_a_message_of_one_header_line(name, title):
     assert "\n" not in found.subject
     assert "\r" not in found.subject
     assert Tags(found.html).tags == Tags(made().html).tags or name in ("", "T1")
+
+
+def test_a_long_id_is_cut_where_it_is_read_and_whole_at_the_end():
+    whole = "3f2a9c1e-7d41-4b5c-9a10-0c0ffee00001"
+    setting = replace(SETTING, ids={whole: "3f2a9c", "T1": "T1"})
+    found = message(Audience.CRITICAL, [alert(tutor_id=whole), alert()], setting)
+    assert "Sarah Chen (3f2a9c)" in found.text
+    assert found.text.count(whole) == found.html.count(whole) == 1
+    assert found.text.endswith(f"\nIds in full: {whole}\n")
+    assert found.tutor_ids == (whole, "T1")
+    assert Person(Role.TUTOR, whole).is_meant_in(found.text)
+    assert "in full" not in message(Audience.CRITICAL, [alert()], setting).text
 
 
 def test_times_are_those_of_the_pipeline_s_zone():

@@ -1,15 +1,15 @@
 """The report of a session: what is said of it, and against what."""
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.people.notify.session_content import session_report
 
-ZONE = ZoneInfo("Europe/Berlin")
+SETTING = Setting("http://ui", "http://reports", "Europe/Berlin", datetime(2026, 3, 18, tzinfo=UTC))
 AVERAGES = (
     "avg_session_score_30d", "avg_rating_30d", "avg_engagement_30d", "avg_empathy_30d",
     "avg_clarity_30d", "avg_talk_ratio",
@@ -35,7 +35,7 @@ def report(session=None, **changes):
             "student_frustration_count": None, **dict.fromkeys(SCORES), **(session or {}),
         }],
     }  # fmt: skip
-    return session_report(row, ZONE)
+    return session_report(row, SETTING)
 
 
 def difference(name, average, value, usual):

@@ -36,7 +36,7 @@ def test_an_id_is_named_by_its_beginning(ops):
     with pytest.raises(UsageError) as refused:
         alert_ids(ops.database, ["3f", "3fa", "x"])
     more, none, _ = str(refused.value).splitlines()
-    assert more == "more than one alert has an id that begins with '3f'."
+    assert more == "2 alerts have an id that begins with '3f': 3fa2, 3fb1."
     assert none == "no alert has an id that begins with 'x'."
 
 

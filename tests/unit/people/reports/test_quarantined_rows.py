@@ -16,6 +16,8 @@ def test_a_row_is_named_by_the_beginning_of_its_key_and_its_number(ops):
     for key, how_many in (("3fa2", "more than one"), ("3f#1", "more than one"), ("3fa2#3", "no")):
         with pytest.raises(UsageError, match=f"^{how_many} quarantined row .*'{key}'"):
             entry(ops.database, key)
+    with pytest.raises(UsageError, match=r"begins with '3fa2': 3fa2#1, 3fa2#2\."):
+        entry(ops.database, "3fa2")
 
 
 def test_the_newest_come_first_and_the_rows_of_a_file_in_its_order(ops):

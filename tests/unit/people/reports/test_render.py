@@ -220,7 +220,7 @@ def test_a_page_of_sound_data_says_so(ops):
     ops.check("b", NOW)
     page = Page(render(ops.gather())).text
     assert page.startswith("Sound: 2 checks, as of 2026-03-10 17:50 UTC")
-    assert "Nothing: all 2 checks hold." in page
+    assert "Nothing: every check holds." in page
 
 
 def _empty() -> tuple[Validation, object]:

@@ -1,5 +1,7 @@
 """How new the alerts are, which may be older than the metrics, and whether all of it is stale."""
 
+from datetime import UTC, datetime
+
 from psycopg.types.json import Jsonb
 
 from tests.unit.people.reports.conftest import DAY, HOUR, NOW
@@ -27,6 +29,19 @@ def test_status_has_the_moments_of_metrics_and_of_alerts(ops):
         "open_quarantine": 0,
         "missing_rows": None,
     }
+
+
+def test_the_newest_session_is_one_that_took_place(ops):
+    ops.database.execute(
+        "create table {marts}.fct_sessions (scheduled_start timestamptz, status text)"
+    )
+    for start, status in (
+        (NOW, "completed"),
+        (NOW + HOUR, "cancelled"),
+        (datetime(9000, 1, 1, tzinfo=UTC), "completed"),
+    ):
+        ops.database.execute("insert into {marts}.fct_sessions values (%s, %s)", (start, status))
+    assert status_queries.status(ops.database)["data"]["newest_session"] == "2026-03-10 18:50 UTC"
 
 
 def test_the_report_says_as_of_when_the_alerts_are(ops):

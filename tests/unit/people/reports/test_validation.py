@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.people.reports.conftest import DAY, HOUR, NOW
 from tutor_pipeline.people.reports.validation import (
     Check,
     Day,
+    Forced,
     Freshness,
     Level,
     State,
@@ -60,9 +62,34 @@ def test_sound():
 def test_what_does_not_hold_and_stops_nothing_is_counted():
     failed = [check(State.FAILED, "warn"), check(State.FAILED, "warn"), check(State.FAILED)]
     assert verdict_of(check(), *failed).sentence == (
-        "Sound with 1 error and 2 warnings: 4 checks, 22,431 sessions, as of 2026-03-10 18:50 UTC"
+        "3 of 4 checks do not hold (1 error and 2 warnings; nothing stops): 22,431 sessions, as of"
+        " 2026-03-10 18:50 UTC"
     )
-    assert verdict_of(check(), failed[0]).headline.startswith("Sound with 1 warning: 2 checks")
+    assert verdict_of(check(), failed[0]).headline.startswith(
+        "1 of 2 checks does not hold (1 warning; nothing stops)"
+    )
+
+
+@given(st.lists(st.sampled_from([*State]), min_size=1), st.booleans(), st.booleans())
+def test_no_verdict_is_sound_above_a_check_that_does_not_hold(states, blocks, is_forced):
+    checks = [check(state, blocking=blocks) for state in states]
+    forced = [Forced("marts/fct_sessions", "anna", NOW, ["It does not hold."])] * is_forced
+    verdict = judge(checks, 1, FRESH, forced)
+    is_sound = set(states) == {State.PASSED} and not is_forced
+    assert (verdict.level is Level.SOUND) == is_sound
+    assert ("sound" in verdict.sentence.lower()) == is_sound
+
+
+def test_what_was_forced_is_not_called_sound():
+    forced = [Forced("marts/fct_sessions", "anna", NOW, ["It does not hold."])]
+    assert judge([check()], None, FRESH, forced).sentence == (
+        "Every check holds now, but 1 table was forced before: 1 check, as of 2026-03-10 18:50 UTC"
+    )
+
+
+def test_a_verdict_on_tables_of_an_older_load_says_so():
+    verdict = judge([check()], None, replace(FRESH, loaded_since=True))
+    assert verdict.sentence.endswith("18:50 UTC, the platform was loaded anew since")
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.ERRORED, State.MISSING])

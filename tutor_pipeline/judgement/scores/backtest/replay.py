@@ -14,6 +14,7 @@ from datetime import date
 
 import numpy as np
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.judgement.scores.backtest.plan import (
     Fold,
     Outcome,
@@ -198,7 +199,7 @@ def _present(history: Mapping[date, Sequence[Row]]) -> tuple[dict[date, list[Row
 def _checked(name: str, predict: Predict, rows: Sequence[Row]) -> list[Outcome]:
     found = list(predict(rows))
     if len(found) != len(rows):
-        raise ValueError(f"{name} gave {len(found)} scores of {len(rows)} rows")
+        raise ValueError(f"{name} gave {count(len(found), 'score')} of {count(len(rows), 'row')}")
     return found
 
 

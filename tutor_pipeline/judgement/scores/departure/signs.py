@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from tutor_pipeline.core.formatting import written
 from tutor_pipeline.core.yaml_models import CODES, Coded, YamlModel, read_yaml
 
 
@@ -22,6 +24,16 @@ class Kind(StrEnum):
 
     CHANGE = "change"
     LEVEL = "level"
+
+
+class _Told(float):
+    """A number that `str.format` writes as sentences do (`core.formatting.written`). One with its
+    noun is rounded, as it was multiplied with a share.
+    """
+
+    def __format__(self, form: str) -> str:
+        number = round(self) if "|" in form and isfinite(self) else float(self)
+        return written(number, form)
 
 
 class Sign(Coded):
@@ -50,7 +62,7 @@ class Sign(Coded):
 
     def words(self, **numbers: float) -> str:
         """Returns the sign in words. Raises KeyError for a number that is missing."""
-        return self.says.format(**numbers)
+        return self.says.format(**{name: _Told(number) for name, number in numbers.items()})
 
 
 class Group(Coded):

@@ -6,6 +6,7 @@ Does not belong here: any single output (`tutors`, `students`).
 
 from __future__ import annotations
 
+from tutor_pipeline.core.formatting import agree, count
 from tutor_pipeline.judgement.scores.health.parts import MINIMUM, Values, Weighed
 from tutor_pipeline.judgement.scores.score import Reason, Status, most_telling_first
 
@@ -22,12 +23,14 @@ def health_of(weighed: Weighed, too_few: Reason | None) -> Output:
     return round(100 * weighed.mean, 6), weighed.points()
 
 
-def too_few(values: Values, name: str, needed: float, words: str) -> Reason | None:
+def too_few(values: Values, name: str, needed: float, noun: str, when: str) -> Reason | None:
     """Returns why there is no output, where a count is below what is needed; else None."""
     seen = values[name]
     if seen is not None and seen >= needed:
         return None
-    label = f"Too little to tell: {seen or 0:.0f} {words}, {needed:.0f} are needed"
+    found = f"{count(int(seen or 0), noun)} {when}"
+    verb = agree(needed, "is", "are")
+    label = f"Too little to tell: {found}, {needed:,.0f} {verb} needed"
     return Reason("too_few", label, seen, float(needed), None if seen is None else int(seen), 0.0)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.yaml_models import CODES, Coded, YamlModel, read_yaml
 from tutor_pipeline.judgement.scores.score import Reason, most_telling_first
 
@@ -165,7 +166,7 @@ class Known(NamedTuple):
         if part.common is not None and common is not None:
             label += f", of all tutors {common:{part.shown}}"
         if points is not None:
-            label += f" ({contribution:.0f} of {points:.0f} points)"
+            label += f" ({contribution:.0f} of {count(round(points), 'point')})"
         usual = round(part.usually(common), 9)
         return Reason(part.code, label, value, usual, None if n is None else int(n), contribution)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.judgement.scores.health.outputs import (
     Output,
     health_of,
@@ -98,12 +99,15 @@ def _health(values: Values, status: str | None, is_churn_inferred: bool) -> Outp
     if is_churn_inferred:
         return None, (_silence(values),)
     reason = too_few(
-        values, "sessions_completed_all", MINIMUM.student_sessions, "sessions completed"
+        values, "sessions_completed_all", MINIMUM.student_sessions, "session", "completed"
     )
     return health_of(weigh(STUDENT_HEALTH, values), reason)
 
 
 def _silence(values: Values) -> Reason:
     days, gap = values["days_since_last_session"], values["usual_gap_days"]
-    label = f"Taken to have left: no session for {days:.0f} days, one every {gap:.0f} is usual"
+    label = (
+        f"Taken to have left: no session for {count(round(days or 0), 'day')}, one every"
+        f" {gap:,.0f} is usual"
+    )
     return Reason("churn_inferred", label, days, gap, None, 0.0)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.judgement.scores.health.outputs import (
     Output,
     health_of,
@@ -106,7 +107,9 @@ def _share_of(value: float | None, needed: float | None) -> float | None:
 
 def _assessed(row: Row, usual: Usual) -> TutorHealth:
     values = values_of(row)
-    too_few_sessions = too_few(values, "sessions_90d", MINIMUM.sessions_90d, "sessions in 90 days")
+    too_few_sessions = too_few(
+        values, "sessions_90d", MINIMUM.sessions_90d, "session", "in 90 days"
+    )
     burnout = _burnout(values, too_few_sessions, usual.common)
     velocity = _velocity(values)
     first = _first_session_success(values)
@@ -185,7 +188,7 @@ def _velocity(values: Values) -> Output:
         if completed is None:
             return None, (not_known("sessions", "Sessions: not known"),)
         pace = completed * 7 / days
-        label = f"{pace:.1f} sessions a week in the last {days} days"
+        label = f"{pace:,.1f} sessions a week in the last {count(days, 'day')}"
         found.append(
             Reason(f"pace_{days}d", label, round(pace, 6), None, int(completed), round(pace / 2, 6))
         )
@@ -197,7 +200,8 @@ def _first_session_success(values: Values) -> Output:
         values,
         "first_session_count_90d",
         MINIMUM.first_sessions,
-        "first sessions in 90 days",
+        "first session",
+        "in 90 days",
     )
     if reason is not None:
         return None, (reason,)

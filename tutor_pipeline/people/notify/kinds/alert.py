@@ -8,7 +8,7 @@ from typing import Any
 
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.findings import Change, Severity, Step
-from tutor_pipeline.core.formatting import count, label, visible
+from tutor_pipeline.core.formatting import agree, count, label, visible
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.notify import outbox
@@ -130,7 +130,7 @@ def message(
     after = ""
     if open_warnings > len(rows):
         others = open_warnings - len(rows)
-        after = f"{count(others, 'earlier warning')} {'is' if others == 1 else 'are'} still open."
+        after = f"{count(others, 'earlier warning')} {agree(others, 'is', 'are')} still open."
     return render(
         audience,
         KIND,
@@ -182,7 +182,7 @@ def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
     return [
         {
             "tutor_id": tutor_id,
-            "who": who(own[0]),
+            "who": who(own[0], setting.ids),
             "is_critical": own[0]["severity"] == "critical",
             "is_high_reschedule": own[0]["is_high_reschedule"],
             "context": _context(own[0], setting),

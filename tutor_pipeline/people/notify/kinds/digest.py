@@ -39,9 +39,8 @@ def draft(database: Database, audience: Audience, rows: Sequence[Row], setting: 
 
 def message(week: Row, setting: Setting) -> Message:
     """Returns the digest of a week, from the data of `digest_data.week_data`."""
-    values = digest_content.digest(week)
-    parts = ("new", "oldest", "resolved", "rising", "falling", "badges")
-    named = {row["tutor_id"] for part in parts for row in week[part]}
+    values = digest_content.digest(week, setting.ids)
+    named = {row["tutor_id"] for part in digest_content.OF_TUTORS for row in week[part]}
     return render(
         Audience.DIGEST,
         KIND,

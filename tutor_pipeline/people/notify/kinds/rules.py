@@ -56,7 +56,7 @@ def message(audience: Audience, details: Row, setting: Setting) -> Message:
             "any_closed": closed > 0,
             "closed": count(closed, "alert"),
             "tutors": count(details["tutors"], "tutor"),
-            "critical": details["critical"],
+            "critical": f"{details['critical']:,}",
             "retired": count(details["retired"], "alert") if details["retired"] else "",
             "opened": count(opened, "alert"),
             "profile": details["profile"],

@@ -66,7 +66,7 @@ def draft(database: Database, audience: Audience, rows: Sequence[Row], setting: 
 
 def message(reports: Sequence[Row], setting: Setting) -> Message:
     """Returns a message with reports of completed sessions, one per tutor."""
-    shown = [session_report(report, setting.zone) for report in reports]
+    shown = [session_report(report, setting) for report in reports]
     number = sum(len(report["sessions"]) for report in reports)
     if len(reports) > 1:
         headline = f"{count(number, 'session')} of {count(len(reports), 'tutor')}"
