@@ -1,0 +1,210 @@
+"""What a mapping makes of a platform's rows, and what it costs the platform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutor_pipeline.core.warehouse.database import Database, Schemas, Warehouse
+from tutor_pipeline.sources import losses, relations
+from tutor_pipeline.sources.changes import versions
+from tutor_pipeline.sources.losses import Limits
+from tutor_pipeline.sources.mapping.reading import mapped
+from tutor_pipeline.sources.relations import UnreadableError
+
+NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
+
+SHOP = """
+drop schema if exists shop cascade;
+create schema shop;
+create table shop.lessons (
+    "lessonId" uuid primary key default gen_random_uuid(), teacher_id integer not null,
+    starts_at timestamp not null, state text, stars numeric, tag text, deleted_at timestamptz
+);
+create index on shop.lessons (starts_at);
+insert into shop.lessons (teacher_id, starts_at, state, stars, tag)
+select
+    1 + n % 50, timestamp '2026-03-18 07:00' - make_interval(hours => n),
+    (array['done', 'gone', 'odd'])[1 + n % 3], n % 11, case when n % 2 = 0 then '50 %' else 'x' end
+from generate_series(1, 5000) as n;
+analyze shop.lessons;
+"""
+
+LESSONS = """
+timezone: America/New_York
+tables:
+  sessions:
+    relation: lessons
+    where: deleted_at is null
+    columns:
+      id: lessonId
+      tutor_id: teacher_id
+      scheduled_start: starts_at
+      status: {column: state, values: {done: completed, gone: cancelled}}
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(databases: Any) -> Warehouse:
+    return Warehouse(databases.create(), Schemas(platform="shop"))
+
+
+@pytest.fixture
+def reading(shop: Warehouse, tmp_path: Path) -> Iterator[Callable[[str], Database]]:
+    """`reading(mapping)` opens a connection that reads the shop's tables as the mapping says."""
+    with shop.connect() as database:
+        database.execute(SHOP.encode())
+    opened = []
+
+    def read(text: str) -> Database:
+        path = tmp_path / "source.yml"
+        path.write_text(text, encoding="utf-8")
+        opened.append(mapped(shop, path).connect())
+        return opened[-1]
+
+    yield read
+    for database in opened:
+        database.close()
+
+
+def rows(database: Database, table: str, columns: str) -> list[Any]:
+    return database.execute(
+        database.sql(
+            f"select distinct {columns} from {{rows}} as r order by 1",
+            rows=database.warehouse.platform_table(table),
+        )
+    ).fetchall()
+
+
+def test_values_are_renamed_and_others_keep_their_own_name(reading: Any) -> None:
+    assert rows(reading(LESSONS), "sessions", "status") == [
+        ("cancelled",),
+        ("completed",),
+        ("odd (not in the mapping)",),
+    ]
+    assert rows(
+        reading(LESSONS.replace("gone: cancelled}", "gone: cancelled}, others: null")),
+        "sessions",
+        "status",
+    ) == [("cancelled",), ("completed",), (None,)]
+
+
+def test_a_scale_becomes_the_contracts(reading: Any) -> None:
+    feedback = """
+  session_feedback:
+    relation: lessons
+    columns:
+      session_id: lessonId
+      student_satisfaction_rating: {column: stars, scale: [0, 10]}
+"""
+    found = rows(reading(LESSONS + feedback), "session_feedback", "student_satisfaction_rating")
+    assert [float(value) for (value,) in found] == pytest.approx([1 + 0.4 * n for n in range(11)])
+
+
+def test_rows_that_a_condition_leaves_out_are_not_there(reading: Any) -> None:
+    database = reading(LESSONS)
+    database.execute("update shop.lessons set deleted_at = now() where teacher_id = 7")
+    assert (7,) not in rows(database, "sessions", "tutor_id")
+    assert relations.count(database, "sessions") == 4900
+
+
+def test_texts_with_signs_of_drivers_are_texts(reading: Any) -> None:
+    database = reading(LESSONS.replace("deleted_at is null", "tag like '50 %'"))
+    assert relations.count(database, "sessions") == 2500
+    columns = versions.read_columns(database)
+    query = versions.session_versions(database.warehouse, columns)
+    found = database.execute(
+        query, {"since": NOW - timedelta(days=500), "until": NOW, "recent": NOW}
+    ).fetchall()
+    assert len(found) == 2500
+
+
+def test_zones_of_the_file_and_of_a_column(reading: Any) -> None:
+    assert relations.newest_completed_session(reading(LESSONS), NOW) == datetime(
+        2026, 3, 18, 8, tzinfo=UTC
+    )
+    of_column = LESSONS.replace(
+        "scheduled_start: starts_at", "scheduled_start: {column: starts_at, timezone: UTC}"
+    )
+    assert relations.newest_completed_session(reading(of_column), NOW) == datetime(
+        2026, 3, 18, 4, tzinfo=UTC
+    )
+
+
+def test_what_the_platforms_indexes_promise_holds_for_plain_columns(reading: Any) -> None:
+    columns = relations.read_columns(reading(LESSONS), ["sessions", "users"])
+    assert columns.keys() == {"sessions"}
+    sessions = columns["sessions"]
+    assert (sessions["id"].type, sessions["id"].is_unique) == ("uuid", True)
+    assert (sessions["status"].type, sessions["tutor_id"].is_unique) == ("text", False)
+    query = """
+tables:
+  sessions:
+    query: |
+      select "lessonId" as id, teacher_id as tutor_id, starts_at as scheduled_start, state as status
+      from lessons
+"""
+    assert not relations.read_columns(reading(query), ["sessions"])["sessions"]["id"].is_unique
+    unique = query.replace("    query", "    unique: id\n    query")
+    assert relations.read_columns(reading(unique), ["sessions"])["sessions"]["id"].is_unique
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_looking_for_changes_uses_the_platforms_indexes(reading: Any, by_id: bool) -> None:
+    database = reading(LESSONS)
+    columns = versions.read_columns(database)
+    query = versions.session_versions(database.warehouse, columns, by_id=by_id)
+    (identity,) = database.execute('select min("lessonId"::text) from shop.lessons').fetchone()
+    plan = "\n".join(
+        line
+        for (line,) in database.execute(
+            database.sql("explain {query}", query=query),
+            {
+                "since": versions.BEGINNING if by_id else NOW - timedelta(days=2),
+                "until": NOW,
+                "recent": NOW - timedelta(days=2),
+                "session_ids": [identity],
+            },
+        )
+    )
+    assert ("lessons_pkey" if by_id else "lessons_starts_at_idx") in plan, plan
+
+
+def test_another_mapping_is_no_loss(reading: Any) -> None:
+    limits = Limits(0.02, 20, 3)
+    database = reading(LESSONS)
+    losses.accept(database, NOW, NOW, run_id="r", why="a test", whole=True)
+    database.commit()
+    half = reading(LESSONS.replace("deleted_at is null", "teacher_id < 20"))
+    assert losses.find(half, NOW, limits, whole=True) == []
+    losses.accept(half, NOW, NOW, run_id="s", why="a test", whole=True)
+    half.commit()
+    half.execute("update shop.lessons set teacher_id = 40 where teacher_id < 10")
+    assert [loss.kind for loss in losses.find(half, NOW, limits, whole=True)] == ["sessions"]
+
+
+def test_a_column_that_goes_is_said_with_where_to_look(reading: Any) -> None:
+    database = reading(LESSONS)
+    database.execute("alter table shop.lessons rename state to phase")
+    with pytest.raises(UnreadableError, match=r'lessons.*"?state"? does not exist') as raised:
+        versions.read_columns(database)
+    assert str(raised.value).splitlines()[-1].endswith("tutor-pipeline check-source")
+
+
+def test_a_privilege_that_is_missing_is_named(reading: Any, shop: Warehouse) -> None:
+    database = reading(LESSONS)
+    database.execute(
+        "drop role if exists mapped_reader; create role mapped_reader;"
+        " grant usage on schema shop to mapped_reader;"
+        ' grant select ("lessonId", teacher_id, starts_at, deleted_at) on shop.lessons'
+        " to mapped_reader"
+    )
+    columns = versions.read_columns(database)
+    database.execute("set role mapped_reader")
+    with pytest.raises(UnreadableError, match=r"may not read shop\.lessons \(state\)"):
+        relations.refuse_hidden(database, columns)
+    database.rollback()
