@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
 from tutor_pipeline.cli.failing_tutors import find_failing
-from tutor_pipeline.cli.installation import Session, open_session
+from tutor_pipeline.cli.installation import Session, check_mapping, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import AsJson, AsOf, By, IdForm, IdsAs, actor, check_as_of, day
 from tutor_pipeline.core.errors import RefusedError, UsageError
@@ -99,6 +99,7 @@ def enrich(
             " out, or leave --only out"
         )
     session = open_session(note)
+    check_mapping(session)
     outcome = refresh(
         as_of=as_of,
         only=_ASSETS[only] if only else None,

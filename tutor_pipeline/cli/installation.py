@@ -102,6 +102,18 @@ def _mapped(settings: Settings, located: Located) -> Located:
     return replace(located, warehouse=mapped(located.warehouse, settings.source_map))
 
 
+def check_mapping(session: Session) -> None:
+    """Raise TutorPipelineError with the line of each entry of the mapping that does not fit the
+    database: a refresh would name the first one only, and no line.
+    """
+    if session.settings.source_map is None:
+        return
+    from tutor_pipeline.sources.mapping.verifying import verify
+
+    with session.warehouse.connect() as database:
+        verify(database, session.settings.source_map)
+
+
 def check_dagster_database() -> None:
     """Raise TutorPipelineError if Dagster's own database cannot be reached: Dagster itself tries
     for long, and then shows a traceback.

@@ -109,20 +109,20 @@ def _print_source(report: SourceReport) -> None:
         done(f"Usable; newest session: {f'{newest:%Y-%m-%d %H:%M %Z}' if newest else 'none yet'}")
 
 
+_HEADS = ("type", "no value", "from", "to", "for example")
+
+
 def _print_columns(found: TableFound) -> None:
     if not found.rows:
         return
-    table = Table(found.name, "is", "type", "no value", "from", "to", "for example", box=None)
+    is_mapped = any(column.comes_from != column.name for column in found.columns)
+    table = Table(found.name, *(["is"] if is_mapped else []), *_HEADS, box=None)
     for column in found.columns:
-        table.add_row(
-            escape(column.name),
-            escape(column.comes_from),
-            column.type,
-            _share(column),
-            escape(column.low or ""),
-            escape(column.high or ""),
-            escape(" · ".join(column.values)),
-        )
+        # The ends of numbers and moments say more than some of them.
+        values = " · ".join(column.values) if column.low is None else ""
+        cells = (column.type, _share(column), column.low or "", column.high or "", values)
+        names = (column.name, column.comes_from) if is_mapped else (column.name,)
+        table.add_row(*map(escape, (*names, *cells)))
     out.print()
     out.print(table)
 

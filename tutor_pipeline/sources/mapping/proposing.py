@@ -147,7 +147,7 @@ class _Draft:
         ]
         taken = {sessions}
         for table in self.contract.tables:
-            if table.name == "sessions" or table.name not in _words().tables:
+            if table.name == "sessions":
                 continue
             name, sureness = self._best_table(table, taken)
             if name is not None:
@@ -182,7 +182,8 @@ class _Draft:
 
     def _fit(self, wanted: Table, name: str, *, needed: bool = False) -> float:
         """How well a table fits one of the contract: by its name, and the columns it must have."""
-        named = _place_in(self._name_words(name), _words().tables[wanted.name])
+        known = (wanted.name, *_words().tables.get(wanted.name, ()))
+        named = _place_in(self._name_words(name), known)
         required = [column.name for column in wanted.columns if column.required]
         there = [self._choose(wanted.name, column, name) for column in required]
         share = sum(choice.sureness for choice in there if choice is not None) / len(required)
@@ -197,15 +198,16 @@ class _Draft:
     def _choose(self, table: str, column: str, relation: str) -> _Choice | None:
         """The column of a relation that is most like one of the contract."""
         wanted = self.contract.table(table).column(column)
-        known = _words().columns.get(table, {}).get(column, ())
+        known = (column, *_words().columns.get(table, {}).get(column, ()))
+        is_id = column == "id" or column.endswith("_id")
         best: _Choice | None = None
         for found in self.tables[relation]:
-            if not _may_be(wanted.type, found):
+            if not _may_be(wanted.type, found, is_id=is_id):
                 continue
             words = words_of(found.name, [self._name_words(relation)])
             sureness = _place_in(words, known)
-            why = f"the name {found.name}"
-            if column.endswith("_id") or column in ("user_id", "id"):
+            why = "" if found.name == column else f"the name {found.name}"
+            if is_id:
                 # teacherId, teacherid, id_teacher
                 bare = words.removesuffix("id").removeprefix("id ").strip()
                 sureness = max(sureness, _place_in(bare, known)) if bare else sureness
@@ -397,7 +399,9 @@ def _place_in(words: str, known: Sequence[str]) -> float:
     return 0
 
 
-def _may_be(wanted: str, found: Found) -> bool:
+def _may_be(wanted: str, found: Found, *, is_id: bool) -> bool:
+    if is_id:
+        return found.type in {*_INTEGERS, *_TEXTS, "uuid"}
     if wanted in ("text", "jsonb"):
         return found.type not in ("boolean", *_MOMENTS)
     return found.type in _TYPES.get(wanted, {wanted})
