@@ -15,14 +15,14 @@ from tests.integration.refreshes import until
 from tests.integration.ui import Ui
 from tests.postgres import PostgresServer, Proxy
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2700)]
 
 PROMISED = 25
 """The pipeline takes up to so many connections (docs/databases.md)."""
 ALLOWED = 30
 """By the server."""
 SESSIONS = 500
-SECONDS = 300
+SECONDS = 900
 """Whatever is waited for comes sooner."""
 
 

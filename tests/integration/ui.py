@@ -13,7 +13,7 @@ from tests.integration.conftest import Project
 from tests.integration.refreshes import until
 from tests.servers import free_port
 
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 900
 
 
 class Ui:
