@@ -17,6 +17,7 @@ config.meta.not_null     columns that are never null, where no contract says so.
     {%- set intermediate = make_intermediate_relation(target_relation) -%}
     {%- set backup_type = 'table' if existing is none else existing.type -%}
     {%- set backup = make_backup_relation(target_relation, backup_type) -%}
+    {%- set sql = without_rows(sql) if flags.EMPTY else sql -%}
 
     {{ drop_relation_if_exists(load_cached_relation(intermediate)) }}
     {{ drop_relation_if_exists(load_cached_relation(backup)) }}

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
-import socket
-import time
-import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
+from tests.integration.ui import Ui
 from tutor_pipeline.core.warehouse.locks import one_writer
 
 HISTORY = dg.AssetKey(["marts", "tutor_aggregates_history"])
@@ -132,59 +127,11 @@ def test_days_and_some_tutors_are_written_beside_each_other(definitions, project
 @pytest.mark.timeout(900)
 def test_backfills_from_the_asset_page(project):
     """As the page does: GraphQL, the daemon, one run for all days; and the same twice at once."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     project.execute("drop table if exists marts.tutor_aggregates_history cascade")
-    project.settings |= {"TUTOR_UI_PORT": str(port)}
     names = [(YESTERDAY - timedelta(days=back)).isoformat() for back in reversed(range(100))]
-
-    def graphql(query, **variables):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)["data"]
-
-    def until(what):
-        deadline = time.monotonic() + 300
-        while True:
-            with contextlib.suppress(OSError):
-                if found := what():
-                    return found
-            assert time.monotonic() < deadline
-            time.sleep(1)
-
-    def launch():
-        launched = graphql(
-            "mutation ($asked: LaunchBackfillParams!) {"
-            " launchPartitionBackfill(backfillParams: $asked) { __typename"
-            " ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
-            asked={"partitionNames": names, "assetSelection": [{"path": HISTORY.path}]},
-        )["launchPartitionBackfill"]
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
-        return launched["backfillId"]
-
-    def ended(backfill):
-        found = graphql(
-            "query ($id: String!) { partitionBackfillOrError(backfillId: $id) {"
-            " ... on PartitionBackfill { status runs { id status } } } }",
-            id=backfill,
-        )["partitionBackfillOrError"]
-        return found if found["status"] != "REQUESTED" else None
-
-    process = project.start("up")
-    try:
-        until(lambda: graphql("{ version }"))
-        for backfill in (launch(), launch()):
-            found = until(functools.partial(ended, backfill))
-            assert found["status"] == "COMPLETED_SUCCESS"
-            assert [each["status"] for each in found["runs"]] == ["SUCCESS"]
-    finally:
-        project.run("down")
-        process.wait(60)
+    with Ui(project) as ui:
+        for backfill in [ui.backfill(HISTORY.path, names) for _ in range(2)]:
+            assert ui.runs_of(backfill) == ["SUCCESS"]
     (_, days, _, last) = counted(project, "tutor_aggregates_history", "as_of_date")
     assert last == YESTERDAY
     assert days >= 40

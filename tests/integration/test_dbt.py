@@ -179,6 +179,41 @@ def test_full_is_what_makes_every_table_of_a_refresh(shell, project, arguments, 
     assert (full, tables is None, built) == (is_full, is_full, True)
 
 
+def test_the_limit_of_a_role_ends_no_table(shell, project):
+    """It is a default for statements. What holds while a table is made, the server notes."""
+    (name,) = project.query("select current_database()")[0]
+    project.execute(
+        "create table public.held (setting text);"
+        " create function public.note() returns event_trigger language plpgsql as $$ begin"
+        " insert into public.held values (current_setting('statement_timeout')); end $$;"
+        " create event trigger note on ddl_command_end when tag in ('CREATE TABLE')"
+        " execute function public.note();"
+        f" alter database {name} set statement_timeout = '1min'"
+    )
+    try:
+        shell.dbt("run", "--select", LEAF)
+    finally:
+        project.execute(f"alter database {name} reset statement_timeout")
+    assert project.query("select distinct setting from public.held") == [("0",)]
+
+
+@pytest.mark.long
+def test_without_rows_every_table_is_made(shell, project):
+    """Its statements are planned, its columns are there; a history keeps its days."""
+    history = "tutor_aggregates_history"
+    shell.dbt("run", "--select", history)
+    project.execute(
+        f"insert into marts.{history} (tutor_id, as_of_date) values ('T', date '2026-01-01')"
+    )
+    full = project.query(NEWEST_FULL)
+    shell.dbt("run", "--empty")
+    for table, has_rows in (("fct_sessions", False), (LEAF, False), (history, True)):
+        assert project.query(f"select count(*) > 0 from marts.{table}") == [(has_rows,)], table
+    assert project.query(NEWEST_FULL) == full
+    project.run("enrich")
+    assert project.query("select count(*) > 0 from marts.fct_sessions") == [(True,)]
+
+
 def test_one_asset_in_dagster_is_no_full_refresh(shell, project):
     full = project.query(NEWEST_FULL)
     # Of the newest refresh, whatever that covered.

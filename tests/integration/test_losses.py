@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
+import dagster as dg
 import pytest
 
 from tests.conftest import undone
 from tests.integration.refreshes import Refreshes, stopping_at
-from tests.integration.test_post_session import calm_zone, disappoint, teach
+from tests.integration.test_post_session import calm_zone, disappoint, history, teach
+from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
+from tutor_pipeline.defs.incidents import build_incident_sensors
+from tutor_pipeline.people import incidents
 
 HIDE = {
     "most of the sessions": "delete from platform.sessions where hashtext(id) % 100 < 59",
@@ -242,6 +246,126 @@ def test_an_alert_whose_evidence_is_gone_comes_back_as_it_was(absentee):
         assert back[name] == kept[name], name
     assert [each["event"] for each in back["events"]][-2:] == ["resolved", "reopened"]
     assert told(project) == messages
+
+
+@contextmanager
+def three_hours_behind(project):
+    """The platform's schema is a copy without the last three hours; then the newest one again."""
+    project.execute("create schema behind")
+    for table in tables(project):
+        project.execute(
+            f"create table behind.{table} (like platform.{table} including all);"
+            f"insert into behind.{table} select * from platform.{table}"
+        )
+    project.execute(
+        "delete from behind.sessions where scheduled_start > now() - interval '3 hours';"
+        "delete from behind.session_feedback"
+        " where session_id not in (select id from behind.sessions);"
+        "alter schema platform rename to newest; alter schema behind rename to platform"
+    )
+    try:
+        yield
+    finally:
+        project.execute(
+            "alter schema platform rename to behind; alter schema newest rename to platform"
+        )
+
+
+def taught_lately(project, tutors, each):
+    """Some tutors taught in the last three hours. Returns how many sessions, and of how many."""
+    ids = project.query("select user_id from platform.tutors order by user_id limit %s", tutors)
+    for (id_,) in ids:
+        numbers = (f"lately{number}" for number in range(each))
+        teach(project, id_, *numbers, ago=timedelta(hours=1))
+    (counts,) = project.query(
+        "select count(*) filter (where scheduled_start > now() - interval '3 hours'), count(*)"
+        " from platform.sessions where scheduled_start between now() - interval '90 days' and now()"
+    )
+    return counts
+
+
+def told_of_alerts(project):
+    return project.query(
+        "select tutor_id, subject_id, transition from ops.outbox where kind = 'alert' order by 1, 2"
+    )
+
+
+def watch(project, monkeypatch):
+    """What the sensor of incidents does every half minute."""
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    sensor = build_incident_sensors([], dg.DefaultSensorStatus.STOPPED)[-1]
+    with dg.DagsterInstance.ephemeral() as instance:
+        sensor(
+            dg.build_sensor_context(instance=instance, resources={"warehouse": WarehouseResource()})
+        )
+
+
+def open_incidents(project):
+    with project.warehouse.connect() as database:
+        return [each["kind"] for each in incidents.listed(database)]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_replica_three_hours_behind_derives_nothing(platform, refreshes, monkeypatch):
+    """One incident, not a word about a tutor; when the newest rows return, alerts flow again."""
+    disappoint(platform, "N1")
+    lost, known = taught_lately(platform, 25, each=4)
+    assert lost > 20
+    assert lost > 0.02 * known
+    platform.run("enrich")
+    before, messages = findings(platform), told_of_alerts(platform)
+    assert history(platform, "N1")
+    with three_hours_behind(platform):
+        # What the copy does have of late changes nothing.
+        teach(platform, "N2", *(f"old{number}" for number in range(3)), ago=timedelta(hours=9))
+        for _ in range(2):
+            assert refreshes.run().materializations == []
+            watch(platform, monkeypatch)
+        platform.run("enrich", status=3)
+        assert findings(platform) == before
+        assert told_of_alerts(platform) == messages
+        assert open_incidents(platform) == ["source_loss"]
+    disappoint(platform, "N2")
+    assert refreshes.run().materializations
+    watch(platform, monkeypatch)
+    assert open_incidents(platform) == []
+    assert of_others(findings(platform)) == of_others(before)
+    assert history(platform, "N2")
+    # N1 taught nothing else: the same alerts, opened once and told once.
+    assert [each for each in told_of_alerts(platform) if each[0] == "N1"] == [
+        each for each in messages if each[0] == "N1"
+    ]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_replica_behind_by_a_few_sessions_closes_an_alert_for_a_while(platform, refreshes):
+    """Within the limits a loss counts; the alert says why it closed, and comes back as it was."""
+    disappoint(platform, "N1")
+    lost, known = taught_lately(platform, 22, each=1)
+    assert 20 < lost <= 0.02 * known
+    platform.run("enrich")
+    (id_, *_) = [
+        each["alert_id"]
+        for each in platform.json("alerts", "list", "--type", "poor_first_session_pattern")
+        if each["tutor_id"] == "N1"
+    ]
+    platform.run("alerts", "ack", id_, "--by", "ada", "--note", "calling")
+    platform.run("alerts", "snooze", id_, "--days", "3", "--by", "ada")
+    kept, messages = platform.json("alerts", "show", id_), told(platform)
+    with three_hours_behind(platform):
+        assert refreshes.run().materializations
+        gone = platform.json("alerts", "show", id_)
+        assert (gone["resolution"], gone["resolved_at"] is None) == ("evidence_gone", False)
+    assert refreshes.run().materializations
+    back = platform.json("alerts", "show", id_)
+    for name in ("resolved_at", "acknowledged_at", "acknowledged_by", "snoozed_until"):
+        assert back[name] == kept[name], name
+    assert back["triggered_date"] == kept["triggered_date"]
+    assert [each["event"] for each in back["events"]][-2:] == ["resolved", "reopened"]
+    assert told(platform) == messages
 
 
 SHARES = (0.2, 1, 1.9, 3, 10, 59, 100)

@@ -22,6 +22,7 @@ from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun
 from tutor_pipeline.defs.common.assets import FRESHNESS, OWNER, cadence, with_code_references
 from tutor_pipeline.defs.common.checks import check_result
 from tutor_pipeline.defs.common.project import Project, load_project
+from tutor_pipeline.defs.common.standbys import again_if_cancelled
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.platform_tables import source_key
 from tutor_pipeline.steps import build, take
@@ -123,16 +124,19 @@ def metrics_assets(project: Project) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, config: RefreshConfig, warehouse: WarehouseResource
     ) -> Iterator[Any]:
         chosen = context.selected_asset_keys
-        with take.refresh(
-            warehouse.warehouse,
-            context.run.run_id,
-            config.as_of,
-            config.tutors,
-            tables=None if every_table <= chosen else [key.to_user_string() for key in chosen],
-            limits=warehouse.loss_limits,
-            accept_loss_by=config.accept_loss_by,
-            warn=context.log.warning,
-        ) as run:
+        with (
+            again_if_cancelled(context),
+            take.refresh(
+                warehouse.warehouse,
+                context.run.run_id,
+                config.as_of,
+                config.tutors,
+                tables=None if every_table <= chosen else [key.to_user_string() for key in chosen],
+                limits=warehouse.loss_limits,
+                accept_loss_by=config.accept_loss_by,
+                warn=context.log.warning,
+            ) as run,
+        ):
             yield from _build(context, warehouse, run, manifest, translator, project.dbt_project)
 
     @dbt_assets(

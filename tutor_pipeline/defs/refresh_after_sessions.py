@@ -12,6 +12,7 @@ from psycopg import sql
 from tutor_pipeline.core.findings import Applied, Kind
 from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
+from tutor_pipeline.defs.common.standbys import again_if_cancelled
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.findings import numbers, what_changed
 from tutor_pipeline.steps.judge import FINDINGS
@@ -57,14 +58,17 @@ def refresh_tutors(
         warehouse.settings.linger_seconds if linger is None else linger,
         config.max_seconds,
     )
+    # A pass that was committed before a retry keeps its name.
+    again = f"/again {context.retry_number}" if context.retry_number else ""
     refresh = Refresh(
-        context.run_id,
+        context.run_id + again,
         warehouse.warehouse,
         plan,
         context.log,
         on_pass=lambda this: _show_alerts(context, this),
     )
-    passes = refresh.run()
+    with again_if_cancelled(context):
+        passes = refresh.run()
     if passes:
         _show(context, warehouse, passes)
     else:

@@ -25,6 +25,7 @@ from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import Writer, one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
+from tutor_pipeline.core.warehouse.remedies import is_cancelled_by_standby
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.judgement.quality.suites import Suite
@@ -184,6 +185,8 @@ class Refresh:
         """Whether the rows of some tutor may be the cause. What also fails without any tutor is of
         the database: a privilege, a table or a column that is gone. No tutor is looked for then.
         """
+        if is_cancelled_by_standby(error):
+            return False
         if isinstance(error, psycopg.Error):
             return (error.sqlstate or "")[:2] not in _OF_THE_DATABASE
         if not isinstance(error, dbt.DbtError):

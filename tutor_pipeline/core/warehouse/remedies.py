@@ -17,6 +17,7 @@ _CLOSE_SOME = (
     "Close other connections, or have the limit of the role, the database or the server raised: the"
     " pipeline takes up to 25."
 )
+_CONFLICT = r"due to conflict with recovery"
 
 _CONNECT: Mapping[str, str] = {
     r"password authentication|no password supplied|role .* does not exist|Peer authentication": (
@@ -48,7 +49,7 @@ _CONNECT: Mapping[str, str] = {
 _NO_SERVER = "Is the server up, and does TUTOR_DATABASE_URL name it?"
 
 _BY_WORDS: Mapping[str, str] = {
-    r"cannot execute .* in a read-only transaction|hot standby": (
+    r"cannot execute .* in a read-only transaction|hot standby|(during|while) recovery": (
         "The pipeline writes: name the primary server in TUTOR_DATABASE_URL, and see that"
         " default_transaction_read_only is off for the role and the database."
     ),
@@ -77,7 +78,11 @@ _BY_WORDS: Mapping[str, str] = {
         "Give the server more memory, or less work at once; then run the same command again."
     ),
     _TOO_MANY: _CLOSE_SOME,
-    r"conflict with recovery|deadlock detected|could not serialize": (
+    _CONFLICT: (
+        "Run the same command again: the standby that was read cancelled it. If that happens often,"
+        " have hot_standby_feedback switched on there."
+    ),
+    r"deadlock detected|could not serialize": (
         "Run the same command again: others changed the same rows at the same moment."
     ),
     r"could not connect to server|server closed the connection|connection .*(lost|closed|refused)"
@@ -101,6 +106,13 @@ def of_connecting(text: str, named_by: str) -> str:
 def of_statement(text: str) -> str | None:
     """Returns what to do about a statement that failed, from its message; None = unknown."""
     return _found(_BY_WORDS, text)
+
+
+def is_cancelled_by_standby(error: Exception) -> bool:
+    """Returns whether a hot standby cancelled what was read there, to go on following its primary.
+    The same read again may work. The standby may stand behind foreign tables.
+    """
+    return re.search(_CONFLICT, str(error)) is not None
 
 
 def cause(error: psycopg.Error) -> str:

@@ -34,8 +34,8 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
     def warehouse(self) -> Warehouse:
         """The migrated warehouse. Raises TutorPipelineError if it cannot be reached."""
         located = self.settings.locate()
-        # In a process that works by itself nobody is there to end a wait.
-        for url in (located.warehouse.url, located.dagster_url):
-            watch(url, _LOG.warning)
+        # In a process that works by itself nobody is there to end a wait. (Dagster's storage is
+        # watched by whoever opens it.)
+        watch(located.warehouse.url, _LOG.warning)
         upgrade(located.warehouse)
         return mapped(located.warehouse, self.settings.source_map)

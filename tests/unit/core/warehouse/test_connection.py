@@ -1,5 +1,6 @@
 """Connections: the same whatever a role or a URL likes; and what dbt gets of a URL."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -29,6 +30,24 @@ def test_a_transaction_sees_what_others_commit_whatever_the_url_asks_for(warehou
             isolation = database.execute("show transaction_isolation").fetchone()
             assert isolation == ("read committed",)
             database.rollback()
+
+
+def test_the_limits_of_a_role_are_not_ours(warehouse):
+    """They are defaults: a statement takes what it takes, and so does a pause in between."""
+    limits = ("statement_timeout", "idle_in_transaction_session_timeout")
+    with warehouse.connect(autocommit=True) as database:
+        name = database.info.dbname
+        for limit in limits:
+            database.execute(f"alter database {name} set {limit} = '1s'")
+    try:
+        with warehouse.connect() as database:
+            database.execute("select pg_sleep(2)")
+            time.sleep(2)
+            assert database.value("select 1") == 1
+    finally:
+        with warehouse.connect(autocommit=True) as database:
+            for limit in limits:
+                database.execute(f"alter database {name} reset {limit}")
 
 
 @pytest.mark.usefixtures("starts_something")

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import queue
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-import psutil
 import psycopg
 import psycopg2
 import pytest
 
+from tests.postgres import Proxy
 from tutor_pipeline.core.warehouse.watchdog import Pace, answers, watch
 
-PROXY = """
-import socket, sys, threading
-target = (sys.argv[1], int(sys.argv[2]))
-listening = socket.create_server(("127.0.0.1", 0))
-print(listening.getsockname()[1], flush=True)
-def pump(a, b):
-    try:
-        while data := a.recv(65536):
-            b.sendall(data)
-    except OSError:
-        pass
-    for each in (a, b):
-        try:
-            each.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-while True:
-    client, _ = listening.accept()
-    server = socket.create_connection(target)
-    for pair in ((client, server), (server, client)):
-        threading.Thread(target=pump, args=pair, daemon=True).start()
-"""
 QUICK = Pace(every=0.5, patience=1, strikes=2)
 
 
@@ -52,36 +27,6 @@ def watched(url: str, tell: Callable[[str], None] = lambda _: None) -> Iterator[
         yield
     finally:
         stop.set()
-
-
-class Proxy:
-    def __init__(self, server_url: str) -> None:
-        server = urlsplit(server_url)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", PROXY, str(server.hostname), str(server.port)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        port = int(self._process.stdout.readline())
-        self.url = server._replace(
-            netloc=f"{server.username}:{server.password}@127.0.0.1:{port}"
-        ).geturl()
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        self._process.send_signal(signal.SIGSTOP)
-        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
-            time.sleep(0.01)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture
