@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.sources.conftest import NOW, Imports
 from tests.unit.sources.fuzz import BrokenFile, write_export
-from tutor_pipeline.sources.csv.importing import FileSummary, import_folder
+from tutor_pipeline.sources.csv.importing import FileSummary, Wishes, import_folder
 
 ROWS = 400
 
@@ -32,7 +32,7 @@ def check_broken_export(imports: Imports, folder: Path, seed: int) -> None:
     # Around the usual limit, far above it, and everything.
     bad, limit = rng.choice([(0.01, 0.02), (0.04, 0.02), (0.5, 1), (0.5, 0.3), (1, 1)])
     files = write_export(rng, folder / "export", ROWS, bad=bad, wild=seed % 2 == 1)
-    summary = import_folder(imports.warehouse, folder / "export", as_of=NOW, max_bad=limit)
+    summary = import_folder(imports.warehouse, folder / "export", Wishes(max_bad=limit), as_of=NOW)
     open_lines = dict(
         imports.query(
             "select source, array_agg(line::int order by line) from {ops}.quarantine"
@@ -45,7 +45,7 @@ def check_broken_export(imports: Imports, folder: Path, seed: int) -> None:
 
     before = imports.platform(), imports.quarantine()
     again = import_folder(
-        imports.warehouse, folder / "export", as_of=NOW + timedelta(days=1), max_bad=limit
+        imports.warehouse, folder / "export", Wishes(max_bad=limit), as_of=NOW + timedelta(days=1)
     )
     assert [file.changed for file in again.files] == [0] * len(files)
     assert (imports.platform(), imports.quarantine()) == before
