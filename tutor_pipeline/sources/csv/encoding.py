@@ -21,9 +21,8 @@ from tutor_pipeline.sources.csv.values import (
 TOTAL = "row_of_totals"
 """Marks a bad row that may be one of totals: at the end of its file it is no row at all."""
 
-_TOTAL = rf"(?:{'|'.join(map(re.escape, csv_format().words.total))})(?:[\s:(].*)?"
-_TOTAL_ID = re.compile(_TOTAL, re.IGNORECASE)
-_TOTAL_IN_A_LINE = re.compile(rf"^\s*{_TOTAL}$", re.IGNORECASE | re.MULTILINE)
+_WORDS = csv_format().words.total
+_TOTAL_ID = re.compile(rf"(?:{'|'.join(map(re.escape, _WORDS))})(?:[\s:(].*)?", re.IGNORECASE)
 
 
 class Encoder:
@@ -89,7 +88,8 @@ class Encoder:
     def _totals(self, batch: Batch, ids: Sequence[str], malformed: set[int]) -> Iterator[int]:
         """Yields the rows that have the id of a row of totals, and nothing else but numbers."""
         may_be = set(malformed)
-        if _TOTAL_IN_A_LINE.search("\n".join(ids)):
+        everything = "\n".join(ids).lower()
+        if any(word in everything for word in _WORDS):
             may_be.update(range(len(ids)))
         for row in may_be:
             fields = batch.fields[row] or self._cut(batch.raws[row])

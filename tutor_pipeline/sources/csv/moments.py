@@ -34,7 +34,7 @@ def moment_of(text: str) -> str:
 
     Raises BadValueError.
     """
-    if _COUNT.fullmatch(text) and not _COMPACT_DATE.fullmatch(text):
+    if text[4:5] != "-" and _COUNT.fullmatch(text) and not _COMPACT_DATE.fullmatch(text):
         raise BadValueError(TWO_READINGS)
     try:
         moment = datetime.fromisoformat(text)

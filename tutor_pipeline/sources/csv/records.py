@@ -92,7 +92,7 @@ class CsvRecords:
             reason = None
             try:
                 for fields in csv.reader(self._lines(taken), delimiter=separator, strict=True):
-                    is_blank = not any(map(strip, fields))
+                    is_blank = not (fields and strip(fields[0])) and not any(map(strip, fields))
                     if width is not None and len(fields) != width and not is_blank:
                         reason = "wrong_column_count"
                         break

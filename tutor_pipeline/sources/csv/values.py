@@ -84,8 +84,10 @@ class ColumnReader(dict[str, str]):
         self.column = column
         self.bad: dict[str, str] = {}
         self._parse = _PARSERS[column.type]
-        self._reading = reading
         self._accepted = {each.casefold(): each for each in column.accepted}
+        # Blanks around a text are part of it; around anything else they mean nothing.
+        self._is_free = column.type == "text" and not column.accepted
+        self._reading = reading
         self._remembered = 0
 
     def read(self, texts: Sequence[str]) -> tuple[list[str], dict[int, str]]:
@@ -101,8 +103,14 @@ class ColumnReader(dict[str, str]):
         return values, {at: bad[text] for at, text in enumerate(texts) if text in bad}
 
     def __missing__(self, text: str) -> str:
+        stripped = text.strip()
         try:
-            value = self._value(text)
+            if len(stripped) > _LONGEST_MISSING or stripped.lower() not in _WORDS.missing:
+                value = self._value(text if self._is_free else stripped)
+            elif self.column.required:
+                raise BadValueError(MISSING)
+            else:
+                value = NULL
         except BadValueError as problem:
             value = NULL
             self.bad[text] = f"{self.column.name}_{problem}"
@@ -111,20 +119,12 @@ class ColumnReader(dict[str, str]):
         return value
 
     def _value(self, text: str) -> str:
-        if is_missing(text):
-            if self.column.required:
-                raise BadValueError(MISSING)
-            return NULL
         if self._reading is not None:
             text = self._reading(text)
-        if self._accepted:
-            return copy_text(self._word(text))
-        return self._parse(text, self.column)
-
-    def _word(self, text: str) -> str:
-        """Returns the accepted value that the text is, in any case."""
+        if not self._accepted:
+            return self._parse(text, self.column)
         try:
-            return self._accepted[text.strip().casefold()]
+            return copy_text(self._accepted[text.casefold()])
         except KeyError:
             raise BadValueError(UNKNOWN_VALUE) from None
 
@@ -145,25 +145,22 @@ def _check_length(text: str, column: CsvColumn) -> None:
 
 
 def _id(text: str, column: CsvColumn) -> str:
-    text = text.strip()
     if len(text) > MAX_ID_LENGTH:
         raise BadValueError(OUT_OF_RANGE)
     return copy_text(text)
 
 
 def _integer(text: str, column: CsvColumn) -> str:
-    text = text.strip()
     match = _INTEGER.fullmatch(text)
     if match is None:
         raise BadValueError(_no_number(text))
     if len(match[1]) > 18:
         raise BadValueError(OUT_OF_RANGE)
-    return _whole(int(text.split(".")[0]), column)
+    return _whole(int(text.split(".", maxsplit=1)[0]), column)
 
 
 def _minutes(text: str, column: CsvColumn) -> str:
     """Rounds to whole minutes, halves up."""
-    text = text.strip()
     match = _HOURS.fullmatch(text)
     if match is None:
         number = _parsed(text)
@@ -186,16 +183,15 @@ def _whole(number: int, column: CsvColumn) -> str:
 
 
 def _number(text: str, column: CsvColumn) -> str:
-    return repr(_within(_parsed(text.strip()), column))
+    return repr(_within(_parsed(text), column))
 
 
 def _percent(text: str, column: CsvColumn) -> str:
     """Returns the percentage as a share."""
-    return repr(_within(_parsed(text.strip().removesuffix("%").rstrip()), column) / 100)
+    return repr(_within(_parsed(text.removesuffix("%").rstrip()), column) / 100)
 
 
 def _share(text: str, column: CsvColumn) -> str:
-    text = text.strip()
     number = _parsed(text.removesuffix("%").rstrip())
     return repr(_within(number / 100 if text.endswith("%") else number, column))
 
@@ -227,13 +223,13 @@ def _check_range(number: float, column: CsvColumn) -> None:
 
 def _boolean(text: str, column: CsvColumn) -> str:
     try:
-        return _BOOLEANS[text.strip().lower()]
+        return _BOOLEANS[text.lower()]
     except KeyError:
         raise BadValueError(UNPARSABLE) from None
 
 
 def _timestamp(text: str, column: CsvColumn) -> str:
-    return moment_of(text.strip())
+    return moment_of(text)
 
 
 def _list(text: str, column: CsvColumn) -> str:
@@ -241,7 +237,7 @@ def _list(text: str, column: CsvColumn) -> str:
     _check_length(text, column)
     quoted = (
         '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        for item in dict.fromkeys(items_of(text.strip()))
+        for item in dict.fromkeys(items_of(text))
         if not is_missing(item)
     )
     return copy_text("{" + ",".join(quoted) + "}")
