@@ -181,7 +181,7 @@ def import_(
             }
         )
     else:
-        _show_import(summary, None if summary.refused else _newest_session(session))
+        _show_import(summary, None if summary.refused else _advice(session))
     raise typer.Exit(REFUSED if summary.refused else 0)
 
 
@@ -197,7 +197,7 @@ def _ask_about_empty_files(session: Session, folder: Path) -> None:
     if not lost:
         return
     what = ", ".join(
-        f"{name} ({count(rows, 'row')} in the platform)" for name, rows in lost.items()
+        f"{name} (the platform has {count(rows, 'row')})" for name, rows in lost.items()
     )
     said = f"--clear removes all rows of the platform, and these files bring none: {what}"
     if not sys.stdin.isatty():
@@ -205,29 +205,36 @@ def _ask_about_empty_files(session: Session, folder: Path) -> None:
     typer.confirm(f"{said}. Go on?", abort=True)
 
 
-def _newest_session(session: Session) -> datetime | None:
-    """When the newest session of the platform took place, None without any."""
+def _advice(session: Session) -> str:
+    """What to do after an import, by the age of what is there now."""
+    from tutor_pipeline.judgement.lifecycle import store
+
     with session.warehouse.connect() as database:
-        found: datetime | None = database.value(
+        newest = database.value(
             "select max(scheduled_start) from {platform}.sessions where scheduled_start <= now()"
         )
-    return found
+        return how_to_compute(newest, store.last_applied(database), datetime.now(UTC))
 
 
-def how_to_compute(newest: datetime | None, now: datetime) -> str:
-    """The advice after an import, by the age of its newest session."""
+def how_to_compute(newest: datetime | None, applied: datetime | None, now: datetime) -> str:
+    """The advice after an import: `newest` is the newest session that took place, `applied` as of
+    when the findings are. Old sessions are computed as of their own day.
+    """
     if newest is None:
-        return "Imported. There is no session that took place, so there is nothing to compute yet"
+        return "Imported. No session took place yet, so there is nothing to compute"
     if now - newest <= timedelta(days=STALE_DAYS):
         return "Imported. Compute with: tutor-pipeline enrich"
+    # Findings as of a later day bar the way back.
+    is_barred = applied is not None and applied - newest > timedelta(days=1)
+    before = "tutor-pipeline clear --yes && " if is_barred else ""
     return (
         f"Imported. The newest session is {(now - newest).days:,} days old ({newest:%Y-%m-%d}):"
         " windows of 7 to 30 days hold little or nothing today. Compute as of that day with:"
-        " tutor-pipeline enrich --as-of latest"
+        f" {before}tutor-pipeline enrich --as-of latest"
     )
 
 
-def _show_import(summary: ImportSummary, newest: datetime | None) -> None:
+def _show_import(summary: ImportSummary, advice: str | None) -> None:
     table = Table("file", "rows", "loaded", "changed", "quarantined", "reasons", box=None)
     for file in summary.files:
         reasons = ", ".join(f"{name} {count:,}" for name, count in file.reasons.items())
@@ -243,8 +250,8 @@ def _show_import(summary: ImportSummary, newest: datetime | None) -> None:
             err.print(f"  {escape(example.sentence)}", soft_wrap=True)
     if any(file.quarantined for file in summary.files):
         note("The bad rows, with line and reason: tutor-pipeline quarantine list")
-    if not summary.refused:
-        done(how_to_compute(newest, datetime.now(UTC)))
+    if advice is not None:
+        done(advice)
 
 
 def check_source(as_json: AsJson = False) -> None:
