@@ -60,8 +60,12 @@ def filled_rows(database: Database, staged: StagedFile) -> sql.Composable:
         for column in staged.file.columns
     ]
     return sql.SQL(
-        "(select incoming.ctid as _row, incoming._reasons, {} from {} as incoming {})"
-    ).format(sql.SQL(", ").join(columns), staged.table, sql.SQL(" ").join(joins))
+        "(select incoming.ctid as _row, incoming._reasons, {columns} from {table} {joined})"
+    ).format(
+        columns=sql.SQL(", ").join(columns),
+        table=staged.table,
+        joined=sql.SQL(" ").join([sql.SQL("as incoming"), *joins]),
+    )
 
 
 def kept_columns(database: Database, staged: StagedFile) -> tuple[str, ...]:

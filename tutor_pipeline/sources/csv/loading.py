@@ -105,8 +105,7 @@ def _on_conflict(target: Target) -> sql.Composable:
 def _rows_of(staged: StagedFile, target: Target) -> sql.Composable:
     """Returns a query of the rows of a target, made from the file's good rows."""
     return sql.SQL(
-        "select {distinct} {columns} from {content} as incoming {each}"
-        " where _reasons = '{{}}' {where}"
+        "select {distinct} {columns} from {content} {each} where _reasons = '{{}}' {where}"
     ).format(
         # Only where a field holds a list can two rows of a file give the same row.
         distinct=sql.SQL("distinct" if target.each else ""),
@@ -114,7 +113,7 @@ def _rows_of(staged: StagedFile, target: Target) -> sql.Composable:
             sql.SQL("{} as {}").format(sql.SQL(expression), sql.Identifier(column))
             for column, expression in target.columns.items()
         ),
-        content=staged.content,
+        content=sql.SQL("{} as incoming").format(staged.content),
         each=sql.SQL(" ").join(
             sql.SQL("cross join lateral unnest({}) as {}").format(
                 sql.SQL(array), sql.Identifier(name)
