@@ -9,6 +9,8 @@ select
     count(*) filter (where session_on > :as_of_on - 30) as sessions_30d,
     count(*) filter (where session_on > :as_of_on - 60) as sessions_60d,
     count(*) filter (where session_on > :as_of_on - 90) as sessions_90d,
+    count(*) filter (where status = 'not_held' and session_on > :as_of_on - 30) as not_held_30d,
+    count(*) filter (where status = 'not_held' and session_on > :as_of_on - 90) as not_held_90d,
     count(*) filter (where status = 'cancelled' and session_on > :as_of_on - 30)
         as cancelled_30d,
     count(*) filter (where status = 'no_show_tutor' and session_on > :as_of_on - 30)

@@ -27,6 +27,10 @@ totals as (
         count(*) filter (where session_on > :as_of_on - 30) as sessions_30d,
         count(*) filter (where session_on > :as_of_on - 60) as sessions_60d,
         count(*) filter (where session_on > :as_of_on - 90) as sessions_90d,
+        count(*) filter (where status = 'not_held' and session_on > :as_of_on - 30)
+            as not_held_30d,
+        count(*) filter (where status = 'not_held' and session_on > :as_of_on - 90)
+            as not_held_90d,
         count(*) filter (where status = 'cancelled' and session_on > :as_of_on - 30)
             as cancelled_30d,
         count(*) filter (where status = 'no_show_tutor' and session_on > :as_of_on - 30)
@@ -474,11 +478,15 @@ select
     coalesce(sessions_completed_30d, 0) as sessions_completed_30d,
     coalesce(sessions_completed_90d, 0) as sessions_completed_90d,
     coalesce(sessions_completed_30d, 0)::float8 / nullif(sessions_30d, 0) as completion_rate_30d,
-    coalesce(cancelled_30d, 0) as cancelled_30d,
-    coalesce(no_show_tutor_30d, 0) as no_show_tutor_30d,
-    coalesce(no_show_tutor_90d, 0) as no_show_tutor_90d,
-    coalesce(no_show_student_30d, 0) as no_show_student_30d,
-    no_show_tutor_30d::float8 / nullif(sessions_30d, 0) as no_show_rate_30d,
+    case when coalesce(not_held_30d, 0) = 0 then coalesce(cancelled_30d, 0) end as cancelled_30d,
+    case when coalesce(not_held_30d, 0) = 0 then coalesce(no_show_tutor_30d, 0) end
+        as no_show_tutor_30d,
+    case when coalesce(not_held_90d, 0) = 0 then coalesce(no_show_tutor_90d, 0) end
+        as no_show_tutor_90d,
+    case when coalesce(not_held_30d, 0) = 0 then coalesce(no_show_student_30d, 0) end
+        as no_show_student_30d,
+    case when not_held_30d = 0 then no_show_tutor_30d::float8 / nullif(sessions_30d, 0) end
+        as no_show_rate_30d,
     case when late_count_30d_n > 0 then late_count_30d end as late_count_30d,
     late_count_30d::float8 / nullif(late_count_30d_n, 0) as late_rate_30d,
     avg_late_minutes_30d,

@@ -180,6 +180,11 @@ def given(_name: str, otherwise: object) -> object:
     return otherwise
 
 
+def known_count(event: str, days: str, unknown_events: object) -> str:
+    """A count that may be unknown."""
+    return f"{event}_{days}"
+
+
 def weeks_back(day: str, newest: str) -> str:
     """Weeks between two days."""
     return f"(({newest} - {day}) / 7)"

@@ -17,7 +17,8 @@ While dbt parses there are none yet.
         {%- do used.update({measure: entry.get('windows', [])}) -%}
     {%- endfor -%}
     {%- for entry in tutor_metrics()['tutor_aggregates'].values() -%}
-        {%- set measures = [entry.count, entry.observed] + entry.get('rate', []) | list -%}
+        {%- set measures = [entry.count, entry.observed, entry.unless] -%}
+        {%- set measures = measures + entry.get('rate', []) | list -%}
         {%- for name in (entry.average, entry.change) if name -%}
             {%- do measures.extend([name ~ '_sum', name ~ '_count']) -%}
         {%- endfor -%}
@@ -193,6 +194,9 @@ from derived
 
 {% macro metric_value(name, entry) -%}
     {%- set window = '_' ~ entry.window -%}
+    {%- if entry.unless -%}
+        case when {{ entry.unless ~ window }} = 0 then {# -#}
+    {%- endif -%}
     {%- if entry.average or entry.change -%}
         {%- set measured = (entry.average or entry.change) ~ '_count' -%}
         {%- if entry.at_least -%}
@@ -218,6 +222,7 @@ from derived
     {%- else -%}
         {{ entry.expr or name }}
     {%- endif -%}
+    {{ ' end' if entry.unless }}
 {%- endmacro %}
 
 {% macro window_average(name, window) -%}

@@ -123,7 +123,7 @@ def test_a_corrected_row_comes_in_and_resolves_its_entry(imported, export):
 
 
 def test_too_many_bad_rows_load_nothing_of_the_file(imported, tmp_path):
-    rows = [session(number, "T0001", 1, engagement_score="NaN") for number in range(500, 510)]
+    rows = [session(number, "T0001", 1, engagement_score="high") for number in range(500, 510)]
     write(tmp_path / "bad", [session(600, "T0001", 1), *rows])
     before = imported.query("select count(*) from platform.sessions")
     assert "refused" in imported.run("import", str(tmp_path / "bad"), status=3).stderr

@@ -240,6 +240,11 @@ def test_export_has_the_columns_that_csv_users_know(project, tmp_path):
     assert {
         row["tutor_id"]: (float(row["churn_probability"]), row["churn_risk_level"]) for row in rows
     } == scored
+    assert written["tutor_aggregates.csv"] == len(rows)
+    assert all(
+        round(float(row["churn_probability"]) / 0.12) == int(row["churn_signals_detected"])
+        for row in rows
+    ), "the points behind the score"
     assert {row["poor_first_session_flag"] for row in rows} <= {"True", "False", ""}
     assert not list(folder.glob("*.part"))
     file = tmp_path / "file"

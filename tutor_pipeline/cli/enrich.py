@@ -17,7 +17,17 @@ from tutor_pipeline.cli.console import done, emit_json, err, note, out, warn
 from tutor_pipeline.cli.failing_tutors import find_failing
 from tutor_pipeline.cli.installation import Session, check_mapping, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
-from tutor_pipeline.cli.options import AsJson, AsOf, By, IdForm, IdsAs, actor, check_as_of, day
+from tutor_pipeline.cli.options import (
+    STALE_DAYS,
+    AsJson,
+    AsOf,
+    By,
+    IdForm,
+    IdsAs,
+    actor,
+    check_as_of,
+    day,
+)
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse import remedies
@@ -29,9 +39,6 @@ LAST = "last"
 
 _NAMED = 3
 """How many tables that were not made are named."""
-STALE_DAYS = 7
-"""If the newest session is older than this, today's windows are empty: warn."""
-
 HIGH_VOLUME = 30
 """Median sessions of a tutor in 30 days above which counts alone say little."""
 

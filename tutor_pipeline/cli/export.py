@@ -26,7 +26,9 @@ def export(
 ) -> None:
     """Write tutor_aggregates.csv, alerts.csv, insights.csv and achievements.csv into a folder.
 
-    Existing files of these names are replaced.
+    Existing files of these names are replaced. In tutor_aggregates.csv, churn_probability is the
+    score signals_v1, which only ranks, and churn_signals_detected are the points behind it. A text
+    that a spreadsheet would run as a formula has an apostrophe before it.
 
     Example: [bold]tutor-pipeline export ./out[/bold]
     """

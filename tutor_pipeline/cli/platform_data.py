@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,13 +16,14 @@ from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress_bar
 from tutor_pipeline.cli.installation import Session, open_session, yesterday
-from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.options import STALE_DAYS, AsJson
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count
+from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.marked_schemas import MARK, schema_mark
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
-from tutor_pipeline.sources import losses
+from tutor_pipeline.sources import losses, relations
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS
 
@@ -118,13 +120,27 @@ def import_(
             min=0, max=100, metavar="PERCENT", help="Refuse a file with more bad rows (percent)."
         ),
     ] = 2.0,
+    replace_missing: Annotated[
+        bool,
+        typer.Option(
+            "--replace-missing",
+            help="Empty the columns that a file lacks, in the rows that it has. Without it they"
+            " stay as they are.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before --clear with a file without rows.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Load a CSV export: good rows into the platform schema, bad ones into quarantine.
 
+    DIR may be a zip archive, and its files may be packed (.gz, .zip). Separator, encoding and line
+    ends are recognised.
+
     Example: [bold]tutor-pipeline import exports/2026-01 --max-bad 5[/bold]
     """
-    from tutor_pipeline.sources.csv.importing import import_folder
+    from tutor_pipeline.sources.csv.importing import Wishes, import_folder
 
     session = open_session(note)
     if not clear and last_load(session) == SYNTHETIC:
@@ -132,21 +148,28 @@ def import_(
             "the platform schema holds the synthetic platform; an import beside it would mix the"
             " two.\nReplace it with: tutor-pipeline import --clear DIR"
         )
+    if clear and not yes:
+        _ask_about_empty_files(session, folder)
+
+    def remember(database: Database, summary: ImportSummary) -> None:
+        """Belongs to the transaction of the import: a kill leaves both or neither."""
+        if summary.is_loaded:
+            if clear:
+                _forget_truth(database)
+            _forget_findings_of_another(database, CSV, {})
+            replaced = "tutor-pipeline import --clear" if clear else None
+            _remember_load(database, CSV, {"folder": str(folder.resolve())}, replaced=replaced)
+
     with progress_bar(f"Importing {folder}") as update:
         summary = import_folder(
             session.warehouse,
             folder,
+            Wishes(clear=clear, replace_missing=replace_missing, max_bad=max_bad / 100),
             as_of=datetime.now(UTC),
-            clear=clear,
-            max_bad=max_bad / 100,
             progress=update,
+            on_wait=note,
+            before_commit=remember,
         )
-    if not all(file.refused for file in summary.files):
-        if clear:
-            _forget_truth(session)
-        _forget_findings_of_another(session, CSV, {})
-        replaced = "tutor-pipeline import --clear" if clear else None
-        _remember_load(session, CSV, {"folder": str(folder.resolve())}, replaced=replaced)
     if as_json:
         emit_json(
             {
@@ -156,11 +179,59 @@ def import_(
             }
         )
     else:
-        _show_import(summary)
+        _show_import(summary, None if summary.refused else _advice(session))
     raise typer.Exit(REFUSED if summary.refused else 0)
 
 
-def _show_import(summary: ImportSummary) -> None:
+def _ask_about_empty_files(session: Session, folder: Path) -> None:
+    """Ask before `--clear` empties tables for which the folder has a header and no rows.
+
+    Raises RefusedError if nobody can answer.
+    """
+    from tutor_pipeline.sources.csv.empty_files import rows_without_successor
+
+    with session.warehouse.connect() as database:
+        lost = rows_without_successor(database, folder)
+    if not lost:
+        return
+    what = ", ".join(
+        f"{name} (the platform has {count(rows, 'row')})" for name, rows in lost.items()
+    )
+    said = f"--clear removes all rows of the platform, and these files bring none: {what}"
+    if not sys.stdin.isatty():
+        raise RefusedError(f"{said}.\nNothing was changed. If that is meant, say --yes.")
+    typer.confirm(f"{said}. Go on?", abort=True)
+
+
+def _advice(session: Session) -> str:
+    """What to do after an import, by the age of what is there now."""
+    from tutor_pipeline.judgement.lifecycle import store
+
+    now = datetime.now(UTC)
+    with session.warehouse.connect() as database:
+        newest = relations.newest_completed_session(database, now)
+        return how_to_compute(newest, store.last_applied(database), now)
+
+
+def how_to_compute(newest: datetime | None, applied: datetime | None, now: datetime) -> str:
+    """The advice after an import: `newest` is the newest session that took place, `applied` as of
+    when the findings are. Old sessions are computed as of their own day.
+    """
+    if newest is None:
+        return "Imported. No session took place yet, so there is nothing to compute"
+    if now - newest <= timedelta(days=STALE_DAYS):
+        return "Imported. Compute with: tutor-pipeline enrich"
+    # Findings as of a later day bar the way back.
+    is_barred = applied is not None and applied - newest > timedelta(days=1)
+    before = "tutor-pipeline clear --yes && " if is_barred else ""
+    return (
+        f"Imported. The newest session is {(now - newest).days:,} days old ({newest:%Y-%m-%d}):"
+        " windows of 7 to 30 days hold little or nothing today. Compute as of that day with:"
+        f" {before}tutor-pipeline enrich --as-of latest"
+    )
+
+
+def _show_import(summary: ImportSummary, advice: str | None) -> None:
     table = Table("file", "rows", "loaded", "changed", "quarantined", "reasons", box=None)
     for file in summary.files:
         reasons = ", ".join(f"{name} {number:,}" for name, number in file.reasons.items())
@@ -171,11 +242,13 @@ def _show_import(summary: ImportSummary) -> None:
         note(text)
     for file in summary.refused:
         why = str(file.refused).removeprefix(f"{file.name} ")
-        err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {why}')}")
+        err.print(f"[bold red]refused:[/bold red] {escape(f'{file.name}: {why}')}", soft_wrap=True)
+        for example in file.examples:
+            err.print(f"  {escape(example.sentence)}", soft_wrap=True)
     if any(file.quarantined for file in summary.files):
         note("The bad rows, with line and reason: tutor-pipeline quarantine list")
-    if not summary.refused:
-        done("Imported. Compute with: tutor-pipeline enrich --as-of latest")
+    if advice is not None:
+        done(advice)
 
 
 def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
@@ -189,11 +262,13 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
     with (
         progress_bar("Loading the platform") as update,
         session.warehouse.connect() as database,
+        database.transaction(),
     ):
-        load(database, population, progress=update)
-    _forget_findings_of_another(session, SYNTHETIC, _plain(parameters))
+        # One transaction: a kill leaves a platform and what is known of it, or neither.
+        load(database, population, progress=update, on_wait=note)
+        _forget_findings_of_another(database, SYNTHETIC, _plain(parameters))
+        _remember_load(database, SYNTHETIC, _plain(parameters), replaced="tutor-pipeline generate")
     rows = {table: row_count(columns) for table, columns in population.platform.items()}
-    _remember_load(session, SYNTHETIC, _plain(parameters), replaced="tutor-pipeline generate")
     done(
         f"Loaded {count(sum(rows.values()), 'row')}, {count(rows['sessions'], 'session')} among"
         " them"
@@ -237,19 +312,18 @@ def last_load(session: Session) -> str | None:
 
 
 def _remember_load(
-    session: Session, kind: str, parameters: dict[str, Any], *, replaced: str | None
+    database: Database, kind: str, parameters: dict[str, Any], *, replaced: str | None
 ) -> None:
     """Record a load. `replaced`: the command that removed what was there before, None = none."""
-    with session.warehouse.connect() as database:
-        database.execute(
-            "insert into {ops}.platform_loads (kind, parameters, loaded_at) values (%s, %s, %s)",
-            (kind, Jsonb(parameters), datetime.now(UTC)),
-        )
-        if replaced is not None:
-            losses.accept_next(database, datetime.now(UTC), why=replaced)
+    database.execute(
+        "insert into {ops}.platform_loads (kind, parameters, loaded_at) values (%s, %s, %s)",
+        (kind, Jsonb(parameters), datetime.now(UTC)),
+    )
+    if replaced is not None:
+        losses.accept_next(database, datetime.now(UTC), why=replaced)
 
 
-def _forget_findings_of_another(session: Session, kind: str, parameters: dict[str, Any]) -> None:
+def _forget_findings_of_another(database: Database, kind: str, parameters: dict[str, Any]) -> None:
     """Remove alerts and learned versions if another platform has replaced the one they describe.
 
     Another export of the same platform, or a later end of the same synthetic one, keeps them.
@@ -259,42 +333,38 @@ def _forget_findings_of_another(session: Session, kind: str, parameters: dict[st
     from tutor_pipeline.judgement.scores.departure.tutors import TUTORS
     from tutor_pipeline.judgement.scores.storage import feature_log, score_tables, versions
 
-    with session.warehouse.connect() as database:
-        last = database.execute(
-            "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
-        ).fetchone()
-        if last is None:
-            return
-        same = last[0] == kind and (
-            # Loads recorded before worlds existed were the ordinary one.
-            kind == CSV
-            or {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
+    last = database.execute(
+        "select kind, parameters from {ops}.platform_loads order by load_no desc limit 1"
+    ).fetchone()
+    if last is None:
+        return
+    same = last[0] == kind and (
+        # Loads recorded before worlds existed were the ordinary one.
+        kind == CSV
+        or {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
+    )
+    if same:
+        return
+    if removed := store.clear(database):
+        note(f"Removed {count(removed, 'alert')} of the platform that this one replaces")
+    score_tables.clear(database)
+    for forecast in (TUTORS, STUDENTS):
+        versions.forget_learned(
+            database,
+            forecast.scorer,
+            "Forgotten: another platform has replaced the one that it was learned on",
+            datetime.now(UTC),
         )
-        if same:
-            return
-        if removed := store.clear(database):
-            note(f"Removed {count(removed, 'alert')} of the platform that this one replaces")
-        score_tables.clear(database)
-        for forecast in (TUTORS, STUDENTS):
-            versions.forget_learned(
-                database,
-                forecast.scorer,
-                "Forgotten: another platform has replaced the one that it was learned on",
-                datetime.now(UTC),
-            )
-        feature_log.forget(database)
-        for of in (Kind.LEAKAGE, Kind.HELD_BACK):
-            of_it = [each["subject"] for each in incidents.listed(database, kind=of)]
-            incidents.close(database, of, of_it, datetime.now(UTC))
+    feature_log.forget(database)
+    for of in (Kind.LEAKAGE, Kind.HELD_BACK):
+        of_it = [each["subject"] for each in incidents.listed(database, kind=of)]
+        incidents.close(database, of, of_it, datetime.now(UTC))
 
 
-def _forget_truth(session: Session) -> None:
+def _forget_truth(database: Database) -> None:
     """Drop the truth of a synthetic platform that an import has replaced."""
-    with session.warehouse.connect() as database:
-        if (schema_mark(database.connection, session.warehouse.schemas.truth) or "").startswith(
-            MARK
-        ):
-            database.execute("drop schema {truth} cascade")
+    if (schema_mark(database.connection, database.schemas.truth) or "").startswith(MARK):
+        database.execute("drop schema {truth} cascade")
 
 
 def _export(parameters: Parameters, folder: Path) -> dict[str, int]:

@@ -78,6 +78,7 @@ class Metric(YamlModel):
     windows: tuple[str, ...] = ()
     count: str | None = None
     observed: str | None = None
+    unless: str | None = None
     average: str | None = None
     rate: tuple[str, str] | None = None
     change: str | None = None
@@ -99,8 +100,8 @@ class Metric(YamlModel):
                 exposure = (self.exposure or f"{name}_n").format(**days)
             how = self.model_dump(
                 include={
-                    *("count", "observed", "average", "rate", "change", "since", "at_least"),
-                    *("expr", "evidence"),
+                    *("count", "observed", "unless", "average", "rate", "change", "since"),
+                    *("at_least", "expr", "evidence"),
                 },
                 exclude_none=True,
             )

@@ -26,6 +26,7 @@ daily as (
         sum(sessions_count)::double precision as sessions,
         sum(completed_count)::double precision as completed,
         sum(no_show_tutor_count)::double precision as no_shows,
+        sum(not_held_count) as not_held,
         case when {{ has_reschedules }} then sum(tutor_reschedule_count) end::double precision
             as reschedules,
         sum(score_sum)::double precision / 1000000 as score_sum,
@@ -51,8 +52,12 @@ windows as (
         calendar.metric_date,
         {%- for name, (part, whole) in metrics.items() %}
         {%- for window in ('recent', 'prior') %}
+        {%- if part == 'no_shows' %}
+        case when sum(daily.not_held) over {{ window }} = 0 then
+        {%- endif %}
         sum(daily.{{ part }}) over {{ window }}
         {%- if whole %} / nullif(sum(daily.{{ whole }}) over {{ window }}, 0){% endif %}
+        {{- ' end' if part == 'no_shows' }}
             as {{ name }}_{{ '30d' if window == 'recent' else 'prior_30d' }}
         {%- if not loop.last %},{% endif %}
         {%- endfor %}

@@ -36,6 +36,7 @@ select
             when 'no_show_tutor' then 'the tutor did not come'
             when 'no_show_student' then 'the student did not come'
             when 'cancelled' then 'cancelled'
+            when 'not_held' then 'did not take place'
             when 'rescheduled'
                 then concat('rescheduled by the ', coalesce(newest.rescheduled_by, 'platform'))
         end,

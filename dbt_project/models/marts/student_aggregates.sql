@@ -121,6 +121,7 @@ windows as (
         count(*) filter (
             where ordered.status in ('rescheduled', 'no_show_tutor', 'no_show_student')
         )::integer as reschedules_and_no_shows_90d,
+        count(*) filter (where ordered.status = 'not_held')::integer as not_held_90d,
         count(known.is_discounted)::integer as billed_90d,
         count(*) filter (where known.is_discounted)::integer as discounted_90d,
         -- The pair's newest session by then stands for its tutor: each is there once.
@@ -197,9 +198,14 @@ select
             >= {{ min_engagement_sessions }}
             then {{ student_mean('engagement_prior_30d') }} - {{ student_mean('engagement_30d') }}
     end as engagement_fall_30d,
-    coalesce(windows.reschedules_and_no_shows_90d, 0) as reschedules_and_no_shows_90d,
-    windows.reschedules_and_no_shows_90d / windows.sessions_90d::double precision
-        as scheduling_issue_rate_90d,
+    case
+        when coalesce(windows.not_held_90d, 0) = 0
+            then coalesce(windows.reschedules_and_no_shows_90d, 0)
+    end as reschedules_and_no_shows_90d,
+    case
+        when windows.not_held_90d = 0
+            then windows.reschedules_and_no_shows_90d / windows.sessions_90d::double precision
+    end as scheduling_issue_rate_90d,
     case when windows.billed_90d > 0 then windows.discounted_90d end as discounted_sessions_90d,
     windows.discounted_90d / nullif(windows.billed_90d, 0)::double precision
         as discount_share_90d,

@@ -155,6 +155,7 @@ had as (
         count(*) filter (where status = 'cancelled')::integer as cancelled,
         count(*) filter (where status = 'no_show_student')::integer as missed,
         count(*) filter (where status = 'no_show_tutor')::integer as missed_by_tutor,
+        count(*) filter (where status = 'not_held')::integer as not_held,
         count(*) filter (where is_with_new_tutor)::integer as new_tutors,
         max(session_on) filter (where is_completed) as last_completed_on
     from known
@@ -236,7 +237,7 @@ seen as (
 
         sum(had.sessions) over recent_28 as sessions_28d,
         sum(had.sessions) over before_28 as sessions_before,
-        {%- for event in events %}
+        {%- for event in events + ('not_held',) %}
         sum(had.{{ event }}) over recent_28 as {{ event }}_28d,
         sum(had.{{ event }}) over before_28 as {{ event }}_before,
         {%- endfor %}
@@ -302,7 +303,8 @@ select
     {%- endfor %}
     {%- for event in ('sessions',) + events %}
     {%- for days in ('28d', 'before') %}
-    coalesce({{ event }}_{{ days }}, 0)::integer as {{ event }}_{{ days }},
+    {{ known_count(event, days, ('cancelled', 'missed', 'missed_by_tutor')) }}
+        as {{ event }}_{{ days }},
     {%- endfor %}
     {%- endfor %}
     {%- for mark in marks %}

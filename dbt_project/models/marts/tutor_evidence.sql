@@ -79,6 +79,7 @@ taught as (
         sum(completed_count)::integer as completed,
         sum(cancelled_count)::integer as cancelled,
         sum(no_show_tutor_count)::integer as no_shows,
+        sum(not_held_count)::integer as not_held,
         sum(tutor_reschedule_count)::integer as reschedules,
         sum(late_count)::integer as lates,
         sum(late_minutes_count)::integer as starts_known,
@@ -287,7 +288,9 @@ seen as (
 
         sum(taught.sessions) over recent_28 as sessions_28d,
         sum(taught.sessions) over before_28 as sessions_before,
-        {%- for event in ('reschedules', 'no_shows', 'cancelled', 'lates', 'starts_known') %}
+        {%- for event in (
+            'reschedules', 'no_shows', 'cancelled', 'not_held', 'lates', 'starts_known'
+        ) %}
         sum(taught.{{ event }}) over recent_28 as {{ event }}_28d,
         sum(taught.{{ event }}) over before_28 as {{ event }}_before,
         {%- endfor %}
@@ -381,7 +384,7 @@ select
         'sessions', 'reschedules', 'no_shows', 'cancelled', 'lates', 'starts_known'
     ) %}
     {%- for days in ('28d', 'before') %}
-    coalesce({{ event }}_{{ days }}, 0)::integer as {{ event }}_{{ days }},
+    {{ known_count(event, days, ('no_shows', 'cancelled')) }} as {{ event }}_{{ days }},
     {%- endfor %}
     {%- endfor %}
     {%- for mark in marks %}

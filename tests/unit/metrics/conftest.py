@@ -23,7 +23,7 @@ from tutor_pipeline.metrics import dbt
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 STATUSES = ["completed"] * 14 + [
     *("scheduled", "in_progress", "cancelled", "rescheduled", "rescheduled"),
-    *("no_show_tutor", "no_show_student"),
+    *("no_show_tutor", "no_show_student", "not_held"),
 ]
 PARTS = {
     "session_audio_metrics": (

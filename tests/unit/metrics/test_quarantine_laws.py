@@ -24,7 +24,7 @@ from tests.unit.sources.fuzz import INJECTIONS, write_export
 from tests.unit.sources.fuzz import TUTORS as CSV_TUTORS
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.contract import load_contract
-from tutor_pipeline.sources.csv.importing import import_folder
+from tutor_pipeline.sources.csv.importing import Wishes, import_folder
 from tutor_pipeline.sources.quarantine import QuarantineSummary, sync_live
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
@@ -554,7 +554,7 @@ def test_what_many_imports_let_through_is_good_to_be_counted(
 def check_imported(bench: Bench, folder: Path, seed: int, rows: int) -> None:
     """The two ways in have one contract: staging finds nothing in the rows that were loaded."""
     files = write_export(random.Random(seed), folder / "export", rows, bad=0.5, wild=False)
-    import_folder(bench.warehouse, folder / "export", as_of=AS_OF, max_bad=1)
+    import_folder(bench.warehouse, folder / "export", Wishes(max_bad=1), as_of=AS_OF)
     bench.refresh(AS_OF, select=["+tutor_aggregates"])
     with bench.warehouse.connect() as database:
         summary = sync_live(database, AS_OF)

@@ -243,6 +243,7 @@ def expected(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> dict
         for each in recent
         if each["status"] in ("rescheduled", "no_show_tutor", "no_show_student")
     ]
+    are_known = all(each["status"] != "not_held" for each in recent)
     bills = [each["is_discounted"] for each in recent if each["is_discounted"] is not None]
     left = student["churned_date"]
     gap = usual_gap(row, students, sessions)
@@ -275,8 +276,8 @@ def expected(row: Row, students: Sequence[Row], sessions: Sequence[Row]) -> dict
             if min(engaged_n, before_n) >= 3
             else None
         ),
-        "reschedules_and_no_shows_90d": len(issues),
-        "scheduling_issue_rate_90d": len(issues) / len(recent) if recent else None,
+        "reschedules_and_no_shows_90d": len(issues) if are_known else None,
+        "scheduling_issue_rate_90d": len(issues) / len(recent) if recent and are_known else None,
         "discounted_sessions_90d": sum(bills) if bills else None,
         "discount_share_90d": sum(bills) / len(bills) if bills else None,
         "discount_share_90d_n": len(bills),

@@ -24,7 +24,7 @@ GONE = "t5"
 NEWCOMER = "t6"
 STATUSES = [
     *["completed"] * 8,
-    *("cancelled", "rescheduled", "rescheduled", "no_show_tutor", "no_show_student"),
+    *("cancelled", "rescheduled", "rescheduled", "no_show_tutor", "no_show_student", "not_held"),
 ]
 EDGES = [-1, 0, 1, 5, 6, 7, 8, 13, 14, 15, 20, 21, 27, 28, 29, 55, 56, 69, 70, 83, 84, 85]
 MARKS = ("score", "rating", "engagement", "sentiment")
@@ -203,6 +203,12 @@ def hours(rng: random.Random, tutor: str) -> list[dict[str, Any]]:
 # The same in plain Python -----------------------------------------------------------------------
 
 
+def known_events(rows: list[dict[str, Any]], status: str) -> int | None:
+    """Beside a session of which nobody says why it was not held, nobody knows."""
+    found = [row["status"] for row in rows]
+    return None if "not_held" in found else found.count(status)
+
+
 def expected(platform: Platform, tutor: str, day: date, now: datetime) -> dict[str, Any]:
     """The evidence of a tutor on `day`, of which `now` is the last moment."""
     past = [
@@ -241,8 +247,8 @@ def expected(platform: Platform, tutor: str, day: date, now: datetime) -> dict[s
         found |= {
             f"sessions_{name}": len(rows),
             f"reschedules_{name}": sum(row["rescheduled_by"] == "tutor" for row in rows),
-            f"no_shows_{name}": sum(row["status"] == "no_show_tutor" for row in rows),
-            f"cancelled_{name}": sum(row["status"] == "cancelled" for row in rows),
+            f"no_shows_{name}": known_events(rows, "no_show_tutor"),
+            f"cancelled_{name}": known_events(rows, "cancelled"),
             f"starts_known_{name}": len(started),
             f"lates_{name}": sum(
                 row["actual_start"] - row["scheduled_start"] > late for row in started

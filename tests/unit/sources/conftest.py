@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.sources.csv.importing import ImportSummary, import_folder
+from tutor_pipeline.sources.csv.importing import ImportSummary, Wishes, import_folder
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TUTOR = {
@@ -99,10 +99,12 @@ class Imports:
         self.warehouse = warehouse
 
     def run(
-        self, export: Export, *, at: datetime = NOW, clear: bool = False, max_bad: float = 1
+        self, export: Export, *, at: datetime = NOW, max_bad: float = 1, **wishes: Any
     ) -> ImportSummary:
         """All bad rows are tolerated unless the test says otherwise."""
-        return import_folder(self.warehouse, export.path, as_of=at, clear=clear, max_bad=max_bad)
+        return import_folder(
+            self.warehouse, export.path, Wishes(max_bad=max_bad, **wishes), as_of=at
+        )
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         with self.warehouse.connect() as database:

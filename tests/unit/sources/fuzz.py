@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.unit.sources.conftest import line_of
 from tutor_pipeline.sources.csv.format import CsvColumn, CsvFile, csv_format
+from tutor_pipeline.sources.csv.values import is_missing
 
 NEWEST = datetime(2026, 3, 1, 9, 30)
 TUTORS = [f"T{number}" for number in range(8)]
@@ -44,23 +45,28 @@ INJECTIONS = [
     "x" * 5_000,
 ]
 """Texts that mean something to somebody: SQL, templates, HTML, spreadsheets, shells, terminals."""
+TEXTS = [text for text in INJECTIONS if not is_missing(text)]
 
 _BAD_NUMBERS = (
-    "nan NaN inf -Infinity 1e400 -1e400 five 0x1F 1_000 4,5 -- +- 5e . １２ ٣ 1e5% $5 None null"
-    " true =1+1"
+    "inf -Infinity 1e400 -1e400 five 0x1F 1_000 4,5 1.234,5 -- +- 5e . １２ ٣ $5 true =1+1"
 ).split()
 _BAD_NUMBERS += ["9" * 400, "1 2"]
 _BAD = {
     "number": _BAD_NUMBERS,
-    "integer": [*_BAD_NUMBERS, "1.5", "1e3", "2147483648", "-2147483649", "9" * 30],
-    "boolean": ["yes", "no", "2", "-1", "t", "None", "null", "TRUE!", "0.0"],
+    "integer": [*_BAD_NUMBERS, "1.5", "1e3", "50%", "2147483648", "-2147483649", "9" * 30],
+    "minutes": [*_BAD_NUMBERS, "50%", "1:75", "58:30", "2147483648", "1:2:3", "9" * 30],
+    "percent": [*_BAD_NUMBERS, "%", "50%%"],
+    "share": [*_BAD_NUMBERS, "150%", "%"],
+    "boolean": ["maybe", "2", "-1", "TRUE!", "0.5", "ja"],
     "timestamp": (
         "0001-01-01 0000-00-00 9999-12-31T23:59:59 1899-12-31 2200-01-01 2026-02-30 2026-13-01"
         " yesterday 1770134400 2026-02-03T16:00:00+99:99 -4712-01-01 infinity now() 03/02/2026"
         " 2026-02-03T25:00:00 0001-01-01T00:00:00+14:00 9999-12-31T23:59:59-14:00 1e9"
+        " 3.2.2026 1912010100000 46056.5 2026-02-03T16:00EST"
     ).split(),
     "json": ["{", "{'a': 1}", '{"a": NaN}', '"\\u0000"', '"\\ud800"', "[" * 20_000, "a: 1", "\x01"],
     "id": ["", " ", "x" * 256, "long" * 1_000],
+    "list": ["Math, pure; Art", '["Math", 1]', "{Math,{Art}}"],
     "text": [],
 }
 
@@ -119,7 +125,7 @@ def _write(rng: random.Random, path: Path, file: CsvFile, count: int, share: flo
     columns = list(file.columns)
     rng.shuffle(columns)
     header = [column.name for column in columns]
-    extra = rng.sample(["mood", "", "=1+1", "notes; drop", "SESSION_ID"], rng.randrange(3))
+    extra = rng.sample(["mood", "", "=1+1", "notes; drop", "SESSION"], rng.randrange(3))
     number, lines = 2, []
     for index in range(count):
         row = {c.name: _good(rng, c, file, index) for c in columns} | {
@@ -152,7 +158,7 @@ def _good(rng: random.Random, column: CsvColumn, file: CsvFile, index: int) -> s
     elif column.name in file.key:
         given[column.name] = f"{file.stem}{index}"
     elif not column.required and rng.random() < 0.2:
-        given[column.name] = rng.choice(["", " "])
+        given[column.name] = rng.choice(["", " ", "NULL", "n/a", "-"])
     return given[column.name] if column.name in given else _value(rng, column)
 
 
@@ -165,10 +171,14 @@ def _value(rng: random.Random, column: CsvColumn) -> str:
     makers: dict[str, Callable[[], str]] = {
         "timestamp": lambda: rng.choice([str(moment), f"{moment.isoformat()}+02:00"]),
         "integer": lambda: str(rng.randint(int(low), int(high))),
+        "minutes": lambda: rng.choice([str(rng.randint(0, 300)), "58.5", "1:05"]),
+        "percent": lambda: rng.choice([f"{rng.uniform(0, 100)!r}", "50%", "0"]),
+        "share": lambda: rng.choice([f"{rng.random()!r}", "50%", "1"]),
+        "list": lambda: rng.choice(["Math,Art", "Math; Art", '{Math,"a\\"b"}', '["Math"]']),
         "number": lambda: repr(rng.choice([low, high, rng.uniform(low, high)])),
-        "boolean": lambda: rng.choice(["True", "false", "1", "0"]),
+        "boolean": lambda: rng.choice(["True", "false", "1", "0", "yes", "off"]),
         "json": lambda: json.dumps({"text": rng.choice(INJECTIONS)}),
-        "text": lambda: rng.choice(INJECTIONS)[: column.max_length],
+        "text": lambda: rng.choice(TEXTS if column.required else INJECTIONS),
         "id": lambda: rng.choice(INJECTIONS)[:255],
     }
     return makers[column.type]()
@@ -206,7 +216,8 @@ def _bad_values(column: CsvColumn) -> list[str]:
     if column.required:
         bad += ["", "  "]
     if column.accepted:
-        bad += [*INJECTIONS, column.accepted[0].upper() + "!", column.accepted[0] + " "]
+        bad += TEXTS
+        bad.append(column.accepted[0].upper() + "!")
     if column.minimum is not None:
         bad += [str(int(column.minimum) - 1), "-1e300", "-2147483648"]
     if column.maximum is not None:
@@ -234,4 +245,6 @@ def _break_file(rng: random.Random, path: Path, broken: BrokenFile) -> BrokenFil
     path.write_bytes(changed)
     if kind == "header":
         return BrokenFile(broken.file, [], usable=True, exact=True)
-    return BrokenFile(broken.file, [], usable=False, exact=False)
+    # In UTF-16 it is as good as before; with a header of its own separator every row is bad.
+    usable = kind in ("utf-16", "semicolons")
+    return BrokenFile(broken.file, [], usable=usable, exact=False)

@@ -1,5 +1,8 @@
 """The results of the pipeline as CSV files, in the column names that users of the CSV format know.
 
+Spreadsheets open these files, and run what begins like a formula: such a text gets an apostrophe
+before it, which they show as text.
+
 Belongs here: the query of each file. Does not belong here: the definition of a metric.
 """
 
@@ -14,6 +17,7 @@ from psycopg import sql
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
+from tutor_pipeline.judgement.scores.signals import POINT
 from tutor_pipeline.people.reports.status_queries import exists
 
 FILES: Mapping[str, str] = {
@@ -27,6 +31,16 @@ FILES: Mapping[str, str] = {
     ),
 }
 """Query per file."""
+
+_CANNOT_RUN = ("bool", "int2", "int4", "int8", "numeric", "float4", "float8", "date", "timestamptz")
+"""Types of which no value is text. Their negative numbers stay numbers."""
+_DEFUSED = r"""
+    case
+        when {column}::text ~ '^[-=+@\t\r]' and {column}::text !~ '^[-+]?[0-9]+([.][0-9]+)?$'
+            then {apostrophe} || {column}::text
+        else {column}::text
+    end as {column}
+"""
 
 
 def export(database: Database, folder: Path) -> dict[str, int]:
@@ -44,7 +58,8 @@ def export(database: Database, folder: Path) -> dict[str, int]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, query in FILES.items():
-            written[name] = _write(database, database.sql(query), partial[name])
+            composed = database.sql(query, point=sql.Literal(POINT))
+            written[name] = _write(database, _defused(database, composed), partial[name])
         for name, file in partial.items():
             file.replace(folder / name)
     except OSError as error:
@@ -58,7 +73,33 @@ def export(database: Database, folder: Path) -> dict[str, int]:
 def _write(database: Database, query: sql.Composable, file: Path) -> int:
     """Copies a query's rows into a file with a header line. Returns the number of rows."""
     copied = database.sql("copy ({query}) to stdout with (format csv, header true)", query=query)
+    lines, is_quoted = 0, False
     with file.open("wb") as output, database.copy(copied) as copy:
         for block in copy:
             output.write(block)
-    return copy.cursor.rowcount
+            # Counted here: what a driver says of a COPY depends on its version. A line end within
+            # quotes ends no row, and a doubled quote opens and closes them.
+            for number, part in enumerate(bytes(block).split(b'"')):
+                is_quoted ^= number > 0
+                lines += 0 if is_quoted else part.count(b"\n")
+    return lines - 1
+
+
+def _defused(database: Database, query: sql.Composable) -> sql.Composable:
+    """Returns the query with texts that a spreadsheet would run made plain texts."""
+    described = database.execute(
+        database.sql("select * from ({query}) as exported limit 0", query=query)
+    ).description
+    columns = [
+        sql.Identifier(column.name)
+        if column.type_display in _CANNOT_RUN
+        else sql.SQL(_DEFUSED).format(
+            column=sql.Identifier(column.name), apostrophe=sql.Literal("'")
+        )
+        for column in described or ()
+    ]
+    return database.sql(
+        "select {columns} from ({query}) as exported",
+        columns=sql.SQL(", ").join(columns),
+        query=query,
+    )

@@ -5,6 +5,7 @@ Belongs here: reading and validating that file. Does not belong here: values of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import field_validator, model_validator
 
 from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
 
+_WORD = re.compile(r"\w+")
 _FORMAT = Path(__file__).with_name("format.yml")
 
 
@@ -21,7 +23,19 @@ class CsvColumn(YamlModel):
     """A column of a file. Bounds are inclusive and in the file's units; None = no bound."""
 
     name: str
-    type: Literal["id", "text", "integer", "number", "boolean", "timestamp", "json"]
+    type: Literal[
+        "id",
+        "text",
+        "integer",
+        "minutes",
+        "number",
+        "percent",
+        "share",
+        "boolean",
+        "timestamp",
+        "list",
+        "json",
+    ]
     required: bool = False
     accepted: tuple[str, ...] = ()
     minimum: int | float | None = None
@@ -41,6 +55,11 @@ class Target(YamlModel):
     each: Mapping[str, str] = {}
     where: str | None = None
     owner: str | None = None
+
+    def reads(self) -> frozenset[str]:
+        """Returns the words of its SQL, among them the columns of the file that it reads."""
+        texts = (*self.columns.values(), *self.each.values(), self.where or "")
+        return frozenset(word for text in texts for word in words_of(text))
 
     @model_validator(mode="before")
     @classmethod
@@ -77,9 +96,28 @@ class CsvFile(YamlModel):
         return self.name.removesuffix(".csv")
 
 
+class Words(YamlModel):
+    """Texts that mean a value in any column, in lower case."""
+
+    missing: frozenset[str]
+    true: frozenset[str]
+    false: frozenset[str]
+    total: tuple[str, ...]
+
+
+class Accepted(YamlModel):
+    """What to write instead of a bad value: by type of column, and by reason of a whole row."""
+
+    types: Mapping[str, str]
+    two_readings: Mapping[str, str]
+    reasons: Mapping[str, str]
+
+
 class CsvFormat(YamlModel):
     """All files in the order in which they are read, and the files that are not read, with why."""
 
+    words: Words
+    accepted: Accepted
     files: tuple[CsvFile, ...]
     never_read: Mapping[str, str]
 
@@ -87,6 +125,11 @@ class CsvFormat(YamlModel):
     @classmethod
     def _named_files(cls, files: Any) -> Any:
         return _named(files)
+
+
+def words_of(expression: str) -> frozenset[str]:
+    """Returns the words of SQL; those that are columns of a file are what it reads."""
+    return frozenset(_WORD.findall(expression))
 
 
 def _named(entries: Any) -> Any:

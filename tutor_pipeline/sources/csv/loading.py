@@ -9,6 +9,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.sources.csv.existing import keeps_all
 from tutor_pipeline.sources.csv.format import Target
 from tutor_pipeline.sources.csv.staged_files import StagedFile
 
@@ -30,7 +31,12 @@ def clear_platform(database: Database) -> None:
 
 
 def load_rows(database: Database, staged: StagedFile, target: Target) -> int:
-    """Writes a file's rows of one target. Returns how many rows of the platform changed."""
+    """Writes a file's rows of one target. Returns how many rows of the platform changed.
+
+    A target of which the file says nothing stays as it is, if the file's rows were `filled`.
+    """
+    if staged.filled is not None and keeps_all(staged, target):
+        return 0
     rows = _rows_of(staged, target)
     changed = 0
     if target.owner is not None:
@@ -99,7 +105,7 @@ def _on_conflict(target: Target) -> sql.Composable:
 def _rows_of(staged: StagedFile, target: Target) -> sql.Composable:
     """Returns a query of the rows of a target, made from the file's good rows."""
     return sql.SQL(
-        "select {distinct} {columns} from {table} {each} where _reasons = '{{}}' {where}"
+        "select {distinct} {columns} from {content} {each} where _reasons = '{{}}' {where}"
     ).format(
         # Only where a field holds a list can two rows of a file give the same row.
         distinct=sql.SQL("distinct" if target.each else ""),
@@ -107,7 +113,7 @@ def _rows_of(staged: StagedFile, target: Target) -> sql.Composable:
             sql.SQL("{} as {}").format(sql.SQL(expression), sql.Identifier(column))
             for column, expression in target.columns.items()
         ),
-        table=staged.table,
+        content=sql.SQL("{} as incoming").format(staged.content),
         each=sql.SQL(" ").join(
             sql.SQL("cross join lateral unnest({}) as {}").format(
                 sql.SQL(array), sql.Identifier(name)

@@ -13,22 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from tutor_pipeline.sources.csv.dialects import Dialect, UnusableFileError
+
 MAX_LINE = 256 * 1024
 """Characters. Longer lines are split, and so are malformed: memory must not grow with the file."""
 BATCH_ROWS = 500
 BATCH_CHARACTERS = 1_000_000
 """Small batches stay in the processor's cache: 500 rows are twice as fast as 5,000."""
 
-_REMEDY = "save it as CSV UTF-8 (comma delimited)"
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_UTF_16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
-"""The byte order marks of UTF-16, read as UTF-8 with surrogate escapes."""
-_WORKBOOK_MARK = "PK\x03\x04"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-class UnusableFileError(Exception):
-    """No row of the file can be read. The message continues the sentence "<file> …"."""
 
 
 @dataclass(slots=True)
@@ -46,16 +39,20 @@ class Batch:
 
 
 class CsvRecords:
-    """The header and the records of an open file. Raises UnusableFileError without a header."""
+    """The header and the records of an open file. Raises UnusableFileError without a header.
 
-    def __init__(self, binary: BinaryIO) -> None:
-        # Only \n ends a line; the csv parser handles \r. Bytes that are not UTF-8 become lone
-        # surrogates, which `_make_storable` finds.
-        self._text = io.TextIOWrapper(
-            binary, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
-        )
-        self._line = 1
+    Lines without a value are no records: `blank` counts those that have separators.
+    """
+
+    def __init__(self, binary: BinaryIO, dialect: Dialect | None = None) -> None:
+        self._dialect = dialect or Dialect()
+        # Bytes that are no text become lone surrogates, which `_make_storable` finds.
+        self._text = self._dialect.text(binary)
         self._pending: list[str] = []
+        self.blank = 0
+        for _ in range(self._dialect.skipped):
+            self._text.readline(MAX_LINE)
+        self._line = 1 + self._dialect.skipped
         self.header = self._header()
 
     def batches(self) -> Iterator[Batch]:
@@ -78,10 +75,9 @@ class CsvRecords:
 
     def _header(self) -> list[str]:
         for _, raw, fields, _ in self._records(None):
-            if problem := _form_problem(raw):
-                raise UnusableFileError(f"{problem}: {_REMEDY}")
             if fields is None or not _is_storable(raw):
-                raise UnusableFileError(f"has no header line in UTF-8: {_REMEDY}")
+                raise UnusableFileError("has no header line in UTF-8 or UTF-16")
+            self.blank = 0
             return [name.strip() for name in fields]
         raise UnusableFileError("is empty: there is not even a header line")
 
@@ -90,25 +86,30 @@ class CsvRecords:
     ) -> Iterator[tuple[int, str, list[str] | None, str | None]]:
         """Yields line number, raw text, fields (None = malformed) and reason of each record."""
         taken: list[str] = []
+        newline, separator = self._dialect.newline, self._dialect.separator
+        strip = str.strip
         while True:
             reason = None
             try:
-                for fields in csv.reader(self._lines(taken), strict=True):
-                    if fields and width is not None and len(fields) != width:
+                for fields in csv.reader(self._lines(taken), delimiter=separator, strict=True):
+                    is_blank = not (fields and strip(fields[0])) and not any(map(strip, fields))
+                    if width is not None and len(fields) != width and not is_blank:
                         reason = "wrong_column_count"
                         break
                     raw = taken[0] if len(taken) == 1 else "".join(taken)
                     line = self._line
-                    self._line += raw.count("\n")
+                    self._line += raw.count(newline)
                     taken.clear()
-                    if fields:
+                    if not is_blank:
                         yield line, raw, fields, None
+                    elif fields:
+                        self.blank += 1
             except csv.Error:
                 reason = "malformed_row"
             if reason is None:
                 return
             line, first = self._line, taken[0]
-            self._line += first.count("\n")
+            self._line += first.count(newline)
             self._pending.extend(reversed(taken[1:]))
             taken.clear()
             yield line, first, None, reason
@@ -117,19 +118,6 @@ class CsvRecords:
         while line := self._pending.pop() if self._pending else self._text.readline(MAX_LINE):
             taken.append(line)
             yield line
-
-
-def _form_problem(header: str) -> str | None:
-    """Returns which other format of a spreadsheet this is, continuing the sentence "<file> …"."""
-    if header.startswith(_WORKBOOK_MARK):
-        return "is a spreadsheet's workbook"
-    if header.startswith(_UTF_16_MARKS) or header.count("\0") > len(header) / 3:
-        return "is in UTF-16"
-    if "," not in header:
-        for separator, name in _SEPARATORS.items():
-            if separator in header:
-                return f"is separated by {name}, not by commas"
-    return None
 
 
 def _is_storable(text: str) -> bool:
@@ -168,10 +156,10 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def fields_of(raw: str, width: int) -> list[str] | None:
+def fields_of(raw: str, width: int, separator: str = ",") -> list[str] | None:
     """Returns the fields of a record's raw text, None unless it is one well-formed record."""
     try:
-        rows = list(csv.reader(io.StringIO(raw, newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(raw, newline=""), delimiter=separator, strict=True))
     except csv.Error:
         return None
     return rows[0] if len(rows) == 1 and len(rows[0]) == width else None

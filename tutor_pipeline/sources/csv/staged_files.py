@@ -1,8 +1,8 @@
 """A CSV file in a temporary table: read with COPY, with the reasons of its bad rows.
 
 Belongs here: reading a file into its table, and finding its bad rows.
-Does not belong here: reading records (records.py) and values (values.py), writing to the platform
-(loading.py).
+Does not belong here: reading records (records.py) and values (encoding.py, values.py), writing to
+the platform (loading.py).
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
-from pathlib import Path
+from functools import partial
 
 from psycopg import sql
 from psycopg.copy import QueuedLibpqWriter
 
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.sources.csv.dialects import Dialect, Source, recognise
+from tutor_pipeline.sources.csv.encoding import TOTAL, Encoder
 from tutor_pipeline.sources.csv.format import CsvFile
-from tutor_pipeline.sources.csv.records import Batch, CsvRecords, UnusableFileError, fields_of
-from tutor_pipeline.sources.csv.values import NULL, POSTGRES_TYPES, ColumnReader, copy_text
+from tutor_pipeline.sources.csv.headers import check_header, columns_of, known_columns
+from tutor_pipeline.sources.csv.records import CsvRecords, fields_of
+from tutor_pipeline.sources.csv.values import POSTGRES_TYPES, Reading
 from tutor_pipeline.sources.quarantine import MAX_BUSINESS_KEY
 
 Progress = Callable[[str, int, int], None]
@@ -45,13 +48,26 @@ _LABEL_REPEATED = """
 
 @dataclass(slots=True)
 class StagedFile:
-    """A file in its temporary table. `refused` says why nothing of it is loaded."""
+    """A file in its temporary table.
+
+    `header` has the format's names for the columns that it knows. `blank` and `totals` count rows
+    without a value, and rows of totals at the end: they are no rows. `filled` reads the rows with
+    what the platform has of missing columns; None where it is not asked. `refused` says why nothing
+    of the file is loaded.
+    """
 
     file: CsvFile
-    path: Path
+    source: Source
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    dialect: Dialect = field(default_factory=Dialect)
+    packed: str | None = None
     header: list[str] = field(default_factory=list)
+    is_read: bool = False
     rows: int = 0
     bad: int = 0
+    blank: int = 0
+    totals: int = 0
+    filled: sql.Composable | None = None
     refused: str | None = None
 
     @property
@@ -60,9 +76,31 @@ class StagedFile:
         return sql.Identifier("pg_temp", f"incoming_{self.file.stem}")
 
     @property
-    def source(self) -> str:
+    def content(self) -> sql.Composable:
+        """The relation of the rows as they are to be written."""
+        return self.filled or self.table
+
+    @property
+    def label(self) -> str:
         """The name of the file as a source in the quarantine."""
         return f"csv:{self.file.name}"
+
+    @property
+    def form(self) -> str:
+        """How the file is written and packed, in words."""
+        name = "" if self.source.name == self.file.name else f", from {self.source.name}"
+        return self.dialect.words + name + (f" ({self.packed})" if self.packed else "")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the file is called and written as the format asks."""
+        return self.dialect.is_plain and self.packed is None and self.source.name == self.file.name
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Which lines are no rows, in words."""
+        numbers = ((self.blank, "empty row"), (self.totals, "row of totals", "rows of totals"))
+        return tuple(count(*each) for each in numbers if each[0])
 
     @property
     def key(self) -> sql.Composed:
@@ -76,7 +114,7 @@ class StagedFile:
 
     @property
     def unknown_columns(self) -> tuple[str, ...]:
-        """Columns of the file that are not in the format."""
+        """Columns of the file that the format does not know."""
         known = {column.name for column in self.file.columns}
         return tuple(dict.fromkeys(name for name in self.header if name not in known))
 
@@ -90,14 +128,17 @@ def create_table_of_bad_rows(database: Database) -> None:
 
 
 def read_file(database: Database, staged: StagedFile, progress: Progress) -> None:
-    """Reads the file into its temporary table. Raises UnusableFileError and OSError."""
-    size = staged.path.stat().st_size
-    with staged.path.open("rb") as binary:
-        records = CsvRecords(binary)
-        staged.header = records.header
-        _check_header(staged)
+    """Reads the file into its temporary table. Raises UnusableFileError and OSError, and then
+    leaves no table.
+    """
+    size = staged.source.path.stat().st_size
+    with database.transaction(), staged.source.open() as (binary, tell, staged.packed):
+        staged.dialect = recognise(binary, partial(known_columns, staged.file))
+        records = CsvRecords(binary, staged.dialect)
+        check_header(staged.file, records.header, staged.dialect)
+        staged.header = columns_of(staged.file, records.header)
         _create_table(database, staged)
-        encoder = _Encoder(staged)
+        encoder = Encoder(staged.file, staged.header, staged.dialect.separator, staged.readings)
         cursor = database.connection.cursor()
         # The queue lets Python read the next rows while the server takes these.
         with cursor.copy(
@@ -106,8 +147,30 @@ def read_file(database: Database, staged: StagedFile, progress: Progress) -> Non
             for batch in records.batches():
                 copy.write(encoder.encode(batch))
                 staged.rows += len(batch.raws)
-                progress(f"reading {staged.file.name}", binary.tell(), size)
+                progress(f"reading {staged.file.name}", tell(), size)
+        staged.blank = records.blank
+        if encoder.totals:
+            _take_totals_out(database, staged)
+    staged.is_read = True
     database.execute(sql.SQL("analyze {}").format(staged.table))
+
+
+def _take_totals_out(database: Database, staged: StagedFile) -> None:
+    """Removes rows of totals after the last other row. Elsewhere such a row is a bad row."""
+    total = sql.Literal(TOTAL)
+    staged.totals = database.execute(
+        sql.SQL(
+            "delete from {table} where {total} = any(_reasons) and _line > coalesce("
+            "(select max(_line) from {table} where not {total} = any(_reasons)), 0)"
+        ).format(table=staged.table, total=total)
+    ).rowcount
+    staged.rows -= staged.totals
+    database.execute(
+        sql.SQL(
+            "update {table} set _reasons = array_remove(_reasons, {total})"
+            " where {total} = any(_reasons)"
+        ).format(table=staged.table, total=total)
+    )
 
 
 def _create_table(database: Database, staged: StagedFile) -> None:
@@ -136,7 +199,10 @@ def label_bad_rows(
     conditions: dict[str, sql.Composable] = {}
     conditions |= {reason: sql.SQL(rule) for reason, rule in staged.file.rules.items()}
     for column, (table, target_column) in staged.file.references.items():
-        known = [_values_given(other, table, target_column) for other in others]
+        givers = [other for other in others if _gives(other, table)]
+        if not all(other.is_read for other in givers):
+            continue  # The file that would have them cannot be read: nothing is said of these rows.
+        known = [_values_given(other, table, target_column) for other in givers]
         if not replaced:
             known.append(
                 database.sql(
@@ -146,25 +212,32 @@ def label_bad_rows(
                 )
             )
         conditions[f"unknown_{column.removesuffix('_id')}"] = sql.SQL("{} not in ({})").format(
-            sql.Identifier(column), sql.SQL(" union ").join(filter(None, known))
+            sql.Identifier(column), sql.SQL(" union ").join(known)
         )
     for reason, condition in conditions.items():
+        rows = condition
+        if staged.filled is not None:
+            rows = sql.SQL("ctid in (select _row from {} as filled where {})").format(
+                staged.filled, condition
+            )
         database.execute(
             sql.SQL("update {} set _reasons = _reasons || {} where {}").format(
-                staged.table, sql.Literal([reason]), condition
+                staged.table, sql.Literal([reason]), rows
             )
         )
     database.execute(database.sql(_LABEL_REPEATED, table=staged.table, key=staged.key))
 
 
-def _values_given(other: StagedFile, table: str, column: str) -> sql.Composable | None:
-    """Returns a query of the values that a file gives to a column of the platform, or None."""
-    for target in other.file.targets:
-        if target.table == table:
-            return sql.SQL("select {} from {} where _reasons = '{{}}'").format(
-                sql.SQL(target.columns[column]), other.table
-            )
-    return None
+def _gives(other: StagedFile, table: str) -> bool:
+    return any(target.table == table for target in other.file.targets)
+
+
+def _values_given(other: StagedFile, table: str, column: str) -> sql.Composable:
+    """Returns a query of the values that a file gives to a column of the platform."""
+    (target,) = (target for target in other.file.targets if target.table == table)
+    return sql.SQL("select {} from {} where _reasons = '{{}}'").format(
+        sql.SQL(target.columns[column]), other.table
+    )
 
 
 def collect_bad_rows(database: Database, staged: StagedFile) -> None:
@@ -182,65 +255,13 @@ def collect_bad_rows(database: Database, staged: StagedFile) -> None:
                 " digest, business_key) from stdin"
             ) as copy:
                 for line, raw, reasons in chunk:
-                    place = (staged.source, str(staged.path.resolve()), line, reasons, raw)
+                    place = (staged.label, staged.source.place, line, reasons, raw)
                     copy.write_row(place + _identity(staged, raw))
-
-
-class _Encoder:
-    """Turns batches of records into bytes for COPY: line, raw text, reasons, the file's columns."""
-
-    def __init__(self, staged: StagedFile) -> None:
-        self._width = len(staged.header)
-        self._columns = [
-            (ColumnReader(column), staged.header.index(column.name))
-            if column.name in staged.header
-            else None
-            for column in staged.file.columns
-        ]
-
-    def encode(self, batch: Batch) -> bytes:
-        """Returns the lines of a batch. Unreadable fields are NULL; the row has their reasons."""
-        reasons = batch.reasons
-        malformed = {at for at, fields in enumerate(batch.fields) if fields is None}
-        blank = [""] * self._width
-        texts = list(zip(*(fields or blank for fields in batch.fields), strict=True))
-        columns: list[Iterator[str] | Sequence[str]] = []
-        for column in self._columns:
-            if column is None:
-                columns.append(repeat(NULL, len(batch.raws)))
-                continue
-            reader, at = column
-            values, bad = reader.read(texts[at])
-            for row, reason in bad.items():
-                if row not in malformed:
-                    reasons.setdefault(row, []).append(reason)
-            columns.append(values)
-        raws = [raw.rstrip("\r\n") for raw in batch.raws]
-        everything = "".join(raws)
-        if any(character in everything for character in "\\\t\r\n"):
-            raws = [copy_text(raw) for raw in raws]
-        labels = (
-            ["{" + ",".join(reasons.get(row, ())) + "}" for row in range(len(raws))]
-            if reasons
-            else repeat("{}", len(raws))
-        )
-        rows = zip(map(str, batch.lines), raws, labels, *columns, strict=True)
-        return ("\n".join(map("\t".join, rows)) + "\n").encode()
-
-
-def _check_header(staged: StagedFile) -> None:
-    """Raises UnusableFileError when a required column is missing or a known one is repeated."""
-    missing = [c.name for c in staged.file.columns if c.required and c.name not in staged.header]
-    if missing:
-        raise UnusableFileError(f"has no column {', '.join(missing)}")
-    twice = [c.name for c in staged.file.columns if staged.header.count(c.name) > 1]
-    if twice:
-        raise UnusableFileError(f"has the column {', '.join(twice)} more than once")
 
 
 def _identity(staged: StagedFile, raw: str) -> tuple[str, str, str | None]:
     """Returns a bad row's payload (JSON), the payload's MD5, and its business key or None."""
-    fields = fields_of(raw, len(staged.header))
+    fields = fields_of(raw, len(staged.header), staged.dialect.separator)
     if fields is not None:
         values = dict(zip(staged.header, fields, strict=True))
         payload = json.dumps(values, ensure_ascii=False)
@@ -248,14 +269,14 @@ def _identity(staged: StagedFile, raw: str) -> tuple[str, str, str | None]:
         values = _first_fields(staged, raw)
         payload = json.dumps({"raw": raw}, ensure_ascii=False)
     digest = hashlib.md5(payload.encode(), usedforsecurity=False).hexdigest()
-    key = "/".join(values.get(column, "") for column in staged.file.key)
+    key = "/".join(values.get(column, "").strip() for column in staged.file.key)
     return payload, digest, key if key.strip("/") and len(key) <= MAX_BUSINESS_KEY else None
 
 
 def _first_fields(staged: StagedFile, raw: str) -> dict[str, str]:
     """Returns the probable fields of a malformed row, to recognise the row once it is corrected."""
     try:
-        fields = next(csv.reader([raw]), [])
+        fields = next(csv.reader([raw], delimiter=staged.dialect.separator), [])
     except csv.Error:
         return {}
     return dict(zip(staged.header, fields, strict=False))

@@ -2,6 +2,9 @@
 
 Files repeat their values, so each distinct text of a column is parsed once and then looked up. That
 makes 26 columns a row affordable in Python.
+
+Belongs here: what each text means. Does not belong here: the words that mean something in every
+column (format.yml), moments and lists (moments.py, lists.py).
 """
 
 from __future__ import annotations
@@ -10,25 +13,42 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from tutor_pipeline.sources.csv.format import CsvColumn
+from tutor_pipeline.sources.csv.format import CsvColumn, csv_format
+from tutor_pipeline.sources.csv.lists import items_of
+from tutor_pipeline.sources.csv.moments import moment_of
+from tutor_pipeline.sources.csv.problems import (
+    MISSING,
+    OUT_OF_RANGE,
+    TWO_READINGS,
+    UNKNOWN_VALUE,
+    UNPARSABLE,
+    BadValueError,
+)
 
 NULL = "\\N"
 POSTGRES_TYPES = {
     "id": "text",
     "text": "text",
     "integer": "integer",
+    "minutes": "integer",
     "number": "double precision",
+    "percent": "double precision",
+    "share": "double precision",
     "boolean": "boolean",
     "timestamp": "timestamptz",
+    "list": "text[]",
     "json": "jsonb",
 }
+NUMBERS = ("integer", "minutes", "number", "percent", "share")
 MAX_ID_LENGTH = 255
 """Ids are parts of keys, and an index of PostgreSQL takes up to 2,700 bytes."""
-FIRST_YEAR, LAST_YEAR = 1900, 2199
-"""Timestamps outside are errors, and later steps could exceed the range of Python's datetime."""
+
+Reading = Callable[[str], str]
+"""Says which of two readings a column's texts have: returns a text, which is no word for a missing
+value, in a form with one reading, as 2026-04-03 for 03/04/2026. Raises BadValueError.
+"""
 
 _MAX_REMEMBERED = 1_000_000
 """Characters of the texts cached per column: memory must not grow with the file."""
@@ -37,29 +57,37 @@ _INTEGER_MAX = 2**31 - 1
 # pandas writes an integer column with gaps with a trailing ".0".
 _INTEGER = re.compile(r"[+-]?(\d+)(\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WITH_COMMA = re.compile(r"[+-]?[\d.]*\d,\d[\d.,]*", re.ASCII)
+_HOURS = re.compile(r"(\d{1,3}):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_PLAIN_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?", re.ASCII)
-_BOOLEANS = {"true": "t", "1": "t", "false": "f", "0": "f"}
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_WORDS = csv_format().words
+_BOOLEANS = dict.fromkeys(_WORDS.true, "t") | dict.fromkeys(_WORDS.false, "f")
+_LONGEST_MISSING = max(map(len, _WORDS.missing))
 
 
-class _BadValueError(Exception):
-    """A bad value. The message is the suffix of the reason: missing, unparsable, out_of_range or
-    unknown_value.
-    """
+def is_missing(text: str) -> bool:
+    """Whether the text says that there is no value."""
+    text = text.strip()
+    return len(text) <= _LONGEST_MISSING and text.lower() in _WORDS.missing
 
 
 class ColumnReader(dict[str, str]):
     """Reads one column. `reader[text]` is the text for COPY; NULL where the value is bad.
 
-    `bad` maps bad texts to their reasons, `<column>_<suffix>`.
+    `bad` maps bad texts to their reasons, `<column>_<suffix>`. `reading` tells which of two
+    readings the column's texts have; without it such a text is bad.
     """
 
-    def __init__(self, column: CsvColumn) -> None:
+    def __init__(self, column: CsvColumn, reading: Reading | None = None) -> None:
         super().__init__()
         self.column = column
         self.bad: dict[str, str] = {}
         self._parse = _PARSERS[column.type]
+        self._accepted = {each.casefold(): each for each in column.accepted}
+        # Blanks around a text are part of it; around anything else they mean nothing.
+        self._is_free = column.type == "text" and not column.accepted
+        self._reading = reading
         self._remembered = 0
 
     def read(self, texts: Sequence[str]) -> tuple[list[str], dict[int, str]]:
@@ -75,19 +103,30 @@ class ColumnReader(dict[str, str]):
         return values, {at: bad[text] for at, text in enumerate(texts) if text in bad}
 
     def __missing__(self, text: str) -> str:
+        stripped = text.strip()
         try:
-            if text and not text.isspace():
-                value = self._parse(text, self.column)
+            if len(stripped) > _LONGEST_MISSING or stripped.lower() not in _WORDS.missing:
+                value = self._value(text if self._is_free else stripped)
             elif self.column.required:
-                raise _BadValueError("missing")
+                raise BadValueError(MISSING)
             else:
                 value = NULL
-        except _BadValueError as problem:
+        except BadValueError as problem:
             value = NULL
             self.bad[text] = f"{self.column.name}_{problem}"
         self[text] = value
         self._remembered += len(text)
         return value
+
+    def _value(self, text: str) -> str:
+        if self._reading is not None:
+            text = self._reading(text)
+        if not self._accepted:
+            return self._parse(text, self.column)
+        try:
+            return copy_text(self._accepted[text.casefold()])
+        except KeyError:
+            raise BadValueError(UNKNOWN_VALUE) from None
 
 
 def copy_text(text: str) -> str:
@@ -96,72 +135,112 @@ def copy_text(text: str) -> str:
 
 
 def _text(text: str, column: CsvColumn) -> str:
-    if column.accepted and text not in column.accepted:
-        raise _BadValueError("unknown_value")
-    if column.max_length is not None and len(text) > column.max_length:
-        raise _BadValueError("out_of_range")
+    _check_length(text, column)
     return copy_text(text)
+
+
+def _check_length(text: str, column: CsvColumn) -> None:
+    if column.max_length is not None and len(text) > column.max_length:
+        raise BadValueError(OUT_OF_RANGE)
 
 
 def _id(text: str, column: CsvColumn) -> str:
     if len(text) > MAX_ID_LENGTH:
-        raise _BadValueError("out_of_range")
+        raise BadValueError(OUT_OF_RANGE)
     return copy_text(text)
 
 
 def _integer(text: str, column: CsvColumn) -> str:
-    text = text.strip()
     match = _INTEGER.fullmatch(text)
     if match is None:
-        raise _BadValueError("unparsable")
+        raise BadValueError(_no_number(text))
     if len(match[1]) > 18:
-        raise _BadValueError("out_of_range")
-    number = int(text.split(".")[0])
+        raise BadValueError(OUT_OF_RANGE)
+    return _whole(int(text.split(".", maxsplit=1)[0]), column)
+
+
+def _minutes(text: str, column: CsvColumn) -> str:
+    """Rounds to whole minutes, halves up."""
+    match = _HOURS.fullmatch(text)
+    if match is None:
+        number = _parsed(text)
+    else:
+        hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        if hours > 23:
+            raise BadValueError(TWO_READINGS)
+        number = 60 * hours + minutes + seconds / 60
     _check_range(number, column)
     if abs(number) > _INTEGER_MAX:
-        raise _BadValueError("out_of_range")
+        raise BadValueError(OUT_OF_RANGE)
+    return _whole(math.floor(number + 0.5), column)
+
+
+def _whole(number: int, column: CsvColumn) -> str:
+    _check_range(number, column)
+    if abs(number) > _INTEGER_MAX:
+        raise BadValueError(OUT_OF_RANGE)
     return str(number)
 
 
 def _number(text: str, column: CsvColumn) -> str:
-    text = text.strip()
-    if _NUMBER.fullmatch(text) is None:
-        raise _BadValueError("unparsable")
-    number = float(text)
+    return repr(_within(_parsed(text), column))
+
+
+def _percent(text: str, column: CsvColumn) -> str:
+    """Returns the percentage as a share."""
+    return repr(_within(_parsed(text.removesuffix("%").rstrip()), column) / 100)
+
+
+def _share(text: str, column: CsvColumn) -> str:
+    number = _parsed(text.removesuffix("%").rstrip())
+    return repr(_within(number / 100 if text.endswith("%") else number, column))
+
+
+def _within(number: float, column: CsvColumn) -> float:
     _check_range(number, column)
     if math.isinf(number):
-        raise _BadValueError("out_of_range")
-    return repr(number)
+        raise BadValueError(OUT_OF_RANGE)
+    return number
+
+
+def _parsed(text: str) -> float:
+    if _NUMBER.fullmatch(text) is None:
+        raise BadValueError(_no_number(text))
+    return float(text)
+
+
+def _no_number(text: str) -> str:
+    """Returns why the text is no number: its comma may mean two things, or it is none at all."""
+    return TWO_READINGS if _WITH_COMMA.fullmatch(text.rstrip("% ")) else UNPARSABLE
 
 
 def _check_range(number: float, column: CsvColumn) -> None:
     if (column.minimum is not None and number < column.minimum) or (
         column.maximum is not None and number > column.maximum
     ):
-        raise _BadValueError("out_of_range")
+        raise BadValueError(OUT_OF_RANGE)
 
 
 def _boolean(text: str, column: CsvColumn) -> str:
     try:
-        return _BOOLEANS[text.strip().lower()]
+        return _BOOLEANS[text.lower()]
     except KeyError:
-        raise _BadValueError("unparsable") from None
+        raise BadValueError(UNPARSABLE) from None
 
 
 def _timestamp(text: str, column: CsvColumn) -> str:
-    """Parses ISO 8601. Without a zone, PostgreSQL applies the time zone of its session."""
-    try:
-        moment = datetime.fromisoformat(text := text.strip())
-    except ValueError:
-        raise _BadValueError("unparsable") from None
-    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise _BadValueError("out_of_range")
-    if moment.tzinfo is not None:
-        # Python accepts more offsets than PostgreSQL.
-        moment = moment.astimezone(UTC)
-    elif _PLAIN_TIMESTAMP.fullmatch(text):
-        return text  # PostgreSQL can read it; formatting it again would take most of the time
-    return moment.isoformat(" ")
+    return moment_of(text)
+
+
+def _list(text: str, column: CsvColumn) -> str:
+    """Returns an array of PostgreSQL, without repeated and empty items."""
+    _check_length(text, column)
+    quoted = (
+        '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        for item in dict.fromkeys(items_of(text))
+        if not is_missing(item)
+    )
+    return copy_text("{" + ",".join(quoted) + "}")
 
 
 def _json(text: str, column: CsvColumn) -> str:
@@ -171,9 +250,9 @@ def _json(text: str, column: CsvColumn) -> str:
         rewritten = json.dumps(value, ensure_ascii=False, allow_nan=False)
         rewritten.encode()
     except (ValueError, RecursionError):
-        raise _BadValueError("unparsable") from None
+        raise BadValueError(UNPARSABLE) from None
     if _ESCAPED_NUL.search(rewritten):
-        raise _BadValueError("unparsable")
+        raise BadValueError(UNPARSABLE)
     return copy_text(rewritten)
 
 
@@ -185,8 +264,12 @@ _PARSERS: dict[str, Callable[[str, Any], str]] = {
     "id": _id,
     "text": _text,
     "integer": _integer,
+    "minutes": _minutes,
     "number": _number,
+    "percent": _percent,
+    "share": _share,
     "boolean": _boolean,
     "timestamp": _timestamp,
+    "list": _list,
     "json": _json,
 }

@@ -20,7 +20,7 @@ from psycopg import sql
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.marked_schemas import schema_mark
-from tutor_pipeline.core.warehouse.platform import is_ours
+from tutor_pipeline.core.warehouse.platform import is_ours, refuse_mapping
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.synthetic.burnout import live_through
 from tutor_pipeline.sources.synthetic.live_events import Cast, Event, Pair, Verb, Write
@@ -54,6 +54,7 @@ _BARGAIN = 1 / 7  # the mean of what the generator draws
 
 def refuse_others(database: Database) -> None:
     """Raises RefusedError unless we made the platform's schema."""
+    refuse_mapping(database)
     if schema_mark(database.connection, database.schemas.platform) is None:
         raise RefusedError("there is no platform yet. Run first: tutor-pipeline generate")
     if not is_ours(database):

@@ -29,9 +29,11 @@ def load(
     population: Population,
     progress: Progress | None = None,
     replace: bool = True,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Replaces everything in both schemas by `population`. Returns the number of rows written.
 
+    `on_wait` hears of another process that is writing the platform.
     Loading the same population again leaves the same rows. Raises RefusedError for schemas that
     are not ours and, with `replace` False, for a platform that has sessions.
     """
@@ -42,7 +44,7 @@ def load(
     total = sum(row_count(table) for tables in schemas.values() for table in tables.values())
     done = 0
     with database.transaction():
-        ensure_platform(database)
+        ensure_platform(database, on_wait)
         ensure_marked_schema(database.connection, database.schemas.truth)
         database.execute(_TRUTH_DDL)
         if not replace:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database, Schemas, Warehouse
+from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.sources import losses, relations
 from tutor_pipeline.sources.changes import versions
 from tutor_pipeline.sources.losses import Limits
 from tutor_pipeline.sources.mapping.reading import mapped
 from tutor_pipeline.sources.relations import UnreadableError
+from tutor_pipeline.sources.synthetic.live_player import refuse_others
 
 NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
 
@@ -208,3 +211,10 @@ def test_a_privilege_that_is_missing_is_named(reading: Any, shop: Warehouse) -> 
     with pytest.raises(UnreadableError, match=r"may not read shop\.lessons \(state\)"):
         relations.refuse_hidden(database, columns)
     database.rollback()
+
+
+def test_nothing_is_written_to_a_platform_that_a_mapping_names(reading: Any) -> None:
+    database = reading(LESSONS)
+    for write in (ensure_platform, refuse_others):
+        with pytest.raises(RefusedError, match="unset TUTOR_SOURCE_MAP"):
+            write(database)

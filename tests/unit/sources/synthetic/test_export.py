@@ -98,14 +98,14 @@ def measured() -> dict[str, tuple[str, str, float]]:
     of the platform; as the import reads it.
     """
     (file,) = (each for each in csv_format().files if each.name == "sessions.csv")
-    numbers = {column.name for column in file.columns if column.type == "number"}
+    scales = {"number": 1.0, "share": 1.0, "percent": 100.0}
+    numbers = {column.name: scales[column.type] for column in file.columns if column.type in scales}
     found = {}
     for target in file.targets:
         for column, expression in target.columns.items():
-            name, _, divisor = expression.partition(" / ")
-            if name in numbers:
-                found[name] = (target.table, column, float(divisor or 1))
-    assert found.keys() == numbers
+            if expression in numbers:
+                found[expression] = (target.table, column, numbers[expression])
+    assert found.keys() == numbers.keys()
     return found
 
 

@@ -159,6 +159,18 @@ def happens(happened: float, among: float) -> float | None:
     return rounded(happened / among) if among and happened else None
 
 
+def happens_among(c: Columns, happened: str, among: str) -> float | None:
+    """Returns the share of 12 weeks' sessions to which something happens, like `happens`, over the
+    spans in which it is known how often it happened.
+    """
+    events, sessions = 0.0, 0.0
+    for days in ("28d", "before"):
+        count = c[f"{happened}_{days}"]
+        events += total(count)
+        sessions += total(c[f"{among}_{days}"][np.isfinite(count)])
+    return happens(events, sessions)
+
+
 def booked_share(c: Columns) -> float | None:
     """Returns sessions booked ahead ÷ the usual sessions of as many days; None where the platform
     does not book ahead, or does not say when.

@@ -16,15 +16,13 @@ select
     metrics.avg_sentiment_7d as sentiment_trend_7d,
     signals.score as churn_probability,
     signals.level as churn_risk_level,
-    jsonb_array_length(
-        jsonb_path_query_array(signals.reasons, '$[*] ? (@.contribution > 0)')
-    ) as churn_signals_detected
+    -- The points behind the score: poor first sessions give two.
+    round(signals.score / {point})::integer as churn_signals_detected
 from {marts}.tutor_aggregates as metrics
 left join lateral (
     select
         scores.score,
-        scores.level,
-        scores.reasons
+        scores.level
     from {ops}.tutor_scores as scores
     where scores.tutor_id = metrics.tutor_id and scores.scorer = 'signals_v1'
     order by scores.as_of desc

@@ -23,13 +23,12 @@ from tutor_pipeline.judgement.scores.departure.measures import (
     changed_rate,
     counted,
     gap,
-    happens,
+    happens_among,
     known_gap,
     mark_level,
     pace,
     rate_level,
     rounded,
-    total,
     unknown,
     variance_within,
 )
@@ -82,14 +81,9 @@ def usual_of(columns: Columns) -> Usual:
     c = columns
     first = c["first_satisfaction"][np.isfinite(c["first_satisfaction"])]
 
-    def share(happened: str, among: str) -> float | None:
-        return happens(
-            *(total(c[f"{each}_28d"]) + total(c[f"{each}_before"]) for each in (happened, among))
-        )
-
     return Usual(
-        rates={event: share(event, "sessions") for event in EVENTS},
-        discounted=share("discounted", "billed"),
+        rates={event: happens_among(c, event, "sessions") for event in EVENTS},
+        discounted=happens_among(c, "discounted", "billed"),
         within={mark: variance_within(c, mark) for mark in MARKS},
         booked=booked_share(c),
         first=rounded(float(np.median(first))) if len(first) else None,

@@ -23,7 +23,7 @@ from tutor_pipeline.judgement.scores.departure.measures import (
     changed_rate,
     counted,
     gap,
-    happens,
+    happens_among,
     known_gap,
     mark_level,
     pace,
@@ -98,11 +98,7 @@ def usual_of(columns: Columns) -> Usual:
     instant = instant[np.isfinite(instant)]
     return Usual(
         rates={
-            event: happens(
-                total(c[f"{happened}_28d"]) + total(c[f"{happened}_before"]),
-                total(c[f"{among}_28d"]) + total(c[f"{among}_before"]),
-            )
-            for event, (happened, among) in EVENTS.items()
+            event: happens_among(c, happened, among) for event, (happened, among) in EVENTS.items()
         },
         within={mark: variance_within(c, mark) for mark in MARKS},
         booked=booked_share(c),
