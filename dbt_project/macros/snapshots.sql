@@ -26,7 +26,7 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
 {% macro snapshot_measures() -%}
     sum(sessions_count)::integer as sessions_count,
         sum(completed_count)::integer as completed_count,
-        case when sum(not_held_count) = 0 then sum(no_show_tutor_count)::integer end
+        case when coalesce(sum(not_held_count), 0) = 0 then sum(no_show_tutor_count)::integer end
             as no_show_count,
         sum(tutor_reschedule_count)::integer as reschedule_count,
         {{ day_average('score') }} as avg_session_score,

@@ -53,7 +53,7 @@ windows as (
         {%- for name, (part, whole) in metrics.items() %}
         {%- for window in ('recent', 'prior') %}
         {%- if part == 'no_shows' %}
-        case when sum(daily.not_held) over {{ window }} = 0 then
+        case when coalesce(sum(daily.not_held) over {{ window }}, 0) = 0 then
         {%- endif %}
         sum(daily.{{ part }}) over {{ window }}
         {%- if whole %} / nullif(sum(daily.{{ whole }}) over {{ window }}, 0){% endif %}

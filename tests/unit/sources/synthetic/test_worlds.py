@@ -6,15 +6,13 @@ import json
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from functools import cache
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.cli import platform_data
-from tutor_pipeline.cli.installation import Session
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.judgement.lifecycle import store
@@ -391,7 +389,6 @@ def test_leaky_replies_know_who_will_leave() -> None:
 def test_what_was_loaded_before_there_were_worlds_counts_as_ordinary(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, named: dict[str, str], forgotten: int
 ) -> None:
-    session = cast(Session, SimpleNamespace(warehouse=warehouse))
     now = platform_data._plain(Parameters(end=END))
     before = {key: value for key, value in now.items() if key != "world"} | named
     with warehouse.connect() as database:
@@ -406,5 +403,6 @@ def test_what_was_loaded_before_there_were_worlds_counts_as_ordinary(
         return 0
 
     monkeypatch.setattr(store, "clear", clear)
-    platform_data._forget_findings_of_another(session, platform_data.SYNTHETIC, now)
+    with warehouse.connect() as database:
+        platform_data._forget_findings_of_another(database, platform_data.SYNTHETIC, now)
     assert len(cleared) == forgotten
