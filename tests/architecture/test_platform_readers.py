@@ -35,6 +35,6 @@ def test_one_file_of_macros_names_the_source() -> None:
         path.relative_to(DBT_PROJECT_DIR).as_posix()
         for folder in ("models", "macros", "tests")
         for path in DBT_PROJECT_DIR.joinpath(folder).rglob("*.sql")
-        if "source(" in path.read_text(encoding="utf-8")
+        if "source('" in path.read_text(encoding="utf-8")
     }
     assert found == {"macros/platform.sql"}

@@ -224,9 +224,10 @@ def how_to_compute(newest: datetime | None, applied: datetime | None, now: datet
     # Findings as of a later day bar the way back.
     is_barred = applied is not None and applied - newest > timedelta(days=1)
     before = "tutor-pipeline clear --yes && " if is_barred else ""
+    age = count((now - newest).days, "day")
     return (
-        f"Imported. The newest session is {(now - newest).days:,} days old ({newest:%Y-%m-%d}):"
-        " windows of 7 to 30 days hold little or nothing today. Compute as of that day with:"
+        f"Imported. The newest session is {age} old ({newest:%Y-%m-%d}): windows of 7 to 30 days"
+        " hold little or nothing today. Compute as of that day with:"
         f" {before}tutor-pipeline enrich --as-of latest"
     )
 

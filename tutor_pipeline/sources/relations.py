@@ -44,36 +44,35 @@ def read_columns(database: Database, tables: Iterable[str]) -> Columns:
 
     Raises UnreadableError: a mapped table cannot be read.
     """
-    source = database.warehouse.source
     found: dict[str, dict[str, Column]] = {}
+    for table, name, kind, _, is_unique in _shapes(database, list(tables)):
+        found.setdefault(table, {})[name] = Column(kind, is_unique)
+    return found
+
+
+def _shapes(database: Database, tables: list[str]) -> list[tuple[str, str, str, bool, bool]]:
+    """Returns (table, column, type, is_not_null, is_unique) of what is there."""
+    source = database.warehouse.source
     if source is None:
-        rows = database.execute(
+        return database.execute(
             statement(__file__, "columns"),
-            {"schema": database.schemas.platform, "tables": list(tables)},
-        )
-        for table, name, kind, is_unique in rows:
-            found.setdefault(table, {})[name] = Column(kind, is_unique)
-        return found
-    for table in tables:
-        if table in source.tables:
-            found[table] = _mapped_columns(database, table)
-    return {table: columns for table, columns in found.items() if columns}
-
-
-def _mapped_columns(database: Database, table: str) -> dict[str, Column]:
-    assert database.warehouse.source is not None
-    mapped = database.warehouse.source.tables[table]
+            {"schema": database.schemas.platform, "tables": tables},
+        ).fetchall()
+    asked = [table for table in tables if table in source.tables]
+    if not asked:
+        return []
+    # One query: a sensor asks every second.
+    query = sql.SQL(" union all ".join(source.tables[table].shape for table in asked))
     try:
-        rows = database.execute(sql.SQL(mapped.shape)).fetchall()
+        return database.execute(query).fetchall()
     except psycopg.Error as error:
         if database.connection.broken:
             raise
         raise UnreadableError(
-            f"{table} ({mapped.shown}) cannot be read as the mapping says:"
+            f"{', '.join(asked)} cannot be read as the mapping says:"
             f" {str(error).strip().splitlines()[0]}\n"
             "What is wrong in it: tutor-pipeline check-source"
         ) from error
-    return {name: Column(kind, is_unique) for _, name, kind, _, is_unique in rows}
 
 
 def shown(warehouse: Warehouse, table: str) -> str:

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.core.yaml_models import YamlModel, read_yaml
@@ -296,10 +297,10 @@ class _Draft:
         for value, rows in counts.items():
             meant, sureness = meanings[value]
             if meant is None:
-                lines.append(f"          # {_yaml(value)}: ?  {rows:,} rows in the sample")
+                lines.append(f"          # {_yaml(value)}: ?  {count(rows, 'row')} in the sample")
             else:
                 text = f"          {_yaml(value)}: {meant}"
-                lines.append(_commented(text, sureness, f"{rows:,} rows in the sample"))
+                lines.append(_commented(text, sureness, f"{count(rows, 'row')} in the sample"))
         return lines
 
     def _ratings_beside(self, sessions: str, taken: Iterable[str]) -> list[str]:
@@ -379,8 +380,8 @@ def _common_prefix(tables: Iterable[str]) -> str:
     if not firsts:
         return ""
     most = max(set(firsts), key=firsts.count)
-    count = len(list(tables))
-    return most if count > 2 and firsts.count(most) >= _PREFIX_SHARE * count else ""
+    number = len(list(tables))
+    return most if number > 2 and firsts.count(most) >= _PREFIX_SHARE * number else ""
 
 
 def _place_in(words: str, known: Sequence[str]) -> float:

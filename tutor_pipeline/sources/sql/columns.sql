@@ -4,6 +4,7 @@ select
     tables.relname,
     columns.attname,
     format_type(coalesce(nullif(types.typbasetype, 0), types.oid), null) as column_type,
+    columns.attnotnull as is_not_null,
     exists(
         select 1
         from pg_index as indexes

@@ -193,7 +193,7 @@ def test_another_mapping_is_no_loss(reading: Any) -> None:
 def test_a_column_that_goes_is_said_with_where_to_look(reading: Any) -> None:
     database = reading(LESSONS)
     database.execute("alter table shop.lessons rename state to phase")
-    with pytest.raises(UnreadableError, match=r'lessons.*"?state"? does not exist') as raised:
+    with pytest.raises(UnreadableError, match=r'sessions.*"?state"? does not exist') as raised:
         versions.read_columns(database)
     assert str(raised.value).splitlines()[-1].endswith("tutor-pipeline check-source")
 
