@@ -143,12 +143,14 @@ class Warehouse:
             ) from error
         # Settings of a server, a role or a URL may change the form of timestamps, or an isolation
         # level under which a transaction that waited for a lock does not see what was committed.
-        # A pooler keeps these two for this client; the isolation level goes with each BEGIN.
-        connection.execute("set datestyle to 'ISO'; set timezone to 'UTC'")
+        # A pooler keeps the first two for this client; the isolation level goes with each BEGIN.
         # What an administrator sets for a role is a default, meant for whoever forgets something.
         # We do not: a statement over all sessions takes what it takes, and so does thinking
         # between two of a transaction. `lock_timeout` stays, it is meant for the platform's locks.
-        connection.execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
+        connection.execute(
+            "set datestyle to 'ISO'; set timezone to 'UTC';"
+            " set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
+        )
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = autocommit
         return Database(connection, self)
