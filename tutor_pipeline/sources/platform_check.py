@@ -55,6 +55,8 @@ _COLLATION_VERSIONS_SINCE = 150000
 """From PostgreSQL 16 on, a query can test whether a text is a number."""
 
 _MOST_STATUSES = 30
+QUARANTINED = 0.02
+"""A refresh stops where a larger share of the incoming sessions is in quarantine."""
 
 _RELATIONS = """
     select c.oid, c.relname,
@@ -74,6 +76,11 @@ _COLUMNS = """
     from pg_attribute as a join pg_type as t on t.oid = a.atttypid
     where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
 """
+
+
+def share_of(share: float) -> str:
+    """Returns a share above 0 as a whole percentage that is not 0."""
+    return f"{max(share, 0.01):.0%}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +229,8 @@ class _Check:
         else:
             self._mapped_tables(contract, self.database.warehouse.source.tables)
         self._statuses(contract)
+        self._values(contract)
+        self._doubles()
         self._zones()
 
     def _zones(self) -> None:
@@ -277,7 +286,10 @@ class _Check:
 
     def _missing(self, table: Table) -> None:
         if table.required:
-            self.report.problems.append(f"the table {self._name(table)} is missing: {table.costs}")
+            self.report.problems.append(
+                f"the table {self._name(table)} is missing: {table.costs}. If the platform calls it"
+                " otherwise, a mapping says so: tutor-pipeline source propose"
+            )
         else:
             self.report.gaps.append(Gap(table.name, None, table.costs))
 
@@ -302,10 +314,80 @@ class _Check:
         unknown = [each for each in self.report.statuses if not each.known]
         if unknown:
             named = ", ".join(f"{each.value or 'none'} ({each.rows:,})" for each in unknown)
-            self.report.remarks.append(
-                "sessions with a status that the contract does not know go into quarantine:"
-                f" {named}"
+            share = sum(each.rows for each in unknown) / sum(
+                each.rows for each in self.report.statuses
             )
+            self._quarantined(
+                share,
+                "sessions with a status that the contract does not know go into quarantine:"
+                f" {named}",
+            )
+
+    def _values(self, contract: Contract) -> None:
+        """What of the sample the contract does not allow."""
+        for table in self.report.tables:
+            wanted = contract.table(table.name)
+            for found in table.columns:
+                column = wanted.column(found.name)
+                name = self._name(wanted, column)
+                if column.required and found.nulls:
+                    self._quarantined(
+                        found.nulls if table.name == "sessions" else 0,
+                        f"{name} has no value in {share_of(found.nulls)} of the rows: these go"
+                        " into quarantine",
+                    )
+                for end, bound, is_beyond in (
+                    (found.low, column.minimum, float.__lt__),
+                    (found.high, column.maximum, float.__gt__),
+                ):
+                    if end is None or bound is None or found.type not in _NUMBERS:
+                        continue
+                    if is_beyond(float(end), float(bound)):
+                        self.report.remarks.append(
+                            f"{name} has values as {end}, but the contract allows"
+                            f" {column.minimum} to {column.maximum}: sessions with others go into"
+                            " quarantine"
+                        )
+            starts = {column.name: column.type for column in table.columns}
+            if starts.get("scheduled_start") == "date":
+                self.report.remarks.append(
+                    f"{self._name(wanted)}.scheduled_start is a date without a time of day: every"
+                    " session begins at midnight"
+                )
+
+    def _quarantined(self, share: float, sentence: str) -> None:
+        """A problem if so many rows of sessions go into quarantine that refreshes stop."""
+        if share > QUARANTINED:
+            self.report.problems.append(
+                f"{sentence}; over {QUARANTINED:.0%} of the sessions, and every refresh stops"
+            )
+        else:
+            self.report.remarks.append(sentence)
+
+    def _doubles(self) -> None:
+        """Whether what a mapping says of a query holds: one row for each id."""
+        source = self.database.warehouse.source
+        if source is None:
+            return
+        for table in self.report.tables:
+            key = source.tables[table.name].key
+            twice = None if key is None else self._double(table.name, key)
+            if twice is not None:
+                self.report.problems.append(
+                    f"the mapping says that {key} of {table.name} is unique, but the query gives"
+                    f" {twice} more than once: correct the query, or leave unique out"
+                )
+
+    def _double(self, table: str, key: str) -> str | None:
+        """Returns a value that stands twice, or says that one is missing."""
+        found: str | None = self._value(
+            f"whether {key} of {table} is unique was not looked at",
+            "select coalesce({key}::text, 'no value') from {rows} as r group by {key}"
+            " having count(*) > 1 or {key} is null limit 1",
+            key=sql.Identifier(key),
+            rows=self.database.warehouse.platform_table(table),
+        )
+        return found
 
     def _collation(self) -> None:
         """Indexes on text were built in the order of a library that may have changed since."""
@@ -355,8 +437,13 @@ class _Check:
                 found = self._column(table, column, *actual[column.name])
                 columns.append(found)
             elif column.required:
+                otherwise = (
+                    ""
+                    if table.required or self.database.warehouse.source is None
+                    else f". Map it (null::{column.type} is none), or leave {table.name} out"
+                )
                 self.report.problems.append(
-                    f"the column {self._name(table, column)} is missing: {column.costs}"
+                    f"the column {self._name(table, column)} is missing: {column.costs}{otherwise}"
                 )
             else:
                 self.report.gaps.append(Gap(table.name, column.name, column.costs))

@@ -132,7 +132,8 @@ def test_no_schema_and_an_empty_one(live: Live, warehouse: Warehouse) -> None:
     assert 'no schema "nowhere"' in problem
     report = live.check()
     assert [*report.problems, *report.remarks] == [
-        f"the table {live.schema}.sessions is missing: {live.contract.table('sessions').costs}",
+        f"the table {live.schema}.sessions is missing: {live.contract.table('sessions').costs}."
+        " If the platform calls it otherwise, a mapping says so: tutor-pipeline source propose",
         f'the schema "{live.schema}" has no tables at all',
     ]
 

@@ -39,7 +39,7 @@ class MappedTable:
     `text` stands after FROM and has the contract's names. `shape` is a query of its columns, as
     (table, name, type, is_not_null, is_unique). `timezones`: the zone of a column's timestamps
     without one, where it is not the platform's. `shown`: what the platform calls the table,
-    `comes_from`: a column.
+    `comes_from`: a column. `key`: the column that a query is said to give once each.
     """
 
     text: str
@@ -48,6 +48,7 @@ class MappedTable:
     reads: tuple[Read, ...]
     timezones: Mapping[str, str] = field(default_factory=dict)
     comes_from: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
     @property
     def offers(self) -> str:

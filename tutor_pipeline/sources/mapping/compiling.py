@@ -112,6 +112,7 @@ def _table(name: str, entry: TableEntry, schema: str) -> MappedTable:
             for each, column in (entry.columns or {}).items()
             if column.timezone is not None
         },
+        key=entry.unique,
         comes_from={
             each: column.column or str(column.expression)
             for each, column in (entry.columns or {}).items()

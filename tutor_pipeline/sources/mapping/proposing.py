@@ -26,6 +26,8 @@ _FEW = 30
 """A column with more values than this in the sample is no status."""
 _SURE, _LIKELY, _WEAK = 0.9, 0.7, 0.5
 _PREFIX_SHARE = 0.6
+_SHOWN = 200
+"""Letters of values that a comment shows."""
 _MILLISECONDS = 100_000_000_000
 """Seconds since 1970 are smaller for the next 3,000 years."""
 
@@ -90,11 +92,27 @@ def propose(database: Database) -> str:
     """
     tables = _read_tables(database)
     if not tables:
-        raise TutorPipelineError(
-            f'the schema "{database.schemas.platform}" has no tables that this user may read\n'
-            "Set TUTOR_PLATFORM_SCHEMA to the schema of the platform's tables"
-        )
+        raise TutorPipelineError(_nothing(database))
     return _Draft(database, tables).text()
+
+
+def _nothing(database: Database) -> str:
+    """Says why no table is found."""
+    schema = database.schemas.platform
+    names = database.execute(
+        "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <>"
+        " 'information_schema' order by 1"
+    ).fetchall()
+    there = [name for (name,) in names]
+    if schema in there:
+        return (
+            f'the schema "{schema}" is empty, or this user may read none of its tables\n'
+            f'Ask its owner to grant usage on schema "{schema}" and select on its tables'
+        )
+    return (
+        f'there is no schema "{schema}" in this database; there is {", ".join(there)}\n'
+        "Set TUTOR_PLATFORM_SCHEMA to the schema of the platform's tables"
+    )
 
 
 def words_of(name: str, prefixes: Iterable[str] = ()) -> str:
@@ -141,8 +159,8 @@ class _Draft:
         sessions, sureness, others = self._relation_of_sessions()
         lines = [
             f"# Drafted from the schema {self.database.schemas.platform}. The number before each",
-            "# comment is how sure the line is, from 0 to 1. Correct it, then: tutor-pipeline"
-            " check-source",
+            "# comment is how sure the line is, from 0 to 1. Correct it, then:",
+            "# tutor-pipeline check-source --map FILE",
             "tables:",
             *self._table("sessions", sessions, sureness, others),
         ]
@@ -272,7 +290,11 @@ class _Draft:
         if found.type == _NAIVE and wanted.type == "timestamptz":
             text = f"      {column}: {{column: {_yaml(found.name)}, timezone: UTC}}"
             return [
-                _commented(text, min(choice.sureness, _WEAK), f"{why}; has no zone: is it UTC?")
+                _commented(
+                    text,
+                    min(choice.sureness, _WEAK),
+                    "; ".join(filter(None, (why, "has no zone: is it UTC?"))),
+                )
             ]
         return [_commented(f"      {column}: {_yaml(found.name)}", choice.sureness, why)]
 
@@ -288,7 +310,11 @@ class _Draft:
             return [_commented(text, choice.sureness, choice.why)]
         meanings = {value: _meaning(value, known, accepted) for value in counts}
         if not any(meant for meant, _ in meanings.values()):
-            return [f"      # {column}: {choice.column.name}?  none of its values says it"]
+            seen = ", ".join(f"{_yaml(value)} ({rows:,})" for value, rows in counts.items())
+            return [
+                f"      # {column}: {{column: {choice.column.name}, values: {{…: …}}}}  one of"
+                f" {', '.join(accepted)} for each of {seen[:_SHOWN]}"
+            ]
         lines = [
             f"      {column}:",
             _commented(f"        column: {_yaml(choice.column.name)}", choice.sureness, choice.why),

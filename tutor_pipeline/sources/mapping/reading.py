@@ -7,6 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.yaml_models import Fault, faulty, read_yaml
 from tutor_pipeline.sources.contract import Column, Table, load_contract
@@ -19,6 +20,10 @@ WHAT = "mapping of a platform"
 
 def read_map(path: Path) -> SourceMap:
     """Returns the mapping in a file. Raises TutorPipelineError with the line of each fault."""
+    if path.is_file() and not path.read_bytes().strip():
+        raise TutorPipelineError(
+            f"{path} is empty\nDraft a mapping with: tutor-pipeline source propose"
+        )
     source_map = read_yaml(path, SourceMap, WHAT, as_text=True)
     if faults := [*_faults(source_map)]:
         raise faulty(path, WHAT, faults)

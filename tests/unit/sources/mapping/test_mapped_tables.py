@@ -14,8 +14,10 @@ from tutor_pipeline.core.warehouse.database import Database, Schemas, Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.sources import losses, relations
 from tutor_pipeline.sources.changes import versions
+from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.losses import Limits
 from tutor_pipeline.sources.mapping.reading import mapped
+from tutor_pipeline.sources.platform_check import SourceReport, check_source
 from tutor_pipeline.sources.relations import UnreadableError
 from tutor_pipeline.sources.synthetic.live_player import refuse_others
 
@@ -218,3 +220,51 @@ def test_nothing_is_written_to_a_platform_that_a_mapping_names(reading: Any) -> 
     for write in (ensure_platform, refuse_others):
         with pytest.raises(RefusedError, match="unset TUTOR_SOURCE_MAP"):
             write(database)
+
+
+QUERY = """
+tables:
+  sessions:
+    unique: id
+    query: |
+      select l.tag as id, l.teacher_id as tutor_id, l.starts_at::date as scheduled_start,
+        'completed' as status
+      from lessons as l
+"""
+TUTOR_OR_NONE = "tutor_id: {expression: 'case when teacher_id > 25 then teacher_id end'}"
+
+
+def checked(database: Database, path: Path) -> SourceReport:
+    return check_source(database, load_contract(), NOW, path)
+
+
+def test_what_would_stop_every_refresh_is_a_problem(reading: Any, tmp_path: Path) -> None:
+    path = tmp_path / "source.yml"
+    fits = LESSONS.replace("gone: cancelled}", "gone: cancelled, odd: not_held}")
+    assert checked(reading(fits), path).problems == []
+    # A third of the sessions have a status that is not mapped.
+    (problem,) = checked(reading(LESSONS), path).problems
+    assert "odd (not in the mapping) (1,667); over 2% of the sessions" in problem
+    without = fits.replace("tutor_id: teacher_id", TUTOR_OR_NONE)
+    (problem,) = checked(reading(without), path).problems
+    assert "tutor_id has no value in 50% of the rows" in problem
+
+
+def test_a_query_that_is_not_unique_is_a_problem(reading: Any, tmp_path: Path) -> None:
+    report = checked(reading(QUERY), tmp_path / "source.yml")
+    (problem,) = report.problems
+    assert "the mapping says that id of sessions is unique" in problem
+    assert any("is a date without a time of day" in remark for remark in report.remarks)
+
+
+def test_values_beyond_the_contract_are_said(reading: Any, tmp_path: Path) -> None:
+    feedback = """
+  session_feedback:
+    relation: lessons
+    columns: {session_id: lessonId, student_satisfaction_rating: stars}
+"""
+    fits = LESSONS.replace("gone: cancelled}", "gone: cancelled, odd: not_held}")
+    report = checked(reading(fits + feedback), tmp_path / "source.yml")
+    said = [each for each in report.remarks if "student_satisfaction_rating" in each]
+    assert len(said) == 2
+    assert "has values as 10, but the contract allows 1 to 5" in said[1]
