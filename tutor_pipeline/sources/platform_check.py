@@ -20,6 +20,7 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.platform_source import MappedTable
 from tutor_pipeline.core.yaml_models import placed
 from tutor_pipeline.sources import relations
+from tutor_pipeline.sources.changes.versions import PARTS
 from tutor_pipeline.sources.column_samples import sample
 from tutor_pipeline.sources.contract import Column, Contract, Table
 from tutor_pipeline.sources.relations import MOMENT
@@ -55,6 +56,10 @@ _COLLATION_VERSIONS_SINCE = 150000
 """From PostgreSQL 16 on, a query can test whether a text is a number."""
 
 _MOST_STATUSES = 30
+_BEYOND = {
+    True: "sessions with such values go into quarantine",
+    False: "such values count as none",
+}
 QUARANTINED = 0.02
 """A refresh stops where a larger share of the incoming sessions is in quarantine."""
 
@@ -141,8 +146,7 @@ class SourceReport:
 
     `problems` are sentences about what keeps the pipeline from running, `gaps` missing optional
     parts, `remarks` other sentences, `statuses` those of sessions, the most frequent first.
-    `newest_session` is the scheduled start of the newest
-    completed session up to now.
+    `newest_session` is the scheduled start of the newest completed session up to now.
     """
 
     schema: str
@@ -330,9 +334,9 @@ class _Check:
             for found in table.columns:
                 column = wanted.column(found.name)
                 name = self._name(wanted, column)
-                if column.required and found.nulls:
+                if table.name == "sessions" and column.required and found.nulls:
                     self._quarantined(
-                        found.nulls if table.name == "sessions" else 0,
+                        found.nulls,
                         f"{name} has no value in {share_of(found.nulls)} of the rows: these go"
                         " into quarantine",
                     )
@@ -343,10 +347,10 @@ class _Check:
                     if end is None or bound is None or found.type not in _NUMBERS:
                         continue
                     if is_beyond(float(end), float(bound)):
+                        is_labelled = table.name in ("sessions", *PARTS)
                         self.report.remarks.append(
-                            f"{name} has values as {end}, but the contract allows"
-                            f" {column.minimum} to {column.maximum}: sessions with others go into"
-                            " quarantine"
+                            f"{name} has values as {end}, beyond {bound}, which the contract"
+                            f" allows: {_BEYOND[is_labelled]}"
                         )
             starts = {column.name: column.type for column in table.columns}
             if starts.get("scheduled_start") == "date":

@@ -80,7 +80,8 @@ def shown(warehouse: Warehouse, table: str) -> str:
     source = warehouse.source
     if source is None:
         return f"{warehouse.schemas.platform}.{table}"
-    return source.tables[table].shown if table in source.tables else f"{table} (not mapped)"
+    # Several tables may come from one relation, and a query has no name.
+    return f"{table} ({source.tables[table].shown if table in source.tables else 'not mapped'})"
 
 
 _NOT_THERE = (

@@ -126,8 +126,8 @@ def _no_sessions(database: Database) -> str:
     schema = database.schemas.platform
     if database.warehouse.source is not None:
         return (
-            f"there is no {relations.shown(database.warehouse, 'sessions')}, which the mapping"
-            " names for the sessions\nWhat is wrong in it: tutor-pipeline check-source"
+            f"there is no table of {relations.shown(database.warehouse, 'sessions')}\n"
+            "What is wrong in the mapping: tutor-pipeline check-source"
         )
     if database.value("select count(*) from pg_namespace where nspname = %s", (schema,)):
         return (

@@ -11,13 +11,16 @@ import pytest
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database, Schemas, Warehouse
+from tutor_pipeline.core.warehouse.personal_data import Person, Role
 from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.judgement.quality.suites import load_suites
 from tutor_pipeline.sources import losses, relations
 from tutor_pipeline.sources.changes import versions
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.losses import Limits
 from tutor_pipeline.sources.mapping.reading import mapped
-from tutor_pipeline.sources.platform_check import SourceReport, check_source
+from tutor_pipeline.sources.personal_rows import named_in
+from tutor_pipeline.sources.platform_check import QUARANTINED, SourceReport, check_source
 from tutor_pipeline.sources.relations import UnreadableError
 from tutor_pipeline.sources.synthetic.live_player import refuse_others
 
@@ -267,4 +270,27 @@ def test_values_beyond_the_contract_are_said(reading: Any, tmp_path: Path) -> No
     report = checked(reading(fits + feedback), tmp_path / "source.yml")
     said = [each for each in report.remarks if "student_satisfaction_rating" in each]
     assert len(said) == 2
-    assert "has values as 10, but the contract allows 1 to 5" in said[1]
+    assert "has values as 10, beyond 5, which the contract allows: sessions with" in said[1]
+
+
+def test_check_source_and_the_suite_stop_at_the_same_share() -> None:
+    (threshold,) = [
+        check.kwargs["max_value"]
+        for suite in load_suites()
+        for check in suite.checks
+        if check.name == "at_most_2_percent_wait"
+    ]
+    assert threshold / 100 == QUARANTINED
+
+
+def test_each_table_that_names_a_person_is_counted(reading: Any) -> None:
+    feedback = """
+  tutor_subjects:
+    relation: lessons
+    columns: {tutor_id: teacher_id, subject_id: tag}
+"""
+    database = reading(LESSONS + feedback)
+    assert named_in(database, load_contract(), Person(Role.TUTOR, "7")) == {
+        "sessions (shop.lessons)": 100,
+        "tutor_subjects (shop.lessons)": 100,
+    }
