@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from tutor_pipeline.core.warehouse.platform_source import (
     MappedTable,
@@ -13,6 +12,7 @@ from tutor_pipeline.core.warehouse.platform_source import (
     literal,
     quoted,
 )
+from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.contract import Column, load_contract
 from tutor_pipeline.sources.mapping import statements
 from tutor_pipeline.sources.mapping.model import ColumnEntry, SourceMap, TableEntry
@@ -21,8 +21,6 @@ NOT_MAPPED = " (not in the mapping)"
 """What follows a value that the mapping does not list: no contract knows it, so its row goes to
 quarantine by that name.
 """
-
-_SHAPES = Path(__file__).parent / "sql"
 
 
 def compiled(source_map: SourceMap, schema: str) -> PlatformSource | None:
@@ -152,7 +150,13 @@ def _reads(
 
 
 def _shape_of_relation(table: str, schema: str, relation: str) -> str:
-    return _filled("shape_of_relation", table=literal(table), relation=_oid(schema, relation))
+    # Each column is what it is called.
+    columns = (
+        "select attname as name, attname as source, false as is_key, atttypid as kind"
+        f" from pg_attribute where attrelid = {_oid(schema, relation)} and attnum > 0"
+        " and not attisdropped"
+    )
+    return _shape(table, columns, _oid(schema, relation))
 
 
 def _shape_of_columns(
@@ -168,16 +172,14 @@ def _shape_of_columns(
         f" {'true' if each == entry.unique else 'false'}, pg_typeof(r.{quoted(each)}))"
         for each, (_, source) in columns.items()
     )
-    return _filled(
-        "shape_of_columns",
-        table=literal(table),
-        # Nothing is read: the planner sees that no row matches.
-        columns=(
-            "select mapped.name, mapped.source, mapped.is_key, mapped.kind"
-            f" from (select 1 as one) as nothing left join {text} as r on false"
-            f" cross join lateral (values {mapped}) as mapped (name, source, is_key, kind)"
-        ),
-        relation="null::regclass" if is_query else _oid(*relation_of(table, entry, schema)),
+    # Nothing is read: the planner sees that no row matches.
+    rows = (
+        "select mapped.name, mapped.source, mapped.is_key, mapped.kind"
+        f" from (select 1 as one) as nothing left join {text} as r on false"
+        f" cross join lateral (values {mapped}) as mapped (name, source, is_key, kind)"
+    )
+    return _shape(
+        table, rows, "null::regclass" if is_query else _oid(*relation_of(table, entry, schema))
     )
 
 
@@ -185,6 +187,6 @@ def _oid(schema: str, relation: str) -> str:
     return f"to_regclass({literal(quoted(schema, relation))})"
 
 
-def _filled(name: str, **parts: str) -> str:
-    text = _SHAPES.joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    return text.format(**parts)
+def _shape(table: str, columns: str, relation: str) -> str:
+    text = statement(__file__, "shape")
+    return text.format(table=literal(table), columns=columns, relation=relation)

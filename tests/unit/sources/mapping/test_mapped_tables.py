@@ -149,6 +149,14 @@ def test_what_the_platforms_indexes_promise_holds_for_plain_columns(reading: Any
     sessions = columns["sessions"]
     assert (sessions["id"].type, sessions["id"].is_unique) == ("uuid", True)
     assert (sessions["status"].type, sessions["tutor_id"].is_unique) == ("text", False)
+    same = LESSONS + "  users: {relation: teachers}\n"
+    database = reading(same)
+    database.execute("create table shop.teachers (id integer primary key, name varchar)")
+    users = relations.read_columns(database, ["users"])["users"]
+    assert {name: (each.type, each.is_unique) for name, each in users.items()} == {
+        "id": ("integer", True),
+        "name": ("character varying", False),
+    }
     query = """
 tables:
   sessions:
