@@ -94,7 +94,7 @@ class Metric(YamlModel):
         """Yield the columns of the wide row."""
         for window in self.windows or (self.window,):
             name = f"{self.name}_{window}" if self.windows else self.name
-            days = {"days": count(int(window[:-1]), "day") if window else "", "window": window}
+            days = {"days": _in_words(window), "window": window}
             exposure = None
             if self._type() != _IDS:
                 exposure = (self.exposure or f"{name}_n").format(**days)
@@ -159,6 +159,12 @@ class Entries(YamlModel):
                     f" `expr: {metric.count}_30d / 1000000.0` of type double precision"
                 )
         return self
+
+
+def _in_words(window: str | None) -> str:
+    """The length of a window (`30d`: 30 days); a window without an end has none (`all`)."""
+    days = (window or "").removesuffix("d")
+    return count(int(days), "day") if days.isdigit() else ""
 
 
 def _column(
