@@ -69,6 +69,11 @@ def stage_platform(table: str) -> str:
     return f"select id from {table}"
 
 
+def staged(table: str) -> str:
+    """A staged table as a subquery."""
+    return f"(select * from stg_platform__{table})"
+
+
 def within_contract(_table: str, column: str) -> str:
     """A profile value."""
     return column

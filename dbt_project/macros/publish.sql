@@ -99,6 +99,19 @@ end $again$
     {%- endif -%}
 {%- endmacro %}
 
+{#-
+Says what a new table and its columns are, in one statement. dbt's own macro asks twice what columns
+there are: here the table has just been made of the model.
+-#}
+{% macro postgres__persist_docs(relation, model, for_relation=true, for_columns=true) -%}
+    {%- call statement('persist_docs') -%}
+        comment on table {{ relation }} is {{ quote_text(model.description) }};
+        {%- for name, column in model.columns.items() %}
+        comment on column {{ relation }}.{{ name }} is {{ quote_text(column.description) }};
+        {%- endfor %}
+    {%- endcall -%}
+{%- endmacro %}
+
 {% macro ops_function(name) -%}
     {{ return(adapter.quote(generate_schema_name('ops', none) | trim) ~ '.' ~ name) }}
 {%- endmacro %}

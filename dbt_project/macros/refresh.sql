@@ -22,6 +22,13 @@ What writes no header (compile, show, docs generate) takes the moment of the new
     {%- if not env_var('TUTOR_RUN_ID', '') and flags.WHICH not in ('run', 'build') -%}
         {{ return(newest_refresh()) }}
     {%- endif -%}
+    {#- Read once per invocation: every model asks, and a header does not change. -#}
+    {%- set read = graph.setdefault('refresh_headers', {}) -%}
+    {%- if run_id() not in read -%} {%- do read.update({run_id(): read_header()}) -%} {%- endif -%}
+    {{ return(read[run_id()]) }}
+{%- endmacro %}
+
+{% macro read_header() -%}
     {%- set headers = run_query(
         "select is_full or tables is not null as is_full, snapshot_from::text,"
         ~ " snapshot_until::text, " ~ moment_of('as_of')

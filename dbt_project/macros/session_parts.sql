@@ -31,7 +31,7 @@ newest wins, and between equals the smallest as text: every run picks the same.
 {% macro one_per_session(part, scoped) -%}
     {%- set is_unique = platform_is_unique(part.table, 'session_id') -%}
     select {{ '' if is_unique else 'distinct on (staged.session_id) ' }}staged.*
-    from {{ ref('stg_platform__' ~ part.table) }} as staged
+    from {{ staged(part.table) }} as staged
     {%- if scoped %}
     where staged.session_id in (select incoming.id from incoming)
     {%- endif %}

@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from filelock import FileLock
 
 from tests.conftest import undone
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
@@ -134,27 +133,28 @@ def new_project(
 ) -> Iterator[Callable[..., Project]]:
     """Make projects, each with an empty database beside which Dagster makes its own.
 
-    What dbt parsed for the first of them is there for the others: it is kept by what it came from.
+    The first of a module has the name of the first of any other, and so on: what dbt parsed holds
+    for one name of a database, and is there for the next module.
     """
     made: list[Project] = []
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     parsed = Path(os.environ["TUTOR_TEST_HOME"]) / "parsed"
 
     def make(**settings: str) -> Project:
-        url = databases.create(migrated=False)
+        name = f"project_{worker}_{len(made)}"
+        url = databases.create(name, migrated=False)
         project = Project(tmp_path_factory.mktemp("a home "), url, zygote, settings)
         made.append(project)
-        with FileLock(f"{parsed}.lock"):
-            if parsed.exists():
-                shutil.copytree(parsed, project.home / "dbt" / "target")
+        if (parsed / name).exists():
+            shutil.copytree(parsed / name, project.home / "dbt" / "target")
         return project
 
     yield make
     for project in made:
         databases.adopt(f"{project.url}_dagster")
-        target = project.home / "dbt" / "target"
-        with FileLock(f"{parsed}.lock"):
-            if (target / "manifest.stamp").exists() and not parsed.exists():
-                shutil.copytree(target, parsed)
+        target, name = project.home / "dbt" / "target", project.url.rsplit("/", 1)[1]
+        if (target / "manifest.stamp").exists() and not (parsed / name).exists():
+            shutil.copytree(target, parsed / name)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ recorded as (
         select
             week_start,
             {{ within_contract('tutor_availability', 'reported_at') }} as reported_at
-        from {{ ref('stg_platform__tutor_availability') }}
+        from {{ staged('tutor_availability') }} as offered
     ) as reported
     where reported.reported_at is not null
 )

@@ -8,14 +8,14 @@
     the full refresh. A refresh of some tutors takes their logins as they were then. A table of that
     name with other columns, or one that may not be read, is none. #}
 {%- set header = refresh() %}
--- depends_on: {{ ref('stg_platform__engagement_events') }}
+{%- do staged('engagement_events') %}
 
 select
     tutor_id,
     (occurred_at at time zone '{{ pipeline_timezone() }}')::date as login_on,
     count(*)::integer as logins
 {% if platform_offers('engagement_events', ['tutor_id', 'event_type', 'occurred_at']) -%}
-from {{ ref('stg_platform__engagement_events') }}
+from {{ staged('engagement_events') }} as events
 {%- else -%}
 from (
     select

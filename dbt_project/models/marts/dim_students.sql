@@ -8,14 +8,14 @@ with
 
 profiles as (
     select distinct on (profile.user_id) profile.*
-    from {{ ref('stg_platform__students') }} as profile
+    from {{ staged('students') }} as profile
     where {{ is_usable_id('profile.user_id') }}
     order by profile.user_id, profile::text desc
 ),
 
 users as (
     select distinct on (person.id) person.*
-    from {{ ref('stg_platform__users') }} as person
+    from {{ staged('users') }} as person
     where {{ is_usable_id('person.id') }}
     order by person.id, person::text desc
 ),

@@ -11,14 +11,14 @@ with
 -- A platform without keys may hold a profile twice: the row that is greatest as text counts.
 profiles as (
     select distinct on (profile.user_id) profile.*
-    from {{ ref('stg_platform__tutors') }} as profile
+    from {{ staged('tutors') }} as profile
     where {{ is_usable_id('profile.user_id') }} and {{ in_scope('profile.user_id') }}
     order by profile.user_id, profile::text desc
 ),
 
 users as (
     select distinct on (person.id) person.*
-    from {{ ref('stg_platform__users') }} as person
+    from {{ staged('users') }} as person
     where {{ is_usable_id('person.id') }} and {{ in_scope('person.id') }}
     order by person.id, person::text desc
 ),

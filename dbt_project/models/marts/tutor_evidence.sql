@@ -171,7 +171,7 @@ reports as (
                     {{ within_contract('tutor_availability', 'avg_response_time_hours') }}::numeric
                         as reply_hours,
                     instant_book_enabled::integer as instant
-                from {{ ref('stg_platform__tutor_availability') }}
+                from {{ staged('tutor_availability') }} as offered
                 where
                     week_start > {{ since }}
                     and week_start <= {{ newest }} + 7
@@ -253,7 +253,7 @@ recorded as (
             tutor_id,
             {{ weeks_back('week_start', newest) }} as week,
             {{ within_contract('tutor_availability', 'reported_at') }} as recorded_at
-        from {{ ref('stg_platform__tutor_availability') }}
+        from {{ staged('tutor_availability') }} as offered
         where week_start > {{ since }} and week_start <= {{ newest }} and {{ scope }}
     ) as moments
     group by tutor_id, week

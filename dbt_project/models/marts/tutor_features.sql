@@ -49,18 +49,18 @@ asked as not materialized (
 
 -- Read through these, so that each read is planned on its own: with the indexes that there are.
 certified as not materialized (
-    select * from {{ ref('stg_platform__tutor_certifications') }}
+    select * from {{ staged('tutor_certifications') }} as staged
 ),
 
 taught_subjects as not materialized (
-    select * from {{ ref('stg_platform__tutor_subjects') }}
+    select * from {{ staged('tutor_subjects') }} as staged
 ),
 
 recorded as materialized (
     select
         moments.as_of,
         exists(
-            select 1 from {{ ref('stg_platform__session_billing') }} as bill
+            select 1 from {{ staged('session_billing') }} as bill
             where bill.billed_at is null or bill.billed_at <= moments.as_of
         ) as has_bills,
         exists(
@@ -69,7 +69,7 @@ recorded as materialized (
         ) as has_certifications,
         exists(select 1 from taught_subjects) as has_declared_subjects,
         exists(
-            select 1 from {{ ref('stg_platform__subjects') }} as subject
+            select 1 from {{ staged('subjects') }} as subject
             where subject.is_advanced is not null
         ) as has_advanced_subjects
     from (
@@ -97,7 +97,7 @@ weeks as (
             {%- endfor %}
             instant_book_enabled,
             reported_at
-        from {{ ref('stg_platform__tutor_availability') }}
+        from {{ staged('tutor_availability') }} as offered
         where {{ scope }}
     ) as offered
         on
@@ -269,7 +269,7 @@ progress as (
             student_id,
             measured_on,
             {{ within_contract('student_progress', 'grade_change_pct') }} as grade_change_pct
-        from {{ ref('stg_platform__student_progress') }}
+        from {{ staged('student_progress') }} as staged
         where {{ scope }}
     ) as measured
         on
@@ -282,7 +282,7 @@ progress as (
 
 subjects as (
     select distinct on (listed.id) listed.*
-    from {{ ref('stg_platform__subjects') }} as listed
+    from {{ staged('subjects') }} as listed
     where listed.id is not null
     order by listed.id, listed::text
 ),

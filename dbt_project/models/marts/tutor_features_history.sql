@@ -24,10 +24,11 @@
 ) as weekly
 {%- endset %}
 
--- depends_on: {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }},
--- {{ ref('stg_platform__session_billing') }}, {{ ref('stg_platform__student_progress') }},
--- {{ ref('stg_platform__subjects') }}, {{ ref('stg_platform__tutor_availability') }},
--- {{ ref('stg_platform__tutor_certifications') }}, {{ ref('stg_platform__tutor_subjects') }}
+-- depends_on: {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }}
+{%- for table in (
+    'session_billing', 'student_progress', 'subjects',
+    'tutor_availability', 'tutor_certifications', 'tutor_subjects',
+) %} {%- do staged(table) %} {%- endfor %}
 select
     features.*,
     (features.as_of at time zone '{{ pipeline_timezone() }}')::date as as_of_date

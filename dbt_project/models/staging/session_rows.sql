@@ -19,15 +19,15 @@
 with
 
 sessions as not materialized (
-    select * from {{ ref('stg_platform__sessions') }}
+    select * from {{ staged('sessions') }} as staged
 ),
 
 users as not materialized (
-    select * from {{ ref('stg_platform__users') }}
+    select * from {{ staged('users') }} as staged
 ),
 
 roster as (
-    select user_id as tutor_id from {{ ref('stg_platform__tutors') }}
+    select user_id as tutor_id from {{ staged('tutors') }} as staged
     where user_id is not null
     union
     select id from users
@@ -76,7 +76,7 @@ incoming as not materialized (
 {%- endif %}
 
 students as not materialized (
-    select user_id as student_id from {{ ref('stg_platform__students') }}
+    select user_id as student_id from {{ staged('students') }} as staged
     where user_id is not null
     union all
     select id from users

@@ -22,23 +22,21 @@ returns table (what text, statement text)
 language sql stable
 set search_path to pg_catalog
 as $function$
-    with dependents as (
+    with named as (
+        select 'pg_class'::regclass as classid, made as objid
+        union all
+        select 'pg_type'::regclass, pg_type.oid
+        from pg_class
+        inner join pg_type on pg_type.oid = pg_class.reltype or pg_type.typelem = pg_class.reltype
+        where pg_class.oid = made
+    ),
+
+    dependents as (
         select distinct depend.classid, depend.objid
-        from pg_depend as depend
-        inner join pg_class as made_class on made_class.oid = made
-        where
-            depend.deptype in ('n', 'a')
-            and depend.objid <> made
-            and (
-                (depend.refclassid = 'pg_class'::regclass and depend.refobjid = made)
-                or (depend.refclassid = 'pg_type'::regclass and depend.refobjid in (
-                    select of_table.oid
-                    from pg_type as of_table
-                    where
-                        of_table.oid = made_class.reltype
-                        or of_table.typelem = made_class.reltype
-                ))
-            )
+        from named
+        inner join pg_depend as depend
+            on named.classid = depend.refclassid and named.objid = depend.refobjid
+        where depend.deptype in ('n', 'a') and depend.objid <> made
     )
 
     -- Views, materialized views and rules.
