@@ -89,6 +89,26 @@ def one_per_session(_part: object, _scoped: bool) -> str:
     return "select * from audio_metrics"
 
 
+def has_groups() -> bool:
+    """Lessons of several students: the longer SQL."""
+    return True
+
+
+def groups_of_sessions(_scoped: bool) -> str:
+    """What lists of students say of sessions."""
+    return "select session_id from session_students"
+
+
+def student_sessions() -> str:
+    """Sessions per student."""
+    return "(select * from fct_sessions)"
+
+
+def of_sessions(condition: str) -> str:
+    """A condition on rows that stand for a session."""
+    return condition
+
+
 def session_checks() -> list[dict[str, str]]:
     """One error that a row may have."""
     return [{"reason": "status_missing", "broken": "joined.status is null"}]

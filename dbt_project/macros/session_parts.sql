@@ -43,6 +43,54 @@ newest wins, and between equals the smallest as text: every run picks the same.
     {%- endif %}
 {%- endmacro %}
 
+{#- Whether the platform says who takes part in a session: lessons may then have several students. -#}
+{% macro has_groups() -%}
+    {{ return(
+        platform_has('session_students', 'session_id')
+        and platform_has('session_students', 'student_id')
+    ) }}
+{%- endmacro %}
+
+{#-
+What a session's list of students says of it, a row per session: the mean of their stars, whether
+anybody came (NULL: nobody is known to have come, and it is not noted of all), what is wrong.
+-#}
+{% macro groups_of_sessions(scoped) -%}
+    select
+        listed.session_id,
+        avg({{ within_contract('session_students', 'student_satisfaction_rating') }}::numeric)
+            ::double precision as rating,
+        case
+            when bool_or(listed.attended) then true
+            when count(*) = count(listed.attended) then false
+        end as came,
+        bool_or(listed.student_satisfaction_rating is not null and {{
+            within_contract('session_students', 'student_satisfaction_rating')
+        }} is null) as is_rating_of_student_wrong,
+        {%- if 'attended' in text_columns('session_students') %}
+        bool_or(listed.attended is null and trim(listed.attended_given) <> '')
+            as is_attendance_unknown,
+        {%- else %}
+        false as is_attendance_unknown,
+        {%- endif %}
+        bool_or(listed.student_id is null or not {{ is_usable_id('listed.student_id') }})
+            as is_student_of_group_missing,
+        bool_or(
+            listed.student_id is not null
+            and not exists (
+                select 1 from students as known where listed.student_id = known.student_id
+            )
+        )
+        and exists (select 1 from students) as is_student_of_group_unknown
+    from {{ staged('session_students') }} as listed
+    where
+        listed.session_id is not null
+        {%- if scoped %}
+        and listed.session_id in (select incoming.id from incoming)
+        {%- endif %}
+    group by listed.session_id
+{%- endmacro %}
+
 {% macro given_columns() -%}
     {%- set found = [] -%}
     {%- if execute -%}
@@ -66,6 +114,13 @@ newest wins, and between equals the smallest as text: every run picks the same.
     {%- for part in session_parts() -%}
         {%- do checks.extend(contract_checks(part.table, 'joined', part.renamed)) -%}
     {%- endfor -%}
+    {%- if has_groups() -%}
+        {%- do checks.extend([
+            {'reason': 'student_of_group_missing', 'broken': 'joined.is_student_of_group_missing'},
+            {'reason': 'rating_of_group_out_of_range', 'broken': 'joined.is_rating_of_student_wrong'},
+            {'reason': 'attended_unknown_value', 'broken': 'joined.is_attendance_unknown'},
+        ]) -%}
+    {%- endif -%}
     {{ return(checks + [
         {'reason': 'unknown_tutor', 'broken': 'joined.is_unknown_tutor'},
         {'reason': 'unknown_student', 'broken': 'joined.is_unknown_student'},

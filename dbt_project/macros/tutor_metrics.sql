@@ -312,12 +312,14 @@ last changed.
     select
         tutor_id,
         session_id,
+        student_id,
         session_on,
         range_agg(tstzrange(booked_at, gone_at)) as followed_during
     from (
         select
             firsts.tutor_id,
             firsts.session_id,
+            firsts.student_id,
             firsts.session_on,
             least(
                 later.scheduled_start,
@@ -334,7 +336,7 @@ last changed.
                     then least(later.updated_at, later.scheduled_start)
             end as gone_at
         from (
-            select * from {{ ref('fct_sessions') }}
+            select * from {{ student_sessions() }} as taught
             where
                 session_on > {{ after }}
                 and session_on <= {{ until }}
@@ -344,7 +346,7 @@ last changed.
                 and {{ scope }}
         ) as firsts
         inner join (
-            select * from {{ ref('fct_sessions') }}
+            select * from {{ student_sessions() }} as taught
             where session_on > {{ after }} and {{ scope }}
         ) as later
             on
@@ -354,7 +356,7 @@ last changed.
                 < (later.scheduled_start, later.session_id)
     ) as later_sessions
     where booked_at < gone_at
-    group by tutor_id, session_id, session_on
+    group by tutor_id, session_id, student_id, session_on
 {%- endmacro %}
 
 {% macro newest_first() -%}

@@ -24,6 +24,7 @@ AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
 
 BIG = {
     "marts.fct_sessions",
+    "marts.fct_session_students",
     "marts.tutor_aggregates",
     "marts.tutor_aggregates_history",
     "marts.tutor_performance_snapshots",
@@ -200,7 +201,8 @@ def test_a_person_is_erased_from_every_table(built, role):
     """History and features are there, too: tables that `enrich` alone does not make."""
     warehouse, _ = built
     named = {rule.table for rule in erasure.RULES if rule.of(role)}
-    of_a_few = {"marts.recent_sessions", "marts.tutor_scoreboard"}
+    # Here nobody takes part in a lesson of several.
+    of_a_few = {"marts.recent_sessions", "marts.tutor_scoreboard", "marts.fct_session_students"}
     chosen = f"select {role}_id from marts.fct_sessions where {role}_id is not null"
     ((id_,),) = query(built, f"{chosen} group by 1 order by count(*) desc, 1 limit 1")
     with warehouse.connect() as database, database.transaction(force_rollback=True):

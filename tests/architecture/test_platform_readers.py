@@ -12,6 +12,7 @@ ITS_MAKERS = (
     "tutor_pipeline/sources/csv/",
     "tutor_pipeline/sources/synthetic/",
     "tutor_pipeline/core/warehouse/sql/platform.sql",
+    "tutor_pipeline/core/warehouse/sql/session_students.sql",
     "tutor_pipeline/core/warehouse/database.py",
     "tutor_pipeline/sources/personal_rows.py",
     "tutor_pipeline/sources/mapping/proposing.py",

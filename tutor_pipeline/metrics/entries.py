@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, model_validator
@@ -50,23 +50,25 @@ class Measure(YamlModel):
     count: str | None = None
     sum: str | None = None
     where: str | None = None
+    of: Literal["sessions", "students"] = "sessions"
     expr: str | None = None
     type: str | None = None
     windows: tuple[str, ...] = ()
 
     def columns(self) -> Iterator[Described]:
         """Yield the columns of a day."""
+        of = {} if self.of == "sessions" else {"of": self.of}
         if self.sum is None:
-            how: dict[str, Any] = self.model_dump(include={"count", "expr"}, exclude_none=True)
+            how: dict[str, Any] = self.model_dump(include={"count", "expr"}, exclude_none=True) | of
             if self.windows:
                 how["windows"] = list(self.windows)
             yield _column(self.name, self.type or "integer", self.description, **how)
             return
         where = "is_completed" if self.where is None else f"is_completed and {self.where}"
         counted = f"Completed sessions with a value of: {self.description}."
-        yield _column(f"{self.name}_count", "integer", counted, known=self.sum, where=where)
+        yield _column(f"{self.name}_count", "integer", counted, known=self.sum, where=where, **of)
         summed = f"Sum in millionths of: {self.description}."
-        yield _column(f"{self.name}_sum", "bigint", summed, sum=self.sum, where=where)
+        yield _column(f"{self.name}_sum", "bigint", summed, sum=self.sum, where=where, **of)
 
 
 class Metric(YamlModel):

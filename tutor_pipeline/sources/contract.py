@@ -50,10 +50,14 @@ class Column(_Described):
 
 
 class Table(_Described):
-    """A table of the contract. `required`: the pipeline does not work without it."""
+    """A table of the contract.
+
+    `required`: the pipeline does not work without it. `costs`: what it loses without it; None: who
+    lacks the table lacks nothing.
+    """
 
     required: bool = _meta("required")
-    costs: str = _meta("costs")
+    costs: str | None = _meta("costs", default=None)
     columns: tuple[Column, ...]
 
     def column(self, name: str) -> Column:

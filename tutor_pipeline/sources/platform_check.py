@@ -294,7 +294,7 @@ class _Check:
                 f"the table {self._name(table)} is missing: {table.costs}. If the platform calls it"
                 " otherwise, a mapping says so: tutor-pipeline source propose"
             )
-        else:
+        elif table.costs is not None:
             self.report.gaps.append(Gap(table.name, None, table.costs))
 
     def _statuses(self, contract: Contract) -> None:

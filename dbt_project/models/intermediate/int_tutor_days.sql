@@ -25,7 +25,7 @@ sessions as (
         (next_session_at at time zone '{{ pipeline_timezone() }}')::date - session_on
             as days_to_next,
         date_part('isodow', session_on) >= 6 as is_on_weekend
-    from {{ ref('fct_sessions') }}
+    from {{ student_sessions() }} as taught
     where
         scheduled_start <= {{ header.as_of }}
         and status not in ('scheduled', 'in_progress')
@@ -35,12 +35,16 @@ sessions as (
 
 select
     {%- for name, entry in tutor_metrics()['int_tutor_days'].items() %}
+    {%- set condition = entry.count or entry.where %}
+    {%- if condition and entry.of != 'students' %}
+    {%- set condition = of_sessions(condition) %}
+    {%- endif %}
     {%- if entry.count %}
-    count(*) filter (where {{ entry.count }})::integer as {{ name }}
+    count(*) filter (where {{ condition }})::integer as {{ name }}
     {%- elif entry.known %}
-    count({{ entry.known }}) filter (where {{ entry.where }})::integer as {{ name }}
+    count({{ entry.known }}) filter (where {{ condition }})::integer as {{ name }}
     {%- elif entry.sum %}
-    coalesce(sum({{ millionths(entry.sum) }}) filter (where {{ entry.where }}), 0)::bigint
+    coalesce(sum({{ millionths(entry.sum) }}) filter (where {{ condition }}), 0)::bigint
         as {{ name }}
     {%- else %}
     {{ entry.expr ~ ' as ' if entry.expr }}{{ name }}

@@ -58,7 +58,7 @@ ordered as materialized (
         next_session_at,
         status,
         status = 'completed' as is_completed,
-        coalesce(student_satisfaction, session_score) as satisfaction,
+        coalesce(own_satisfaction, session_score) as satisfaction,
         session_score as recorded_score,
         student_engagement_score as recorded_engagement,
         is_discounted as recorded_discount,
@@ -74,7 +74,7 @@ ordered as materialized (
         row_number() over (
             partition by student_id, tutor_id order by scheduled_start, session_id
         ) = 1 as is_new_tutor
-    from {{ ref('fct_sessions') }}
+    from {{ student_sessions() }} as taught
     where
         student_id is not null
         and status not in ('scheduled', 'in_progress')

@@ -16,5 +16,6 @@
     )
 {%- endset %}
 
--- depends_on: {{ ref('fct_sessions') }}, {{ ref('dim_students') }}
+-- depends_on: {{ ref('fct_sessions') }}, {{ ref('fct_session_students') }},
+-- {{ ref('dim_students') }}
 {{ text_of('student_aggregates', {'moments': student_weeks(), 'asked': asked}) }}

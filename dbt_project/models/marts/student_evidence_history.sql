@@ -16,7 +16,7 @@
 {%- set some %}
     student_id in (
         select taught.student_id
-        from {{ ref('fct_sessions') }} as taught
+        from {{ student_sessions() }} as taught
         where
             taught.student_id is not null
             and taught.session_on > {{ newest }} - {{ 7 * var('evidence_student_weeks') }}
@@ -26,7 +26,8 @@
     )
 {%- endset %}
 
--- depends_on: {{ ref('fct_sessions') }}, {{ ref('dim_students') }}, {{ ref('int_import_days') }}
+-- depends_on: {{ ref('fct_sessions') }}, {{ ref('fct_session_students') }},
+-- {{ ref('dim_students') }}, {{ ref('int_import_days') }}
 {{ text_of('student_evidence', {
     'newest': newest, 'asked_weeks': var('evidence_student_weeks'), 'now': none, 'some': some,
 }) }}

@@ -41,7 +41,7 @@ counted as not materialized (
             when next_session_at <= {{ as_of }}
                 then (next_session_at at time zone '{{ pipeline_timezone() }}')::date
         end as next_session_on
-    from {{ ref('fct_sessions') }}
+    from {{ student_sessions() }} as taught
     where
         session_on > {{ as_of_on }} - {{ var('lookback_days') }}
         and scheduled_start <= {{ as_of }}
@@ -55,12 +55,15 @@ gathered as (
         tutor_id as gathered_tutor_id,
         {%- for name, (value, days) in tutor_series().items() %}
         array_agg({{ value }} {{ by_recency }}) filter (
-            where is_completed and {{ value }} is not null and age < {{ days }}
+            where
+            {{ of_sessions('is_completed and ' ~ value ~ ' is not null') }} and age < {{ days }}
         ) as {{ name }},
         {%- endfor %}
         {%- for name, entry in tutor_metrics()['tutor_aggregates'].items() if entry.evidence %}
         (
-            array_agg(session_id {{ by_recency }}) filter (where {{ entry.evidence }})
+            array_agg(session_id {{ by_recency }}) filter (
+                where {{ of_sessions('(' ~ entry.evidence ~ ')') }}
+            )
         )[1:{{ var('evidence_sessions') }}] as {{ name }},
         {%- endfor %}
         {%- for name, (condition, first_day, end_day) in tutor_spans().items() %}
@@ -70,10 +73,14 @@ gathered as (
         )::integer as {{ name }},
         {%- endfor %}
         array_agg(session_id {{ by_recency }}) filter (
-            where is_completed and session_score is not null
+            where {{ of_sessions('is_completed') }} and session_score is not null
         ) as scored_ids,
-        count(session_score) filter (where is_completed and age < 14)::integer as scored_14d,
-        count(session_score) filter (where is_completed and age < 30)::integer as scored_30d
+        count(session_score) filter (
+            where {{ of_sessions('is_completed') }} and age < 14
+        )::integer as scored_14d,
+        count(session_score) filter (
+            where {{ of_sessions('is_completed') }} and age < 30
+        )::integer as scored_30d
     from counted
     group by tutor_id
 ),

@@ -117,7 +117,7 @@ counted as not materialized (
         status = 'completed' as is_completed,
         status = 'completed' and is_first_session as is_completed_first,
         (next_session_at at time zone '{{ pipeline_timezone() }}')::date as next_session_on
-    from {{ ref('fct_sessions') }}
+    from {{ student_sessions() }} as taught
     where
         session_on > {{ since }}
         and session_on <= {{ last_day }}
@@ -130,7 +130,7 @@ arrays as (
     select
         tutor_id
         {%- for name, (value, _) in tutor_series().items() %}
-        {%- set condition = 'is_completed and ' ~ value ~ ' is not null' %},
+        {%- set condition = of_sessions('is_completed and ' ~ value ~ ' is not null') %},
         array_agg({{ value }} {{ newest_first() }}) filter (where {{ condition }}) as {{ name }},
         array_agg(age {{ newest_first() }}) filter (where {{ condition }}) as {{ name }}_ages
         {%- endfor %}

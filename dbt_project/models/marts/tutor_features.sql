@@ -30,6 +30,7 @@ became known counts from then on.
 {%- set last_day = given('last_day', as_of_on) -%}
 {%- set scope = given('scope', in_scope('tutor_id')) -%}
 {%- set feature_days = 60 -%}
+{%- do ref('fct_session_students') -%}
 {%- set full_weeks = 'week_start + 7 <= as_of_date and available_hours is not null' -%}
 
 with
@@ -142,6 +143,7 @@ sessions as not materialized (
         asked.tutor_id,
         asked.as_of_date,
         asked.as_of_date - held.session_on as age,
+        held.session_id,
         held.session_on,
         held.student_id,
         held.status = 'completed' as is_completed,
@@ -234,7 +236,23 @@ pairs as (
         student_id,
         bool_or(age >= 30) as was_there,
         bool_or(age < 30) as is_there
+    {% if has_groups() -%}
+    from (
+        select
+            sessions.tutor_id,
+            sessions.as_of_date,
+            sessions.age,
+            taking_part.student_id,
+            taking_part.status = 'completed' as is_completed
+        from sessions
+        inner join {{ ref('fct_session_students') }} as taking_part
+            on
+                sessions.tutor_id = taking_part.tutor_id
+                and sessions.session_id = taking_part.session_id
+    ) as sessions
+    {%- else -%}
     from sessions
+    {%- endif %}
     where is_completed and student_id is not null
     group by tutor_id, as_of_date, student_id
 ),

@@ -24,7 +24,8 @@
 ) as weekly
 {%- endset %}
 
--- depends_on: {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }}
+-- depends_on: {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }},
+-- {{ ref('fct_session_students') }}
 {%- for table in (
     'session_billing', 'student_progress', 'subjects',
     'tutor_availability', 'tutor_certifications', 'tutor_subjects',

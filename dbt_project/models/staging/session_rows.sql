@@ -11,6 +11,9 @@
 
 {%- set scoped = is_scoped() %}
 
+{%- set grouped = has_groups() %}
+{%- do staged('session_students') %}
+
 {%- set given = given_columns() %}
 
 {#- Reason and condition of every row-level error; the contract's first, then what ties columns. #}
@@ -98,13 +101,27 @@ enrolled as (
 ),
 
 {% endfor -%}
+{% if grouped -%}
+groups as (
+    {{ groups_of_sessions(scoped) }}
+),
+
+{% endif -%}
 joined as not materialized (
     select
         incoming.id as session_id,
         incoming.tutor_id,
         incoming.student_id,
         incoming.scheduled_start,
+        {%- if grouped %}
+        case
+            when groups.came and incoming.status = 'no_show_student' then 'completed'
+            when not groups.came and incoming.status = 'completed' then 'no_show_student'
+            else incoming.status
+        end as status,
+        {%- else %}
         incoming.status,
+        {%- endif %}
         incoming.actual_start,
         incoming.scheduled_duration,
         incoming.actual_duration,
@@ -127,25 +144,41 @@ joined as not materialized (
         incoming.updated_at,
         {%- for part in session_parts() %}
         {%- for column in part.columns %}
+        {%- if grouped and column == 'student_satisfaction_rating' %}
+        coalesce(groups.rating, {{ part.name }}.{{ column }}) as {{ column }},
+        {%- else %}
         {{ part.name }}.{{ column }} as {{ part.renamed.get(column, column) }},
+        {%- endif %}
         {%- endfor %}
         {%- endfor %}
         {%- for column in given %}
         {{ column.table }}.{{ column.name }}_given as {{ column.shown }}_given,
         {%- endfor %}
+        {%- if grouped %}
+        groups.is_rating_of_student_wrong,
+        groups.is_attendance_unknown,
+        groups.is_student_of_group_missing,
+        {%- endif %}
         incoming.occurrence,
         roster.tutor_id is null
         and incoming.tutor_id is not null
         and exists (select known.tutor_id from roster as known) as is_unknown_tutor,
         enrolled.student_id is null
         and incoming.student_id is not null
-        and exists (select known.student_id from students as known) as is_unknown_student
+        and exists (select known.student_id from students as known)
+        {%- if grouped %}
+        or coalesce(groups.is_student_of_group_unknown, false)
+        {%- endif %}
+        as is_unknown_student
     from incoming
     left join roster on incoming.tutor_id = roster.tutor_id
     left join enrolled on incoming.student_id = enrolled.student_id
     {%- for part in session_parts() %}
     left join {{ part.name }} on incoming.id = {{ part.name }}.session_id
     {%- endfor %}
+    {%- if grouped %}
+    left join groups on incoming.id = groups.session_id
+    {%- endif %}
 ),
 
 labelled as not materialized (
@@ -181,7 +214,9 @@ described as not materialized (
                         {%- for column in given %}
                         '{{ column.shown }}_given',
                         {%- endfor %}
-                        'quarantine_reasons', 'occurrence', 'is_unknown_tutor', 'is_unknown_student'
+                        'quarantine_reasons', 'occurrence', 'is_unknown_tutor',
+                        'is_unknown_student', 'is_rating_of_student_wrong', 'is_attendance_unknown',
+                        'is_student_of_group_missing'
                     ]
                     {%- for columns in given | batch(50) %}
                     || jsonb_build_object(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -114,21 +114,31 @@ def write_export(
         count = {"tutor_profiles": len(TUTORS), "sessions": rows}.get(file.stem, rows // 5)
         # The tutors stay good: else everything is refused with them, and nothing is tried.
         share = 0.0 if file.stem == "tutor_profiles" else bad
-        broken = _write(rng, folder / file.name, file, count, share)
+        sessions = [
+            row["session_id"] for known in made for row in known.good if "session_id" in row
+        ]
+        broken = _write(rng, folder / file.name, file, count, share, sessions)
         if wild and share and rng.random() < 0.3:
             broken = _break_file(rng, folder / file.name, broken)
         made.append(broken)
     return made
 
 
-def _write(rng: random.Random, path: Path, file: CsvFile, count: int, share: float) -> BrokenFile:
+def _write(
+    rng: random.Random,
+    path: Path,
+    file: CsvFile,
+    count: int,
+    share: float,
+    sessions: Sequence[str],
+) -> BrokenFile:
     columns = list(file.columns)
     rng.shuffle(columns)
     header = [column.name for column in columns]
     extra = rng.sample(["mood", "", "=1+1", "notes; drop", "SESSION"], rng.randrange(3))
     number, lines = 2, []
     for index in range(count):
-        row = {c.name: _good(rng, c, file, index) for c in columns} | {
+        row = {c.name: _good(rng, c, file, index, sessions) for c in columns} | {
             name: rng.choice(INJECTIONS) for name in extra
         }
         if rng.random() < share:
@@ -149,10 +159,14 @@ def _write(rng: random.Random, path: Path, file: CsvFile, count: int, share: flo
     return BrokenFile(file, lines, usable=True, exact=True)
 
 
-def _good(rng: random.Random, column: CsvColumn, file: CsvFile, index: int) -> str:
+def _good(
+    rng: random.Random, column: CsvColumn, file: CsvFile, index: int, sessions: Sequence[str]
+) -> str:
     given = {"session_completed": "True", "tutor_showed": "True"}
     if column.name == "tutor_id" and file.stem == "tutor_profiles":
         given["tutor_id"] = TUTORS[index]
+    elif column.name == "session_id" and column.name in file.references:
+        given["session_id"] = rng.choice(sessions) if sessions else "none"
     elif column.name in file.references:
         given[column.name] = rng.choice(TUTORS)
     elif column.name in file.key:

@@ -123,7 +123,9 @@ def test_our_own_platform_has_no_gap(platform_warehouse: Warehouse, contract: Co
     with platform_warehouse.connect() as database:
         report = check_source(database, contract, datetime.now(UTC))
     assert (report.problems, report.gaps) == ([], [])
-    assert [table.name for table in report.tables] == [table.name for table in contract.tables]
+    # Who teaches one to one lacks nothing without lists of students.
+    names = [table.name for table in contract.tables if table.name != "session_students"]
+    assert [table.name for table in report.tables] == names
     assert report.remarks == ["the table platform.sessions is empty"]
 
 

@@ -437,6 +437,32 @@ def test_optional_files(export: Export, imports: Imports) -> None:
     assert imports.query("select variants from {platform}.experiments") == [(["a", "b"],)]
 
 
+def test_who_takes_part_makes_its_table(export: Export, imports: Imports) -> None:
+    there = "select to_regclass('{platform}.session_students') is not null"
+    imports.run(export)
+    assert imports.query(there) == [(False,)]
+    export.text(
+        "session_students.csv",
+        "session_id,student_id,attended,student_rating\n"
+        "S1,ann,yes,4.5\nS1,bob,no,\nS1,ann,no,\nS9,ann,yes,\nS1,cid,yes,9\n",
+    )
+    for _ in range(2):
+        imports.run(export)
+        assert imports.query(
+            "select student_id, attended, student_satisfaction_rating, is_first"
+            " from {platform}.session_students order by 1"
+        ) == [("ann", True, 4.5, None), ("bob", False, None, None)]
+        assert imports.query("select user_id from {platform}.students order by 1") == [
+            ("ann",),
+            ("bob",),
+        ]
+    assert imports.quarantine() == [
+        (4, ["duplicate_id"], "S1/ann"),
+        (5, ["unknown_session"], "S9/ann"),
+        (6, ["student_rating_out_of_range"], "S1/cid"),
+    ]
+
+
 def test_wrong_calls(export: Export, imports: Imports, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no folder"):
         import_folder(imports.warehouse, tmp_path / "nowhere", as_of=NOW)

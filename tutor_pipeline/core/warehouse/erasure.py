@@ -77,6 +77,7 @@ RULES = (
     Rule("marts.dim_tutors", _TUTOR),
     Rule("marts.dim_students", student=_STUDENT),
     Rule("marts.fct_sessions", _TUTOR, (Rows("student_id = any(%(ids)s)", _AND_WITHOUT_TEXTS),)),
+    Rule("marts.fct_session_students", _TUTOR, _STUDENT),
     Rule("marts.recent_sessions", _TUTOR, (Rows("student_id = any(%(ids)s)", _NO_LONGER_OF),)),
     *(
         Rule(

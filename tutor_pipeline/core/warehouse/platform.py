@@ -14,6 +14,7 @@ from tutor_pipeline.core.warehouse.marked_schemas import MARK, ensure_marked_sch
 from tutor_pipeline.core.warehouse.statements import statement
 
 _TABLES = statement(__file__, "platform")
+_SESSION_STUDENTS = statement(__file__, "session_students")
 _LOCK = "platform"
 # What other roles do is not shown to everybody.
 _HOLDER = """
@@ -58,6 +59,11 @@ def ensure_platform(database: Database, on_wait: Callable[[str], None] = lambda 
         database.lock(_LOCK, schema=schema)
     if ensure_marked_schema(database.connection, schema):
         database.execute(_TABLES)
+
+
+def ensure_session_students(database: Database) -> None:
+    """Creates the table of who takes part in a session in the platform that is ours."""
+    database.execute(_SESSION_STUDENTS)
 
 
 def refuse_mapping(database: Database) -> None:

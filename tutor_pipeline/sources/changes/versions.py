@@ -31,8 +31,9 @@ PARTS = (
     "session_transcript_metrics",
     "session_feedback",
     "session_billing",
+    "session_students",
 )
-"""The tables that staging joins to sessions (macro session_parts)."""
+"""The tables that staging joins to sessions (macros session_parts and groups_of_sessions)."""
 
 NEEDED = ("id", "tutor_id", "scheduled_start")
 """The columns of sessions without which there are no versions."""

@@ -95,6 +95,10 @@ class CsvFile(YamlModel):
         """The file's name without `.csv`."""
         return self.name.removesuffix(".csv")
 
+    def writes(self, table: str) -> bool:
+        """Whether rows of the file become rows of this table of the platform."""
+        return any(target.table == table for target in self.targets)
+
 
 class Words(YamlModel):
     """Texts that mean a value in any column, in lower case."""

@@ -21,7 +21,7 @@ import psycopg
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import APPLICATION_NAME, Database, Warehouse
-from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.core.warehouse.platform import ensure_platform, ensure_session_students
 from tutor_pipeline.sources.csv.bad_rows import keep_bad_rows, reasons_of
 from tutor_pipeline.sources.csv.dialects import Source, UnusableFileError
 from tutor_pipeline.sources.csv.existing import filled_rows, kept_columns
@@ -137,6 +137,8 @@ def import_folder(
     try:
         with warehouse.connect(application_name=name) as database:
             ensure_platform(database, on_wait)
+            if any(file.writes("session_students") for file, _ in found.sources):
+                ensure_session_students(database)
             files = _Import(database, as_of, wishes, progress).run(found.sources)
             notes = (*found.notes, *_file_notes(files, wishes))
             summary = ImportSummary(folder, files, notes)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.platform import ensure_session_students
 from tutor_pipeline.sources.changes import ledger, versions
 
 NOW = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
@@ -160,6 +161,8 @@ def make_desk() -> Iterator[Callable[[Warehouse], Desk]]:
 
 @pytest.fixture(scope="module")
 def module_desk(platform_warehouse: Warehouse, make_desk: Callable[[Warehouse], Desk]) -> Desk:
+    with platform_warehouse.connect() as database:
+        ensure_session_students(database)
     return make_desk(platform_warehouse)
 
 

@@ -1,0 +1,1 @@
+{{ stage_platform('session_students') }}
