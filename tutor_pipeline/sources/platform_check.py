@@ -234,6 +234,7 @@ class _Check:
             self._mapped_tables(contract, self.database.warehouse.source.tables)
         self._statuses(contract)
         self._values(contract)
+        self._strangers()
         self._doubles()
         self._zones()
 
@@ -367,6 +368,52 @@ class _Check:
             )
         else:
             self.report.remarks.append(sentence)
+
+    def _strangers(self) -> None:
+        """Sessions whose tutor or student no table of people has: the ids may be of other rows."""
+        readable = {
+            table.name: {column.name for column in table.columns if column.readable}
+            for table in self.report.tables
+        }
+        place, source = self.database.warehouse.platform_table, self.database.warehouse
+        for role in ("tutor", "student"):
+            parts = {
+                name: place(table)
+                for name, table in (("theirs", f"{role}s"), ("users", "users"))
+                if ({"id", "role"} if name == "users" else {"user_id"})
+                <= readable.get(table, set())
+            }
+            if not parts or f"{role}_id" not in readable.get("sessions", ()):
+                continue
+            people = {
+                "theirs": "select user_id::text as id from {theirs} as r",
+                "users": "select id::text from {users} as r where role::text = {role}",
+            }
+            whose = f"{relations.shown(source, 'sessions')}.{role}_id"
+            counted = self._value(
+                f"whether {whose} names {role}s was not looked at",
+                f"with people as materialized ({' union '.join(people[each] for each in parts)})"
+                " select array[count(*)::text, count(*) filter (where id is null)::text,"
+                " min(who) filter (where id is null)] from (select {column}::text as who"
+                " from {sessions} as r where {column} is not null limit {most}) as held"
+                " left join people on who = id having exists (select from people)",
+                **parts,
+                role=sql.Literal(role),
+                column=sql.Identifier(f"{role}_id"),
+                sessions=place("sessions"),
+                most=sql.Literal(MAX_COUNTED),
+            )
+            if counted is None or counted[1] == "0":
+                continue
+            share = int(counted[1]) / int(counted[0])
+            tables = [f"{role}s" if name == "theirs" else name for name in parts]
+            listed = " nor ".join(relations.shown(source, table) for table in tables)
+            self._quarantined(
+                share,
+                f"{whose} of {share_of(share)} of the sessions that have one is in"
+                f" {'neither ' if len(tables) > 1 else 'no row of '}{listed} ({counted[2]}, for"
+                " example; are they ids of another table?): these go into quarantine",
+            )
 
     def _doubles(self) -> None:
         """Whether what a mapping says of a query holds: one row for each id."""
