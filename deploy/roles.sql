@@ -130,7 +130,8 @@ where relnamespace = (select oid from pg_namespace where nspname = :'platform')
         'users', 'tutors', 'students', 'student_churn_reasons', 'subjects', 'tutor_subjects',
         'tutor_certifications', 'student_progress', 'sessions', 'session_audio_metrics',
         'session_video_metrics', 'session_screen_metrics', 'session_transcript_metrics',
-        'session_feedback', 'session_feedback_tags', 'session_transcript_highlights',
+        'session_feedback', 'session_feedback_tags', 'session_students',
+        'session_transcript_highlights',
         'tutor_availability', 'session_billing', 'engagement_events', 'interventions',
         'experiments', 'experiment_assignments'
     ) \gexec
