@@ -21,6 +21,7 @@ MATERIALIZABLE = {
     "intermediate/int_tutor_days",
     "intermediate/int_tutor_logins",
     "marts/fct_sessions",
+    "marts/fct_session_students",
     "marts/dim_tutors",
     "marts/dim_students",
     "marts/student_aggregates",

@@ -146,7 +146,10 @@ def test_every_revision_goes_up_and_down_and_keeps_the_alerts(old, move, make):
         move(old, revision)
         shapes[revision] = shape(old)
         assert {name: rows(old, name) for name in before} == before
-    assert len({str(each) for each in shapes.values()}) == len(revisions)
+    # 0021 makes the functions anew, which every migration does, and changes no table.
+    assert shapes.pop("0021") == shapes["0020"]
+    assert len({str(each) for each in shapes.values()}) == len(shapes)
+    shapes["0021"] = shapes["0020"]
     for revision in reversed(revisions):
         move(old, revision)
         assert shape(old) == shapes[revision]
