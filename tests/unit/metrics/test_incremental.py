@@ -175,6 +175,7 @@ def test_scoped_refreshes_equal_a_full_rebuild_at_length(
             "cancelled",
             "alter table {marts}.tutor_aggregates drop column late_rate_30d cascade",
             id="a wide row of an older version",
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -239,6 +239,7 @@ values
 """
 
 
+@pytest.mark.long
 def test_partitions_generated_columns_domains_and_an_enum_that_grows(
     databases: Any, make_bench: Any
 ) -> None:

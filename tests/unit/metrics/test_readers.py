@@ -98,7 +98,7 @@ def test_a_migration_changes_findings_under_the_views_of_others(built: Any) -> N
         assert [column.name for column in shown or ()][-1] == "sort"
 
 
-@pytest.mark.parametrize("refreshes", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("refreshes", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_what_readers_built_survives_refreshes(built: Any, reader: str, refreshes: int) -> None:
     for statement in (
         f"grant usage on schema reporting, marts to {reader}",
