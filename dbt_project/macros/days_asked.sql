@@ -55,7 +55,8 @@ The ends of past weeks, as moments: from the fifth week after the one of the fir
 {% macro newest_student_week() -%}
     {%- set weeks = '(' ~ student_weeks() ~ ') as weeks' -%}
     {%- set newest = none -%}
-    {%- if execute and load_cached_relation(ref('fct_sessions')) is not none -%}
+    {%- set read = ref('fct_session_students') if has_groups() else ref('fct_sessions') -%}
+    {%- if execute and load_cached_relation(read) is not none -%}
         {%- set newest = run_query(
             'select max(weeks.as_of_date)::text from ' ~ weeks
         ).rows[0][0] -%}

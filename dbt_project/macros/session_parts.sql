@@ -53,42 +53,51 @@ newest wins, and between equals the smallest as text: every run picks the same.
 
 {#-
 What a session's list of students says of it, a row per session: the mean of their stars, whether
-anybody came (NULL: nobody is known to have come, and it is not noted of all), what is wrong.
+anybody came (NULL: nobody is known to have come, and it is not noted of all), whether it is
+anybody's first, what is wrong. A list may name a student twice: who came on either line did.
 -#}
 {% macro groups_of_sessions(scoped) -%}
+    {%- set rating = within_contract('session_students', 'student_satisfaction_rating') -%}
     select
-        listed.session_id,
-        avg({{ within_contract('session_students', 'student_satisfaction_rating') }}::numeric)
-            ::double precision as rating,
-        case
-            when bool_or(listed.attended) then true
-            when count(*) = count(listed.attended) then false
-        end as came,
-        bool_or(listed.student_satisfaction_rating is not null and {{
-            within_contract('session_students', 'student_satisfaction_rating')
-        }} is null) as is_rating_of_student_wrong,
-        {%- if 'attended' in text_columns('session_students') %}
-        bool_or(listed.attended is null and trim(listed.attended_given) <> '')
-            as is_attendance_unknown,
-        {%- else %}
-        false as is_attendance_unknown,
-        {%- endif %}
-        bool_or(listed.student_id is null or not {{ is_usable_id('listed.student_id') }})
+        session_id,
+        avg(rating)::double precision as rating,
+        case when bool_or(attended) then true when count(*) = count(attended) then false end as came,
+        bool_or(is_first) as is_first,
+        bool_or(is_rating_wrong) as is_rating_of_student_wrong,
+        bool_or(is_attendance_unknown) as is_attendance_unknown,
+        bool_or(student_id is null or not {{ is_usable_id('student_id') }})
             as is_student_of_group_missing,
         bool_or(
-            listed.student_id is not null
+            student_id is not null
             and not exists (
-                select 1 from students as known where listed.student_id = known.student_id
+                select 1 from students as known where taking_part.student_id = known.student_id
             )
         )
         and exists (select 1 from students) as is_student_of_group_unknown
-    from {{ staged('session_students') }} as listed
-    where
-        listed.session_id is not null
-        {%- if scoped %}
-        and listed.session_id in (select incoming.id from incoming)
-        {%- endif %}
-    group by listed.session_id
+    from (
+        select
+            listed.session_id,
+            listed.student_id,
+            avg({{ rating }}::numeric) as rating,
+            bool_or(listed.attended) as attended,
+            bool_or(listed.is_first) as is_first,
+            bool_or(listed.student_satisfaction_rating is not null and {{ rating }} is null)
+                as is_rating_wrong,
+            {%- if 'attended' in text_columns('session_students') %}
+            bool_or(listed.attended is null and trim(listed.attended_given) <> '')
+                as is_attendance_unknown
+            {%- else %}
+            false as is_attendance_unknown
+            {%- endif %}
+        from {{ staged('session_students') }} as listed
+        where
+            listed.session_id is not null
+            {%- if scoped %}
+            and listed.session_id in (select incoming.id from incoming)
+            {%- endif %}
+        group by listed.session_id, listed.student_id
+    ) as taking_part
+    group by session_id
 {%- endmacro %}
 
 {% macro given_columns() -%}

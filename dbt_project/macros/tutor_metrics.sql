@@ -293,7 +293,9 @@ are students.
         'distinct_students_30d': (
             'student_id is not null', 'session_on', 'least(session_on + 30, next_session_on)',
         ),
-        'distinct_students_30d_n': ('student_id is not null', 'session_on', 'session_on + 30'),
+        'distinct_students_30d_n': (
+            of_sessions('student_id is not null'), 'session_on', 'session_on + 30',
+        ),
         'convert_due': (
             'student_id is not null and is_completed_first',
             'session_on + ' ~ var('rebook_days'), 'session_on + ' ~ var('lookback_days'),

@@ -15,9 +15,10 @@ from tutor_pipeline.defs.common.required import required
 from tutor_pipeline.defs.common.standbys import again_if_cancelled
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.findings import numbers, what_changed
+from tutor_pipeline.sources import relations
 from tutor_pipeline.steps.judge import FINDINGS
 from tutor_pipeline.steps.names import Job
-from tutor_pipeline.steps.order import FINDINGS_REST_ON, MODELS_OF_A_TUTOR
+from tutor_pipeline.steps.order import FINDINGS_REST_ON, MODELS_OF_A_TUTOR, OF_LISTS
 from tutor_pipeline.steps.refresh_after_sessions import Pass, Plan, Refresh
 from tutor_pipeline.steps.score import TABLES_OF_TUTORS
 
@@ -114,7 +115,8 @@ def _show(
 
     shared = _metadata(passes)
     with resource.warehouse.connect() as database:
-        for model, schema in MODELS_OF_A_TUTOR.items():
+        models = MODELS_OF_A_TUTOR | (OF_LISTS if relations.has_lists(database) else {})
+        for model, schema in models.items():
             name = sql.Identifier(getattr(database.schemas, schema), model)
             rows = database.value(sql.SQL("select count(*) from {}").format(name))
             materialized(schema, model, {"dagster/row_count": rows, **shared})

@@ -79,7 +79,7 @@ def erase_from_ours(database: Database, contract: Contract, person: Person) -> d
     there = {table for table, *_ in database.execute(_COLUMNS, (schema,))}
     erased: dict[str, int] = {}
 
-    def run(table: str, statement: str) -> None:
+    def run(table: str, statement: str, times: int = 1) -> None:
         if table not in there:
             return
         rows = database.execute(
@@ -88,7 +88,7 @@ def erase_from_ours(database: Database, contract: Contract, person: Person) -> d
                 table=sql.Identifier(schema, table),
                 whose=sql.Identifier(f"{person.role}_id"),
             ),
-            (person.id,),
+            (person.id,) * times,
         ).rowcount
         if rows:
             erased[f"{schema}.{table}"] = erased.get(f"{schema}.{table}", 0) + rows
@@ -106,6 +106,24 @@ def erase_from_ours(database: Database, contract: Contract, person: Person) -> d
             "update {table} set feedback_text = null"
             f" where feedback_text is not null and {theirs}",
         )
+        if "session_students" in there:
+            listed = (
+                "session_id in (select session_id from {platform}.session_students"
+                " where student_id = %s)"
+            )
+            run(
+                "session_feedback",
+                "update {table} set feedback_text = null"
+                f" where feedback_text is not null and {listed}",
+            )
+            # Else the lesson of who came alone would be one to which nobody came.
+            run(
+                "session_students",
+                f"delete from {{table}} as listed where {listed} and not exists (select from"
+                " {table} as other where other.session_id = listed.session_id"
+                " and other.student_id <> %s and other.attended is distinct from false)",
+                times=2,
+            )
         run(
             "sessions",
             "update {table} set student_id = null, reschedule_reason = null where {whose} = %s",

@@ -217,6 +217,20 @@ def _schema_is_there(database: Database, report: SourceReport) -> bool:
     return bool(row["allowed"])
 
 
+# [sessions, those with a stranger, a stranger]; no row where nobody is known at all.
+_STRANGERS = """
+    with people as materialized ({people})
+    select array[
+        (select count(*) from (select 1 from {sessions} as r limit {most}) as counted)::text,
+        count(distinct key) filter (where who is not null and id is null)::text,
+        min(who) filter (where id is null)
+    ]
+    from (select {key}::text as key, {who}::text as who from {table} as r limit {most}) as held
+    left join people on held.who = people.id
+    having exists (select from people)
+"""
+
+
 class _Check:
     def __init__(self, database: Database, report: SourceReport, now: datetime) -> None:
         self.database = database
@@ -375,43 +389,44 @@ class _Check:
             table.name: {column.name for column in table.columns if column.readable}
             for table in self.report.tables
         }
-        place, source = self.database.warehouse.platform_table, self.database.warehouse
-        for role in ("tutor", "student"):
-            parts = {
-                name: place(table)
-                for name, table in (("theirs", f"{role}s"), ("users", "users"))
-                if ({"id", "role"} if name == "users" else {"user_id"})
-                <= readable.get(table, set())
-            }
-            if not parts or f"{role}_id" not in readable.get("sessions", ()):
-                continue
+        place = self.database.warehouse.platform_table
+        for table, key, role in (
+            ("sessions", "id", "tutor"),
+            ("sessions", "id", "student"),
+            ("session_students", "session_id", "student"),
+        ):
             people = {
-                "theirs": "select user_id::text as id from {theirs} as r",
-                "users": "select id::text from {users} as r where role::text = {role}",
+                name: sql.SQL(
+                    "select id::text as id from {table} as r where role::text = {role}"
+                    if name == "users"
+                    else "select user_id::text as id from {table} as r"
+                ).format(table=place(name), role=sql.Literal(role))
+                for name, needed in ((f"{role}s", {"user_id"}), ("users", {"id", "role"}))
+                if needed <= readable.get(name, set())
             }
-            whose = f"{relations.shown(source, 'sessions')}.{role}_id"
+            if not people or not {key, f"{role}_id"} <= readable.get(table, set()):
+                continue
+            whose = f"{relations.shown(self.database.warehouse, table)}.{role}_id"
             counted = self._value(
                 f"whether {whose} names {role}s was not looked at",
-                f"with people as materialized ({' union '.join(people[each] for each in parts)})"
-                " select array[count(*)::text, count(*) filter (where id is null)::text,"
-                " min(who) filter (where id is null)] from (select {column}::text as who"
-                " from {sessions} as r where {column} is not null limit {most}) as held"
-                " left join people on who = id having exists (select from people)",
-                **parts,
-                role=sql.Literal(role),
-                column=sql.Identifier(f"{role}_id"),
+                _STRANGERS,
+                people=sql.SQL(" union ").join(people.values()),
+                key=sql.Identifier(key),
+                who=sql.Identifier(f"{role}_id"),
+                table=place(table),
                 sessions=place("sessions"),
                 most=sql.Literal(MAX_COUNTED),
             )
             if counted is None or counted[1] == "0":
                 continue
-            share = int(counted[1]) / int(counted[0])
-            tables = [f"{role}s" if name == "theirs" else name for name in parts]
-            listed = " nor ".join(relations.shown(source, table) for table in tables)
+            share = int(counted[1]) / max(int(counted[0]), 1)
+            where = [relations.shown(self.database.warehouse, each) for each in people]
+            nowhere = (
+                f"in neither {' nor '.join(where)}" if where[1:] else f"in no row of {where[0]}"
+            )
             self._quarantined(
                 share,
-                f"{whose} of {share_of(share)} of the sessions that have one is in"
-                f" {'neither ' if len(tables) > 1 else 'no row of '}{listed} ({counted[2]}, for"
+                f"{whose} of {share_of(share)} of the sessions is {nowhere} ({counted[2]}, for"
                 " example; are they ids of another table?): these go into quarantine",
             )
 

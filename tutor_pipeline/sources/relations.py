@@ -50,6 +50,12 @@ def read_columns(database: Database, tables: Iterable[str]) -> Columns:
     return found
 
 
+def has_lists(database: Database) -> bool:
+    """Whether the platform lists who takes part in a session (macro has_groups)."""
+    columns = read_columns(database, ["session_students"]).get("session_students", {})
+    return {"session_id", "student_id"} <= columns.keys()
+
+
 def _shapes(database: Database, tables: list[str]) -> list[tuple[str, str, str, bool, bool]]:
     """Returns (table, column, type, is_not_null, is_unique) of what is there."""
     source = database.warehouse.source

@@ -26,6 +26,7 @@ METRICS = (
     "marts/tutor_aggregates",
     "marts/dim_tutors",
     "marts/fct_sessions",
+    "marts/fct_session_students",
     "ops/quarantine",
     "staging/session_rows",
     "intermediate/int_tutor_days",
@@ -102,3 +103,5 @@ MODELS_OF_A_TUTOR = {
     "tutor_evidence": "marts",
 }
 """The tables that are built for the tutors touched, and their schema."""
+OF_LISTS = {"fct_session_students": "marts"}
+"""Built for them too where the platform lists who takes part in a session: each costs a pass."""

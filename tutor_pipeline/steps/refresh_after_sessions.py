@@ -33,12 +33,13 @@ from tutor_pipeline.judgement.quality.touched import failing_tutors
 from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.metrics import dbt
 from tutor_pipeline.people.notify.kinds import session
+from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import ledger
 from tutor_pipeline.sources.losses import Limits, accept, is_due, read_whole
 from tutor_pipeline.sources.quarantine import sync_live_of
 from tutor_pipeline.steps import losses
 from tutor_pipeline.steps.judge import FINDINGS, Judged, judge
-from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, Step
+from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, OF_LISTS, Step
 from tutor_pipeline.steps.score import Scored, Scoring, score_tutors
 from tutor_pipeline.steps.take import HALF_READ, REFRESH
 
@@ -200,10 +201,13 @@ class Refresh:
         return True
 
     def _build(self, run_id: str) -> None:
+        with self.warehouse.connect() as database:
+            lists = OF_LISTS if relations.has_lists(database) else {}
         with dbt.hold_environment({"TUTOR_RUN_ID": run_id}):
             # Nobody reads the files that dbt writes per invocation, so it writes none.
             dbt.run(
-                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR], manifest=self._manifest
+                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR, *lists],
+                manifest=self._manifest,
             )
 
     def _is_blocked(self, database: Database) -> bool:

@@ -30,7 +30,11 @@ members as (
         avg({{ within_contract('session_students', 'student_satisfaction_rating') }}::numeric)
             ::double precision as rating,
         bool_or(listed.is_first) as is_first,
-        count(*) over (partition by listed.session_id) = 1 as is_alone
+        count(*) over (partition by listed.session_id) = 1 as is_alone,
+        -- What the lesson says then stands on the list, and is of whoever it names.
+        count(avg({{ within_contract('session_students', 'student_satisfaction_rating') }}))
+            over (partition by listed.session_id) > 0 as is_rated,
+        count(bool_or(listed.is_first)) over (partition by listed.session_id) > 0 as knows_firsts
     from {{ staged('session_students') }} as listed
     where listed.session_id in (select sessions.session_id from sessions)
     group by listed.session_id, listed.student_id
@@ -49,9 +53,12 @@ taking_part as (
         end as status,
         members.rating,
         members.is_first,
-        -- What is said of the session is said of its student, where it has one.
-        coalesce(members.is_alone or members.student_id = sessions.student_id, true)
-            as is_of_session,
+        -- What is said of the session is said of the student whom it names, or of the only one.
+        members.session_id is null
+        or members.is_alone
+        or coalesce(members.student_id = sessions.student_id, false) as is_of_session,
+        coalesce(members.is_rated, false) as is_rated,
+        coalesce(members.knows_firsts, false) as knows_firsts,
         sessions.is_first_session,
         sessions.student_satisfaction_rating,
         sessions.satisfaction_score
@@ -82,12 +89,19 @@ derived as (
         taking_part.scheduled_start,
         taking_part.status,
         coalesce(
-            taking_part.is_first, taking_part.is_of_session and taking_part.is_first_session, false
+            taking_part.is_first,
+            taking_part.is_of_session
+            and not taking_part.knows_firsts
+            and taking_part.is_first_session,
+            false
         ) as is_first_session,
         followed.next_session_at,
         coalesce(
             taking_part.rating,
-            case when taking_part.is_of_session then taking_part.student_satisfaction_rating end
+            case
+                when taking_part.is_of_session and not taking_part.is_rated
+                    then taking_part.student_satisfaction_rating
+            end
         ) as student_satisfaction_rating,
         case when taking_part.is_of_session then taking_part.satisfaction_score end
             as satisfaction_score

@@ -30,6 +30,11 @@ became known counts from then on.
 {%- set last_day = given('last_day', as_of_on) -%}
 {%- set scope = given('scope', in_scope('tutor_id')) -%}
 {%- set feature_days = 60 -%}
+{#- A lesson of several students is one of each. -#}
+{%- set lessons_of_students = 'wide.sessions_completed_all' if not has_groups() else
+    "(select count(*) from " ~ ref('fct_session_students') ~ " as taking_part where"
+    ~ " taking_part.tutor_id = wide.tutor_id and taking_part.status = 'completed'"
+    ~ " and taking_part.scheduled_start <= wide.as_of)" -%}
 {%- do ref('fct_session_students') -%}
 {%- set full_weeks = 'week_start + 7 <= as_of_date and available_hours is not null' -%}
 
@@ -464,7 +469,7 @@ select
     {{ window_rate('retention.students_kept', 'retention.students_before') }}
         as student_retention_rate,
     wide.distinct_students_30d as unique_students_30d,
-    {{ window_rate('wide.sessions_completed_all', 'wide.first_session_count_all') }}
+    {{ window_rate(lessons_of_students, 'wide.first_session_count_all') }}
         as avg_student_lifetime_sessions,
 
     -- Availability

@@ -128,7 +128,11 @@ joined as not materialized (
         incoming.subject_id,
         incoming.subject,
         incoming.session_number,
+        {%- if grouped %}
+        coalesce(groups.is_first, incoming.is_first_session) as is_first_session,
+        {%- else %}
         incoming.is_first_session,
+        {%- endif %}
         incoming.tutor_showed_up,
         incoming.student_showed_up,
         incoming.rescheduled_by,
@@ -146,6 +150,7 @@ joined as not materialized (
         {%- for column in part.columns %}
         {%- if grouped and column == 'student_satisfaction_rating' %}
         coalesce(groups.rating, {{ part.name }}.{{ column }}) as {{ column }},
+        {{ part.name }}.{{ column }} as rating_of_platform,
         {%- else %}
         {{ part.name }}.{{ column }} as {{ part.renamed.get(column, column) }},
         {%- endif %}
@@ -155,6 +160,8 @@ joined as not materialized (
         {{ column.table }}.{{ column.name }}_given as {{ column.shown }}_given,
         {%- endfor %}
         {%- if grouped %}
+        incoming.status as status_of_platform,
+        incoming.is_first_session as is_first_of_platform,
         groups.is_rating_of_student_wrong,
         groups.is_attendance_unknown,
         groups.is_student_of_group_missing,
@@ -216,8 +223,16 @@ described as not materialized (
                         {%- endfor %}
                         'quarantine_reasons', 'occurrence', 'is_unknown_tutor',
                         'is_unknown_student', 'is_rating_of_student_wrong', 'is_attendance_unknown',
-                        'is_student_of_group_missing'
+                        'is_student_of_group_missing', 'status_of_platform', 'rating_of_platform',
+                        'is_first_of_platform'
                     ]
+                    {%- if grouped %}
+                    || jsonb_build_object(
+                        'status', labelled.status_of_platform,
+                        'student_satisfaction_rating', labelled.rating_of_platform,
+                        'is_first_session', labelled.is_first_of_platform
+                    )
+                    {%- endif %}
                     {%- for columns in given | batch(50) %}
                     || jsonb_build_object(
                         {%- for column in columns %}

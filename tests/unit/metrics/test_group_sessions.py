@@ -15,6 +15,7 @@ from tests.unit.metrics.conftest import AS_OF, Bench
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
 from tutor_pipeline.metrics.catalogue import metric_columns
+from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, OF_LISTS
 
 PLATFORM = """
     create schema platform;
@@ -61,6 +62,16 @@ def test_a_lesson_counts_once_for_its_tutor_and_for_each_student(grouped: Bench)
     takes_part(grouped, "second", "ann", attended=True)
     lesson(grouped, "alone", 3, student_id="cid")
     grouped.add("session_feedback", session_id="alone", student_satisfaction_rating=3)
+    # What is said of a lesson that names nobody is said of nobody.
+    lesson(grouped, "unnamed", 5, is_first_session=True)
+    grouped.add("session_feedback", session_id="unnamed", student_satisfaction_rating=1)
+    takes_part(grouped, "unnamed", "dan")
+    takes_part(grouped, "unnamed", "eve")
+    # Who stands on a list twice is one student.
+    lesson(grouped, "twice", 4)
+    takes_part(grouped, "twice", "ann", attended=False, student_satisfaction_rating=5)
+    takes_part(grouped, "twice", "ann", attended=True, student_satisfaction_rating=5)
+    takes_part(grouped, "twice", "bob", student_satisfaction_rating=2)
     lesson(grouped, "empty", 2)
     takes_part(grouped, "empty", "ann", attended=False)
     takes_part(grouped, "empty", "bob", attended=False)
@@ -69,9 +80,9 @@ def test_a_lesson_counts_once_for_its_tutor_and_for_each_student(grouped: Bench)
     grouped.refresh(AS_OF)
 
     tutor = grouped.row("select * from {marts}.tutor_aggregates")
-    assert (tutor["sessions_30d"], tutor["sessions_completed_30d"]) == (5, 4)
-    # The trial is rated 3.5 on average, and counts as one rating.
-    assert (tutor["avg_rating_30d"], tutor["avg_rating_30d_n"]) == (3.25, 2)
+    assert (tutor["sessions_30d"], tutor["sessions_completed_30d"]) == (7, 6)
+    # The trial is rated 3.5 on average, and counts as one rating. So is the lesson with a double.
+    assert (tutor["avg_rating_30d"], tutor["avg_rating_30d_n"]) == (2.75, 4)
     assert tutor["first_session_count_90d"] == 2
     assert (tutor["first_session_avg_rating_90d"], tutor["first_session_avg_rating_90d_n"]) == (
         3.5,
@@ -79,19 +90,27 @@ def test_a_lesson_counts_once_for_its_tutor_and_for_each_student(grouped: Bench)
     )
     assert tutor["poor_first_sessions_60d"] == 2
     assert tutor["poor_first_session_ids"] == ["trial"]
-    assert tutor["distinct_students_30d"] == 3
-    assert tutor["recent_session_ids"] == ["not so", "alone", "second", "trial"]
+    assert tutor["distinct_students_30d"] == 5
+    assert tutor["recent_session_ids"] == ["not so", "alone", "twice", "unnamed", "second"]
     students = {
         row["student_id"]: row for row in grouped.rows("select * from {marts}.student_aggregates")
     }
-    assert students.keys() == {"ann", "bob", "cid"}
+    assert students.keys() == {"ann", "bob", "cid", "dan", "eve"}
     completed = {name: row["sessions_completed_all"] for name, row in students.items()}
-    assert completed == {"ann": 2, "bob": 2, "cid": 1}
+    assert completed == {"ann": 3, "bob": 3, "cid": 1, "dan": 1, "eve": 1}
     # What each said of the first lesson that they came to.
-    first = {name: row["first_session_satisfaction"] for name, row in students.items()}
+    first = {name: students[name]["first_session_satisfaction"] for name in ("ann", "bob", "cid")}
     assert first == {"ann": 10.0, "bob": 4.0, "cid": 6.0}
     missed = {name: row["reschedules_and_no_shows_90d"] for name, row in students.items()}
-    assert missed == {"ann": 1, "bob": 1, "cid": 1}
+    assert missed == {"ann": 1, "bob": 1, "cid": 1, "dan": 0, "eve": 0}
+    unnamed = "select own.* from {marts}.fct_session_students as own where session_id = 'unnamed'"
+    assert {
+        (row["student_satisfaction_rating"], row["is_first_session"])
+        for row in grouped.rows(unnamed)
+    } == {(None, False)}
+    # Nine lessons of students, two of whom came first.
+    features = grouped.row("select * from {marts}.tutor_features")
+    assert features["avg_student_lifetime_sessions"] == 4.5
     # Of the two who came first, both have come again.
     grouped.refresh(AS_OF + timedelta(days=20))
     tutor = grouped.row("select * from {marts}.tutor_aggregates")
@@ -153,7 +172,7 @@ def random_platform(bench: Bench, rng: random.Random, sizes: Sequence[int]) -> N
 MARTS = (
     *("dim_students", "student_aggregates", "student_aggregates_history", "student_evidence"),
     *("student_evidence_history", "tutor_aggregates", "tutor_evidence", "tutor_features"),
-    *("tutor_performance_snapshots", "fct_sessions"),
+    *("tutor_performance_snapshots", "fct_sessions", "fct_session_students"),
 )
 
 
@@ -184,7 +203,8 @@ def test_lists_of_one_student_say_what_sessions_say(
     assert bench.row(pairs)["rows"] == 0
     without = marts(bench)
     for table, rows in without.items():
-        assert with_lists[table] == rows, table
+        if table != "fct_session_students":
+            assert with_lists[table] == rows, table
     assert len(without["student_aggregates"]) == 8
 
 
@@ -206,12 +226,12 @@ def test_a_scoped_refresh_equals_a_full_one(
         "insert into platform.session_students select min(id), 'newcomer', true from"
         " platform.sessions where tutor_id = 't1' and status = 'completed'"
     )
-    bench.refresh(AS_OF, tutors=["t1"])
+    bench.refresh(AS_OF, tutors=["t1"], select=[*MODELS_OF_A_TUTOR, *OF_LISTS])
     scoped = marts(bench)
     bench.refresh(AS_OF)
     for table, rows in marts(bench).items():
         # Of other tables a refresh of some tutors takes what the full one left, or does not build.
-        if table in {"tutor_aggregates", "days", "fct_sessions", "tutor_features"}:
+        if table in {*MODELS_OF_A_TUTOR, *OF_LISTS, "days"}:
             assert scoped[table] == rows, table
 
 

@@ -62,6 +62,10 @@ _IN_A_MALFORMED_LINE = (
     "payload ? 'raw' and regexp_split_to_array(payload ->> 'raw', '[,\"]') && %(ids)s::text[]"
 )
 
+# Who took part in lessons of several students, and where the words about a lesson stand.
+_LISTS = "marts.fct_session_students"
+_WITH_WORDS = {"staging.session_rows", "marts.fct_sessions"}
+
 RULES = (
     Rule(
         "staging.session_rows",
@@ -237,6 +241,10 @@ def erase(database: Database, person: Person) -> dict[str, int]:
     erased: dict[str, int] = {}
     there = _tables(database)
     rules = [rule for rule in RULES if rule.table in there]
+    if person.role is Role.STUDENT and _LISTS in there:
+        # Before the lists are deleted: they tell which lessons these are.
+        for table in sorted(there & _WITH_WORDS):
+            _count(erased, table, _erase_words(database, table, person))
     for rule in rules:
         for rows in rule.of(person.role):
             _count(erased, rule.table, _apply(database, rule.table, rows, person))
@@ -247,6 +255,20 @@ def erase(database: Database, person: Person) -> dict[str, int]:
         for column in rule.masked:
             _count(erased, rule.table, _mask(database, rule, column, person))
     return erased
+
+
+def _erase_words(database: Database, table: str, person: Person) -> int:
+    """Erases the texts of lessons of several students, who wrote them is not known."""
+    return database.execute(
+        database.sql(
+            "update {table} set feedback_text = null, reschedule_reason = null"
+            " where num_nonnulls(feedback_text, reschedule_reason) > 0 and session_id in ("
+            "select session_id from {lists} where student_id = any(%s))",
+            table=_name(database, table),
+            lists=_name(database, _LISTS),
+        ),
+        ([*person.ids],),
+    ).rowcount
 
 
 def drop_remains(database: Database) -> None:
