@@ -80,8 +80,12 @@ def within_contract(_table: str, column: str) -> str:
 
 
 def session_parts() -> list[dict[str, object]]:
-    """One table that holds more about a session."""
-    return [{"name": "audio", "columns": ["tutor_talk_ratio"], "renamed": {}}]
+    """Two tables that hold more about a session."""
+    feedback = ["student_satisfaction_rating", "satisfaction_score"]
+    return [
+        {"name": "audio", "columns": ["tutor_talk_ratio"], "renamed": {}},
+        {"name": "feedback", "columns": feedback, "renamed": {}},
+    ]
 
 
 def one_per_session(_part: object, _scoped: bool) -> str:

@@ -119,7 +119,7 @@ def erase_from_ours(database: Database, contract: Contract, person: Person) -> d
             # Else the lesson of who came alone would be one to which nobody came.
             run(
                 "session_students",
-                f"delete from {{table}} as listed where {listed} and not exists (select from"
+                f"delete from {{table}} as listed where {listed} and not exists (select 1 from"
                 " {table} as other where other.session_id = listed.session_id"
                 " and other.student_id <> %s and other.attended is distinct from false)",
                 times=2,

@@ -227,7 +227,7 @@ _STRANGERS = """
     ]
     from (select {key}::text as key, {who}::text as who from {table} as r limit {most}) as held
     left join people on held.who = people.id
-    having exists (select from people)
+    having exists (select 1 from people)
 """
 
 

@@ -31,6 +31,9 @@ members as (
             ::double precision as rating,
         bool_or(listed.is_first) as is_first,
         count(*) over (partition by listed.session_id) = 1 as is_alone,
+        -- Of a lesson that counts as held, although nobody came, nobody is known to be absent.
+        bool_or(coalesce(bool_or(listed.attended), true))
+            over (partition by listed.session_id) as came,
         -- What the lesson says then stands on the list, and is of whoever it names.
         count(avg({{ within_contract('session_students', 'student_satisfaction_rating') }}))
             over (partition by listed.session_id) > 0 as is_rated,
@@ -48,7 +51,8 @@ taking_part as (
         sessions.session_on,
         sessions.scheduled_start,
         case
-            when sessions.status = 'completed' and not members.attended then 'no_show_student'
+            when sessions.status = 'completed' and not members.attended and members.came
+                then 'no_show_student'
             else sessions.status
         end as status,
         members.rating,
@@ -97,7 +101,7 @@ derived as (
         ) as is_first_session,
         followed.next_session_at,
         coalesce(
-            taking_part.rating,
+            case when taking_part.status = 'completed' then taking_part.rating end,
             case
                 when taking_part.is_of_session and not taking_part.is_rated
                     then taking_part.student_satisfaction_rating

@@ -116,7 +116,13 @@ joined as not materialized (
         {%- if grouped %}
         case
             when groups.came and incoming.status = 'no_show_student' then 'completed'
-            when not groups.came and incoming.status = 'completed' then 'no_show_student'
+            -- Who rates a lesson was there, whatever its list says.
+            when
+                not groups.came
+                and incoming.status = 'completed'
+                and feedback.student_satisfaction_rating is null
+                and feedback.satisfaction_score is null
+                then 'no_show_student'
             else incoming.status
         end as status,
         {%- else %}
@@ -149,7 +155,16 @@ joined as not materialized (
         {%- for part in session_parts() %}
         {%- for column in part.columns %}
         {%- if grouped and column == 'student_satisfaction_rating' %}
-        coalesce(groups.rating, {{ part.name }}.{{ column }}) as {{ column }},
+        -- An import knows each file alone: stars on the list of a lesson not held are none.
+        coalesce(
+            case
+                when
+                    (incoming.status = 'completed' and groups.came is not false)
+                    or (incoming.status = 'no_show_student' and groups.came)
+                    then groups.rating
+            end,
+            {{ part.name }}.{{ column }}
+        ) as {{ column }},
         {{ part.name }}.{{ column }} as rating_of_platform,
         {%- else %}
         {{ part.name }}.{{ column }} as {{ part.renamed.get(column, column) }},
