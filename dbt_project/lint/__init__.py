@@ -98,6 +98,11 @@ def has_groups() -> bool:
     return True
 
 
+def listed_students(_condition: str) -> str:
+    """The lines of lists."""
+    return "select session_id, student_id, attended, is_first, rating from session_students"
+
+
 def groups_of_sessions(_scoped: bool) -> str:
     """What lists of students say of sessions."""
     return "select session_id from session_students"

@@ -52,12 +52,34 @@ newest wins, and between equals the smallest as text: every run picks the same.
 {%- endmacro %}
 
 {#-
-What a session's list of students says of it, a row per session: the mean of their stars, whether
-anybody came (NULL: nobody is known to have come, and it is not noted of all), whether it is
-anybody's first, what is wrong. A list may name a student twice: who came on either line did.
+The lists of students, a row per session and student: a list may name a student twice, and who came
+on either line did. With whether a line breaks the contract.
+-#}
+{% macro listed_students(condition) -%}
+    {%- set rating = within_contract('session_students', 'student_satisfaction_rating') -%}
+    select
+        session_id,
+        student_id,
+        bool_or(attended) as attended,
+        bool_or(is_first) as is_first,
+        avg({{ rating }}::numeric) as rating,
+        bool_or(student_satisfaction_rating is not null and {{ rating }} is null) as is_rating_wrong,
+        {%- if 'attended' in text_columns('session_students') %}
+        bool_or(attended is null and trim(attended_given) <> '') as is_attendance_unknown
+        {%- else %}
+        false as is_attendance_unknown
+        {%- endif %}
+    from {{ staged('session_students') }} as lines
+    where session_id is not null and {{ condition }}
+    group by session_id, student_id
+{%- endmacro %}
+
+{#-
+What a session's list says of it, a row per session: the mean of the stars, whether anybody came
+(NULL: nobody is known to have come, and it is not noted of all), whether it is anybody's first,
+what is wrong.
 -#}
 {% macro groups_of_sessions(scoped) -%}
-    {%- set rating = within_contract('session_students', 'student_satisfaction_rating') -%}
     select
         session_id,
         avg(rating)::double precision as rating,
@@ -70,33 +92,15 @@ anybody's first, what is wrong. A list may name a student twice: who came on eit
         bool_or(
             student_id is not null
             and not exists (
-                select 1 from students as known where taking_part.student_id = known.student_id
+                select 1 from students as known where listed.student_id = known.student_id
             )
         )
         and exists (select 1 from students) as is_student_of_group_unknown
     from (
-        select
-            listed.session_id,
-            listed.student_id,
-            avg({{ rating }}::numeric) as rating,
-            bool_or(listed.attended) as attended,
-            bool_or(listed.is_first) as is_first,
-            bool_or(listed.student_satisfaction_rating is not null and {{ rating }} is null)
-                as is_rating_wrong,
-            {%- if 'attended' in text_columns('session_students') %}
-            bool_or(listed.attended is null and trim(listed.attended_given) <> '')
-                as is_attendance_unknown
-            {%- else %}
-            false as is_attendance_unknown
-            {%- endif %}
-        from {{ staged('session_students') }} as listed
-        where
-            listed.session_id is not null
-            {%- if scoped %}
-            and listed.session_id in (select incoming.id from incoming)
-            {%- endif %}
-        group by listed.session_id, listed.student_id
-    ) as taking_part
+        {{ listed_students(
+            'session_id in (select incoming.id from incoming)' if scoped else 'true'
+        ) }}
+    ) as listed
     group by session_id
 {%- endmacro %}
 

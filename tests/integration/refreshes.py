@@ -26,6 +26,7 @@ _HOOK = 5_001
 TABLES = {
     "staging.session_rows": "tutor_id, session_id, row_key",
     "marts.fct_sessions": "tutor_id, session_id",
+    "marts.fct_session_students": "tutor_id, session_id, student_id",
     "marts.dim_tutors": "tutor_id",
     "intermediate.int_tutor_days": "tutor_id, session_on",
     "marts.tutor_aggregates": "tutor_id",
@@ -48,7 +49,7 @@ TABLES = {
 _MOMENTS = {"as_of", "as_of_on", "segment_since", "last_confirmed_at", "last_seen"}
 """Columns that say when the last refresh was, and nothing about a tutor."""
 
-_WITH_FUTURE = {"staging.session_rows", "marts.fct_sessions"}
+_WITH_FUTURE = {"staging.session_rows", "marts.fct_sessions", "marts.fct_session_students"}
 """A full refresh has sessions that lie ahead; another one only those of the tutors it covers."""
 
 _OF_THE_PLATFORM = {"days_seen"}

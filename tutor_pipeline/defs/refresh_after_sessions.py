@@ -18,7 +18,7 @@ from tutor_pipeline.defs.findings import numbers, what_changed
 from tutor_pipeline.sources import relations
 from tutor_pipeline.steps.judge import FINDINGS
 from tutor_pipeline.steps.names import Job
-from tutor_pipeline.steps.order import FINDINGS_REST_ON, MODELS_OF_A_TUTOR, OF_LISTS
+from tutor_pipeline.steps.order import FINDINGS_REST_ON, MODELS_OF_A_TUTOR, OF_GROUPS
 from tutor_pipeline.steps.refresh_after_sessions import Pass, Plan, Refresh
 from tutor_pipeline.steps.score import TABLES_OF_TUTORS
 
@@ -115,7 +115,7 @@ def _show(
 
     shared = _metadata(passes)
     with resource.warehouse.connect() as database:
-        models = MODELS_OF_A_TUTOR | (OF_LISTS if relations.has_lists(database) else {})
+        models = MODELS_OF_A_TUTOR | (OF_GROUPS if relations.has_groups(database) else {})
         for model, schema in models.items():
             name = sql.Identifier(getattr(database.schemas, schema), model)
             rows = database.value(sql.SQL("select count(*) from {}").format(name))

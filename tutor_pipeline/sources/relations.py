@@ -50,8 +50,8 @@ def read_columns(database: Database, tables: Iterable[str]) -> Columns:
     return found
 
 
-def has_lists(database: Database) -> bool:
-    """Whether the platform lists who takes part in a session (macro has_groups)."""
+def has_groups(database: Database) -> bool:
+    """Whether the platform lists who takes part in a session, as the macro of this name says."""
     columns = read_columns(database, ["session_students"]).get("session_students", {})
     return {"session_id", "student_id"} <= columns.keys()
 

@@ -103,5 +103,5 @@ MODELS_OF_A_TUTOR = {
     "tutor_evidence": "marts",
 }
 """The tables that are built for the tutors touched, and their schema."""
-OF_LISTS = {"fct_session_students": "marts"}
+OF_GROUPS = {"fct_session_students": "marts"}
 """Built for them too where the platform lists who takes part in a session: each costs a pass."""

@@ -39,7 +39,7 @@ from tutor_pipeline.sources.losses import Limits, accept, is_due, read_whole
 from tutor_pipeline.sources.quarantine import sync_live_of
 from tutor_pipeline.steps import losses
 from tutor_pipeline.steps.judge import FINDINGS, Judged, judge
-from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, OF_LISTS, Step
+from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, OF_GROUPS, Step
 from tutor_pipeline.steps.score import Scored, Scoring, score_tutors
 from tutor_pipeline.steps.take import HALF_READ, REFRESH
 
@@ -202,11 +202,11 @@ class Refresh:
 
     def _build(self, run_id: str) -> None:
         with self.warehouse.connect() as database:
-            lists = OF_LISTS if relations.has_lists(database) else {}
+            groups = OF_GROUPS if relations.has_groups(database) else {}
         with dbt.hold_environment({"TUTOR_RUN_ID": run_id}):
             # Nobody reads the files that dbt writes per invocation, so it writes none.
             dbt.run(
-                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR, *lists],
+                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR, *groups],
                 manifest=self._manifest,
             )
 

@@ -21,26 +21,23 @@ sessions as not materialized (
     where {{ in_scope('tutor_id') }}
 ),
 
--- A list may name a student twice: who came, or was rated, on either line did.
 members as (
     select
-        listed.session_id,
-        listed.student_id,
-        bool_or(listed.attended) as attended,
-        avg({{ within_contract('session_students', 'student_satisfaction_rating') }}::numeric)
-            ::double precision as rating,
-        bool_or(listed.is_first) as is_first,
-        count(*) over (partition by listed.session_id) = 1 as is_alone,
+        session_id,
+        student_id,
+        attended,
+        is_first,
+        rating::double precision as rating,
+        count(*) over of_lesson = 1 as is_alone,
         -- Of a lesson that counts as held, although nobody came, nobody is known to be absent.
-        bool_or(coalesce(bool_or(listed.attended), true))
-            over (partition by listed.session_id) as came,
+        bool_or(coalesce(attended, true)) over of_lesson as came,
         -- What the lesson says then stands on the list, and is of whoever it names.
-        count(avg({{ within_contract('session_students', 'student_satisfaction_rating') }}))
-            over (partition by listed.session_id) > 0 as is_rated,
-        count(bool_or(listed.is_first)) over (partition by listed.session_id) > 0 as knows_firsts
-    from {{ staged('session_students') }} as listed
-    where listed.session_id in (select sessions.session_id from sessions)
-    group by listed.session_id, listed.student_id
+        count(rating) over of_lesson > 0 as is_rated,
+        count(is_first) over of_lesson > 0 as knows_firsts
+    from (
+        {{ listed_students('session_id in (select sessions.session_id from sessions)') }}
+    ) as listed
+    window of_lesson as (partition by session_id)
 ),
 
 taking_part as (
@@ -60,7 +57,7 @@ taking_part as (
         -- What is said of the session is said of the student whom it names, or of the only one.
         members.session_id is null
         or members.is_alone
-        or coalesce(members.student_id = sessions.student_id, false) as is_of_session,
+        or coalesce(members.student_id = sessions.student_id, false) as is_named,
         coalesce(members.is_rated, false) as is_rated,
         coalesce(members.knows_firsts, false) as knows_firsts,
         sessions.is_first_session,
@@ -71,50 +68,30 @@ taking_part as (
     where coalesce(members.student_id, sessions.student_id) is not null
 ),
 
--- The pair's next session, as in fct_sessions.
-followed as (
+derived as (
     select
         tutor_id,
         session_id,
         student_id,
-        lead(scheduled_start) over (
-            partition by tutor_id, student_id order by scheduled_start, session_id
-        ) as next_session_at
-    from taking_part
-    where status not in ('scheduled', 'in_progress')
-),
-
-derived as (
-    select
-        taking_part.tutor_id,
-        taking_part.session_id,
-        taking_part.student_id,
-        taking_part.session_on,
-        taking_part.scheduled_start,
-        taking_part.status,
+        session_on,
+        scheduled_start,
+        status,
+        coalesce(is_first, is_named and not knows_firsts and is_first_session, false)
+            as is_first_session,
+        -- The pair's next session, as in fct_sessions: among those that are not only planned.
+        case
+            when status not in ('scheduled', 'in_progress')
+                then lead(scheduled_start) over (
+                    partition by tutor_id, student_id, status in ('scheduled', 'in_progress')
+                    order by scheduled_start, session_id
+                )
+        end as next_session_at,
         coalesce(
-            taking_part.is_first,
-            taking_part.is_of_session
-            and not taking_part.knows_firsts
-            and taking_part.is_first_session,
-            false
-        ) as is_first_session,
-        followed.next_session_at,
-        coalesce(
-            case when taking_part.status = 'completed' then taking_part.rating end,
-            case
-                when taking_part.is_of_session and not taking_part.is_rated
-                    then taking_part.student_satisfaction_rating
-            end
+            case when status = 'completed' then rating end,
+            case when is_named and not is_rated then student_satisfaction_rating end
         ) as student_satisfaction_rating,
-        case when taking_part.is_of_session then taking_part.satisfaction_score end
-            as satisfaction_score
+        case when is_named then satisfaction_score end as satisfaction_score
     from taking_part
-    left join followed
-        on
-            taking_part.tutor_id = followed.tutor_id
-            and taking_part.session_id = followed.session_id
-            and taking_part.student_id = followed.student_id
 )
 
 select

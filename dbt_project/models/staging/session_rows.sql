@@ -14,6 +14,23 @@
 {%- set grouped = has_groups() %}
 {%- do staged('session_students') %}
 
+{#- What a list says of its lesson: who rates it was there, whatever the list says. #}
+{%- set status = 'incoming.status' %}
+{%- if grouped %}
+{%- set status %}
+        case
+            when groups.came and incoming.status = 'no_show_student' then 'completed'
+            when
+                not groups.came
+                and incoming.status = 'completed'
+                and feedback.student_satisfaction_rating is null
+                and feedback.satisfaction_score is null
+                then 'no_show_student'
+            else incoming.status
+        end
+{%- endset %}
+{%- endif %}
+
 {%- set given = given_columns() %}
 
 {#- Reason and condition of every row-level error; the contract's first, then what ties columns. #}
@@ -113,21 +130,7 @@ joined as not materialized (
         incoming.tutor_id,
         incoming.student_id,
         incoming.scheduled_start,
-        {%- if grouped %}
-        case
-            when groups.came and incoming.status = 'no_show_student' then 'completed'
-            -- Who rates a lesson was there, whatever its list says.
-            when
-                not groups.came
-                and incoming.status = 'completed'
-                and feedback.student_satisfaction_rating is null
-                and feedback.satisfaction_score is null
-                then 'no_show_student'
-            else incoming.status
-        end as status,
-        {%- else %}
-        incoming.status,
-        {%- endif %}
+        {{ status }} as status,
         incoming.actual_start,
         incoming.scheduled_duration,
         incoming.actual_duration,
@@ -156,15 +159,8 @@ joined as not materialized (
         {%- for column in part.columns %}
         {%- if grouped and column == 'student_satisfaction_rating' %}
         -- An import knows each file alone: stars on the list of a lesson not held are none.
-        coalesce(
-            case
-                when
-                    (incoming.status = 'completed' and groups.came is not false)
-                    or (incoming.status = 'no_show_student' and groups.came)
-                    then groups.rating
-            end,
-            {{ part.name }}.{{ column }}
-        ) as {{ column }},
+        coalesce(case when {{ status }} = 'completed' then groups.rating end, feedback.{{ column }})
+            as {{ column }},
         {{ part.name }}.{{ column }} as rating_of_platform,
         {%- else %}
         {{ part.name }}.{{ column }} as {{ part.renamed.get(column, column) }},

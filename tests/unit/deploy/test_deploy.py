@@ -13,6 +13,7 @@ import yaml
 
 from tutor_pipeline.cli.app import app
 from tutor_pipeline.core.settings import Settings
+from tutor_pipeline.sources.contract import load_contract
 
 PROJECT = Path(__file__).parents[3]
 DEPLOY = PROJECT / "deploy"
@@ -285,3 +286,9 @@ def test_no_file_names_a_host_but_examples():
     images |= {service["image"] for service in COMPOSE["services"].values()}
     images |= set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.M))
     assert all(re.fullmatch(r"[a-z-]+(:[\w.-]+)?", image) for image in images), images
+
+
+def test_the_pipelines_role_may_read_every_table_of_the_contract():
+    text = (DEPLOY / "roles.sql").read_text(encoding="utf-8")
+    (granted,) = re.findall(r"relname in \((\s+'users'.*?)\)", text, re.DOTALL)
+    assert set(re.findall(r"'(\w+)'", granted)) == {table.name for table in load_contract().tables}

@@ -15,7 +15,7 @@ from tests.unit.metrics.conftest import AS_OF, Bench
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import end_of_day
 from tutor_pipeline.metrics.catalogue import metric_columns
-from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, OF_LISTS
+from tutor_pipeline.steps.order import MODELS_OF_A_TUTOR, OF_GROUPS
 
 PLATFORM = """
     create schema platform;
@@ -187,21 +187,17 @@ def marts(bench: Bench) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
-def test_lists_of_one_student_say_what_sessions_say(
-    databases: Any, make_bench: Callable[[Warehouse], Bench], seed: int
-) -> None:
+def test_lists_of_one_student_say_what_sessions_say(grouped: Bench, seed: int) -> None:
     """The same platform with a list per lesson, and without: every figure is the same."""
-    bench = make_bench(Warehouse(databases.create()))
-    bench.execute(PLATFORM)
-    random_platform(bench, random.Random(seed), sizes=[1])
-    bench.refresh(AS_OF)
-    with_lists = marts(bench)
+    random_platform(grouped, random.Random(seed), sizes=[1])
+    grouped.refresh(AS_OF)
+    with_lists = marts(grouped)
     pairs = "select count(*) as rows from {marts}.fct_session_students"
-    assert bench.row(pairs)["rows"] == 150
-    bench.execute("drop table platform.session_students")
-    bench.refresh(AS_OF)
-    assert bench.row(pairs)["rows"] == 0
-    without = marts(bench)
+    assert grouped.row(pairs)["rows"] == 150
+    grouped.execute("drop table platform.session_students")
+    grouped.refresh(AS_OF)
+    assert grouped.row(pairs)["rows"] == 0
+    without = marts(grouped)
     for table, rows in without.items():
         if table != "fct_session_students":
             assert with_lists[table] == rows, table
@@ -209,16 +205,12 @@ def test_lists_of_one_student_say_what_sessions_say(
 
 
 @pytest.mark.long
-def test_a_scoped_refresh_equals_a_full_one(
-    databases: Any, make_bench: Callable[[Warehouse], Bench]
-) -> None:
-    bench = make_bench(Warehouse(databases.create()))
-    bench.execute(PLATFORM)
+def test_a_scoped_refresh_equals_a_full_one(grouped: Bench) -> None:
     rng = random.Random(5)
-    random_platform(bench, rng, sizes=[1, 2, 3, 4])
-    bench.refresh(AS_OF)
+    random_platform(grouped, rng, sizes=[1, 2, 3, 4])
+    grouped.refresh(AS_OF)
     # Whoever came to one of the tutor's lessons is noted, and one joins.
-    bench.execute(
+    grouped.execute(
         "update platform.session_students as listed set"
         " attended = listed.student_id in ('s1', 's2', 's5'), student_satisfaction_rating = 4"
         " from platform.sessions as held where held.id = listed.session_id"
@@ -226,22 +218,18 @@ def test_a_scoped_refresh_equals_a_full_one(
         "insert into platform.session_students select min(id), 'newcomer', true from"
         " platform.sessions where tutor_id = 't1' and status = 'completed'"
     )
-    bench.refresh(AS_OF, tutors=["t1"], select=[*MODELS_OF_A_TUTOR, *OF_LISTS])
-    scoped = marts(bench)
-    bench.refresh(AS_OF)
-    for table, rows in marts(bench).items():
+    grouped.refresh(AS_OF, tutors=["t1"], select=[*MODELS_OF_A_TUTOR, *OF_GROUPS])
+    scoped = marts(grouped)
+    grouped.refresh(AS_OF)
+    for table, rows in marts(grouped).items():
         # Of other tables a refresh of some tutors takes what the full one left, or does not build.
-        if table in {*MODELS_OF_A_TUTOR, *OF_LISTS, "days"}:
+        if table in {*MODELS_OF_A_TUTOR, *OF_GROUPS, "days"}:
             assert scoped[table] == rows, table
 
 
 @pytest.mark.long
-def test_history_is_the_wide_row_of_groups_too(
-    databases: Any, make_bench: Callable[[Warehouse], Bench]
-) -> None:
-    bench = make_bench(Warehouse(databases.create()))
-    bench.execute(PLATFORM)
-    random_platform(bench, random.Random(8), sizes=[1, 2, 3, 4])
+def test_history_is_the_wide_row_of_groups_too(grouped: Bench) -> None:
+    random_platform(grouped, random.Random(8), sizes=[1, 2, 3, 4])
     last = AS_OF.date() - timedelta(days=1)
     names = ", ".join(
         name
@@ -251,10 +239,10 @@ def test_history_is_the_wide_row_of_groups_too(
     rows = f"select {names} from {{marts}}.{{}} where as_of_date = %s order by tutor_id"
     expected = {}
     for day in (last - timedelta(days=20), last):
-        bench.refresh(end_of_day(day, "UTC"))
-        expected[day] = bench.rows(rows.replace("{}", "tutor_aggregates"), day)
+        grouped.refresh(end_of_day(day, "UTC"))
+        expected[day] = grouped.rows(rows.replace("{}", "tutor_aggregates"), day)
     first = last - timedelta(days=25)
     history = "tutor_aggregates_history"
-    bench.refresh(end_of_day(last, "UTC"), days=(first, last), select=[history])
+    grouped.refresh(end_of_day(last, "UTC"), days=(first, last), select=[history])
     for day, wide in expected.items():
-        assert bench.rows(rows.replace("{}", history), day) == wide, day
+        assert grouped.rows(rows.replace("{}", history), day) == wide, day

@@ -5,7 +5,7 @@ import pytest
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
-from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.core.warehouse.platform import ensure_platform, ensure_session_students
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.personal_rows import erase_from_ours, named_in
 
@@ -136,6 +136,31 @@ def test_a_student_goes_and_their_tutors_sessions_stay(ours, contract):
     ).fetchall() == [
         ("1", None, None, None, 4), ("2", None, None, None, 5), ("3", "S10", "ill", "great", 5),
     ]  # fmt: skip
+    assert erase_from_ours(database, contract, person) == {}
+
+
+def test_a_student_on_lists_leaves_the_lessons_what_they_were(ours, contract):
+    database, _ = ours
+    ensure_session_students(database)
+    database.execute(
+        "insert into platform.session_students (session_id, student_id, attended) values"
+        # Alone there, absent like the other, and one of two who came.
+        " ('1', 'S2', true), ('1', 'S3', false), ('2', 'S2', false), ('2', 'S3', true),"
+        " ('3', 'S2', true), ('3', 'S3', null)"
+    )
+    person = Person(Role.STUDENT, "S2")
+    assert erase_from_ours(database, contract, person) == {
+        "platform.session_feedback": 3, "platform.session_students": 4,
+    }  # fmt: skip
+    assert named_in(database, contract, person) == {}
+    # Without a list the first is still a lesson that was held.
+    assert database.execute(
+        "select session_id, student_id from platform.session_students order by 1"
+    ).fetchall() == [("2", "S3"), ("3", "S3")]
+    assert database.execute(
+        "select count(feedback_text), count(student_satisfaction_rating)"
+        " from platform.session_feedback"
+    ).fetchone() == (0, 3)
     assert erase_from_ours(database, contract, person) == {}
 
 

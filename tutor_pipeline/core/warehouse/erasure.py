@@ -258,7 +258,7 @@ def erase(database: Database, person: Person) -> dict[str, int]:
 
 
 def _erase_words(database: Database, table: str, person: Person) -> int:
-    """Erases the texts of lessons of several students, who wrote them is not known."""
+    """Erases the texts of lessons that list the person: who of the list wrote them is not known."""
     return database.execute(
         database.sql(
             "update {table} set feedback_text = null, reschedule_reason = null"

@@ -291,6 +291,24 @@ def test_a_student_leaves_their_tutors_rows(database):
     ).fetchall() == [(["St10", "St2"], {"note": f"the mother of {ERASED} called"})]
 
 
+def test_the_words_about_a_lesson_go_with_anybody_on_its_list(database):
+    database.execute(
+        "create table marts.fct_sessions (tutor_id text, session_id text, student_id text,"
+        " feedback_text text, reschedule_reason text);"
+        "create table marts.fct_session_students (tutor_id text, session_id text, student_id text);"
+        "insert into marts.fct_sessions values ('T1', 'shared', null, 'I liked it', null),"
+        " ('T1', 'of others', null, 'so did I', null);"
+        "insert into marts.fct_session_students values ('T1', 'shared', 'St1'),"
+        " ('T1', 'shared', 'St2'), ('T1', 'of others', 'St2')"
+    )
+    assert forget(database, Role.STUDENT, "St1") == {
+        "marts.fct_sessions": 1, "marts.fct_session_students": 1,
+    }  # fmt: skip
+    assert database.execute(
+        "select session_id, feedback_text from marts.fct_sessions order by 1"
+    ).fetchall() == [("of others", "so did I"), ("shared", None)]
+
+
 def test_a_message_still_on_its_way_is_made_anew_for_the_others(database):
     """Of two messages about two tutors the one is sent, the other waits."""
     for message, state_ in (("sent", "sent"), ("waits", "waiting")):
