@@ -39,3 +39,14 @@ def test_one_file_of_macros_names_the_source() -> None:
         if "source('" in path.read_text(encoding="utf-8")
     }
     assert found == {"macros/platform.sql"}
+
+
+def test_staged_tables_are_read_by_their_macro():
+    """A ref() would be injected, for which dbt parses the whole text of the reader, every time."""
+    found = {
+        path.relative_to(DBT_PROJECT_DIR).as_posix()
+        for folder in ("models", "macros")
+        for path in DBT_PROJECT_DIR.joinpath(folder).rglob("*.sql")
+        if "ref('stg_" in path.read_text(encoding="utf-8")
+    }
+    assert found == {"macros/platform.sql"}

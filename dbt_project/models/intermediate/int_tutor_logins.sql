@@ -8,7 +8,6 @@
     the full refresh. A refresh of some tutors takes their logins as they were then. A table of that
     name with other columns, or one that may not be read, is none. #}
 {%- set header = refresh() %}
-{%- do staged('engagement_events') %}
 
 select
     tutor_id,
