@@ -15,7 +15,7 @@ ITS_MAKERS = (
     "tutor_pipeline/core/warehouse/sql/session_students.sql",
     "tutor_pipeline/core/warehouse/database.py",
     "tutor_pipeline/sources/personal_rows.py",
-    "tutor_pipeline/sources/mapping/proposing.py",
+    "tutor_pipeline/sources/mapping/draft/catalog.py",
 )
 NAMED = re.compile(r"\{platform\}\.|Identifier\([a-z_.]*schemas\.platform, ")
 

@@ -22,6 +22,13 @@ create table given.sessions (
     scheduled_start timestamp not null, scheduled_duration integer not null, status text not null,
     rescheduled_by text, rating integer
 );
+-- Who takes part: one, or of every third lesson two, of whom one may be absent.
+create view given.listed as
+select id as session_id, student_id - 1000 as student_id, status = 'completed' as attended
+from given.sessions
+union all
+select id, (student_id - 1000 + 7) % 60, status = 'completed' and id % 2 = 0
+from given.sessions where id % 3 = 0;
 """
 
 # What a product cannot say is not given either.
@@ -32,14 +39,29 @@ LESS = {
 PLAIN = """
 create table shop.users as select id, name, 'tutor' as role from given.tutors;
 create table shop.sessions as
-select id, tutor_id, student_id, scheduled_start at time zone 'UTC' as scheduled_start,
-    scheduled_duration, status, rescheduled_by
+select id, tutor_id, {student} as student_id, scheduled_start at time zone 'UTC' as scheduled_start,
+    scheduled_duration, status, rescheduled_by{more}
 from given.sessions;
 create table shop.session_feedback as
 select id as session_id, rating as student_satisfaction_rating from given.sessions
 where rating is not null;
 """
-NO_FEEDBACK = {"easy_appointments", "odoo"}
+LISTED = """
+insert into shop.users select id, name, 'tutor' from given.tutors;
+alter table shop.users alter column id type text;
+insert into shop.users
+select 's' || number, 'Student Number' || number, 'student' from generate_series(0, 59) as number;
+create table shop.session_students as
+select session_id, 's' || student_id as student_id, attended from given.listed;
+"""
+BOOKED = ", (scheduled_start - interval '3 days') at time zone 'UTC' as created_at"
+STUDENT = {
+    "cal_com": "'student' || student_id || '@example.org'",
+    "teachworks": "null::text",
+}
+MORE = dict.fromkeys(("cal_com", "easy_appointments", "twenty", "odoo"), BOOKED)
+AFTERWARDS = {"teachworks": "truncate shop.users;" + LISTED}
+NO_FEEDBACK = {"easy_appointments", "odoo", "teachworks"}
 
 ALERTS = """
 select tutor_id, alert_type, severity, title, description, evidence_session_ids from ops.alerts
@@ -107,7 +129,7 @@ def found(project: Any) -> dict[str, Any]:
         "cal_com",
         *(
             pytest.param(name, marks=pytest.mark.long)
-            for name in ("easy_appointments", "twenty", "moodle_scheduler", "odoo")
+            for name in ("easy_appointments", "twenty", "moodle_scheduler", "odoo", "teachworks")
         ),
     ],
 )
@@ -126,8 +148,9 @@ def test_a_product_gives_what_the_contracts_tables_give(new_project: Any, name: 
     plain = platform(
         new_project,
         name,
-        PLAIN,
+        PLAIN.format(student=STUDENT.get(name, "student_id"), more=MORE.get(name, "")),
         *(["drop table shop.session_feedback"] if name in NO_FEEDBACK else []),
+        AFTERWARDS.get(name),
     )
     by_mapping, by_contract = found(mapped), found(plain)
     assert by_mapping["alerts"], "the data should raise alerts"

@@ -72,7 +72,7 @@ def propose() -> None:
 
     Example: [bold]TUTOR_PLATFORM_SCHEMA=public tutor-pipeline source propose > source.yml[/bold]
     """
-    from tutor_pipeline.sources.mapping.proposing import propose as draft
+    from tutor_pipeline.sources.mapping.draft.drafting import propose as draft
 
     # The schema as it is, whatever a mapping says of it.
     os.environ.pop("TUTOR_SOURCE_MAP", None)

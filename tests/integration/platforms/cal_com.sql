@@ -12,14 +12,15 @@ create table shop."Attendee" (
     id serial primary key, "bookingId" integer references shop."Booking" (id),
     email text not null, name text not null, "noShow" boolean
 );
-insert into shop.users select id, name, email, null from given.tutors;
+insert into shop.users
+select id, name, replace(email, 'example.org', 'school.example'), null from given.tutors;
 insert into shop."Booking"
 select
     s.id, 'booking-' || s.id, s.tutor_id, 'A lesson', s.scheduled_start,
     s.scheduled_start + make_interval(mins => s.scheduled_duration), s.scheduled_start - interval '3 days',
     (case when s.status in ('cancelled', 'rescheduled') then 'cancelled' else 'accepted' end)::shop."BookingStatus",
     s.status = 'rescheduled', null,
-    case s.rescheduled_by when 'tutor' then t.email when 'student' then 'student@example.org' end,
+    case s.rescheduled_by when 'tutor' then replace(t.email, 'example.org', 'school.example') when 'student' then 'student@example.org' end,
     s.status = 'no_show_tutor', s.rating
 from given.sessions as s join given.tutors as t on t.id = s.tutor_id;
 insert into shop."Attendee" ("bookingId", email, name, "noShow")

@@ -1,6 +1,9 @@
 -- Odoo's calendar with appointments: moments in UTC without a zone, archived rows, ids of partners.
-create table shop.res_users (id integer primary key, partner_id integer not null, login text, active boolean);
 create table shop.res_partner (id integer primary key, name text, email text, active boolean);
+create table shop.res_users (
+    id integer primary key, partner_id integer not null references shop.res_partner (id), login text,
+    active boolean
+);
 create table shop.calendar_event (
     id integer primary key, name text, start timestamp not null, stop timestamp not null,
     duration double precision, active boolean not null default true, user_id integer,
