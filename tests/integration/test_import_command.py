@@ -124,3 +124,35 @@ def test_what_an_import_says(project: Project, export: Export) -> None:
     refused = project.run("import", str(export.path), status=3).stderr
     assert 'line 2: session_datetime is "03/04/2026"' in refused
     assert "docs/csv-format.md#values" in refused
+
+
+def test_a_mapping_says_what_an_export_calls_its_columns(
+    new_project, export: Export, tmp_path: Path
+) -> None:
+    project = new_project()
+    (export.path / "sessions.csv").unlink()
+    row = {**SESSION, "session_datetime": "3.2.2026 16:00", "empathy_score": "7.5"}
+    row = {
+        name: value.replace(".", ",") if name != "session_datetime" else value
+        for name, value in row.items()
+    }
+    row["Lesson No."] = row.pop("session_id")
+    export.text("lessons.csv", ";".join(row) + "\n" + ";".join(row.values()) + "\n")
+    path = tmp_path / "source.yml"
+    path.write_text(
+        "files:\n  sessions.csv:\n    file: lessons.csv\n    dates: day first\n"
+        "    decimal: ','\n    columns: {session_id: Lesson}\n",
+        encoding="utf-8",
+    )
+    refused = project.run("import", "--map", str(path), str(export.path), status=3)
+    assert "no column Lesson, which the mapping has for session_id (nearest: Lesson No.)" in (
+        " ".join(refused.stderr.split())
+    )
+    path.write_text(path.read_text().replace("Lesson}", "Lesson No.}"), encoding="utf-8")
+    project.run("import", "--map", str(path), str(export.path))
+    assert project.query("select id, scheduled_start::text from platform.sessions") == [
+        ("S1", "2026-02-03 16:00:00+00")
+    ]
+    path.write_text("files: {session.csv: {}}\n", encoding="utf-8")
+    wrong = project.run("import", "--map", str(path), str(export.path), status=2)
+    assert "did you mean sessions.csv?" in wrong.stderr

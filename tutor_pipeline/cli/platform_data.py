@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
@@ -29,6 +30,7 @@ from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS
 
 if TYPE_CHECKING:
     from tutor_pipeline.sources.csv.importing import ImportSummary
+    from tutor_pipeline.sources.csv.mapped_files import MappedFiles
 
 SYNTHETIC, CSV = "synthetic", "csv"
 REFUSED = 3
@@ -128,6 +130,15 @@ def import_(
             " stay as they are.",
         ),
     ] = False,
+    source_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="File that says what the export calls its files and columns. Default:"
+            " TUTOR_SOURCE_MAP.",
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before --clear with a file without rows.")
     ] = False,
@@ -141,15 +152,21 @@ def import_(
     Example: [bold]tutor-pipeline import exports/2026-01 --max-bad 5[/bold]
     """
     from tutor_pipeline.sources.csv.importing import Wishes, import_folder
+    from tutor_pipeline.sources.mapping.files import mapped_files
+    from tutor_pipeline.sources.mapping.reading import read_map
 
+    if source_map is not None:
+        os.environ["TUTOR_SOURCE_MAP"] = str(source_map)
     session = open_session(note)
+    path = session.settings.source_map
+    mapped = {} if path is None else mapped_files(read_map(path))
     if not clear and last_load(session) == SYNTHETIC:
         raise RefusedError(
             "the platform schema holds the synthetic platform; an import beside it would mix the"
             " two.\nReplace it with: tutor-pipeline import --clear DIR"
         )
     if clear and not yes:
-        _ask_about_empty_files(session, folder)
+        _ask_about_empty_files(session, folder, mapped)
 
     def remember(database: Database, summary: ImportSummary) -> None:
         """Belongs to the transaction of the import: a kill leaves both or neither."""
@@ -164,7 +181,7 @@ def import_(
         summary = import_folder(
             session.warehouse,
             folder,
-            Wishes(clear=clear, replace_missing=replace_missing, max_bad=max_bad / 100),
+            Wishes(clear, replace_missing, max_bad / 100, mapped),
             as_of=datetime.now(UTC),
             progress=update,
             on_wait=note,
@@ -183,7 +200,7 @@ def import_(
     raise typer.Exit(REFUSED if summary.refused else 0)
 
 
-def _ask_about_empty_files(session: Session, folder: Path) -> None:
+def _ask_about_empty_files(session: Session, folder: Path, mapped: MappedFiles) -> None:
     """Ask before `--clear` empties tables for which the folder has a header and no rows.
 
     Raises RefusedError if nobody can answer.
@@ -191,7 +208,7 @@ def _ask_about_empty_files(session: Session, folder: Path) -> None:
     from tutor_pipeline.sources.csv.empty_files import rows_without_successor
 
     with session.warehouse.connect() as database:
-        lost = rows_without_successor(database, folder)
+        lost = rows_without_successor(database, folder, mapped)
     if not lost:
         return
     what = ", ".join(

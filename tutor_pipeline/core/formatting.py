@@ -31,6 +31,11 @@ def agree(number: float, one: str, many: str) -> str:
     return one if number == 1 else many
 
 
+def either(words: Sequence[str]) -> str:
+    """Returns words of which one is meant: `a, b or c`."""
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+
+
 def number(value: float | None) -> str:
     """Returns a number with thousands marks; "–" for None."""
     return "–" if value is None else f"{value:,}"

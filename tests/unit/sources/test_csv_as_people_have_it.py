@@ -41,7 +41,7 @@ def csv_text(*rows: dict[str, str], separator: str = ",") -> str:
 )
 def test_a_header_counts_however_it_is_spelled(name: str) -> None:
     (file,) = (each for each in csv_format().files if each.name == "sessions.csv")
-    assert columns_of(file, [name, "Mood "]) == ["session_id", "Mood"]
+    assert columns_of(file, [name, "Mood "], {}) == ["session_id", "Mood"]
 
 
 def test_no_two_columns_of_a_file_have_one_folded_name() -> None:
@@ -367,7 +367,7 @@ def test_a_refusal_shows_a_row_for_each_reason_of_all_files(
     }
     assert 'line 3: student_rating is "4,5"' in sessions["student_rating_two_readings"]
     assert (
-        "write 4.5 (docs/csv-format.md#values), and 1 more row"
+        "write 4.5, or say which in a mapping (docs/csv-format.md#values), and 1 more row"
         in (sessions["student_rating_two_readings"])
     )
     assert "Excellent, Good, Fair or Poor" in sessions["connection_quality_unknown_value"]
@@ -448,10 +448,10 @@ def test_files_without_rows_are_known_before_anything_is_removed(
     imports.run(export)
     export.text("sessions.csv", line_of(list(SESSION)) + "," * (len(SESSION) - 1) + "\n\n")
     with imports.warehouse.connect() as database:
-        assert rows_without_successor(database, export.path) == {"sessions.csv": 1}
+        assert rows_without_successor(database, export.path, {}) == {"sessions.csv": 1}
     imports.run(export, clear=True)
     with imports.warehouse.connect() as database:
-        assert rows_without_successor(database, export.path) == {}
+        assert rows_without_successor(database, export.path, {}) == {}
 
 
 def test_who_waits_is_told_at_once_for_whom(export: Export, imports: Imports) -> None:

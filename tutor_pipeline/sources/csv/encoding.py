@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 
 from tutor_pipeline.sources.csv.format import CsvFile, csv_format
+from tutor_pipeline.sources.csv.readings import Reading
 from tutor_pipeline.sources.csv.records import Batch
 from tutor_pipeline.sources.csv.values import (
     NULL,
     NUMBERS,
     ColumnReader,
-    Reading,
     copy_text,
     is_missing,
 )
@@ -28,30 +28,30 @@ _TOTAL_ID = re.compile(rf"(?:{'|'.join(map(re.escape, _WORDS))})(?:[\s:(].*)?", 
 class Encoder:
     """Turns batches of records into bytes for COPY: line, raw text, reasons, the file's columns.
 
+    `width`: the number of fields of a row. `places`: where each column of the format stands.
     `totals` counts rows marked with TOTAL.
     """
 
     def __init__(
         self,
         file: CsvFile,
-        header: Sequence[str],
+        width: int,
+        places: Mapping[str, int],
         separator: str,
         readings: Mapping[str, Reading],
     ) -> None:
         self.totals = 0
-        self._width = len(header)
+        self._width = width
         self._separator = separator
         self._columns = [
-            (ColumnReader(column, readings.get(column.name)), header.index(column.name))
-            if column.name in header
+            (ColumnReader(column, readings.get(column.name)), places[column.name])
+            if column.name in places
             else None
             for column in file.columns
         ]
-        numbers = {column.name for column in file.columns if column.type in NUMBERS}
-        self._id = header.index(file.key[0])
-        self._no_numbers = [
-            at for at, name in enumerate(header) if name not in numbers and at != self._id
-        ]
+        numbers = {places.get(column.name) for column in file.columns if column.type in NUMBERS}
+        self._id = places[file.key[0]]
+        self._no_numbers = [at for at in range(width) if at not in numbers and at != self._id]
 
     def encode(self, batch: Batch) -> bytes:
         """Returns the lines of a batch. Unreadable fields are NULL; the row has their reasons."""

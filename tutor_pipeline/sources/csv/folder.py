@@ -9,15 +9,17 @@ Belongs here: finding files. Does not belong here: opening and reading them.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.sources.csv.dialects import Source
 from tutor_pipeline.sources.csv.format import CsvFile, CsvFormat, csv_format
 from tutor_pipeline.sources.csv.headers import folded
+from tutor_pipeline.sources.csv.mapped_files import AS_IN_THE_FORMAT, MappedFiles
 
 DOCUMENT = "docs/csv-format.md"
 
@@ -30,8 +32,8 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find(folder: Path) -> Found:
-    """Returns what to read in a folder, or in an archive of one.
+def find(folder: Path, mapped: MappedFiles | None = None) -> Found:
+    """Returns what to read in a folder, or in an archive. `mapped` says what the files are called.
 
     Raises UsageError without a folder, and RefusedError when a required file is missing or two
     files have one name.
@@ -43,17 +45,36 @@ def find(folder: Path) -> Found:
     named: dict[str, list[Source]] = {}
     for name, source in _entries(folder, notes):
         named.setdefault(name, []).append(source)
-    known = {file.name for file in layout.files}
-    others = {name: sources for name, sources in named.items() if name not in known}
-    _refuse(folder, layout, named, others)
+    mapped = mapped or {}
+    mapped_names = _named_by(mapped, named)
+    known = {file.name for file in layout.files} - mapped_names.keys()
+    taken = {name for names in mapped_names.values() for name in names}
+    others = {name: each for name, each in named.items() if name not in known | taken}
+    named = {name: each for name, each in named.items() if name in known - taken} | {
+        file: [source for name in names for source in named[name]]
+        for file, names in mapped_names.items()
+    }
+    _refuse(folder, layout, named, others, mapped)
     notes += [
         f"{source.name} is not read: {_why(name, layout)}"
         for name, sources in sorted(others.items())
         for source in sources
         if name.endswith(".csv")
     ]
-    found = tuple((file, named[file.name][0]) for file in layout.files if file.name in named)
+    found = tuple((file, named[file.name][0]) for file in layout.files if named.get(file.name))
     return Found(found, tuple(notes))
+
+
+def _named_by(mapped: MappedFiles, names: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the names that fit those that a mapping has for files of the format. One file may be
+    read for several of them.
+    """
+    found = {}
+    for file, entry in mapped.items():
+        if entry.name is not None:
+            pattern = entry.name.lower().removesuffix(".gz")
+            found[file] = sorted(name for name in names if fnmatchcase(name, pattern))
+    return found
 
 
 def _entries(folder: Path, notes: list[str]) -> Iterator[tuple[str, Source]]:
@@ -99,6 +120,7 @@ def _refuse(
     layout: CsvFormat,
     named: dict[str, list[Source]],
     others: dict[str, list[Source]],
+    mapped: MappedFiles,
 ) -> None:
     """Raises RefusedError with everything that is wrong with the names."""
     faults = []
@@ -107,6 +129,13 @@ def _refuse(
         if len(sources) > 1:
             names = " and ".join(source.name for source in sources)
             faults.append(f"{folder} has {file.name} more than once: {names}; leave one of them")
+        elif file.required and (wanted := mapped.get(file.name, AS_IN_THE_FORMAT).name):
+            if not sources:
+                there = ", ".join(sorted(others)[:10]) or "no other file"
+                faults.append(
+                    f"{folder} has no {wanted}, which the mapping has for {file.name};"
+                    f" there is {there}"
+                )
         elif file.required and not sources:
             near = [source.name for each in _near(file, others) for source in others[each]]
             hint = f"; if it is {' or '.join(near)}, rename it to {file.name}" if near else ""

@@ -28,6 +28,7 @@ from tutor_pipeline.sources.csv.existing import filled_rows, kept_columns
 from tutor_pipeline.sources.csv.folder import DOCUMENT, find
 from tutor_pipeline.sources.csv.format import CsvFile
 from tutor_pipeline.sources.csv.loading import clear_platform, load_rows
+from tutor_pipeline.sources.csv.mapped_files import AS_IN_THE_FORMAT, MappedFiles
 from tutor_pipeline.sources.csv.refusals import Example, examples
 from tutor_pipeline.sources.csv.staged_files import (
     Progress,
@@ -37,13 +38,9 @@ from tutor_pipeline.sources.csv.staged_files import (
     label_bad_rows,
     read_file,
 )
-from tutor_pipeline.sources.csv.values import Reading
 
 MAX_BAD = 0.02
 """Share of bad rows above which a file is refused."""
-
-Readings = Mapping[str, Mapping[str, Reading]]
-"""By file and column: which of two readings the column's texts have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +95,14 @@ class Wishes:
 
     `clear` removes the platform's rows first; then one refused file means that nothing is loaded or
     removed. `replace_missing`: columns that a file lacks become NULL in the rows that it has.
-    `max_bad`: the share of bad rows above which a file is refused. `readings` say what texts mean
-    that may mean two things.
+    `max_bad`: the share of bad rows above which a file is refused. `mapped`: what files and columns
+    are called, and what their texts mean, where that is not as in the format.
     """
 
     clear: bool = False
     replace_missing: bool = False
     max_bad: float = MAX_BAD
-    readings: Readings = field(default_factory=dict)
+    mapped: MappedFiles = field(default_factory=dict)
 
 
 def import_folder(
@@ -131,7 +128,7 @@ def import_folder(
     wishes = wishes or Wishes()
     if not 0 <= wishes.max_bad <= 1:
         raise UsageError(f"the share of bad rows must lie between 0 and 1, not {wishes.max_bad:g}")
-    found = find(folder)
+    found = find(folder, wishes.mapped)
     # Who has to wait for this import is told its name.
     name = f"{APPLICATION_NAME} import (process {os.getpid()})"
     try:
@@ -186,7 +183,7 @@ class _Import:
         self._set_session()
         create_table_of_bad_rows(self.database)
         for file, source in sources:
-            staged = StagedFile(file, source, self.wishes.readings.get(file.name, {}))
+            staged = StagedFile(file, source, self.wishes.mapped.get(file.name, AS_IN_THE_FORMAT))
             self._stage(staged)
             self.staged.append(staged)
         self._refuse_what_refers_to_refused()
@@ -272,5 +269,5 @@ class _Import:
             kept_columns=kept,
             skipped=staged.skipped,
             refused=staged.refused,
-            examples=examples(self.database, staged.file, staged.label) if staged.refused else (),
+            examples=examples(self.database, staged) if staged.refused else (),
         )

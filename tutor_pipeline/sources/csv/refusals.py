@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.core.formatting import count, either, visible
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.sources.csv.folder import DOCUMENT
 from tutor_pipeline.sources.csv.format import CsvColumn, CsvFile, csv_format
@@ -17,6 +16,7 @@ from tutor_pipeline.sources.csv.problems import (
     UNKNOWN_VALUE,
     UNPARSABLE,
 )
+from tutor_pipeline.sources.csv.staged_files import StagedFile
 
 _MAX_VALUE = 60
 _FIRST_OF_EACH = """
@@ -52,24 +52,28 @@ class Example:
         return f"line {self.line:,}: {what}; accepted: {self.accepted} ({self.document}){more}"
 
 
-def examples(database: Database, file: CsvFile, label: str) -> tuple[Example, ...]:
+def examples(database: Database, staged: StagedFile) -> tuple[Example, ...]:
     """Returns an example for each reason of the collected bad rows, the most frequent first."""
-    found = [_example(file, row) for row in database.rows(_FIRST_OF_EACH, (label,))]
+    found = [_example(staged, row) for row in database.rows(_FIRST_OF_EACH, (staged.label,))]
     return tuple(sorted(found, key=lambda each: (-each.rows, each.reason)))
 
 
-def _example(file: CsvFile, row: dict[str, object]) -> Example:
-    reason, payload = str(row["reason"]), row["payload"]
+def _example(staged: StagedFile, row: dict[str, object]) -> Example:
+    file, reason, payload = staged.file, str(row["reason"]), row["payload"]
     assert isinstance(payload, dict)
     column, problem = _column_and_problem(file, reason)
     name = column.name if column else _referring(file, reason)
-    accepted, part = _accepted(file, column, problem, reason)
+    mapped = staged.mapped.accepted.get(column.name) if column else None
+    if mapped is not None and problem in (UNKNOWN_VALUE, UNPARSABLE):
+        accepted, part = f"{mapped}, as the mapping says", "values"
+    else:
+        accepted, part = _accepted(file, column, problem, reason)
     return Example(
         reason=reason,
         rows=int(str(row["rows"])),
         line=int(str(row["line"])),
-        column=name,
-        value=payload.get(name, "") if name else None,
+        column=staged.name_of(name) if name else None,
+        value=payload.get(staged.name_of(name), "") if name else None,
         accepted=accepted,
         document=f"{DOCUMENT}#{part}",
     )
@@ -104,9 +108,10 @@ def _accepted(
     form = accepted.types[column.type]
     match problem:
         case _ if problem == TWO_READINGS:
-            return f"one reading: {accepted.two_readings[column.type]}", "values"
+            said = accepted.two_readings[column.type]
+            return f"one reading: {said}, or say which in a mapping", "values"
         case _ if problem == UNKNOWN_VALUE or column.accepted:
-            return _listed(column.accepted), "files"
+            return either(column.accepted), "files"
         case _ if problem == OUT_OF_RANGE:
             return _within(column, form), "files"
         case _ if problem == UNPARSABLE:
@@ -114,10 +119,6 @@ def _accepted(
         case _:
             assert problem == MISSING
             return f"{form}; it is required", "files"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _within(column: CsvColumn, form: str) -> str:

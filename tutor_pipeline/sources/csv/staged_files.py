@@ -22,9 +22,15 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.sources.csv.dialects import Dialect, Source, recognise
 from tutor_pipeline.sources.csv.encoding import TOTAL, Encoder
 from tutor_pipeline.sources.csv.format import CsvFile
-from tutor_pipeline.sources.csv.headers import check_header, columns_of, known_columns
+from tutor_pipeline.sources.csv.headers import (
+    check_header,
+    columns_of,
+    known_columns,
+    places_of,
+)
+from tutor_pipeline.sources.csv.mapped_files import AS_IN_THE_FORMAT, MappedFile
 from tutor_pipeline.sources.csv.records import CsvRecords, fields_of
-from tutor_pipeline.sources.csv.values import POSTGRES_TYPES, Reading
+from tutor_pipeline.sources.csv.values import POSTGRES_TYPES
 from tutor_pipeline.sources.quarantine import MAX_BUSINESS_KEY
 
 Progress = Callable[[str, int, int], None]
@@ -50,18 +56,20 @@ _LABEL_REPEATED = """
 class StagedFile:
     """A file in its temporary table.
 
-    `header` has the format's names for the columns that it knows. `blank` and `totals` count rows
-    without a value, and rows of totals at the end: they are no rows. `filled` reads the rows with
-    what the platform has of missing columns; None where it is not asked. `refused` says why nothing
-    of the file is loaded.
+    `header` has the format's names for the columns that it knows, and its own for those that the
+    mapping names. `places`: where each column of the format stands in it. `blank` and `totals`
+    count rows without a value, and rows of totals at the end: they are no rows. `filled` reads the
+    rows with what the platform has of missing columns; None where it is not asked. `refused` says
+    why nothing of the file is loaded.
     """
 
     file: CsvFile
     source: Source
-    readings: Mapping[str, Reading] = field(default_factory=dict)
+    mapped: MappedFile = AS_IN_THE_FORMAT
     dialect: Dialect = field(default_factory=Dialect)
     packed: str | None = None
     header: list[str] = field(default_factory=list)
+    places: Mapping[str, int] = field(default_factory=dict)
     is_read: bool = False
     rows: int = 0
     bad: int = 0
@@ -110,13 +118,17 @@ class StagedFile:
     @property
     def missing_columns(self) -> tuple[str, ...]:
         """Columns of the format that the file lacks."""
-        return tuple(c.name for c in self.file.columns if c.name not in self.header)
+        return tuple(c.name for c in self.file.columns if c.name not in self.places)
 
     @property
     def unknown_columns(self) -> tuple[str, ...]:
         """Columns of the file that the format does not know."""
-        known = {column.name for column in self.file.columns}
-        return tuple(dict.fromkeys(name for name in self.header if name not in known))
+        read = set(self.places.values())
+        return tuple(dict.fromkeys(name for at, name in enumerate(self.header) if at not in read))
+
+    def name_of(self, column: str) -> str:
+        """What the file calls a column of the format; that name, if it has none."""
+        return self.header[self.places[column]] if column in self.places else column
 
 
 def create_table_of_bad_rows(database: Database) -> None:
@@ -133,12 +145,20 @@ def read_file(database: Database, staged: StagedFile, progress: Progress) -> Non
     """
     size = staged.source.path.stat().st_size
     with database.transaction(), staged.source.open() as (binary, tell, staged.packed):
-        staged.dialect = recognise(binary, partial(known_columns, staged.file))
+        names = staged.mapped.columns
+        staged.dialect = recognise(binary, partial(known_columns, staged.file, names))
         records = CsvRecords(binary, staged.dialect)
-        check_header(staged.file, records.header, staged.dialect)
-        staged.header = columns_of(staged.file, records.header)
+        check_header(staged.file, records.header, names, staged.dialect)
+        staged.header = columns_of(staged.file, records.header, names)
+        staged.places = places_of(staged.file, records.header, names)
         _create_table(database, staged)
-        encoder = Encoder(staged.file, staged.header, staged.dialect.separator, staged.readings)
+        encoder = Encoder(
+            staged.file,
+            len(staged.header),
+            staged.places,
+            staged.dialect.separator,
+            staged.mapped.readings,
+        )
         cursor = database.connection.cursor()
         # The queue lets Python read the next rows while the server takes these.
         with cursor.copy(
@@ -269,7 +289,8 @@ def _identity(staged: StagedFile, raw: str) -> tuple[str, str, str | None]:
         values = _first_fields(staged, raw)
         payload = json.dumps({"raw": raw}, ensure_ascii=False)
     digest = hashlib.md5(payload.encode(), usedforsecurity=False).hexdigest()
-    key = "/".join(values.get(column, "").strip() for column in staged.file.key)
+    names = map(staged.name_of, staged.file.key)
+    key = "/".join(values.get(name, "").strip() for name in names)
     return payload, digest, key if key.strip("/") and len(key) <= MAX_BUSINESS_KEY else None
 
 

@@ -26,6 +26,7 @@ from tutor_pipeline.sources.csv.problems import (
     UNPARSABLE,
     BadValueError,
 )
+from tutor_pipeline.sources.csv.readings import Reading
 
 NULL = "\\N"
 POSTGRES_TYPES = {
@@ -44,11 +45,6 @@ POSTGRES_TYPES = {
 NUMBERS = ("integer", "minutes", "number", "percent", "share")
 MAX_ID_LENGTH = 255
 """Ids are parts of keys, and an index of PostgreSQL takes up to 2,700 bytes."""
-
-Reading = Callable[[str], str]
-"""Says which of two readings a column's texts have: returns a text, which is no word for a missing
-value, in a form with one reading, as 2026-04-03 for 03/04/2026. Raises BadValueError.
-"""
 
 _MAX_REMEMBERED = 1_000_000
 """Characters of the texts cached per column: memory must not grow with the file."""
@@ -75,8 +71,8 @@ def is_missing(text: str) -> bool:
 class ColumnReader(dict[str, str]):
     """Reads one column. `reader[text]` is the text for COPY; NULL where the value is bad.
 
-    `bad` maps bad texts to their reasons, `<column>_<suffix>`. `reading` tells which of two
-    readings the column's texts have; without it such a text is bad.
+    `bad` maps bad texts to their reasons, `<column>_<suffix>`. `reading` says what the column's
+    texts mean; without it a text that may mean two things is bad.
     """
 
     def __init__(self, column: CsvColumn, reading: Reading | None = None) -> None:
@@ -107,10 +103,8 @@ class ColumnReader(dict[str, str]):
         try:
             if len(stripped) > _LONGEST_MISSING or stripped.lower() not in _WORDS.missing:
                 value = self._value(text if self._is_free else stripped)
-            elif self.column.required:
-                raise BadValueError(MISSING)
             else:
-                value = NULL
+                value = self._nothing()
         except BadValueError as problem:
             value = NULL
             self.bad[text] = f"{self.column.name}_{problem}"
@@ -118,9 +112,14 @@ class ColumnReader(dict[str, str]):
         self._remembered += len(text)
         return value
 
+    def _nothing(self) -> str:
+        if self.column.required:
+            raise BadValueError(MISSING)
+        return NULL
+
     def _value(self, text: str) -> str:
-        if self._reading is not None:
-            text = self._reading(text)
+        if self._reading is not None and not (text := self._reading(text)):
+            return self._nothing()
         if not self._accepted:
             return self._parse(text, self.column)
         try:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tutor_pipeline.core.yaml_models import YamlModel
+from tutor_pipeline.sources.csv.readings import Dates, Decimal
 from tutor_pipeline.sources.mapping import statements
 
 
@@ -35,6 +36,17 @@ def _query(text: str) -> str:
 
 def _column(entry: Any) -> Any:
     return {"column": entry} if isinstance(entry, str) else entry
+
+
+def _check_values_and_scale(
+    values: dict[str, str] | None, others: str | None, scale: tuple[float, float] | None
+) -> None:
+    if values is not None and scale is not None:
+        raise ValueError("say either values or scale")
+    if others is not None and values is None:
+        raise ValueError("others is of values: list some")
+    if scale is not None and scale[0] == scale[1]:
+        raise ValueError("scale needs two different numbers, as [0, 10]")
 
 
 Timezone = Annotated[str, AfterValidator(_timezone)]
@@ -62,12 +74,7 @@ class ColumnEntry(YamlModel):
     def _one_source(self) -> Self:
         if (self.column is None) == (self.expression is None):
             raise ValueError("say either column or expression")
-        if self.values is not None and self.scale is not None:
-            raise ValueError("say either values or scale")
-        if self.others is not None and self.values is None:
-            raise ValueError("others is of values: list some")
-        if self.scale is not None and self.scale[0] == self.scale[1]:
-            raise ValueError("scale needs two different numbers, as [0, 10]")
+        _check_values_and_scale(self.values, self.others, self.scale)
         return self
 
 
@@ -97,8 +104,50 @@ class TableEntry(YamlModel):
         return self
 
 
+class FileColumnEntry(YamlModel):
+    """What a file calls a column of the format, and what its texts mean. A text alone is a
+    `column`; without one it is called as in the format.
+
+    `dates`: how moments are written. `decimal`: the mark of decimals. `timezone`, `values`,
+    `others` and `scale` as of a column of a table.
+    """
+
+    column: str | None = None
+    dates: Dates | None = None
+    decimal: Decimal | None = None
+    timezone: Timezone | None = None
+    values: dict[str, str] | None = Field(None, min_length=1)
+    others: Literal["null", "~", ""] | None = None
+    scale: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        _check_values_and_scale(self.values, self.others, self.scale)
+        return self
+
+
+class FileEntry(YamlModel):
+    """How an export has a file of the format.
+
+    `file`: what it is called, also as a pattern (`lessons-*.csv`). `dates`, `decimal`, `timezone`:
+    of all its columns, where they say no other. `columns`: those that are called otherwise, or
+    whose texts mean something else than in the format.
+    """
+
+    file: str | None = Field(None, min_length=1)
+    dates: Dates | None = None
+    decimal: Decimal | None = None
+    timezone: Timezone | None = None
+    columns: dict[str, Annotated[FileColumnEntry, BeforeValidator(_column)]] = Field(
+        default_factory=dict
+    )
+
+
 class SourceMap(YamlModel):
-    """A mapping. `timezone`: of all timestamps without a zone, where their column says no other."""
+    """A mapping. `timezone`: of all timestamps without a zone, where their column says no other.
+    `tables`: of a database. `files`: of a CSV export.
+    """
 
     timezone: Timezone | None = None
     tables: dict[str, TableEntry] = Field(default_factory=dict)
+    files: dict[str, FileEntry] = Field(default_factory=dict)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from tutor_pipeline.core.errors import TutorPipelineError
@@ -13,7 +12,9 @@ from tutor_pipeline.core.yaml_models import Fault, faulty, read_yaml
 from tutor_pipeline.sources.contract import Column, Table, load_contract
 from tutor_pipeline.sources.mapping import statements
 from tutor_pipeline.sources.mapping.compiling import compiled
+from tutor_pipeline.sources.mapping.files import faults_of_files
 from tutor_pipeline.sources.mapping.model import ColumnEntry, SourceMap, TableEntry
+from tutor_pipeline.sources.mapping.names import nearest
 
 WHAT = "mapping of a platform"
 
@@ -44,16 +45,6 @@ def mapped(warehouse: Warehouse, path: Path | None) -> Warehouse:
     )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns a question that names the nearest known name, or what there is."""
-    known = list(known)
-    folded = {each.replace("_", "").lower(): each for each in known}
-    near = get_close_matches(name.replace("_", "").lower(), folded, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {folded[near[0]]}?"
-    return f"; there is {', '.join(known)}" if 0 < len(known) <= 12 else ""
-
-
 def _faults(source_map: SourceMap) -> Iterator[Fault]:
     tables = {table.name: table for table in load_contract().tables}
     for name, entry in source_map.tables.items():
@@ -65,6 +56,7 @@ def _faults(source_map: SourceMap) -> Iterator[Fault]:
         for table in tables.values():
             if table.required and table.name not in source_map.tables:
                 yield ("tables",), f"{table.name} is missing: {table.costs}"
+    yield from faults_of_files(source_map)
 
 
 def _faults_of_table(table: Table, entry: TableEntry) -> Iterator[Fault]:

@@ -18,7 +18,8 @@ from tutor_pipeline.core.yaml_models import Fault, placed
 from tutor_pipeline.sources.contract import Column, load_contract
 from tutor_pipeline.sources.mapping import compiling, statements
 from tutor_pipeline.sources.mapping.model import ColumnEntry, TableEntry
-from tutor_pipeline.sources.mapping.reading import nearest, read_map
+from tutor_pipeline.sources.mapping.names import nearest
+from tutor_pipeline.sources.mapping.reading import read_map
 from tutor_pipeline.sources.relations import MOMENT
 
 _COLUMNS = """

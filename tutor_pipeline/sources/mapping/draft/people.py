@@ -90,7 +90,9 @@ class People:
             if other is not None and (name := self.name(other, "n.")) is not None:
                 key = self.match.choose("users", "id", other)
                 identity = sql_name(key.column.name if key else "id")
-                join = f" left join {sql_name(other)} as n on n.{identity} = p.{sql_name(found.name)}"
+                join = (
+                    f" left join {sql_name(other)} as n on n.{identity} = p.{sql_name(found.name)}"
+                )
                 return name, join
         return None
 
