@@ -154,5 +154,5 @@ def test_a_mapping_says_what_an_export_calls_its_columns(
         ("S1", "2026-02-03 16:00:00+00")
     ]
     path.write_text("files: {session.csv: {}}\n", encoding="utf-8")
-    wrong = project.run("import", "--map", str(path), str(export.path), status=2)
+    wrong = project.run("import", "--map", str(path), str(export.path), status=1)
     assert "did you mean sessions.csv?" in wrong.stderr
