@@ -70,8 +70,13 @@ class Session:
         }
 
 
-def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
+def open_session(
+    progress: Callable[[str], None] = lambda _: None, *, only_reads: bool = False
+) -> Session:
     """Find the database (starting the embedded one), migrate it, prepare Dagster's home.
+
+    `only_reads`: the verb looks at the platform's own tables alone, and leaves the database as it
+    is; its user may have no right to do more.
 
     Raises TutorPipelineError with the problem and what to do.
     """
@@ -79,7 +84,7 @@ def open_session(progress: Callable[[str], None] = lambda _: None) -> Session:
     for name, meant in misspelt(os.environ).items():
         warn(f"{name} is no setting and is not read; did you mean {meant}?")
     located = settings.locate(progress)
-    if upgrade(located.warehouse):
+    if not only_reads and upgrade(located.warehouse):
         progress("Brought the database's schemas up to date")
     home = dagster_home(settings)
     try:

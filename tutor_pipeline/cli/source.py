@@ -57,7 +57,7 @@ def check_source(source_map: Map = None, as_json: AsJson = False) -> None:
 
     if source_map is not None:
         os.environ["TUTOR_SOURCE_MAP"] = str(source_map)
-    session = open_session(note)
+    session = open_session(note, only_reads=True)
     with session.warehouse.connect() as database:
         report = check(database, load_contract(), datetime.now(UTC), session.settings.source_map)
     if as_json:
@@ -76,7 +76,7 @@ def propose() -> None:
 
     # The schema as it is, whatever a mapping says of it.
     os.environ.pop("TUTOR_SOURCE_MAP", None)
-    session = open_session(note)
+    session = open_session(note, only_reads=True)
     with session.warehouse.connect() as database:
         typer.echo(draft(database), nl=False)
     note("Correct the draft, then run: tutor-pipeline check-source --map source.yml")
@@ -97,9 +97,13 @@ def _print_source(report: SourceReport) -> None:
             statuses.add_row(escape(status.value or "none"), f"{status.rows:,}", known)
         out.print()
         out.print(statuses)
-    for gap in report.gaps:
-        name = gap.table if gap.column is None else f"{gap.table}.{gap.column}"
-        out.print(f"[dim]missing[/dim] {escape(name)}: {escape(gap.costs)}")
+    if report.gaps:
+        missing = Table("missing", "what that costs", box=None)
+        for gap in sorted(report.gaps, key=lambda gap: gap.column is not None):
+            name = gap.table if gap.column is None else f"{gap.table}.{gap.column}"
+            missing.add_row(escape(name), escape(gap.costs))
+        out.print()
+        out.print(missing)
     for remark in report.remarks:
         note(remark)
     for problem in report.problems:
@@ -121,7 +125,8 @@ def _print_columns(found: TableFound) -> None:
         # The ends of numbers and moments say more than some of them.
         values = " · ".join(column.values) if column.low is None else ""
         cells = (column.type, _share(column), column.low or "", column.high or "", values)
-        names = (column.name, column.comes_from) if is_mapped else (column.name,)
+        comes_from = " ".join(column.comes_from.split())
+        names = (column.name, comes_from) if is_mapped else (column.name,)
         table.add_row(*map(escape, (*names, *cells)))
     out.print()
     out.print(table)

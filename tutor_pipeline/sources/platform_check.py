@@ -250,6 +250,7 @@ class _Check:
         self._values(contract)
         self._strangers()
         self._doubles()
+        self._gaps_that_lists_fill()
         self._zones()
 
     def _zones(self) -> None:
@@ -269,6 +270,15 @@ class _Check:
                 f"moments without a zone are read as {zone} ({', '.join(names[:_NAMED])}{more});"
                 f" {where}"
             )
+
+    def _gaps_that_lists_fill(self) -> None:
+        """Where lists say who takes part, sessions need not."""
+        if any(table.name == "session_students" for table in self.report.tables):
+            self.report.gaps = [
+                gap
+                for gap in self.report.gaps
+                if (gap.table, gap.column) != ("sessions", "student_id")
+            ]
 
     def _tables_of_the_contract(self, contract: Contract) -> None:
         found = {
@@ -374,11 +384,18 @@ class _Check:
                     " session begins at midnight"
                 )
 
+    @property
+    def _remedy(self) -> str:
+        if self.database.warehouse.source is None:
+            return "A mapping says what they are: tutor-pipeline source propose"
+        return "Say in the mapping what they are"
+
     def _quarantined(self, share: float, sentence: str) -> None:
         """A problem if so many rows of sessions go into quarantine that refreshes stop."""
         if share > QUARANTINED:
             self.report.problems.append(
-                f"{sentence}; over {QUARANTINED:.0%} of the sessions, and every refresh stops"
+                f"{sentence}; over {QUARANTINED:.0%} of the sessions, and every refresh stops."
+                f" {self._remedy}"
             )
         else:
             self.report.remarks.append(sentence)

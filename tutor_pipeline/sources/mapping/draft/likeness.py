@@ -91,9 +91,8 @@ def meaning(
     value: str, known: Mapping[str, Sequence[str]], accepted: Sequence[str]
 ) -> tuple[str | None, float]:
     """Returns what a value of the platform is in the contract, and how sure that is."""
-    words = words_of(value)
-    if mover(value) is not None:
-        words = words.rsplit(" by ", 1)[0]  # who moved or cancelled it stands elsewhere
+    # Who moved or cancelled a session stands elsewhere.
+    words = words_of(value).split(" by ", maxsplit=1)[0]
     for meant, names in known.items():
         if meant in accepted and words in (words_of(name) for name in names):
             return meant, SURE
