@@ -156,7 +156,8 @@ def test_ids_of_other_rows_are_found_before_they_fill_the_quarantine(live: Live)
     assert live.check().problems == [
         f"{s}.sessions.tutor_id of 100% of the sessions is in neither {s}.tutors nor"
         f" {s}.users (1001, for example; are they ids of another table?): these go into quarantine;"
-        " over 2% of the sessions, and every refresh stops. A mapping says what they are: tutor-pipeline source propose"
+        " over 2% of the sessions, and every refresh stops."
+        " A mapping says what they are: tutor-pipeline source propose"
     ]
     live.execute(
         "update {s}.sessions set tutor_id = 1, student_id = null;"
@@ -166,7 +167,8 @@ def test_ids_of_other_rows_are_found_before_they_fill_the_quarantine(live: Live)
     assert live.check().problems == [
         f"{s}.session_students.student_id of 25% of the sessions is in no row of {s}.users"
         " (500, for example; are they ids of another table?): these go into quarantine;"
-        " over 2% of the sessions, and every refresh stops. A mapping says what they are: tutor-pipeline source propose"
+        " over 2% of the sessions, and every refresh stops."
+        " A mapping says what they are: tutor-pipeline source propose"
     ]
     # Who says nothing of people is taken at the word of the sessions.
     live.execute("delete from {s}.users; delete from {s}.tutors")
