@@ -261,7 +261,7 @@ injected, for which dbt parses the text of the reader: a fifth of a refresh's wo
     {%- if is_exact or from_type == target_type == 'double precision' -%}
         {{ return(value if from_type == target_type else value ~ '::' ~ target_type) }}
     {%- elif is_text(from_type) -%}
-        {%- if run_query('show server_version_num').rows[0][0] | int < 160000 -%}
+        {%- if run_query("select current_setting('server_version_num')").rows[0][0] | int < 160000 -%}
             {{ return(none) }}
         {%- endif -%}
         {%- set value = "case when pg_input_is_valid(" ~ value ~ "::text, 'double precision') then "

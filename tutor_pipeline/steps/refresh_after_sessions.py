@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
@@ -32,6 +33,7 @@ from tutor_pipeline.judgement.quality.suites import Suite
 from tutor_pipeline.judgement.quality.touched import failing_tutors
 from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.metrics import dbt
+from tutor_pipeline.metrics.compiled import CompiledRefresh, compile_refresh
 from tutor_pipeline.people.notify.kinds import session
 from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import ledger
@@ -123,11 +125,23 @@ class Refresh:
     taken: int = 0
     failures: int = 0
     is_blocked: bool = False
+    compiled: tuple[tuple[str, ...], CompiledRefresh] | None = None
     passes: list[Pass] = field(default_factory=list)
 
     @cached_property
     def _manifest(self) -> Any:
         return dbt.parse()
+
+    def _compile(self) -> None:
+        """Have dbt say what it would run now."""
+        models = self._models()
+        refresh = compile_refresh(self.warehouse, models, self._manifest)
+        self.compiled = None if refresh is None else (models, refresh)
+
+    def _models(self) -> tuple[str, ...]:
+        with self.warehouse.connect() as database:
+            groups = OF_GROUPS if relations.has_groups(database) else {}
+        return (*MODELS_OF_A_TUTOR, *groups)
 
     def run(self) -> Sequence[Pass]:
         """Loop until no change waits or arrives, or the time is over. Returns the passes made."""
@@ -137,6 +151,8 @@ class Refresh:
         with dbt.hold_environment(environment):
             # Loaded first, so that a run that starts while another still works is ready.
             _ = self._manifest
+            with suppress(TutorPipelineError):  # the first pass says it
+                self._compile()
             while time.monotonic() - began < self.plan.max_seconds:
                 looked = time.monotonic()
                 if self._waits(whole=False) and self._go_round():
@@ -195,20 +211,38 @@ class Refresh:
         run_id = f"{batch.run_id}/nobody"
         write_header(self.warehouse, RefreshRun(run_id, batch.as_of, ()))
         try:
-            self._build(run_id)
+            self._build(RefreshRun(run_id, batch.as_of, ()))
         except dbt.DbtError:
             return False
         return True
 
-    def _build(self, run_id: str) -> None:
-        with self.warehouse.connect() as database:
-            groups = OF_GROUPS if relations.has_groups(database) else {}
-        with dbt.hold_environment({"TUTOR_RUN_ID": run_id}):
+    def _build(self, run: RefreshRun) -> None:
+        """Build the rows of the run's tutors: by what dbt said it would run, else by dbt itself."""
+        if self._apply(run):
+            return
+        self._compile()
+        if self._apply(run):
+            return
+        # dbt builds a table anew, or reads what the pass itself changes.
+        self.compiled = None
+        with dbt.hold_environment({"TUTOR_RUN_ID": run.run_id}):
             # Nobody reads the files that dbt writes per invocation, so it writes none.
             dbt.run(
-                ["--no-write-json", "run", "--select", *MODELS_OF_A_TUTOR, *groups],
-                manifest=self._manifest,
+                ["--no-write-json", "run", "--select", *self._models()], manifest=self._manifest
             )
+
+    def _apply(self, run: RefreshRun) -> bool:
+        """Run what dbt said, unless it would say something else now."""
+        if self.compiled is None:
+            return False
+        models, refresh = self.compiled
+        if models != self._models():
+            return False
+        with self.warehouse.connect() as database:
+            is_applied = refresh.apply(database, run)
+            if not is_applied:
+                database.connection.rollback()
+        return is_applied
 
     def _is_blocked(self, database: Database) -> bool:
         now = datetime.now(UTC)
@@ -240,9 +274,10 @@ class Refresh:
     def _work(self, this: Pass, writer: Writer) -> None:
         """One pass, in the order of `steps.order`."""
         batch, plan, run_id = this.batch, self.plan, this.batch.run_id
-        write_header(self.warehouse, RefreshRun(run_id, batch.as_of, this.tutors))
+        run = RefreshRun(run_id, batch.as_of, this.tutors)
+        write_header(self.warehouse, run)
         this.ended(Step.TAKE)
-        self._build(run_id)
+        self._build(run)
         this.ended(Step.BUILD)
         with self.warehouse.connect() as database:
             broken = failing_tutors(database, plan.suites, this.tutors, batch.as_of)

@@ -72,6 +72,13 @@ def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
             )
 
 
+def forget_header(warehouse: Warehouse, run_id: str) -> None:
+    """Removes the header of a run that built nothing."""
+    with warehouse.connect() as database:
+        for table in ("refresh_scope", "refresh_runs"):
+            database.execute(f"delete from {{ops}}.{table} where run_id = %s", (run_id,))
+
+
 def narrow(database: Database, run_id: str, *, without: Sequence[str]) -> None:
     """Removes tutors from the scope of a run, so that nothing is derived from their rows."""
     database.execute(
