@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 _SCOPED_WRITE = re.compile(r"\s*(?:set local |delete from |insert into |update )", re.IGNORECASE)
+_QUESTION = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
 _EMPTY = re.compile(r"\s*")
 # The rows in any order: a catalog has none.
 _ANSWER = "(select md5(coalesce(json_agg(r order by r::text)::text, '')) from ({}) as r)"
@@ -45,73 +47,123 @@ class _Node:
     writes: list[str] = field(default_factory=list)
 
 
+class Asked(StrEnum):
+    """Whether dbt was asked for a build."""
+
+    NOT = "no"
+    TEXT = "it was asked for the statements again"
+    BUILD = "it built the tables itself"
+
+
+class ScopedBuilds:
+    """Builds of some tutors' rows, in one process. The caller holds dbt's environment."""
+
+    def __init__(self, warehouse: Warehouse, manifest: Manifest) -> None:
+        self.warehouse = warehouse
+        self._manifest = manifest
+        self._compiled: _Compiled | None = None
+
+    def prepare(self, models: Sequence[str]) -> None:
+        """Has dbt say what it would run now. Raises DbtError."""
+        self._compiled = _compiled(self.warehouse, tuple(models), self._manifest)
+
+    def build(self, run: RefreshRun, models: Sequence[str]) -> Asked:
+        """Builds the rows of the run's tutors, whose header is written. Raises DbtError and
+        psycopg.Error; then nothing is built, or by dbt some tables.
+        """
+        if self._apply(run, models):
+            return Asked.NOT
+        self.prepare(models)
+        if self._apply(run, models):
+            return Asked.TEXT
+        # dbt makes a table anew, or reads what this very build changes.
+        self._compiled = None
+        with dbt.hold_environment({"TUTOR_RUN_ID": run.run_id}):
+            # Nobody reads the files that dbt writes per invocation, so it writes none.
+            dbt.run(["--no-write-json", "run", "--select", *models], manifest=self._manifest)
+        return Asked.BUILD
+
+    def _apply(self, run: RefreshRun, models: Sequence[str]) -> bool:
+        """Runs the statements in one transaction, unless dbt would run others now."""
+        if self._compiled is None or self._compiled.models != tuple(models):
+            return False
+        with self.warehouse.connect() as database:
+            is_applied = _run(database, self._compiled, run)
+            if not is_applied:
+                database.rollback()
+        return is_applied
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A node's question (one statement, None: it asked nothing), the answers, its statements."""
 
-    name: str
     question: str | None
     answers: tuple[str, ...]
     writes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledRefresh:
-    """The statements of a scoped refresh, in their order. `run` is the one they were made for."""
+class _Compiled:
+    """The statements of a scoped refresh, in their order, and the run that they name."""
 
+    models: tuple[str, ...]
     run: RefreshRun
     parts: tuple[_Part, ...]
-    zone: str
-
-    def apply(self, database: Database, run: RefreshRun) -> bool:
-        """Runs the statements for another run, in the transaction of the database. Returns False,
-        and then the transaction must be rolled back, if dbt would render others now.
-        """
-        texts = _literals(self.run, self.zone), _literals(run, self.zone)
-        swap = dict(zip(*texts, strict=True))
-        found = re.compile("|".join(map(re.escape, sorted(swap, key=len, reverse=True))))
-
-        def of_run(text: str) -> sql.SQL:
-            return sql.SQL(found.sub(lambda match: swap[match[0]], text))
-
-        for part in self.parts:
-            if part.question is not None:
-                row = database.execute(of_run(part.question)).fetchone()
-                if row != part.answers:
-                    return False
-            for text in part.writes:
-                database.execute(of_run(text))
-        return True
 
 
-def compile_refresh(
-    warehouse: Warehouse, models: Sequence[str], manifest: Manifest
-) -> CompiledRefresh | None:
-    """Returns the statements of a scoped refresh of some models, None: dbt would build a table anew
-    now. Writes nothing but a header, which it removes. The caller holds dbt's environment.
-    """
+def _run(database: Database, compiled: _Compiled, run: RefreshRun) -> bool:
+    """Runs the statements for another run. Returns False where an answer is another one."""
+    zone = database.timezone
+    swap = dict(zip(_literals(compiled.run, zone), _literals(run, zone), strict=True))
+    literals = re.compile("|".join(map(re.escape, swap)))
+
+    def of_run(text: str) -> sql.SQL:
+        return sql.SQL(literals.sub(lambda match: swap[match[0]], text))
+
+    for part in compiled.parts:
+        asked = part.question and database.execute(of_run(part.question)).fetchone()
+        if asked and asked != part.answers:
+            return False
+        for text in part.writes:
+            database.execute(of_run(text))
+    return True
+
+
+def _compiled(
+    warehouse: Warehouse, models: tuple[str, ...], manifest: Manifest
+) -> _Compiled | None:
+    """Returns what dbt would run for a scoped refresh, None: it would build a table anew now."""
     run = RefreshRun(f"compiled-{uuid4()}", datetime.now(UTC), ())
     write_header(warehouse, run)
     try:
         with _recording() as nodes, dbt.hold_environment({"TUTOR_RUN_ID": run.run_id}):
             dbt.run(["--no-write-json", "run", "--select", *models], manifest=manifest)
+    except dbt.DbtError:
+        if _is_scoped(nodes):
+            raise
+        return None  # it asked about a table that it would have made
     finally:
         forget_header(warehouse, run.run_id)
-    writes = [text for node in nodes.values() for text in node.writes]
-    if not all(map(_SCOPED_WRITE.match, writes)):
+    if not _is_scoped(nodes):
         return None
     run_id, *_ = _literals(run, warehouse.timezone)
     parts = []
-    for name, node in nodes.items():
-        # The header is what another run has otherwise.
+    for node in nodes.values():
         reads = {
             text: answer
             for text, answer in node.reads.items()
+            # The header is what another run has otherwise.
             if not (run_id in text and "refresh_runs" in text)
         }
         question = "select " + ", ".join(map(_ANSWER.format, reads)) if reads else None
-        parts.append(_Part(name, question, tuple(reads.values()), tuple(node.writes)))
-    return CompiledRefresh(run, tuple(parts), warehouse.timezone)
+        parts.append(_Part(question, tuple(reads.values()), tuple(node.writes)))
+    return _Compiled(models, run, tuple(parts))
+
+
+def _is_scoped(nodes: Mapping[str, _Node]) -> bool:
+    """Whether dbt would write rows alone."""
+    return all(_SCOPED_WRITE.match(text) for node in nodes.values() for text in node.writes)
 
 
 def _literals(run: RefreshRun, zone: str) -> tuple[str, str, str]:
@@ -148,7 +200,7 @@ def _recording() -> Iterator[Mapping[str, _Node]]:
         name = (get_node_info() or {}).get("unique_id", "")
         with lock:
             node = nodes.setdefault(name, _Node())
-        if not fetch:
+        if not (fetch and _QUESTION.match(sql)):
             if not _EMPTY.fullmatch(sql):
                 node.writes.append(sql.strip())
             if auto_begin and not self.get_thread_connection().transaction_open:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -33,7 +33,7 @@ from tutor_pipeline.judgement.quality.suites import Suite
 from tutor_pipeline.judgement.quality.touched import failing_tutors
 from tutor_pipeline.judgement.rules.catalogue import Catalogue
 from tutor_pipeline.metrics import dbt
-from tutor_pipeline.metrics.compiled import CompiledRefresh, compile_refresh
+from tutor_pipeline.metrics.compiled import Asked, ScopedBuilds
 from tutor_pipeline.people.notify.kinds import session
 from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import ledger
@@ -125,23 +125,11 @@ class Refresh:
     taken: int = 0
     failures: int = 0
     is_blocked: bool = False
-    compiled: tuple[tuple[str, ...], CompiledRefresh] | None = None
     passes: list[Pass] = field(default_factory=list)
 
     @cached_property
-    def _manifest(self) -> Any:
-        return dbt.parse()
-
-    def _compile(self) -> None:
-        """Have dbt say what it would run now."""
-        models = self._models()
-        refresh = compile_refresh(self.warehouse, models, self._manifest)
-        self.compiled = None if refresh is None else (models, refresh)
-
-    def _models(self) -> tuple[str, ...]:
-        with self.warehouse.connect() as database:
-            groups = OF_GROUPS if relations.has_groups(database) else {}
-        return (*MODELS_OF_A_TUTOR, *groups)
+    def _builds(self) -> ScopedBuilds:
+        return ScopedBuilds(self.warehouse, dbt.parse())
 
     def run(self) -> Sequence[Pass]:
         """Loop until no change waits or arrives, or the time is over. Returns the passes made."""
@@ -150,9 +138,8 @@ class Refresh:
         environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
         with dbt.hold_environment(environment):
             # Loaded first, so that a run that starts while another still works is ready.
-            _ = self._manifest
             with suppress(TutorPipelineError):  # the first pass says it
-                self._compile()
+                self._builds.prepare(self._models())
             while time.monotonic() - began < self.plan.max_seconds:
                 looked = time.monotonic()
                 if self._waits(whole=False) and self._go_round():
@@ -217,32 +204,14 @@ class Refresh:
         return True
 
     def _build(self, run: RefreshRun) -> None:
-        """Build the rows of the run's tutors: by what dbt said it would run, else by dbt itself."""
-        if self._apply(run):
-            return
-        self._compile()
-        if self._apply(run):
-            return
-        # dbt builds a table anew, or reads what the pass itself changes.
-        self.compiled = None
-        with dbt.hold_environment({"TUTOR_RUN_ID": run.run_id}):
-            # Nobody reads the files that dbt writes per invocation, so it writes none.
-            dbt.run(
-                ["--no-write-json", "run", "--select", *self._models()], manifest=self._manifest
-            )
+        asked = self._builds.build(run, self._models())
+        if asked is not Asked.NOT:
+            self.log.info(f"what dbt reads of the database has changed: {asked}")
 
-    def _apply(self, run: RefreshRun) -> bool:
-        """Run what dbt said, unless it would say something else now."""
-        if self.compiled is None:
-            return False
-        models, refresh = self.compiled
-        if models != self._models():
-            return False
+    def _models(self) -> tuple[str, ...]:
         with self.warehouse.connect() as database:
-            is_applied = refresh.apply(database, run)
-            if not is_applied:
-                database.connection.rollback()
-        return is_applied
+            groups = OF_GROUPS if relations.has_groups(database) else {}
+        return (*MODELS_OF_A_TUTOR, *groups)
 
     def _is_blocked(self, database: Database) -> bool:
         now = datetime.now(UTC)
