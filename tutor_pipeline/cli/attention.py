@@ -82,7 +82,7 @@ def show_attention(
         f" [dim]({when}rules {escape(rules)})[/dim]"
     )
     if left_out := _left_out(not_told, tutors):
-        out.print(f"[dim]not among them: {left_out}[/dim]")
+        out.print(f"[dim]beside that: {left_out}[/dim]")
     if missing := counts["data"]["missing_rows"]:
         warn(f"{headline(missing)}. Alerts stay as they were; see tutor-pipeline incidents")
     if stale:
@@ -100,7 +100,7 @@ def show_attention(
 
 
 def _left_out(counts: Mapping[str, int], tutors: int) -> str:
-    """Returns who is not in need as far as known, by reason; empty for nobody."""
+    """Returns of whom too little is known, or nothing is to be said now; empty for nobody."""
     return "; ".join(
         f"{formatting.count(counts[name], 'tutor')} {words}"
         for name, words in (

@@ -56,10 +56,6 @@ _COLLATION_VERSIONS_SINCE = 150000
 """From PostgreSQL 16 on, a query can test whether a text is a number."""
 
 _MOST_STATUSES = 30
-_BEYOND = {
-    True: "sessions with such values go into quarantine",
-    False: "such values count as none",
-}
 QUARANTINED = 0.02
 """A refresh stops where a larger share of the incoming sessions is in quarantine."""
 
@@ -94,7 +90,9 @@ class ColumnFound:
     `comes_from`: the platform's column or expression.
 
     Of a sample of the rows: `nulls` is the share without a value (0 to 1), `low` and `high` the
-    range of numbers and moments, `values` up to three. None, or no values, where nothing is known.
+    range of numbers and moments, `values` up to three, `wrong` the share of rows with a value that
+    the contract does not allow, `wrong_values` up to three. None, or no values, where nothing is
+    known.
     """
 
     name: str
@@ -106,6 +104,8 @@ class ColumnFound:
     low: str | None = None
     high: str | None = None
     values: tuple[str, ...] = ()
+    wrong: float = 0
+    wrong_values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,24 +365,30 @@ class _Check:
                         f"{name} has no value in {share_of(found.nulls)} of the rows: these go"
                         " into quarantine",
                     )
-                for end, bound, is_beyond in (
-                    (found.low, column.minimum, float.__lt__),
-                    (found.high, column.maximum, float.__gt__),
-                ):
-                    if end is None or bound is None or found.type not in _NUMBERS:
-                        continue
-                    if is_beyond(float(end), float(bound)):
-                        is_labelled = table.name in ("sessions", *PARTS)
-                        self.report.remarks.append(
-                            f"{name} has values as {end}, beyond {bound}, which the contract"
-                            f" allows: {_BEYOND[is_labelled]}"
-                        )
+                if found.wrong and (table.name, found.name) != ("sessions", "status"):
+                    self._wrong(table, column, found, name)
             starts = {column.name: column.type for column in table.columns}
             if starts.get("scheduled_start") == "date":
                 self.report.remarks.append(
                     f"{self._name(wanted)}.scheduled_start is a date without a time of day: every"
                     " session begins at midnight"
                 )
+
+    def _wrong(self, table: TableFound, column: Column, found: ColumnFound, name: str) -> None:
+        """Says which values the contract does not allow, and what becomes of their rows."""
+        allowed = ", ".join(column.accepted) or " to ".join(
+            f"{bound:g}" for bound in (column.minimum, column.maximum) if bound is not None
+        )
+        sentence = (
+            f"{name} is {' or '.join(found.wrong_values)} in {share_of(found.wrong)} of the rows;"
+            f" the contract allows {allowed}"
+        )
+        if table.name not in ("sessions", *PARTS):
+            self.report.remarks.append(f"{sentence}: such values count as none")
+            return
+        sessions = next((each.rows for each in self.report.tables if each.name == "sessions"), 0)
+        share = found.wrong * (table.rows or 0) / (sessions or 1)
+        self._quarantined(share, f"{sentence}: sessions with such values go into quarantine")
 
     @property
     def _remedy(self) -> str:
@@ -552,7 +558,7 @@ class _Check:
         types = {each.name: each.type for each in columns}
         samples = self._tried(
             f"the values of {self._name(table)} were not looked at",
-            lambda: sample(self.database, table.name, types),
+            lambda: sample(self.database, table, types),
         )
         return tuple(
             replace(each, **asdict(samples[each.name])) if samples else each for each in columns

@@ -276,9 +276,23 @@ def test_values_beyond_the_contract_are_said(reading: Any, tmp_path: Path) -> No
 """
     fits = LESSONS.replace("gone: cancelled}", "gone: cancelled, odd: not_held}")
     report = checked(reading(fits + feedback), tmp_path / "source.yml")
-    said = [each for each in report.remarks if "student_satisfaction_rating" in each]
-    assert len(said) == 2
-    assert "has values as 10, beyond 5, which the contract allows: sessions with" in said[1]
+    (said,) = [each for each in report.problems if "student_satisfaction_rating" in each]
+    assert " of the rows; the contract allows 1 to 5: sessions with such values go into" in said
+    assert "over 2% of the sessions, and every refresh stops. Say in the mapping what they" in said
+
+
+def test_a_word_that_no_value_of_the_mapping_is_counts_like_an_unknown_status(
+    reading: Any, tmp_path: Path
+) -> None:
+    fits = LESSONS.replace("gone: cancelled}", "gone: cancelled, odd: not_held}")
+    column = "rescheduled_by: {column: state, values: {nobody: tutor}}"
+    report = checked(
+        reading(fits.replace("tutor_id: teacher_id", f"tutor_id: teacher_id\n      {column}")),
+        tmp_path / "source.yml",
+    )
+    (said,) = [each for each in report.problems if "rescheduled_by" in each]
+    assert "(not in the mapping)" in said
+    assert "in 100% of the rows; the contract allows tutor, student: sessions with" in said
 
 
 def test_check_source_and_the_suite_stop_at_the_same_share() -> None:

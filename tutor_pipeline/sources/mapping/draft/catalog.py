@@ -88,6 +88,11 @@ class Catalog:
         rows = self._rows("select max({column}) from {sample}", relation, column)
         return float(rows[0][0] or 0) if rows else 0
 
+    def lowest(self, relation: str, column: str) -> float:
+        """Returns the lowest value of a number in the sample; 0: there is none."""
+        rows = self._rows("select min({column}) from {sample}", relation, column)
+        return float(rows[0][0] or 0) if rows else 0
+
     def counts(self, relation: str, column: Found) -> dict[str, int] | None:
         """Returns how often each value is in the sample; None: there are more than FEW."""
         rows = self._rows(

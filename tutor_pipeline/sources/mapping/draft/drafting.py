@@ -234,7 +234,9 @@ class _Draft:
             if highest > 5:
                 scale = 10 if highest <= 10 else 100
                 text = f"      {column}: {{column: {scalar(found.name)}, scale: [0, {scale}]}}"
-                return [commented(text, WEAK, f"{choice.why}; goes up to {highest:g}")]
+                lowest = self.catalog.lowest(relation, found.name)
+                why = f"{choice.why}; goes from {lowest:g} to {highest:g}: is 0 the worst?"
+                return [commented(text, WEAK, why)]
         if wanted.type == "timestamptz" and found.type in (NAIVE, "date"):
             self.moments.naive.append(found.name)
         return [commented(f"      {column}: {scalar(found.name)}", choice.sureness, choice.why)]

@@ -24,6 +24,7 @@ from tutor_pipeline.sources.mapping.draft.writing import (
     expression,
     is_any,
     is_set,
+    literal,
     scalar,
     shown,
     sql_name,
@@ -87,15 +88,17 @@ class Outcomes:
             cases.append((f"{start[0]} > {now}", "scheduled"))
         if done:
             cases.append((is_any(named, meant, "completed"), "completed"))
+        cases += [
+            (f"{named} = {literal(value)}", TO_FILL_IN)
+            for value, outcome in meant.items()
+            if outcome is None
+        ]
         lines = [commented("      status:", WEAK, "several columns say it: check each line")]
         lines += ["        expression: |", "          case"]
         lines += [f"            when {when} then '{outcome}'" for when, outcome in cases]
-        unknown = ", ".join(scalar(value) for value, outcome in meant.items() if outcome is None)
         # What is not known keeps its name: its rows go to quarantine under it.
         lines.append(f"            else {named or repr('completed')}")
         lines.append("          end")
-        if unknown:
-            lines.append(f"        # {choice.column.name if choice else ''} is also {unknown}")
         return lines
 
     def _meant(self, value: str) -> tuple[str | None, float]:
@@ -121,7 +124,7 @@ class Outcomes:
         lines.append(
             commented(f"        column: {scalar(status.column.name)}", status.sureness, status.why)
         )
-        lines.append('        others: "null"')
+        lines.append("        others: null")
         lines.append("        values:")
         for value in moved:
             side = sides.get(value, only)
@@ -181,7 +184,7 @@ class Outcomes:
             column == "role" and any(meant for meant, _ in meanings.values())
         )
         if has_others:
-            lines.append('        others: "null"')
+            lines.append("        others: null")
         lines.append("        values:")
         for value, rows in counts.items():
             meant, sureness = meanings[value]
