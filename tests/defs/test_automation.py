@@ -22,14 +22,15 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from tutor_pipeline.cli.server import _fail_runs_left_behind
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
+from tutor_pipeline.core.warehouse.standing import present
 from tutor_pipeline.definitions import build_defs, defs
 from tutor_pipeline.defs import new_sessions
 from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
-from tutor_pipeline.defs.new_sessions import GONE_AFTER, build_new_sessions_sensor
+from tutor_pipeline.defs.new_sessions import BEGINS_WITHIN, build_new_sessions_sensor
+from tutor_pipeline.defs.refresh_after_sessions import LINGERS_FOR, STANDS_BY_FOR
 from tutor_pipeline.defs.schedules import build_schedules, days_due
 from tutor_pipeline.judgement.quality.guard import Required
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
@@ -204,6 +205,7 @@ def place(platform_warehouse, instance, monkeypatch):
     )
     place.execute(f"truncate {', '.join(name for (name,) in tables)}")
     monkeypatch.setenv("TUTOR_DATABASE_URL", platform_warehouse.url)
+    monkeypatch.setenv("TUTOR_LINGER_SECONDS", "30")  # nobody stands by
     instance.wipe()
     return place
 
@@ -388,29 +390,58 @@ def test_lost_rows_are_the_reason_and_one_incident_until_they_are_back(place):
     assert place.incidents() == []
 
 
-def test_a_run_whose_process_is_gone_is_ended(place):
-    place.ready()
-    place.session()
-    run_id = place.in_state(dg.DagsterRunStatus.STARTED)
-    long_ago = (datetime.now(UTC) - 2 * GONE_AFTER).timestamp()
-    storage = place.instance.run_storage
-    with storage.connect() as database:
+def started(place, run_id, ago):
+    """Let a run have started some time ago."""
+    with place.instance.run_storage.connect() as database:
         from sqlalchemy import text
 
         database.execute(
             text("update runs set start_time = :at where run_id = :run"),
-            {"at": long_ago, "run": run_id},
+            {"at": (datetime.now(UTC) - ago).timestamp(), "run": run_id},
         )
-    with one_writer(place.warehouse, "refresh"):
+
+
+def test_a_run_whose_process_is_gone_is_ended(place):
+    place.ready()
+    place.session()
+    run_id = place.in_state(dg.DagsterRunStatus.STARTED)
+    assert f"{run_id[:8]} is running" in place.look()  # it may be loading
+    started(place, run_id, 2 * BEGINS_WITHIN)
+    with present(place.warehouse, run_id):
         assert f"{run_id[:8]} is running" in place.look()
     place.look()
     assert place.instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
 
 
+def test_a_run_stands_by_and_the_next_one_is_started_before_it_ends(place, monkeypatch):
+    monkeypatch.delenv("TUTOR_LINGER_SECONDS")
+    place.ready()
+    request = place.look()
+    assert (request.job_name, request.tags["stands_by"]) == (JOB, "yes")
+    run_id = place.in_state(dg.DagsterRunStatus.STARTED)
+    with present(place.warehouse, run_id):
+        assert place.look().endswith("; nothing waits")
+        started(place, run_id, timedelta(seconds=STANDS_BY_FOR - 20))
+        assert place.look().endswith("; nothing waits")
+        started(place, run_id, timedelta(seconds=STANDS_BY_FOR))
+        assert place.look().tags["relieves"] == run_id[:8]
+
+
+@pytest.mark.parametrize("what", ["a check", "a failure"])
+def test_nobody_stands_by_who_could_not_work(place, monkeypatch, what):
+    monkeypatch.delenv("TUTOR_LINGER_SECONDS")
+    place.ready()
+    if what == "a check":
+        place.check(Status.FAILED, rows_failing=7)
+    else:
+        place.run(message="the disk is full")
+    assert place.look() == "nothing changed"
+
+
 def test_a_relief_that_outlives_its_run_is_not_relieved_at_once(place, monkeypatch):
     place.ready()
     at_work, relief = (place.in_state(dg.DagsterRunStatus.STARTED) for _ in range(2))
-    monkeypatch.setattr(new_sessions, "RELIEVED_AFTER", timedelta(0))
+    monkeypatch.setattr(new_sessions, "LOADS_FOR", LINGERS_FOR)
     monkeypatch.setattr(new_sessions, "_is_gone", ends(place, at_work))
     place.execute(
         "insert into {ops}.refresh_passes (run_id, taken_at, settled_at, changes, tutors, seconds)"

@@ -130,8 +130,12 @@ class Settings(BaseSettings):
     automation: Literal["on", "off"] = Field(
         "off", description="whether schedules and sensors run by default; `up` says on"
     )
-    linger_seconds: float = Field(
-        30, ge=0, le=60, description="how long a refresh after sessions waits for the next one"
+    linger_seconds: float | None = Field(
+        None,
+        ge=0,
+        le=60,
+        description="how long a refresh after sessions waits for the next change; unset = one"
+        " always stands by",
     )
     champion: Champion = Field(
         "auto",

@@ -1,4 +1,5 @@
-"""The sensor `new_sessions`: notices sessions within a second, and starts one refresh at a time.
+"""The sensor `new_sessions`: sees to it that one refresh after sessions is always ready, and starts
+one at a time. Where none stands by, it notices sessions within a second.
 
 Dagster evaluates sensors every five seconds at best, whatever interval they request. So this one
 waits inside its evaluation and polls until there is something to do.
@@ -17,13 +18,18 @@ import psycopg
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import agree, count, span
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.core.warehouse.locks import is_held
+from tutor_pipeline.core.warehouse.standing import is_present
 from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.jobs import asset_jobs
-from tutor_pipeline.defs.refresh_after_sessions import PostSessionConfig, post_session_refresh
+from tutor_pipeline.defs.refresh_after_sessions import (
+    LINGERS_FOR,
+    SENSOR,
+    STANDS_BY_FOR,
+    post_session_refresh,
+)
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import ledger
@@ -31,7 +37,6 @@ from tutor_pipeline.sources.losses import Limits
 from tutor_pipeline.steps import losses
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import FINDINGS_REST_ON
-from tutor_pipeline.steps.take import REFRESH
 
 WAIT_SECONDS = 19.0
 """How long an evaluation waits: just under a multiple of Dagster's five seconds, so that the next
@@ -44,17 +49,17 @@ PEEK_SECONDS, PEEK_SHARE = 0.5, 4
 WHOLE_EVERY = timedelta(seconds=60)
 """How often feedback and metrics are compared too."""
 
-RELIEVED_AFTER = timedelta(seconds=PostSessionConfig().max_seconds - 14)
-"""How old a refresh is when the next one starts to load."""
+LOADS_FOR = 14
+"""How many seconds before the end of a refresh the next one starts to load."""
 
 # No retry by Dagster: after a crash the sensor starts the next run, which takes what is left.
 _TAGS = {"dagster/max_retries": "0"}
 
 BUILD_AGAIN_AFTER = timedelta(minutes=10)
 _NAMED = 3
-GONE_AFTER = 2 * timedelta(seconds=PostSessionConfig().max_seconds)
-"""A refresh ends after `max_seconds`, unless it holds or awaits the writers' lock. If a run still
-counts as running at twice that time and nobody holds the lock, its process is gone.
+BEGINS_WITHIN = timedelta(seconds=45)
+"""A run is present in the database while it works. If it counts as running for longer than this and
+is not present, its process is gone.
 """
 
 
@@ -68,10 +73,18 @@ class _Skip:
 
 @dataclass(frozen=True, slots=True)
 class _Gate:
-    """What stops a refresh: blocking checks that do not hold, and rows that vanished."""
+    """What stops a refresh: blocking checks that do not hold, and rows that vanished; and whether a
+    refresh is to stand by while nothing changes.
+    """
 
     required: Sequence[guard.Required]
     limits: Limits
+    stands_by: bool
+
+    @property
+    def relieved_after(self) -> timedelta:
+        """How old a refresh is when the next one starts to load."""
+        return timedelta(seconds=(STANDS_BY_FOR if self.stands_by else LINGERS_FOR) - LOADS_FOR)
 
 
 @dataclass(slots=True)
@@ -123,20 +136,22 @@ def build_new_sessions_sensor(
     """
 
     @dg.sensor(
-        name="new_sessions",
+        name=SENSOR,
         jobs=[jobs[Job.POST_SESSION_REFRESH], jobs[Job.DAILY_REFRESH]],
         minimum_interval_seconds=1,
         default_status=status,
-        description="When sessions, their feedback or metrics come, change or go, starts"
-        f" {Job.POST_SESSION_REFRESH}, one run at a time. The reason of a skip says how many"
-        " changes wait, for how long, and for what.",
+        description="Sees to it that a run of"
+        f" {Job.POST_SESSION_REFRESH} is ready when sessions, their feedback or metrics come,"
+        " change or go: one at a time, and the next before it ends. The reason of a skip says how"
+        " many changes wait, for how long, and for what.",
     )
     def new_sessions(
         context: dg.SensorEvaluationContext, warehouse: WarehouseResource
     ) -> dg.SensorResult:
         memory = _Memory.read(context.cursor)
         try:
-            gate = _Gate(blocking, warehouse.loss_limits)
+            stands_by = warehouse.settings.linger_seconds is None
+            gate = _Gate(blocking, warehouse.loss_limits, stands_by)
             found = _wait(context.instance, warehouse.warehouse, gate, memory, wait_seconds)
             memory.unreachable_since = None
         except (TutorPipelineError, psycopg.Error) as error:
@@ -181,14 +196,14 @@ def _look(
         if in_progress:
             running = in_progress[0]
             if not _is_gone(database, running, now):
-                if _is_to_be_relieved(database, in_progress, now):
+                if _is_to_be_relieved(database, gate, in_progress, now):
                     relieved = run_records.short(running.dagster_run.run_id)
                     return dg.RunRequest(
                         job_name=Job.POST_SESSION_REFRESH, tags={**_TAGS, "relieves": relieved}
                     )
                 return _Skip(_at_work(running, ledger.waiting(database, now), now))
             instance.report_run_failed(
-                running.dagster_run, "Its process is gone: nobody holds the writers' lock."
+                running.dagster_run, "Its process is gone: it is not present in the database."
             )
         try:
             if not relations.is_filled(database, "sessions"):
@@ -228,6 +243,8 @@ def _answer(
         )
     if queue.changes:
         return _start(instance, database, gate, queue, now)
+    if gate.stands_by and _may_stand_by(instance, database, gate, now):
+        return dg.RunRequest(job_name=Job.POST_SESSION_REFRESH, tags={**_TAGS, "stands_by": "yes"})
     return _Skip("nothing changed" + _beside(queue))
 
 
@@ -272,10 +289,17 @@ def _start(
             "changes": str(queue.changes),
             "tutors": str(queue.tutors),
             "oldest_change": _oldest(queue, now),
-            # No retry by Dagster: after a crash the sensor starts the next run.
-            "dagster/max_retries": "0",
+            **_TAGS,
         },
     )
+
+
+def _may_stand_by(
+    instance: dg.DagsterInstance, database: Database, gate: _Gate, now: datetime
+) -> bool:
+    """Whether a refresh could work if something changed now."""
+    failures = run_records.failures_in_a_row(instance, Job.POST_SESSION_REFRESH)
+    return failures.remaining(now) <= 0 and not guard.objections(database, gate.required)
 
 
 def _missing(database: Database, gate: _Gate, queue: ledger.Queue, now: datetime) -> _Skip | None:
@@ -290,30 +314,31 @@ def _missing(database: Database, gate: _Gate, queue: ledger.Queue, now: datetime
 
 
 def _is_to_be_relieved(
-    database: Database, in_progress: Sequence[dg.RunRecord], now: datetime
+    database: Database, gate: _Gate, in_progress: Sequence[dg.RunRecord], now: datetime
 ) -> bool:
     """Whether to start the next run now, so that it is ready when this one ends; otherwise sessions
-    would wait for its start-up. Only while sessions arrive.
+    would wait for its start-up. Where none stands by, only while sessions arrive.
     """
     running, *others = in_progress
     if (
         others
         or running.dagster_run.status is not dg.DagsterRunStatus.STARTED
-        or now - run_records.since(running) < RELIEVED_AFTER
+        or now - run_records.since(running) < gate.relieved_after
     ):
         return False
-    row = database.execute(
-        "select exists (select 1 from {ops}.refresh_passes where settled_at > %s)",
-        (now - RELIEVED_AFTER,),
-    ).fetchone()
-    return row is not None and bool(row[0])
+    return gate.stands_by or bool(
+        database.value(
+            "select exists (select 1 from {ops}.refresh_passes where settled_at > %s)",
+            (now - gate.relieved_after,),
+        )
+    )
 
 
 def _is_gone(database: Database, running: dg.RunRecord, now: datetime) -> bool:
     return (
         running.dagster_run.status is dg.DagsterRunStatus.STARTED
-        and now - run_records.since(running) > GONE_AFTER
-        and not is_held(database, REFRESH)
+        and now - run_records.since(running) > BEGINS_WITHIN
+        and not is_present(database, running.dagster_run.run_id)
     )
 
 

@@ -4,12 +4,15 @@ passes.
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from psycopg import sql
 
 from tutor_pipeline.core.findings import Applied, Kind
+from tutor_pipeline.core.paths import DBT_PROJECT_DIR, PACKAGE_DIR
+from tutor_pipeline.core.settings import Settings
 from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
 from tutor_pipeline.defs.common.standbys import again_if_cancelled
@@ -29,13 +32,22 @@ def definitions() -> dg.Definitions:
     return dg.Definitions(jobs=[post_session_refresh])
 
 
+SENSOR = "new_sessions"
+"""The sensor that starts this job."""
+
+LINGERS_FOR, STANDS_BY_FOR = 60, 600
+"""Seconds of a run's life: of one that starts with a change, and of one that stands by."""
+
+
 class PostSessionConfig(dg.Config):
     """Duration of a run."""
 
-    max_seconds: float = 60
-    """When the run ends, even if more changes wait."""
+    max_seconds: float | None = None
+    """When the run ends, even if more changes wait; None = by whether it stands by."""
     linger_seconds: float | None = None
-    """How long the run waits for the next change; None = TUTOR_LINGER_SECONDS."""
+    """How long the run waits for the next change; None = TUTOR_LINGER_SECONDS, and without that it
+    stands by.
+    """
 
 
 @dg.op(
@@ -49,6 +61,9 @@ def refresh_tutors(
     """Run `steps.refresh_after_sessions`."""
     project = load_project()
     linger = config.linger_seconds
+    linger = warehouse.settings.linger_seconds if linger is None else linger
+    life = STANDS_BY_FOR if linger is None else LINGERS_FOR
+    loaded = fingerprint(warehouse.settings)
     plan = Plan(
         project.catalogue,
         project.suites,
@@ -56,8 +71,9 @@ def refresh_tutors(
         project.scoring,
         warehouse.loss_limits,
         warehouse.settings.home,
-        warehouse.settings.linger_seconds if linger is None else linger,
-        config.max_seconds,
+        linger,
+        life if config.max_seconds is None else config.max_seconds,
+        lambda: is_on(context.instance) and fingerprint(warehouse.settings) == loaded,
     )
     # A pass that was committed before a retry keeps its name.
     again = f"/again {context.retry_number}" if context.retry_number else ""
@@ -67,12 +83,11 @@ def refresh_tutors(
         plan,
         context.log,
         on_pass=lambda this: _show_alerts(context, this),
+        report=lambda passes: _show(context, warehouse, passes),
     )
     with again_if_cancelled(context):
-        passes = refresh.run()
-    if passes:
-        _show(context, warehouse, passes)
-    else:
+        refresh.run()
+    if not refresh.taken:
         context.log.info("nothing changed")
 
 
@@ -89,6 +104,23 @@ def refresh_tutors(
 def post_session_refresh() -> None:
     """See `description`."""
     refresh_tutors()
+
+
+def is_on(instance: dg.DagsterInstance) -> bool:
+    """Whether nobody has switched the sensor off that starts these runs."""
+    return not any(
+        state.instigator_name == SENSOR and state.status.value == "STOPPED"
+        for state in instance.all_instigator_state()
+    )
+
+
+def fingerprint(settings: Settings) -> str:
+    """Returns what changes with the files that a run has loaded: ours, the mapping, the profile."""
+    files = [*PACKAGE_DIR.rglob("*.py"), *DBT_PROJECT_DIR.rglob("*.sql")]
+    files += DBT_PROJECT_DIR.rglob("*.yml")
+    files += [path for path in (settings.source_map, Path(settings.rule_profile)) if path]
+    newest = [path.stat().st_mtime_ns for path in files if path.is_file()]
+    return f"{len(newest)} {max(newest)}"
 
 
 def _show_alerts(context: dg.OpExecutionContext, this: Pass) -> None:

@@ -1,8 +1,8 @@
 """The refresh after sessions: recomputes the tutors touched, seconds after a change.
 
 It loops over passes: take the changes, build the tutors' rows, check them, and write their scores,
-findings and the ledger in one transaction. While nothing waits it lingers, so that the next session
-needs no start-up. After `max_seconds` it ends, and its caller starts the next run.
+findings and the ledger in one transaction. While nothing waits it stands by (or lingers for some
+seconds), so that the next session needs no start-up. Its successor is loaded before it ends.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import Writer, one_writer
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
 from tutor_pipeline.core.warehouse.remedies import is_cancelled_by_standby
+from tutor_pipeline.core.warehouse.standing import Presence, present
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.quality import guard
 from tutor_pipeline.judgement.quality.suites import Suite
@@ -53,6 +54,10 @@ _OF_THE_DATABASE = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "55", "5
 is not there, disk, memory, shutdown.
 """
 
+_WHOLE_SECONDS, _REPORT_SECONDS, _ASK_SECONDS = 10, 60, 20
+"""How often all tables are compared, passes are reported, and it is asked whether to go on."""
+_LONGER_SECONDS = 60
+"""How long a run that stands by waits for its successor."""
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 4
 """Wait this many times the length of a comparison: it takes a fifth of the time at most."""
@@ -75,7 +80,9 @@ class Log(Protocol):
 class Plan:
     """What a refresh needs besides the database. `required`: the blocking checks without which
     nothing is derived; `limits`: how many rows of the platform may vanish in a day;
-    `linger_seconds`: how long it waits for the next change.
+    `linger_seconds`: how long it waits for the next change, None = it stands by until a successor
+    is ready, at most a minute longer than `max_seconds`. `goes_on`: asked now and then while it
+    stands by.
     """
 
     catalogue: Catalogue
@@ -84,8 +91,9 @@ class Plan:
     scoring: Scoring
     limits: Limits
     home: Path
-    linger_seconds: float
+    linger_seconds: float | None
     max_seconds: float
+    goes_on: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True)
@@ -115,46 +123,78 @@ class Pass:
 
 @dataclass
 class Refresh:
-    """One run and its progress. `on_pass` is called after each committed pass."""
+    """One run and its progress. `on_pass` is called after each committed pass, `report` with those
+    of about a minute and at the end.
+    """
 
     run_id: str
     warehouse: Warehouse
     plan: Plan
     log: Log
     on_pass: Callable[[Pass], None] = lambda _: None
+    report: Callable[[Sequence[Pass]], None] = lambda _: None
     taken: int = 0
     failures: int = 0
     is_blocked: bool = False
-    passes: list[Pass] = field(default_factory=list)
+    unreported: list[Pass] = field(default_factory=list)
 
     @cached_property
     def _builds(self) -> ScopedBuilds:
         return ScopedBuilds(self.warehouse, dbt.parse())
 
-    def run(self) -> Sequence[Pass]:
-        """Loop until no change waits or arrives, or the time is over. Returns the passes made."""
-        began = busy = time.monotonic()
-        has_compared_all = False
-        environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
-        with dbt.hold_environment(environment):
-            # Loaded first, so that a run that starts while another still works is ready.
-            with suppress(TutorPipelineError):  # the first pass says it
-                self._builds.prepare(self._models())
-            while time.monotonic() - began < self.plan.max_seconds:
-                looked = time.monotonic()
-                if self._waits(whole=False) and self._go_round():
-                    busy = time.monotonic()
-                elif self.is_blocked:
-                    break  # the sensor sees to what is in the way, and says what it is
-                elif not has_compared_all:
-                    # Late feedback changes no column of a session: compare all tables once.
-                    self._waits(whole=True)
-                    has_compared_all = True
-                elif time.monotonic() - busy > self.plan.linger_seconds:
+    def run(self) -> None:
+        """Loop until no change waits or arrives, the time is over or a successor is ready."""
+        stands_by = self.plan.linger_seconds is None
+        with present(self.warehouse, self.run_id.partition("/")[0]) as presence:
+            environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
+            with dbt.hold_environment(environment):
+                # Loaded first, so that a run that starts while another still works is ready.
+                with suppress(TutorPipelineError):  # the first pass says it
+                    self._builds.prepare(self._models())
+                if stands_by:
+                    presence.take_place()
+                try:
+                    self._loop(presence if stands_by else None)
+                finally:
+                    self._report()
+
+    def _loop(self, place: Presence | None) -> None:
+        began = busy = reported = asked = time.monotonic()
+        next_whole = 0.0
+        life = self.plan.max_seconds + (0 if place is None else _LONGER_SECONDS)
+        while (looked := time.monotonic()) - began < life:
+            if self._waits(whole=False) and self._go_round():
+                busy = time.monotonic()
+            elif self.is_blocked:
+                break  # the sensor sees to what is in the way, and says what it is
+            elif looked >= next_whole:
+                # Late feedback changes no column of a session: all tables are compared now and
+                # then, in a fifth of the time at most.
+                self._waits(whole=True)
+                ended = time.monotonic()
+                next_whole = ended + max(_WHOLE_SECONDS, _POLL_SHARE * (ended - looked))
+            elif self._is_over(place, looked - busy):
+                break
+            else:
+                time.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - looked)))
+            if place is not None and looked - asked > _ASK_SECONDS:
+                if not self.plan.goes_on():
                     break
-                else:
-                    time.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - looked)))
-        return self.passes
+                asked = looked
+            if looked - reported > _REPORT_SECONDS:
+                self._report()
+                reported = looked
+
+    def _is_over(self, place: Presence | None, idle: float) -> bool:
+        """Whether to wait no longer for the next change."""
+        if place is not None:
+            return place.is_relieved()
+        return idle > (self.plan.linger_seconds or 0)
+
+    def _report(self) -> None:
+        if self.unreported:
+            self.report(self.unreported)
+            self.unreported = []
 
     def _waits(self, *, whole: bool) -> bool:
         with self.warehouse.connect() as database:
@@ -284,7 +324,7 @@ class Refresh:
             _note(database, this, settled.at)
         this.ended(Step.SETTLE)
         self._tell(this)
-        self.passes.append(this)
+        self.unreported.append(this)
         self.on_pass(this)
 
     def _tell(self, this: Pass) -> None:

@@ -81,6 +81,11 @@ def _try(database: Database, key: str) -> bool:
     return bool(database.value("select pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (key,)))
 
 
+def hold(database: Database, what: str) -> bool:
+    """Takes the lock `what` until the transaction of the database ends. False if it is taken."""
+    return _try(database, _key(database.warehouse, what))
+
+
 def is_held(database: Database, what: str) -> bool:
     """Whether some process holds the lock `what` of this warehouse's schemas."""
     return bool(database.value(f"select exists ({_HELD})", (_key(database.warehouse, what),)))
