@@ -11,3 +11,14 @@
         identifier=table
     )) }}
 {%- endmacro %}
+
+{#-
+The schemas of the database; dbt's own query has the temporary ones too, which come and go with any
+connection: what dbt would run then looked another each time.
+-#}
+{% macro postgres__list_schemas(database) -%}
+    {%- call statement('list_schemas', fetch_result=true, auto_begin=false) -%}
+        select nspname from pg_namespace where nspname !~ '^pg_(toast_)?temp_'
+    {%- endcall -%}
+    {{ return(load_result('list_schemas').table) }}
+{%- endmacro %}

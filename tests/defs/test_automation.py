@@ -29,7 +29,7 @@ from tutor_pipeline.defs import new_sessions
 from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
-from tutor_pipeline.defs.new_sessions import BEGINS_WITHIN, build_new_sessions_sensor
+from tutor_pipeline.defs.new_sessions import BEGINS_WITHIN, ENDS_WITHIN, build_new_sessions_sensor
 from tutor_pipeline.defs.refresh_after_sessions import LINGERS_FOR, STANDS_BY_FOR
 from tutor_pipeline.defs.schedules import build_schedules, days_due
 from tutor_pipeline.judgement.quality.guard import Required
@@ -409,6 +409,12 @@ def test_a_run_whose_process_is_gone_is_ended(place):
     started(place, run_id, 2 * BEGINS_WITHIN)
     with present(place.warehouse, run_id):
         assert f"{run_id[:8]} is running" in place.look()
+    # One that ends is absent before Dagster hears of it.
+    assert f"{run_id[:8]} is running" in place.look()
+    seen = json.loads(place.cursors["new_sessions"])
+    assert seen["absent_run"] == run_id
+    seen["absent_since"] = (datetime.now(UTC) - ENDS_WITHIN).isoformat()
+    place.cursors["new_sessions"] = json.dumps(seen)
     place.look()
     assert place.instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
 

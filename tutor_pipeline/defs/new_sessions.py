@@ -8,7 +8,7 @@ waits inside its evaluation and polls until there is something to do.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,9 +57,9 @@ _TAGS = {"dagster/max_retries": "0"}
 
 BUILD_AGAIN_AFTER = timedelta(minutes=10)
 _NAMED = 3
-BEGINS_WITHIN = timedelta(seconds=45)
-"""A run is present in the database while it works. If it counts as running for longer than this and
-is not present, its process is gone.
+BEGINS_WITHIN, ENDS_WITHIN = timedelta(seconds=45), timedelta(seconds=10)
+"""A run is present in the database while it works. If it counts as running for longer than the
+first and has been absent for the second, its process is gone.
 """
 
 
@@ -89,28 +89,38 @@ class _Gate:
 
 @dataclass(slots=True)
 class _Memory:
-    """The state that one evaluation passes to the next: the sensor's cursor."""
+    """The state that one evaluation passes to the next: the sensor's cursor. `absent_run`: the run
+    that was not present in the database when looked for, `absent_since` from when on.
+    """
 
     compared_at: datetime | None = None
     unreachable_since: datetime | None = None
+    absent_since: datetime | None = None
+    absent_run: str | None = None
 
     @classmethod
     def read(cls, cursor: str | None) -> "_Memory":
         try:
             kept = json.loads(cursor or "{}")
-            return cls(
-                **{name: datetime.fromisoformat(moment) for name, moment in kept.items() if moment}
-            )
+            run = kept.pop("absent_run", None)
+            moments = {name: datetime.fromisoformat(each) for name, each in kept.items() if each}
+            return cls(**moments, absent_run=run)
         except (ValueError, TypeError, AttributeError):
             return cls()  # of another version
 
     def write(self) -> str:
         return json.dumps(
             {
-                "compared_at": self.compared_at and self.compared_at.isoformat(),
-                "unreachable_since": self.unreachable_since and self.unreachable_since.isoformat(),
+                name: each.isoformat() if isinstance(each, datetime) else each
+                for name, each in asdict(self).items()
             }
         )
+
+    def absent_for(self, run_id: str, now: datetime) -> timedelta:
+        """Notes that a run is absent; returns since when."""
+        if self.absent_run != run_id or self.absent_since is None:
+            self.absent_run, self.absent_since = run_id, now
+        return now - self.absent_since
 
 
 @dg.definitions
@@ -195,7 +205,7 @@ def _look(
     with warehouse.connect(autocommit=True) as database:
         if in_progress:
             running = in_progress[0]
-            if not _is_gone(database, running, now):
+            if not _is_gone(database, memory, running, now):
                 if _is_to_be_relieved(database, gate, in_progress, now):
                     relieved = run_records.short(running.dagster_run.run_id)
                     return dg.RunRequest(
@@ -334,11 +344,15 @@ def _is_to_be_relieved(
     )
 
 
-def _is_gone(database: Database, running: dg.RunRecord, now: datetime) -> bool:
+def _is_gone(database: Database, memory: _Memory, running: dg.RunRecord, now: datetime) -> bool:
+    """Whether a run has no process any more. A run that ends is absent before Dagster hears of it."""
+    run = running.dagster_run
+    if run.status is not dg.DagsterRunStatus.STARTED or is_present(database, run.run_id):
+        memory.absent_run = memory.absent_since = None
+        return False
     return (
-        running.dagster_run.status is dg.DagsterRunStatus.STARTED
+        memory.absent_for(run.run_id, now) >= ENDS_WITHIN
         and now - run_records.since(running) > BEGINS_WITHIN
-        and not is_present(database, running.dagster_run.run_id)
     )
 
 
