@@ -345,7 +345,7 @@ def _is_to_be_relieved(
 
 
 def _is_gone(database: Database, memory: _Memory, running: dg.RunRecord, now: datetime) -> bool:
-    """Whether a run has no process any more. A run that ends is absent before Dagster hears of it."""
+    """Whether a run has no process any more. One that ends is absent before Dagster hears it."""
     run = running.dagster_run
     if run.status is not dg.DagsterRunStatus.STARTED or is_present(database, run.run_id):
         memory.absent_run = memory.absent_since = None
