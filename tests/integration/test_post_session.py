@@ -394,6 +394,39 @@ def test_another_writer_is_waited_for(platform, refreshes, tutor):
     processed_once(platform, tutor)
 
 
+def presences(project):
+    """How many runs are present: each has a transaction open for it."""
+    ((found,),) = project.query(
+        "select count(distinct pid) from pg_locks where locktype = 'advisory' and granted"
+        " and database = (select oid from pg_database where datname = current_database())"
+        " and pid in (select pid from pg_stat_activity where state = 'idle in transaction')"
+    )
+    return found
+
+
+def test_one_stands_by_and_another_is_ready_before_it_ends(platform, refreshes, _tutors):
+    def poor(tutor):
+        disappoint(platform, tutor)
+        until(lambda: history(platform, tutor) == [(POOR_FIRSTS, "opened")], "an alert opened")
+        processed_once(platform, tutor)
+
+    first = refreshes.start(linger_seconds=None)
+    poor(next(_tutors))
+    second = refreshes.start(linger_seconds=None)
+    # It reports what it did, and says that it ended well.
+    outcome = first.outcome()
+    assert outcome.success
+    assert outcome.of("ops/alerts")["passes"] >= 1
+    poor(next(_tutors))
+    assert presences(platform) == 1
+    second.kill()
+    until(lambda: presences(platform) == 0, "the server knows that it is gone")
+
+
+def test_one_that_stands_by_alone_ends_some_time(platform, refreshes, monkeypatch):
+    assert refreshes.run(linger_seconds=None, max_seconds=-55).success
+
+
 def test_what_changes_during_a_full_refresh_still_waits_and_all_is_as_it_makes_it(
     platform, refreshes, tutor
 ):

@@ -53,6 +53,7 @@ def show_attention(
         in_need = alert_queries.tutors_in_need(database)
         counts = status_queries.status(database)
         stale = status_queries.is_stale(database)
+        stopped = status_queries.stopped_refresh(database)
         rules = store.profile_in_force(database)
         short: Mapping[str, str] = {}
         short_sessions: Mapping[str, Mapping[str, str]] = {}
@@ -85,6 +86,11 @@ def show_attention(
         out.print(f"[dim]beside that: {left_out}[/dim]")
     if missing := counts["data"]["missing_rows"]:
         warn(f"{headline(missing)}. Alerts stay as they were; see tutor-pipeline incidents")
+    if stopped and not missing:
+        warn(
+            f"the refresh of {formatting.moment(stopped)} ended before it made alerts, so this is"
+            " what the one before it found; see tutor-pipeline status and tutor-pipeline validate"
+        )
     if stale:
         warn("the platform was loaded anew since then; to compute: tutor-pipeline enrich")
     for row in rows:

@@ -13,6 +13,7 @@ from psycopg.sql import Identifier
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import moment
 from tutor_pipeline.core.warehouse.database import Database, Row
+from tutor_pipeline.core.warehouse.locks import is_held
 from tutor_pipeline.judgement.lifecycle.store import last_applied
 from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.losses import ASSET, CHECK
@@ -107,6 +108,21 @@ def is_stale(database: Database) -> bool:
         )
         is True
     )
+
+
+def stopped_refresh(database: Database) -> datetime | None:
+    """Returns when the newest full refresh began, if it ended before it made alerts; None = it made
+    them, or is at work.
+    """
+    newest = database.one(
+        "select started_at, as_of from {ops}.refresh_runs"
+        " where is_full and snapshot_from is null order by started_at desc, run_id desc limit 1"
+    )
+    applied = alerts_as_of(database)
+    if newest is None or applied is None or newest["as_of"] <= applied:
+        return None
+    began: datetime = newest["started_at"]
+    return None if is_held(database, "refresh") else began
 
 
 def newest_session_age_days(database: Database) -> int | None:

@@ -95,7 +95,8 @@ def _faults_of_query(table: Table, entry: TableEntry, outputs: tuple[str, ...]) 
     if entry.unique is not None and entry.unique not in (entry.columns or outputs):
         yield (
             (*steps, "unique"),
-            f"there is no column {entry.unique}{nearest(entry.unique, entry.columns or outputs)}",
+            f"the table has no column {entry.unique} of the contract"
+            f"{nearest(entry.unique, entry.columns or outputs)}",
         )
 
 

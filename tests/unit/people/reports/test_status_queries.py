@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from psycopg.types.json import Jsonb
 
 from tests.unit.people.reports.conftest import DAY, HOUR, NOW
+from tutor_pipeline.core.warehouse.locks import one_writer
 from tutor_pipeline.people.reports import status_queries
 
 
@@ -65,3 +66,20 @@ def test_a_load_makes_it_stale_until_every_table_is_refreshed(ops):
     assert is_stale()
     ops.refresh("full again", NOW + 3 * HOUR)
     assert not is_stale()
+
+
+def test_a_full_refresh_that_made_no_alerts_is_said_unless_it_is_at_work(ops):
+    def stopped():
+        return status_queries.stopped_refresh(ops.database)
+
+    ops.refresh("first", NOW)
+    assert stopped() is None, "before the first alerts there is nothing to be told from"
+    ops.applied(NOW, evaluated=10)
+    assert stopped() is None
+    ops.refresh("second", NOW + HOUR)
+    began = ops.database.value("select started_at from {ops}.refresh_runs where run_id = 'second'")
+    assert stopped() == began
+    with one_writer(ops.database.warehouse, "refresh"):
+        assert stopped() is None
+    ops.applied(NOW + HOUR, evaluated=10)
+    assert stopped() is None
