@@ -121,29 +121,21 @@ class Life:
             process.kill()
             process.wait()
 
-    def runs(self) -> set[str]:
-        """The Dagster runs that have processed anything."""
-        return {
-            run
-            for (run,) in self.project.query(
-                "select distinct split_part(run_id, '/', 1) from ops.refresh_passes"
-            )
-        }
-
-    def goes_on(self, known: set[str]) -> None:
-        """Wait until a run other than these has processed something."""
+    def goes_on(self) -> None:
+        """Wait until a pass has begun and ended since now."""
+        ((now,),) = self.project.query("select clock_timestamp()")
+        newer = "select 1 from ops.refresh_passes where taken_at > %s limit 1"
 
         def has_gone_on():
             assert self.process.poll() is None, "up has ended"
-            return self.runs() - known
+            return self.project.query(newer, now)
 
-        until(has_gone_on, "another run has processed something", SECONDS)
+        until(has_gone_on, "something is processed", SECONDS)
 
-    def run_at_work(self) -> set[str]:
-        """The Dagster run that has taken something and not settled it, once there is one."""
-        taken = "select distinct split_part(run_id, '/', 1) from ops.session_changes"
+    def is_at_work(self) -> None:
+        """Wait until a refresh has taken something and not settled it."""
+        taken = "select 1 from ops.session_changes limit 1"
         until(lambda: self.project.query(taken), "a refresh is at work", SECONDS)
-        return {run for (run,) in self.project.query(taken)}
 
     def has_caught_up(self) -> bool:
         """Whether nothing differs from what was processed, feedback and metrics included."""
@@ -258,9 +250,9 @@ def outlives(life, *parts):
     """End each part while a refresh is at work: another one goes on, and all is as it should be."""
     log = life.home / f"{parts[0]}.jsonl"
     with life.simulation(log, "--rate", "1/s", "--poor-firsts", "0.3"):
-        life.goes_on(known=life.runs())
+        life.goes_on()
         for part in parts:
-            known = life.run_at_work() | life.runs()
+            life.is_at_work()
             group = os.getpgid(life.find("daemon")[0].pid)
             if part == "database":
                 life.server.stop()
@@ -271,9 +263,8 @@ def outlives(life, *parts):
             if part == "daemon":
                 assert life.process.wait(90) == 1  # without its daemon it does not stay up
                 assert members(group, part="") == [], "its runs end with it"
-                known |= life.runs()
                 life.start()
-            life.goes_on(known)
+            life.goes_on()
     until(life.has_caught_up, "nothing waits", SECONDS)
     everything_is_processed(life, log)
 

@@ -411,7 +411,19 @@ def test_one_stands_by_and_another_is_ready_before_it_ends(platform, refreshes, 
         processed_once(platform, tutor)
 
     first = refreshes.start(linger_seconds=None)
-    poor(next(_tutors))
+    tutor = next(_tutors)
+    poor(tutor)
+    # Late feedback, long before everything is compared again: the server counts what is written.
+    stars = (
+        "select student_satisfaction_rating from marts.fct_sessions"
+        f" where session_id = '{tutor}-poor0'"
+    )
+    assert platform.query(stars) == [(None,)]
+    platform.execute(
+        "insert into platform.session_feedback (session_id, student_satisfaction_rating)"
+        f" values ('{tutor}-poor0', 2)"
+    )
+    until(lambda: platform.query(stars) == [(2,)], "feedback is noticed", seconds=45)
     second = refreshes.start(linger_seconds=None)
     # It reports what it did, and says that it ended well.
     outcome = first.outcome()

@@ -2,6 +2,7 @@
 passes.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def definitions() -> dg.Definitions:
 
 SENSOR = "new_sessions"
 """The sensor that starts this job."""
+
+_SHOW_SECONDS = 10
 
 LINGERS_FOR, STANDS_BY_FOR = 60, 600
 """Seconds of a run's life: of one that starts with a change, and of one that stands by."""
@@ -75,6 +78,12 @@ def refresh_tutors(
         life if config.max_seconds is None else config.max_seconds,
         lambda: is_on(context.instance) and fingerprint(warehouse.settings) == loaded,
     )
+    alerts = _Alerts(context)
+
+    def report(passes: Sequence[Pass]) -> None:
+        alerts.show()
+        _show(context, warehouse, passes)
+
     # A pass that was committed before a retry keeps its name.
     again = f"/again {context.retry_number}" if context.retry_number else ""
     refresh = Refresh(
@@ -82,8 +91,8 @@ def refresh_tutors(
         warehouse.warehouse,
         plan,
         context.log,
-        on_pass=lambda this: _show_alerts(context, this),
-        report=lambda passes: _show(context, warehouse, passes),
+        on_pass=alerts.add,
+        report=report,
     )
     with again_if_cancelled(context):
         refresh.run()
@@ -123,18 +132,37 @@ def fingerprint(settings: Settings) -> str:
     return f"{len(newest)} {max(newest)}"
 
 
-def _show_alerts(context: dg.OpExecutionContext, this: Pass) -> None:
-    """Log the changes of alerts of a pass."""
-    judged = this.judged[Kind.ALERT]
-    if not judged.applied.changes:
-        return
-    (alerts,) = (each for each in FINDINGS if each.kind is Kind.ALERT)
-    metadata = {
-        **numbers(judged),
-        **_metadata([this]),
-        "what_changed": what_changed([judged.applied], alerts.says),
-    }
-    context.log_event(dg.AssetMaterialization(["ops", alerts.table], metadata=metadata))
+class _Alerts:
+    """Shows the passes that changed alerts, soon after they ended; many of them together: what a
+    run writes to Dagster's storage must not grow with the sessions.
+    """
+
+    def __init__(self, context: dg.OpExecutionContext) -> None:
+        self.context = context
+        self.passes: list[Pass] = []
+        self.shown_at = 0.0
+
+    def add(self, this: Pass) -> None:
+        """A pass that ended just now."""
+        if this.judged[Kind.ALERT].applied.changes:
+            self.passes.append(this)
+        if time.monotonic() - self.shown_at >= _SHOW_SECONDS:
+            self.show()
+
+    def show(self) -> None:
+        """One materialization of the alerts for those that wait."""
+        if not self.passes:
+            return
+        (alerts,) = (each for each in FINDINGS if each.kind is Kind.ALERT)
+        applied = [this.judged[Kind.ALERT].applied for this in self.passes]
+        metadata = {
+            **numbers(self.passes[-1].judged[Kind.ALERT]),
+            **_total(applied),
+            **_metadata(self.passes),
+            "what_changed": what_changed(applied, alerts.says),
+        }
+        self.context.log_event(dg.AssetMaterialization(["ops", alerts.table], metadata=metadata))
+        self.passes, self.shown_at = [], time.monotonic()
 
 
 def _show(

@@ -37,7 +37,7 @@ from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.compiled import Asked, ScopedBuilds
 from tutor_pipeline.people.notify.kinds import session
 from tutor_pipeline.sources import relations
-from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.changes import counters, ledger
 from tutor_pipeline.sources.losses import Limits, accept, is_due, read_whole
 from tutor_pipeline.sources.quarantine import sync_live_of
 from tutor_pipeline.steps import losses
@@ -54,8 +54,14 @@ _OF_THE_DATABASE = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "55", "5
 is not there, disk, memory, shutdown.
 """
 
-_WHOLE_SECONDS, _REPORT_SECONDS, _ASK_SECONDS = 10, 60, 20
-"""How often all tables are compared, passes are reported, and it is asked whether to go on."""
+_WHOLE_SECONDS, _COUNTED_WHOLE_SECONDS = 10, 60
+"""How often all tables are compared at least: where nobody counts what is written to them, and
+where somebody does.
+"""
+_REPORT_SECONDS, _ASK_SECONDS, _LOG_SECONDS = 60, 20, 4
+"""How often passes are reported, it is asked whether to go on, and passes are logged at most: what
+a run writes to Dagster's storage must not grow with the sessions.
+"""
 _LONGER_SECONDS = 60
 """How long a run that stands by waits for its successor."""
 _POLL_SECONDS = 0.5
@@ -121,6 +127,28 @@ class Pass:
         return 0.0 if oldest is None else round((now - oldest).total_seconds(), 3)
 
 
+@dataclass(slots=True)
+class _WholeComparisons:
+    """When to compare metrics and feedback too, which change no column of a session: when rows of
+    them were written, a fifth of the time at most; and now and then.
+    """
+
+    seen: int | None = None
+    due: float = 0
+    not_before: float = 0
+
+    def is_due(self, written: int | None, now: float) -> bool:
+        """Whether now, with so many rows written (None: nobody counts them)."""
+        return now >= self.due or (written != self.seen and now >= self.not_before)
+
+    def made(self, written: int | None, began: float, ended: float) -> None:
+        """One was made, of what so many rows had been written to when it began."""
+        self.seen = written
+        self.not_before = ended + _POLL_SHARE * (ended - began)
+        pause = _WHOLE_SECONDS if written is None else _COUNTED_WHOLE_SECONDS
+        self.due = max(self.not_before, ended + pause)
+
+
 @dataclass
 class Refresh:
     """One run and its progress. `on_pass` is called after each committed pass, `report` with those
@@ -136,6 +164,9 @@ class Refresh:
     taken: int = 0
     failures: int = 0
     is_blocked: bool = False
+    written: int | None = None
+    told_at: float = 0
+    untold: int = 0
     unreported: list[Pass] = field(default_factory=list)
 
     @cached_property
@@ -160,19 +191,16 @@ class Refresh:
 
     def _loop(self, place: Presence | None) -> None:
         began = busy = reported = asked = time.monotonic()
-        next_whole = 0.0
+        whole = _WholeComparisons()
         life = self.plan.max_seconds + (0 if place is None else _LONGER_SECONDS)
         while (looked := time.monotonic()) - began < life:
             if self._waits(whole=False) and self._go_round():
                 busy = time.monotonic()
             elif self.is_blocked:
                 break  # the sensor sees to what is in the way, and says what it is
-            elif looked >= next_whole:
-                # Late feedback changes no column of a session: all tables are compared now and
-                # then, in a fifth of the time at most.
+            elif whole.is_due(self.written, looked):
                 self._waits(whole=True)
-                ended = time.monotonic()
-                next_whole = ended + max(_WHOLE_SECONDS, _POLL_SHARE * (ended - looked))
+                whole.made(self.written, looked, time.monotonic())
             elif self._is_over(place, looked - busy):
                 break
             else:
@@ -198,6 +226,8 @@ class Refresh:
 
     def _waits(self, *, whole: bool) -> bool:
         with self.warehouse.connect() as database:
+            # First: what is written meanwhile is to be compared again.
+            self.written = counters.written(database)
             queue = ledger.compare(database, datetime.now(UTC), whole=whole)
         self.is_blocked = queue.is_reshaped
         return queue.changes > 0 and not queue.is_reshaped
@@ -328,10 +358,17 @@ class Refresh:
         self.on_pass(this)
 
     def _tell(self, this: Pass) -> None:
+        """Log the pass; of many within seconds the last one, and how many it speaks for."""
+        self.untold += 1
+        if time.monotonic() - self.told_at < _LOG_SECONDS and self.taken > 1:
+            return
+        before = self.untold - 1
+        others = f", and {count(before, 'pass', 'passes')} before" if before else ""
+        self.told_at, self.untold = time.monotonic(), 0
         applied = this.judged[Kind.ALERT].applied
         steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in this.seconds.items())
         self.log.info(
-            f"pass {self.taken}: {count(this.batch.changes, 'change')} of"
+            f"pass {self.taken}{others}: {count(this.batch.changes, 'change')} of"
             f" {count(len(this.batch.tutors), 'tutor')}"
             f" ({steps}); alerts: {applied.opened} opened, {applied.resolved} resolved"
         )
