@@ -228,6 +228,7 @@ class Refresh:
         with self.warehouse.connect() as database:
             # First: what is written meanwhile is to be compared again.
             self.written = counters.written(database)
+            database.commit()
             queue = ledger.compare(database, datetime.now(UTC), whole=whole)
         self.is_blocked = queue.is_reshaped
         return queue.changes > 0 and not queue.is_reshaped
