@@ -5,7 +5,7 @@ copy.
 -#}
 {% macro distribute() -%}
     {%- set column = (config.get('meta') or {}).get('distribute_by') -%}
-    {%- if column and execute and has_citus() -%}
+    {%- if column and execute and has_citus() and not is_distributed(this) -%}
 do $citus$ begin
     if not exists (
         select 1 from pg_dist_partition where logicalrelid = '{{ this }}'::regclass
@@ -15,6 +15,13 @@ do $citus$ begin
     end if;
 end $citus$
     {%- endif -%}
+{%- endmacro %}
+
+{% macro is_distributed(relation) -%}
+    {{ return(run_query(
+        'select exists (select 1 from pg_dist_partition where logicalrelid = to_regclass('
+        ~ quote_text(relation | string) ~ '))'
+    ).rows[0][0]) }}
 {%- endmacro %}
 
 {#- Asked once per invocation. -#}

@@ -70,7 +70,8 @@ What writes no header (compile, show, docs generate) takes the moment of the new
     {%- endif -%}
     {{ return(
         'select as_of from ' ~ headers
-        ~ ' where snapshot_from is null order by started_at desc, run_id desc limit 1'
+        ~ " where snapshot_from is null and run_id not like 'compiled-%'"
+        ~ ' order by started_at desc, run_id desc limit 1'
     ) }}
 {%- endmacro %}
 
@@ -217,12 +218,12 @@ row tells.
 {% macro every_row_is_new() -%}
     {%- set features = this -%}
     {%- set wide = our_table('marts', 'tutor_aggregates') -%}
-    {%- set moments = run_query(
-        'select wide.as_of is distinct from features.as_of from ' ~ wide ~ ' as wide left join '
-        ~ features ~ ' as features on wide.tutor_id = features.tutor_id'
-        ~ ' where wide.tutor_id <> all(' ~ scope_tutors() ~ ') limit 1'
-    ) -%}
-    {{ return(moments.rows | length > 0 and moments.rows[0][0]) }}
+    {#- Nobody out of scope is no other answer than the same moment. -#}
+    {{ return(run_query(
+        'select coalesce((select wide.as_of is distinct from features.as_of from ' ~ wide
+        ~ ' as wide left join ' ~ features ~ ' as features on wide.tutor_id = features.tutor_id'
+        ~ ' where wide.tutor_id <> all(' ~ scope_tutors() ~ ') limit 1), false)'
+    ).rows[0][0]) }}
 {%- endmacro %}
 
 {% macro is_up_to_date_table(relation, node) -%}

@@ -63,6 +63,10 @@ first and has been absent for the second, its process is gone.
 """
 
 
+ENDED_AT_ONCE = timedelta(seconds=60)
+"""A run that stood by and lived less long is followed by another one after as long a pause."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Skip:
     """Nothing to start, and why. `looks_on`: keep polling, as this may change within seconds."""
@@ -309,6 +313,13 @@ def _may_stand_by(
 ) -> bool:
     """Whether a refresh could work if something changed now."""
     failures = run_records.failures_in_a_row(instance, Job.POST_SESSION_REFRESH)
+    ended = run_records.last(instance, Job.POST_SESSION_REFRESH)
+    at = None if ended is None else run_records.ended_at(ended)
+    if ended is not None and at is not None and now - at < ENDED_AT_ONCE:
+        # One that ended at once would do so again: it knows of something that this does not.
+        lived = at - run_records.since(ended)
+        if lived < ENDED_AT_ONCE and ended.dagster_run.tags.get("stands_by"):
+            return False
     return failures.remaining(now) <= 0 and not guard.objections(database, gate.required)
 
 

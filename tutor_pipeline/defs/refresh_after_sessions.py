@@ -2,6 +2,7 @@
 passes.
 """
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -117,19 +118,27 @@ def post_session_refresh() -> None:
 
 def is_on(instance: dg.DagsterInstance) -> bool:
     """Whether nobody has switched the sensor off that starts these runs."""
-    return not any(
-        state.instigator_name == SENSOR and state.status.value == "STOPPED"
+    states = [
+        state.status.value
         for state in instance.all_instigator_state()
-    )
+        if state.instigator_name == SENSOR
+    ]
+    # Of a deployment that is gone, or of another one on this instance, a state may be left.
+    return not states or any(state != "STOPPED" for state in states)
 
 
 def fingerprint(settings: Settings) -> str:
     """Returns what changes with the files that a run has loaded: ours, the mapping, the profile."""
-    files = [*PACKAGE_DIR.rglob("*.py"), *DBT_PROJECT_DIR.rglob("*.sql")]
-    files += DBT_PROJECT_DIR.rglob("*.yml")
-    files += [path for path in (settings.source_map, Path(settings.rule_profile)) if path]
-    newest = [path.stat().st_mtime_ns for path in files if path.is_file()]
-    return f"{len(newest)} {max(newest)}"
+    files = [
+        *(path for folder in (PACKAGE_DIR, DBT_PROJECT_DIR) for path in folder.rglob("*.*")),
+        *(path for path in (settings.source_map, Path(settings.rule_profile)) if path),
+    ]
+    changed = [
+        f"{path} {path.stat().st_mtime_ns}"
+        for path in sorted(files)
+        if path.suffix in (".py", ".sql", ".yml", ".yaml") and path.is_file()
+    ]
+    return hashlib.md5("\n".join(changed).encode(), usedforsecurity=False).hexdigest()
 
 
 class _Alerts:

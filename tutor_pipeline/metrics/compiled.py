@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _SCOPED_WRITE = re.compile(r"\s*(?:set local |delete from |insert into |update )", re.IGNORECASE)
 _QUESTION = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
+_TRIES_A_LOCK = "pg_try_advisory_xact_lock"
 _EMPTY = re.compile(r"\s*")
 # The rows in any order: a catalog has none.
 _ANSWER = "(select md5(coalesce(json_agg(r order by r::text)::text, '')) from ({}) as r)"
@@ -41,9 +42,12 @@ _ANSWER = "(select md5(coalesce(json_agg(r order by r::text)::text, '')) from ({
 
 @dataclass(slots=True)
 class _Node:
-    """What dbt asked and would write for one node, or before and after all nodes."""
+    """What dbt asked and would write for one node, or before and after all nodes. `locks`: whether
+    each lock that it tried was free.
+    """
 
     reads: dict[str, str] = field(default_factory=dict)
+    locks: list[bool] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
 
 
@@ -64,7 +68,7 @@ class ScopedBuilds:
         self._compiled: _Compiled | None = None
 
     def prepare(self, models: Sequence[str]) -> None:
-        """Has dbt say what it would run now. Raises DbtError."""
+        """Has dbt say what it would run now."""
         self._compiled = _compiled(self.warehouse, tuple(models), self._manifest)
 
     def build(self, run: RefreshRun, models: Sequence[str]) -> Asked:
@@ -140,13 +144,13 @@ def _compiled(
         with _recording() as nodes, dbt.hold_environment({"TUTOR_RUN_ID": run.run_id}):
             dbt.run(["--no-write-json", "run", "--select", *models], manifest=manifest)
     except dbt.DbtError:
-        if _is_scoped(nodes):
-            raise
-        return None  # it asked about a table that it would have made
+        return None  # it asked about a table that it would have made; or its build will say why
     finally:
         forget_header(warehouse, run.run_id)
     if not _is_scoped(nodes):
         return None
+    if not all(free for node in nodes.values() for free in node.locks):
+        return None  # somebody else does meanwhile what would be left out: once, not from now on
     run_id, *_ = _literals(run, warehouse.timezone)
     parts = []
     for node in nodes.values():
@@ -210,7 +214,11 @@ def _recording() -> Iterator[Mapping[str, _Node]]:
         # Asked before: what changes in between differs from this answer when a pass asks again.
         _, answer = execute(self, "select " + _ANSWER.format(text), auto_begin, True, None)
         node.reads[text] = answer.rows[0][0]
-        return execute(self, sql, auto_begin, fetch, limit)
+        response, table = execute(self, sql, auto_begin, fetch, limit)
+        if _TRIES_A_LOCK in text:
+            node.locks.append(bool(table.rows[0][0]))
+            self.get_thread_connection().handle.rollback()  # nobody is to wait for it
+        return response, table
 
     PostgresConnectionManager.execute = record  # type: ignore[method-assign]
     try:

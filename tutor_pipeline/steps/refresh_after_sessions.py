@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,7 +19,7 @@ from typing import Protocol
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
+from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
@@ -180,8 +179,7 @@ class Refresh:
             environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
             with dbt.hold_environment(environment):
                 # Loaded first, so that a run that starts while another still works is ready.
-                with suppress(TutorPipelineError):  # the first pass says it
-                    self._builds.prepare(self._models())
+                self._builds.prepare(self._models())
                 if stands_by:
                     presence.take_place()
                 try:
@@ -194,13 +192,15 @@ class Refresh:
         whole = _WholeComparisons()
         life = self.plan.max_seconds + (0 if place is None else _LONGER_SECONDS)
         while (looked := time.monotonic()) - began < life:
-            if self._waits(whole=False) and self._go_round():
+            waits = self._waits(whole=False)
+            if not self.is_blocked and whole.is_due(self.written, looked):
+                # Also while sessions come one after the other.
+                waits = self._waits(whole=True) or waits
+                whole.made(self.written, looked, time.monotonic())
+            if waits and self._go_round():
                 busy = time.monotonic()
             elif self.is_blocked:
                 break  # the sensor sees to what is in the way, and says what it is
-            elif whole.is_due(self.written, looked):
-                self._waits(whole=True)
-                whole.made(self.written, looked, time.monotonic())
             elif self._is_over(place, looked - busy):
                 break
             else:
@@ -262,15 +262,15 @@ class Refresh:
         """
         if is_cancelled_by_standby(error):
             return False
-        if isinstance(error, psycopg.Error):
-            return (error.sqlstate or "")[:2] not in _OF_THE_DATABASE
-        if not isinstance(error, dbt.DbtError):
+        if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _OF_THE_DATABASE:
+            return False
+        if not isinstance(error, dbt.DbtError | psycopg.Error):
             return True
         run_id = f"{batch.run_id}/nobody"
         write_header(self.warehouse, RefreshRun(run_id, batch.as_of, ()))
         try:
             self._build(RefreshRun(run_id, batch.as_of, ()))
-        except dbt.DbtError:
+        except (dbt.DbtError, psycopg.Error):
             return False
         return True
 

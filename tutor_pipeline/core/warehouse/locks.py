@@ -20,6 +20,20 @@ _HELD = """
 """
 
 
+# A server or a role may end transactions that do nothing, or take long: this one waits for its
+# holder. Whose host vanished is to be noticed within a minute, not after the system's two hours.
+_STAYS_OPEN = """
+    select set_config(name, value, true)
+    from (
+        values
+            ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
+            ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'),
+            ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60000')
+    ) as wanted (name, value)
+    inner join pg_settings using (name)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """The holder of the lock `what`: the server's process that has it."""
@@ -76,8 +90,7 @@ def one_writer(
 
 def _try(database: Database, key: str) -> bool:
     """Takes the lock until the transaction ends. False if it is taken."""
-    # A server or a role may end transactions that do nothing: this one waits for its holder.
-    database.execute("set local idle_in_transaction_session_timeout = 0")
+    database.execute(_STAYS_OPEN)
     return bool(database.value("select pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (key,)))
 
 

@@ -105,7 +105,7 @@ def moment(database: Database, run_id: str) -> datetime:
 def newest_moment(database: Database) -> datetime | None:
     """The as-of of the newest refresh, as `moment` has it; None before the first."""
     row = database.execute(
-        "select as_of from {ops}.refresh_runs"
+        "select as_of from {ops}.refresh_runs where run_id not like 'compiled-%'"
         " order by (snapshot_from is null) desc, started_at desc, run_id desc limit 1"
     ).fetchone()
     return None if row is None else row[0]

@@ -37,7 +37,9 @@ class Presence:
         """Whether a successor is ready. Raises OperationalError: the connection is lost, and with
         it the place.
         """
-        return is_held(self.database, _SUCCESSOR)
+        # Undone, so that the open transaction keeps no lock on what was read.
+        with self.database.transaction(force_rollback=True):
+            return is_held(self.database, _SUCCESSOR)
 
 
 @contextmanager
