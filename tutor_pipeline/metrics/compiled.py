@@ -67,9 +67,9 @@ class ScopedBuilds:
         self._manifest = manifest
         self._compiled: _Compiled | None = None
 
-    def prepare(self, models: Sequence[str]) -> None:
+    def prepare(self, models: Sequence[str], now: datetime) -> None:
         """Has dbt say what it would run now."""
-        self._compiled = _compiled(self.warehouse, tuple(models), self._manifest)
+        self._compiled = _compiled(self.warehouse, tuple(models), self._manifest, now)
 
     def build(self, run: RefreshRun, models: Sequence[str]) -> Asked:
         """Builds the rows of the run's tutors, whose header is written. Raises DbtError and
@@ -77,7 +77,7 @@ class ScopedBuilds:
         """
         if self._apply(run, models):
             return Asked.NOT
-        self.prepare(models)
+        self.prepare(models, run.as_of)
         if self._apply(run, models):
             return Asked.TEXT
         # dbt makes a table anew, or reads what this very build changes.
@@ -135,10 +135,10 @@ def _run(database: Database, compiled: _Compiled, run: RefreshRun) -> bool:
 
 
 def _compiled(
-    warehouse: Warehouse, models: tuple[str, ...], manifest: Manifest
+    warehouse: Warehouse, models: tuple[str, ...], manifest: Manifest, now: datetime
 ) -> _Compiled | None:
     """Returns what dbt would run for a scoped refresh, None: it would build a table anew now."""
-    run = RefreshRun(f"compiled-{uuid4()}", datetime.now(UTC), ())
+    run = RefreshRun(f"compiled-{uuid4()}", now, ())
     write_header(warehouse, run)
     try:
         with _recording() as nodes, dbt.hold_environment({"TUTOR_RUN_ID": run.run_id}):

@@ -179,7 +179,7 @@ class Refresh:
             environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
             with dbt.hold_environment(environment):
                 # Loaded first, so that a run that starts while another still works is ready.
-                self._builds.prepare(self._models())
+                self._builds.prepare(self._models(), datetime.now(UTC))
                 if stands_by:
                     presence.take_place()
                 try:

@@ -172,7 +172,7 @@ def test_dbt_is_asked_again_once_when_it_would_render_something_else(
         )
         statement = statement.replace("attr_prior_days", column["attname"])
     roster.refresh(days=SNAPSHOT_DAYS)
-    passes.builds.prepare(MODELS)
+    passes.builds.prepare(MODELS, AS_OF)
     assert passes.build("t1") is Asked.NOT
     with roster.warehouse.connect() as database:
         database.execute(statement)
@@ -188,7 +188,7 @@ def test_dbt_is_asked_again_once_when_it_would_render_something_else(
 
 @pytest.mark.usefixtures("as_it_was")
 def test_other_models_are_compiled_anew(roster: Bench, passes: Passes) -> None:
-    passes.builds.prepare(MODELS)
+    passes.builds.prepare(MODELS, AS_OF)
     roster.execute("create table {platform}.session_students (session_id text, student_id text)")
     roster.refresh(days=SNAPSHOT_DAYS)
     models = (*MODELS, *OF_GROUPS)
@@ -199,7 +199,7 @@ def test_other_models_are_compiled_anew(roster: Bench, passes: Passes) -> None:
 @pytest.mark.usefixtures("as_it_was")
 def test_a_build_that_fails_changes_nothing(roster: Bench, passes: Passes) -> None:
     roster.refresh(days=SNAPSHOT_DAYS)
-    passes.builds.prepare(MODELS)
+    passes.builds.prepare(MODELS, AS_OF)
     before = state(roster)
     roster.execute("update {platform}.sessions set status = 'cancelled' where tutor_id = 't1'")
     roster.execute(
@@ -218,5 +218,5 @@ def test_a_build_that_fails_changes_nothing(roster: Bench, passes: Passes) -> No
 def test_nothing_stays_of_what_was_only_compiled(roster: Bench, passes: Passes) -> None:
     headers = "select count(*) as n from {ops}.refresh_runs"
     before = roster.row(headers), state(roster)
-    passes.builds.prepare(MODELS)
+    passes.builds.prepare(MODELS, AS_OF)
     assert (roster.row(headers), state(roster)) == before

@@ -44,7 +44,7 @@ def _form(column: CsvColumn, entry: FileColumnEntry, file: FileEntry) -> str | N
     if column.type == "timestamp" and (dates := entry.dates or file.dates) is not None:
         return f"a moment such as {EXAMPLES[dates]} ({dates})"
     if column.type in NUMBERS and (decimal := entry.decimal or file.decimal) is not None:
-        return f"a number such as 4{decimal}5"
+        return f"a number such as 37{decimal}25"
     return None
 
 
