@@ -118,7 +118,7 @@ def test_passes_equal_a_full_rebuild(
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@settings(max_examples=25, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), batches=st.lists(operations, min_size=1, max_size=5))
 def test_passes_equal_a_full_rebuild_at_length(
     passes: Passes, random_session: Any, seed: int, batches: list
