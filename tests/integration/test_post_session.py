@@ -15,7 +15,7 @@ import pytest
 from tests.integration.refreshes import Refreshes, differences, stopping_at, tables, until, written
 from tutor_pipeline.core.warehouse.locks import one_writer
 
-TUTORS = [f"P{number:02d}" for number in range(30)]
+TUTORS = [f"P{number:02d}" for number in range(36)]
 POOR_FIRSTS = "poor_first_session_pattern"
 
 
