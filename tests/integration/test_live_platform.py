@@ -93,7 +93,9 @@ select md5(string_agg(line, E'\\n' order by line)) from (
     from pg_attribute join pg_class as c on c.oid = attrelid
     where c.relnamespace = 'public'::regnamespace and attnum > 0
     union all
-    select format('%s %s', tgrelid::regclass, tgname) from pg_trigger
+    select format('%s %s', tgrelid::regclass, tgname)
+    from pg_trigger join pg_class as c on c.oid = tgrelid
+    where c.relnamespace = 'public'::regnamespace
     union all
     select t::text from public.sessions as t
 ) as lines
