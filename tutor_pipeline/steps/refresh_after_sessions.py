@@ -192,18 +192,20 @@ class Refresh:
         whole = _WholeComparisons()
         life = self.plan.max_seconds + (0 if place is None else _LONGER_SECONDS)
         while (looked := time.monotonic()) - began < life:
-            waits = self._waits(whole=False)
-            if not self.is_blocked and whole.is_due(self.written, looked):
-                # Also while sessions come one after the other.
-                waits = self._waits(whole=True) or waits
-                whole.made(self.written, looked, time.monotonic())
-            if waits and self._go_round():
-                busy = time.monotonic()
-            elif self.is_blocked:
+            has_worked = self._waits(whole=False) and self._go_round()
+            compared = time.monotonic()
+            if has_worked:
+                busy = compared
+            if self.is_blocked:
                 break  # the sensor sees to what is in the way, and says what it is
+            if whole.is_due(self.written, compared):
+                # After the pass, and also while sessions come one after the other. What it finds
+                # waits for the next look.
+                self._waits(whole=True)
+                whole.made(self.written, compared, time.monotonic())
             elif self._is_over(place, looked - busy):
                 break
-            else:
+            elif not has_worked:
                 time.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - looked)))
             if place is not None and looked - asked > _ASK_SECONDS:
                 if not self.plan.goes_on():
