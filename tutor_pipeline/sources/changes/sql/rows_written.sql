@@ -1,7 +1,9 @@
 -- Whether PostgreSQL counts what is written to all of some tables, and the sum of the counts. Of a
 -- partitioned table its leaves are counted. A table that is not there has none.
 with named as (
-    select classes.oid, classes.relkind
+    select
+        classes.oid,
+        classes.relkind
     from unnest(%(names)s::text[]) as wanted (name)
     inner join pg_class as classes on classes.oid = to_regclass(wanted.name)
 ),
@@ -26,16 +28,17 @@ select
     and not exists (
         select 1
         from leaves
-        inner join pg_class as classes using (oid)
+        inner join pg_class as classes on leaves.oid = classes.oid
         where classes.relkind <> 'r'
     ) as is_counted,
     coalesce(
         (
-            select sum(
-                pg_stat_get_tuples_inserted(oid)
-                + pg_stat_get_tuples_updated(oid)
-                + pg_stat_get_tuples_deleted(oid)
-            )
+            select
+                sum(
+                    pg_stat_get_tuples_inserted(oid)
+                    + pg_stat_get_tuples_updated(oid)
+                    + pg_stat_get_tuples_deleted(oid)
+                )
             from leaves
         ),
         0
