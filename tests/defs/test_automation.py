@@ -1,6 +1,7 @@
 """Sensors and schedules on a real instance (as deploy/dagster.yaml says) and a real database."""
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -17,11 +18,17 @@ from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+)
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from tutor_pipeline.cli.server import _fail_runs_left_behind
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.settings import Settings
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.core.warehouse.standing import present
 from tutor_pipeline.definitions import build_defs, defs
@@ -29,8 +36,18 @@ from tutor_pipeline.defs import new_sessions
 from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.warehouse_resource import WarehouseResource
 from tutor_pipeline.defs.incidents import THE_OTHERS, build_incident_sensors
-from tutor_pipeline.defs.new_sessions import BEGINS_WITHIN, ENDS_WITHIN, build_new_sessions_sensor
-from tutor_pipeline.defs.refresh_after_sessions import LINGERS_FOR, STANDS_BY_FOR
+from tutor_pipeline.defs.new_sessions import (
+    BEGINS_WITHIN,
+    ENDED_AT_ONCE,
+    ENDS_WITHIN,
+    build_new_sessions_sensor,
+)
+from tutor_pipeline.defs.refresh_after_sessions import (
+    LINGERS_FOR,
+    STANDS_BY_FOR,
+    fingerprint,
+    is_on,
+)
 from tutor_pipeline.defs.schedules import build_schedules, days_due
 from tutor_pipeline.judgement.quality.guard import Required
 from tutor_pipeline.judgement.quality.outcome import Outcome, Status
@@ -411,12 +428,73 @@ def test_a_run_whose_process_is_gone_is_ended(place):
         assert f"{run_id[:8]} is running" in place.look()
     # One that ends is absent before Dagster hears of it.
     assert f"{run_id[:8]} is running" in place.look()
-    seen = json.loads(place.cursors["new_sessions"])
-    assert seen["absent_run"] == run_id
-    seen["absent_since"] = (datetime.now(UTC) - ENDS_WITHIN).isoformat()
-    place.cursors["new_sessions"] = json.dumps(seen)
+    absent_for(place, run_id, ENDS_WITHIN)
     place.look()
     assert place.instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def absent_for(place, run_id, time):
+    """Let a run have been absent for some time."""
+    seen = json.loads(place.cursors["new_sessions"])
+    assert list(seen["absent"]) == [run_id]
+    seen["absent"][run_id] = (datetime.now(UTC) - time).isoformat()
+    place.cursors["new_sessions"] = json.dumps(seen)
+
+
+def test_a_successor_that_is_killed_while_it_waits_is_replaced(place, monkeypatch):
+    monkeypatch.delenv("TUTOR_LINGER_SECONDS")
+    place.ready()
+    at_work, successor = (place.in_state(dg.DagsterRunStatus.STARTED) for _ in range(2))
+    started(place, at_work, timedelta(seconds=STANDS_BY_FOR))
+    started(place, successor, 2 * BEGINS_WITHIN)
+    with present(place.warehouse, at_work):
+        assert f"{at_work[:8]} is running" in place.look()
+        absent_for(place, successor, ENDS_WITHIN)
+        assert place.look().tags["relieves"] == at_work[:8]
+    assert place.instance.get_run_by_id(successor).status is dg.DagsterRunStatus.FAILURE
+    assert not place.instance.get_run_by_id(at_work).is_finished
+
+
+def test_one_that_ended_at_once_is_not_followed_at_once(place, monkeypatch):
+    monkeypatch.delenv("TUTOR_LINGER_SECONDS")
+    place.ready()
+    run = place.create(JOB, run_config={"ops": {"work": {"config": {}}}}, tags={"stands_by": "yes"})
+    execute_run(InMemoryJob(JOBS[JOB]), run, place.instance)
+    assert place.look() == "nothing changed"
+    started(place, run.run_id, 2 * ENDED_AT_ONCE)  # it lived for long
+    assert place.look().tags["stands_by"] == "yes"
+    started(place, run.run_id, timedelta(0))
+    place.session()
+    assert place.look().tags["changes"] == "1"
+
+
+def test_a_run_knows_when_its_sensor_is_switched_off(place):
+    def switch(location, status):
+        origin = RemoteRepositoryOrigin(
+            ManagedGrpcPythonEnvCodeLocationOrigin(
+                LoadableTargetOrigin(module_name="tutor_pipeline.definitions"), location
+            ),
+            "__repository__",
+        ).get_instigator_origin("new_sessions")
+        place.instance.add_instigator_state(InstigatorState(origin, InstigatorType.SENSOR, status))
+
+    assert is_on(place.instance)
+    switch("ours", InstigatorStatus.STOPPED)
+    assert not is_on(place.instance)
+    # A state of another deployment may be left.
+    switch("another", InstigatorStatus.RUNNING)
+    assert is_on(place.instance)
+
+
+@pytest.mark.parametrize("setting", ["source_map", "rule_profile"])
+def test_a_run_notices_that_a_file_it_has_loaded_changed(tmp_path, setting):
+    path = tmp_path / "file.yml"
+    path.write_text("a: 1", encoding="utf-8")
+    settings = Settings(**{setting: str(path)})
+    before = fingerprint(settings)
+    assert fingerprint(settings) == before
+    os.utime(path, ns=(1, 1))
+    assert fingerprint(settings) != before
 
 
 def test_a_run_stands_by_and_the_next_one_is_started_before_it_ends(place, monkeypatch):
@@ -448,7 +526,7 @@ def test_a_relief_that_outlives_its_run_is_not_relieved_at_once(place, monkeypat
     place.ready()
     at_work, relief = (place.in_state(dg.DagsterRunStatus.STARTED) for _ in range(2))
     monkeypatch.setattr(new_sessions, "LOADS_FOR", LINGERS_FOR)
-    monkeypatch.setattr(new_sessions, "_is_gone", ends(place, at_work))
+    monkeypatch.setattr(new_sessions, "_gone", ends(place, at_work))
     place.execute(
         "insert into {ops}.refresh_passes (run_id, taken_at, settled_at, changes, tutors, seconds)"
         " values ('r/1', now(), now() + interval '1 minute', 1, 1, '{{}}')"
@@ -462,13 +540,13 @@ def test_a_relief_that_outlives_its_run_is_not_relieved_at_once(place, monkeypat
 def ends(place, run_id):
     """In the middle of a look, a run ends."""
 
-    def is_gone(*_):
+    def gone(*_):
         run = place.instance.get_run_by_id(run_id)
         if not run.is_finished:
             place.instance.report_run_canceled(run)
-        return False
+        return []
 
-    return is_gone
+    return gone
 
 
 def test_a_database_that_is_down_is_a_reason_and_no_traceback(place, monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.refreshes import Refreshes, differences, stopping_at, tables, until, written
 from tutor_pipeline.core.warehouse.locks import one_writer
 
-TUTORS = [f"P{number:02d}" for number in range(36)]
+TUTORS = [f"P{number:02d}" for number in range(40)]
 POOR_FIRSTS = "poor_first_session_pattern"
 
 
@@ -313,6 +313,29 @@ def test_what_fails_without_any_tutor_ends_the_run_and_sets_nobody_aside(
         processed_once(platform, each)
 
 
+def test_a_build_that_fails_for_everybody_sets_nobody_aside(platform, refreshes, _tutors):
+    tutors = [next(_tutors) for _ in range(2)]
+    for each in tutors:
+        disappoint(platform, each)
+    platform.execute(
+        "create or replace function public.refuse() returns trigger language plpgsql as"
+        " $$ begin raise 'not today'; end $$"
+    )
+    platform.execute(
+        "create trigger refuse before insert on marts.tutor_evidence for each statement"
+        " execute function public.refuse()"
+    )
+    try:
+        assert not refreshes.start().outcome().success
+    finally:
+        platform.execute("drop trigger refuse on marts.tutor_evidence")
+    assert platform.query("select count(*) from ops.set_aside_tutors") == [(0,)]
+    assert waiting(platform) == set(tutors)
+    refreshes.run()
+    for each in tutors:
+        processed_once(platform, each)
+
+
 def test_while_a_check_objects_nothing_is_taken(platform, refreshes, tutor):
     disappoint(platform, tutor)
     result = "asset = 'marts/fct_sessions' and check_name = 'there_are_sessions'"
@@ -436,7 +459,7 @@ def test_one_stands_by_and_another_is_ready_before_it_ends(platform, refreshes, 
     until(lambda: presences(platform) == 0, "the server knows that it is gone")
 
 
-def test_one_that_stands_by_alone_ends_some_time(platform, refreshes, monkeypatch):
+def test_one_that_stands_by_alone_ends_some_time(platform, refreshes):
     assert refreshes.run(linger_seconds=None, max_seconds=-55).success
 
 

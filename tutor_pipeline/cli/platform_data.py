@@ -181,7 +181,12 @@ def import_(
         summary = import_folder(
             session.warehouse,
             folder,
-            Wishes(clear, replace_missing, max_bad / 100, mapped),
+            Wishes(
+                clear=clear,
+                replace_missing=replace_missing,
+                max_bad=max_bad / 100,
+                mapped=mapped,
+            ),
             as_of=datetime.now(UTC),
             progress=update,
             on_wait=note,

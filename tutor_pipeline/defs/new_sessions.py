@@ -8,7 +8,7 @@ waits inside its evaluation and polls until there is something to do.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -93,38 +93,29 @@ class _Gate:
 
 @dataclass(slots=True)
 class _Memory:
-    """The state that one evaluation passes to the next: the sensor's cursor. `absent_run`: the run
-    that was not present in the database when looked for, `absent_since` from when on.
+    """The state that one evaluation passes to the next: the sensor's cursor. `absent`: since when
+    each run that counts as running was not present in the database.
     """
 
     compared_at: datetime | None = None
     unreachable_since: datetime | None = None
-    absent_since: datetime | None = None
-    absent_run: str | None = None
+    absent: dict[str, datetime] = field(default_factory=dict)
 
     @classmethod
     def read(cls, cursor: str | None) -> "_Memory":
         try:
             kept = json.loads(cursor or "{}")
-            run = kept.pop("absent_run", None)
-            moments = {name: datetime.fromisoformat(each) for name, each in kept.items() if each}
-            return cls(**moments, absent_run=run)
+            absent = kept.pop("absent", {})
+            return cls(**_moments(kept), absent=_moments(absent))
         except (ValueError, TypeError, AttributeError):
             return cls()  # of another version
 
     def write(self) -> str:
-        return json.dumps(
-            {
-                name: each.isoformat() if isinstance(each, datetime) else each
-                for name, each in asdict(self).items()
-            }
-        )
+        return json.dumps(asdict(self), default=datetime.isoformat)
 
-    def absent_for(self, run_id: str, now: datetime) -> timedelta:
-        """Notes that a run is absent; returns since when."""
-        if self.absent_run != run_id or self.absent_since is None:
-            self.absent_run, self.absent_since = run_id, now
-        return now - self.absent_since
+
+def _moments(texts: Mapping[str, str | None]) -> dict[str, datetime]:
+    return {name: datetime.fromisoformat(text) for name, text in texts.items() if text}
 
 
 @dg.definitions
@@ -207,18 +198,19 @@ def _look(
     in_progress = run_records.all_in_progress(instance, Job.POST_SESSION_REFRESH)
     # Autocommit: the comparison opens its own transactions.
     with warehouse.connect(autocommit=True) as database:
-        if in_progress:
-            running = in_progress[0]
-            if not _is_gone(database, memory, running, now):
-                if _is_to_be_relieved(database, gate, in_progress, now):
-                    relieved = run_records.short(running.dagster_run.run_id)
-                    return dg.RunRequest(
-                        job_name=Job.POST_SESSION_REFRESH, tags={**_TAGS, "relieves": relieved}
-                    )
-                return _Skip(_at_work(running, ledger.waiting(database, now), now))
+        gone = _gone(database, memory, in_progress, now)
+        for record in gone:
             instance.report_run_failed(
-                running.dagster_run, "Its process is gone: it is not present in the database."
+                record.dagster_run, "Its process is gone: it is not present in the database."
             )
+        if alive := [record for record in in_progress if record not in gone]:
+            running = alive[0]
+            if _is_to_be_relieved(database, gate, alive, now):
+                relieved = run_records.short(running.dagster_run.run_id)
+                return dg.RunRequest(
+                    job_name=Job.POST_SESSION_REFRESH, tags={**_TAGS, "relieves": relieved}
+                )
+            return _Skip(_at_work(running, ledger.waiting(database, now), now))
         try:
             if not relations.is_filled(database, "sessions"):
                 return _missing(database, gate, ledger.waiting(database, now), now) or _Skip(
@@ -355,16 +347,26 @@ def _is_to_be_relieved(
     )
 
 
-def _is_gone(database: Database, memory: _Memory, running: dg.RunRecord, now: datetime) -> bool:
-    """Whether a run has no process any more. One that ends is absent before Dagster hears it."""
-    run = running.dagster_run
-    if run.status is not dg.DagsterRunStatus.STARTED or is_present(database, run.run_id):
-        memory.absent_run = memory.absent_since = None
-        return False
-    return (
-        memory.absent_for(run.run_id, now) >= ENDS_WITHIN
-        and now - run_records.since(running) > BEGINS_WITHIN
-    )
+def _gone(
+    database: Database, memory: _Memory, in_progress: Sequence[dg.RunRecord], now: datetime
+) -> list[dg.RunRecord]:
+    """The runs that have no process any more. One that ends is absent before Dagster hears it."""
+    absent = [
+        record
+        for record in in_progress
+        if record.dagster_run.status is dg.DagsterRunStatus.STARTED
+        and not is_present(database, record.dagster_run.run_id)
+    ]
+    memory.absent = {
+        run_id: memory.absent.get(run_id, now)
+        for run_id in (record.dagster_run.run_id for record in absent)
+    }
+    return [
+        record
+        for record in absent
+        if now - memory.absent[record.dagster_run.run_id] >= ENDS_WITHIN
+        and now - run_records.since(record) > BEGINS_WITHIN
+    ]
 
 
 def _first(

@@ -3,8 +3,6 @@ passes.
 """
 
 import hashlib
-import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from tutor_pipeline.sources import relations
 from tutor_pipeline.steps.judge import FINDINGS
 from tutor_pipeline.steps.names import Job
 from tutor_pipeline.steps.order import FINDINGS_REST_ON, MODELS_OF_A_TUTOR, OF_GROUPS
-from tutor_pipeline.steps.refresh_after_sessions import Pass, Plan, Refresh
+from tutor_pipeline.steps.refresh_after_sessions import Pass, Plan, Refresh, seconds_of
 from tutor_pipeline.steps.score import TABLES_OF_TUTORS
 
 
@@ -36,8 +34,6 @@ def definitions() -> dg.Definitions:
 
 SENSOR = "new_sessions"
 """The sensor that starts this job."""
-
-_SHOW_SECONDS = 10
 
 LINGERS_FOR, STANDS_BY_FOR = 60, 600
 """Seconds of a run's life: of one that starts with a change, and of one that stands by."""
@@ -79,12 +75,6 @@ def refresh_tutors(
         life if config.max_seconds is None else config.max_seconds,
         lambda: is_on(context.instance) and fingerprint(warehouse.settings) == loaded,
     )
-    alerts = _Alerts(context)
-
-    def report(passes: Sequence[Pass]) -> None:
-        alerts.show()
-        _show(context, warehouse, passes)
-
     # A pass that was committed before a retry keeps its name.
     again = f"/again {context.retry_number}" if context.retry_number else ""
     refresh = Refresh(
@@ -92,8 +82,8 @@ def refresh_tutors(
         warehouse.warehouse,
         plan,
         context.log,
-        on_pass=alerts.add,
-        report=report,
+        tell=lambda passes: _show_alerts(context, passes),
+        report=lambda passes: _show(context, warehouse, passes),
     )
     with again_if_cancelled(context):
         refresh.run()
@@ -141,37 +131,20 @@ def fingerprint(settings: Settings) -> str:
     return hashlib.md5("\n".join(changed).encode(), usedforsecurity=False).hexdigest()
 
 
-class _Alerts:
-    """Shows the passes that changed alerts, soon after they ended; many of them together: what a
-    run writes to Dagster's storage must not grow with the sessions.
-    """
-
-    def __init__(self, context: dg.OpExecutionContext) -> None:
-        self.context = context
-        self.passes: list[Pass] = []
-        self.shown_at = 0.0
-
-    def add(self, this: Pass) -> None:
-        """A pass that ended just now."""
-        if this.judged[Kind.ALERT].applied.changes:
-            self.passes.append(this)
-        if time.monotonic() - self.shown_at >= _SHOW_SECONDS:
-            self.show()
-
-    def show(self) -> None:
-        """One materialization of the alerts for those that wait."""
-        if not self.passes:
-            return
-        (alerts,) = (each for each in FINDINGS if each.kind is Kind.ALERT)
-        applied = [this.judged[Kind.ALERT].applied for this in self.passes]
-        metadata = {
-            **numbers(self.passes[-1].judged[Kind.ALERT]),
-            **_total(applied),
-            **_metadata(self.passes),
-            "what_changed": what_changed(applied, alerts.says),
-        }
-        self.context.log_event(dg.AssetMaterialization(["ops", alerts.table], metadata=metadata))
-        self.passes, self.shown_at = [], time.monotonic()
+def _show_alerts(context: dg.OpExecutionContext, passes: Sequence[Pass]) -> None:
+    """Record what passes changed of alerts, soon after they ended."""
+    judged = [this.judged[Kind.ALERT] for this in passes]
+    applied = [each.applied for each in judged]
+    if not any(each.changes for each in applied):
+        return
+    (alerts,) = (each for each in FINDINGS if each.kind is Kind.ALERT)
+    metadata = {
+        **numbers(judged[-1]),
+        **_total(applied),
+        **_metadata(passes),
+        "what_changed": what_changed(applied, alerts.says),
+    }
+    context.log_event(dg.AssetMaterialization(["ops", alerts.table], metadata=metadata))
 
 
 def _show(
@@ -201,9 +174,7 @@ def _show(
 
 def _metadata(passes: Sequence[Pass]) -> dict[str, Any]:
     """Metadata that Dagster plots, over some passes."""
-    steps = Counter[str]()
-    for this in passes:
-        steps.update(this.seconds)
+    steps = seconds_of(passes)
     return {
         "passes": len(passes),
         "changes_taken": sum(this.batch.changes for this in passes),

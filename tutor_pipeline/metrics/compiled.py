@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _SCOPED_WRITE = re.compile(r"\s*(?:set local |delete from |insert into |update )", re.IGNORECASE)
 _QUESTION = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
 _TRIES_A_LOCK = "pg_try_advisory_xact_lock"
-_EMPTY = re.compile(r"\s*")
 # The rows in any order: a catalog has none.
 _ANSWER = "(select md5(coalesce(json_agg(r order by r::text)::text, '')) from ({}) as r)"
 
@@ -205,7 +204,7 @@ def _recording() -> Iterator[Mapping[str, _Node]]:
         with lock:
             node = nodes.setdefault(name, _Node())
         if not (fetch and _QUESTION.match(sql)):
-            if not _EMPTY.fullmatch(sql):
+            if sql.strip():
                 node.writes.append(sql.strip())
             if auto_begin and not self.get_thread_connection().transaction_open:
                 self.begin()  # dbt commits it

@@ -8,6 +8,7 @@ seconds), so that the next session needs no start-up. Its successor is loaded be
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,8 +58,8 @@ _WHOLE_SECONDS, _COUNTED_WHOLE_SECONDS = 10, 60
 """How often all tables are compared at least: where nobody counts what is written to them, and
 where somebody does.
 """
-_REPORT_SECONDS, _ASK_SECONDS, _LOG_SECONDS = 60, 20, 4
-"""How often passes are reported, it is asked whether to go on, and passes are logged at most: what
+_REPORT_SECONDS, _ASK_SECONDS, _TELL_SECONDS = 60, 20, 6
+"""How often passes are reported, it is asked whether to go on, and passes are told of at most: what
 a run writes to Dagster's storage must not grow with the sessions.
 """
 _LONGER_SECONDS = 60
@@ -150,22 +151,22 @@ class _WholeComparisons:
 
 @dataclass
 class Refresh:
-    """One run and its progress. `on_pass` is called after each committed pass, `report` with those
-    of about a minute and at the end.
+    """One run and its progress. `tell` is called with the committed passes of some seconds,
+    `report` with those of about a minute; both at the end, too.
     """
 
     run_id: str
     warehouse: Warehouse
     plan: Plan
     log: Log
-    on_pass: Callable[[Pass], None] = lambda _: None
+    tell: Callable[[Sequence[Pass]], None] = lambda _: None
     report: Callable[[Sequence[Pass]], None] = lambda _: None
     taken: int = 0
     failures: int = 0
     is_blocked: bool = False
     written: int | None = None
-    told_at: float = 0
-    untold: int = 0
+    told_at: float = float("-inf")
+    untold: list[Pass] = field(default_factory=list)
     unreported: list[Pass] = field(default_factory=list)
 
     @cached_property
@@ -185,6 +186,7 @@ class Refresh:
                 try:
                     self._loop(presence if stands_by else None)
                 finally:
+                    self._tell()
                     self._report()
 
     def _loop(self, place: Presence | None) -> None:
@@ -196,6 +198,8 @@ class Refresh:
             compared = time.monotonic()
             if has_worked:
                 busy = compared
+            if compared - self.told_at >= _TELL_SECONDS:
+                self._tell()
             if self.is_blocked:
                 break  # the sensor sees to what is in the way, and says what it is
             if whole.is_due(self.written, compared):
@@ -356,25 +360,34 @@ class Refresh:
                 )
             _note(database, this, settled.at)
         this.ended(Step.SETTLE)
-        self._tell(this)
+        self.untold.append(this)
         self.unreported.append(this)
-        self.on_pass(this)
 
-    def _tell(self, this: Pass) -> None:
-        """Log the pass; of many within seconds the last one, and how many it speaks for."""
-        self.untold += 1
-        if time.monotonic() - self.told_at < _LOG_SECONDS and self.taken > 1:
+    def _tell(self) -> None:
+        """Log the passes since the last line, in one."""
+        passes = self.untold
+        if not passes:
             return
-        before = self.untold - 1
-        others = f", and {count(before, 'pass', 'passes')} before" if before else ""
-        self.told_at, self.untold = time.monotonic(), 0
-        applied = this.judged[Kind.ALERT].applied
-        steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in this.seconds.items())
+        self.told_at, self.untold = time.monotonic(), []
+        applied = [this.judged[Kind.ALERT].applied for this in passes]
+        changes = sum(this.batch.changes for this in passes)
+        tutors = {tutor for this in passes for tutor in this.batch.tutors}
+        steps = ", ".join(f"{name} {each:.2f} s" for name, each in seconds_of(passes).items())
         self.log.info(
-            f"pass {self.taken}{others}: {count(this.batch.changes, 'change')} of"
-            f" {count(len(this.batch.tutors), 'tutor')}"
-            f" ({steps}); alerts: {applied.opened} opened, {applied.resolved} resolved"
+            f"{count(len(passes), 'pass', 'passes')}: {count(changes, 'change')} of"
+            f" {count(len(tutors), 'tutor')} ({steps}); alerts:"
+            f" {sum(each.opened for each in applied)} opened,"
+            f" {sum(each.resolved for each in applied)} resolved"
         )
+        self.tell(passes)
+
+
+def seconds_of(passes: Sequence[Pass]) -> Mapping[str, float]:
+    """Returns the seconds of some passes by step."""
+    steps = Counter[str]()
+    for this in passes:
+        steps.update(this.seconds)
+    return steps
 
 
 def _note(database: Database, this: Pass, settled_at: datetime) -> None:

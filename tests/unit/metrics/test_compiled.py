@@ -215,6 +215,29 @@ def test_a_build_that_fails_changes_nothing(roster: Bench, passes: Passes) -> No
     assert state(roster) == before
 
 
+def test_a_pass_over_every_tutor_asks_dbt_no_more_than_others(
+    roster: Bench, passes: Passes
+) -> None:
+    start_over(roster, random.Random(2))
+    roster.refresh(days=SNAPSHOT_DAYS)
+    passes.builds.prepare(MODELS, AS_OF)
+    everybody = [row["tutor_id"] for row in roster.rows("select tutor_id from {marts}.dim_tutors")]
+    assert passes.build(*everybody, *TUTORS) is Asked.NOT
+
+
+def test_while_somebody_writes_snapshots_dbt_builds_and_leaves_them_to_him(
+    roster: Bench, passes: Passes
+) -> None:
+    roster.refresh(days=SNAPSHOT_DAYS)
+    key = f"snapshots {roster.warehouse.schemas.marts}"
+    with roster.warehouse.connect() as writer:
+        writer.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+        passes.builds.prepare(MODELS, AS_OF)
+        assert passes.build("t1") is Asked.BUILD
+    assert passes.build("t1") is Asked.TEXT
+    assert passes.build("t1") is Asked.NOT
+
+
 def test_nothing_stays_of_what_was_only_compiled(roster: Bench, passes: Passes) -> None:
     headers = "select count(*) as n from {ops}.refresh_runs"
     before = roster.row(headers), state(roster)

@@ -2,12 +2,19 @@
 
 import logging
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.sources.changes.ledger import Batch
-from tutor_pipeline.steps.refresh_after_sessions import GIVE_UP_AFTER, Refresh
+from tutor_pipeline.steps.refresh_after_sessions import (
+    GIVE_UP_AFTER,
+    Pass,
+    Refresh,
+    _WholeComparisons,
+)
 from tutor_pipeline.steps.take import HALF_READ
 
 NOW = datetime(2026, 3, 18, 9, tzinfo=UTC)
@@ -48,3 +55,37 @@ def test_what_is_refused_again_and_again_ends_the_run(refresh):
         refresh._failed(batch_of("t1"), REFUSED)
     with pytest.raises(RefusedError):
         refresh._failed(batch_of("t1"), REFUSED)
+
+
+DONE = SimpleNamespace(applied=SimpleNamespace(opened=2, resolved=1))
+
+
+def done(*tutors):
+    this = Pass(batch_of(*tutors), seconds={"build": 0.25})
+    this.judged = {Kind.ALERT: DONE}
+    return this
+
+
+def test_passes_of_some_seconds_share_a_line(refresh, caplog):
+    told = []
+    refresh.tell = told.append
+    refresh.untold = [done("t1"), done("t1", "t2")]
+    with caplog.at_level(logging.INFO):
+        refresh._tell()
+        refresh._tell()
+    (line,) = caplog.messages
+    assert line == ("2 passes: 2 changes of 2 tutors (build 0.50 s); alerts: 4 opened, 2 resolved")
+    assert [len(passes) for passes in told] == [2]
+
+
+def test_all_tables_are_compared_when_rows_were_written_a_fifth_of_the_time_at_most():
+    whole = _WholeComparisons()
+    assert whole.is_due(7, 0.0)
+    whole.made(7, 0.0, 2.0)
+    assert not whole.is_due(7, 50.0), "nothing was written"
+    assert not whole.is_due(8, 9.9), "it took two seconds, so eight are others'"
+    assert whole.is_due(8, 10.0)
+    assert whole.is_due(7, 62.0), "a truncated table is counted nowhere"
+    whole.made(None, 100.0, 100.5)
+    assert not whole.is_due(None, 110.0)
+    assert whole.is_due(None, 110.5), "nobody counts"

@@ -1,7 +1,8 @@
 """What texts mean that may mean two things, where a mapping says which. Pure.
 
 A reading takes the text of a field, which is no word for a missing value, and returns it in the
-form that values.py reads: ISO 8601, a decimal point, the format's own words.
+form that values.py reads: ISO 8601, a decimal point, the format's own words. A library that guesses
+dates takes 03/13/2026 for March though the day is said to come first; here that is a bad value.
 """
 
 from __future__ import annotations

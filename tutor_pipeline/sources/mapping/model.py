@@ -38,43 +38,49 @@ def _column(entry: Any) -> Any:
     return {"column": entry} if isinstance(entry, str) else entry
 
 
-def _check_values_and_scale(
-    values: dict[str, str] | None, others: str | None, scale: tuple[float, float] | None
-) -> None:
-    if values is not None and scale is not None:
-        raise ValueError("say either values or scale")
-    if others is not None and values is None:
-        raise ValueError("others is of values: list some")
-    if scale is not None and scale[0] == scale[1]:
-        raise ValueError("scale needs two different numbers, as [0, 10]")
-
-
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Expression = Annotated[str, AfterValidator(_expression)]
 Query = Annotated[str, AfterValidator(_query)]
 
 
-class ColumnEntry(YamlModel):
-    """Where the values of a column of the contract come from. A text alone is a `column`.
+class ValuesEntry(YamlModel):
+    """What a column's values mean.
 
-    `column`: a column of the relation, written as the database has it. `expression`: a scalar
-    expression over the relation. `timezone`: of timestamps without a zone. `values`: the platform's
-    value → the contract's; with `others: null` its other values are none, else they are errors.
-    `scale`: the smallest and the largest value; they become the contract's.
+    `timezone`: of timestamps without a zone. `values`: the platform's value → the contract's; with
+    `others: null` its other values are none, else they are errors. `scale`: the smallest and the
+    largest value; they become the contract's.
     """
 
-    column: str | None = None
-    expression: Expression | None = None
     timezone: Timezone | None = None
     values: dict[str, str] | None = Field(None, min_length=1)
     others: Literal["null", "~", ""] | None = None
     scale: tuple[float, float] | None = None
 
     @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.values is not None and self.scale is not None:
+            raise ValueError("say either values or scale")
+        if self.others is not None and self.values is None:
+            raise ValueError("others is of values: list some")
+        if self.scale is not None and self.scale[0] == self.scale[1]:
+            raise ValueError("scale needs two different numbers, as [0, 10]")
+        return self
+
+
+class ColumnEntry(ValuesEntry):
+    """Where the values of a column of the contract come from. A text alone is a `column`.
+
+    `column`: a column of the relation, written as the database has it. `expression`: a scalar
+    expression over the relation.
+    """
+
+    column: str | None = None
+    expression: Expression | None = None
+
+    @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.column is None) == (self.expression is None):
             raise ValueError("say either column or expression")
-        _check_values_and_scale(self.values, self.others, self.scale)
         return self
 
 
@@ -104,26 +110,16 @@ class TableEntry(YamlModel):
         return self
 
 
-class FileColumnEntry(YamlModel):
+class FileColumnEntry(ValuesEntry):
     """What a file calls a column of the format, and what its texts mean. A text alone is a
     `column`; without one it is called as in the format.
 
-    `dates`: how moments are written. `decimal`: the mark of decimals. `timezone`, `values`,
-    `others` and `scale` as of a column of a table.
+    `dates`: how moments are written. `decimal`: the mark of decimals.
     """
 
     column: str | None = None
     dates: Dates | None = None
     decimal: Decimal | None = None
-    timezone: Timezone | None = None
-    values: dict[str, str] | None = Field(None, min_length=1)
-    others: Literal["null", "~", ""] | None = None
-    scale: tuple[float, float] | None = None
-
-    @model_validator(mode="after")
-    def _one_meaning(self) -> Self:
-        _check_values_and_scale(self.values, self.others, self.scale)
-        return self
 
 
 class FileEntry(YamlModel):

@@ -61,3 +61,26 @@ def test_whose_connection_is_lost_is_gone_and_notices(warehouse: Warehouse, obse
         with present(warehouse, "b") as other:
             other.take_place()
         lost.is_relieved()
+
+
+def test_a_role_that_limits_transactions_and_a_host_that_vanishes_are_thought_of(
+    warehouse: Warehouse,
+) -> None:
+    limits = "where name in ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+    with present(warehouse, "a") as presence:
+        presence.take_place()
+        presence.is_relieved()
+        for name, value in presence.database.execute(
+            f"select name, setting from pg_settings {limits}"
+        ):
+            assert value == "0", name
+        # Over a socket the system has no say.
+        assert presence.database.value("show tcp_user_timeout") in ("60000", "0")
+    with present(warehouse, "b") as presence, warehouse.connect() as observer:
+        presence.take_place()
+        presence.is_relieved()
+        pid = presence.database.info.backend_pid
+        held = observer.execute(
+            "select count(*) from pg_locks where pid = %s and locktype = 'relation'", (pid,)
+        )
+        assert held.fetchone() == (0,)

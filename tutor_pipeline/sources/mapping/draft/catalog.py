@@ -83,15 +83,11 @@ class Catalog:
         )
         return [name for (name,) in names]
 
-    def highest(self, relation: str, column: str) -> float:
-        """Returns the highest value of a number in the sample; 0: there is none."""
-        rows = self._rows("select max({column}) from {sample}", relation, column)
-        return float(rows[0][0] or 0) if rows else 0
-
-    def lowest(self, relation: str, column: str) -> float:
-        """Returns the lowest value of a number in the sample; 0: there is none."""
-        rows = self._rows("select min({column}) from {sample}", relation, column)
-        return float(rows[0][0] or 0) if rows else 0
+    def ends(self, relation: str, column: str) -> tuple[float, float]:
+        """Returns the lowest and the highest value of a number in the sample; 0: there is none."""
+        rows = self._rows("select min({column}), max({column}) from {sample}", relation, column)
+        low, high = rows[0] if rows else (0, 0)
+        return float(low or 0), float(high or 0)
 
     def counts(self, relation: str, column: Found) -> dict[str, int] | None:
         """Returns how often each value is in the sample; None: there are more than FEW."""

@@ -230,11 +230,10 @@ class _Draft:
         if wanted.accepted:
             return self.outcomes.values(table, column, relation, choice)
         if column == "student_satisfaction_rating":
-            highest = self.catalog.highest(relation, found.name)
+            lowest, highest = self.catalog.ends(relation, found.name)
             if highest > 5:
                 scale = 10 if highest <= 10 else 100
                 text = f"      {column}: {{column: {scalar(found.name)}, scale: [0, {scale}]}}"
-                lowest = self.catalog.lowest(relation, found.name)
                 why = f"{choice.why}; goes from {lowest:g} to {highest:g}: is 0 the worst?"
                 return [commented(text, WEAK, why)]
         if wanted.type == "timestamptz" and found.type in (NAIVE, "date"):

@@ -63,6 +63,8 @@ class Matcher:
         self.contract = load_contract()
         self._prefix = common_prefix(self.tables)
         self._sessions: str | None = None
+        # Asked for every column of the contract, and answered by a query.
+        self._kinds: dict[str, Kind | None] = {}
         self.sessions = self._choose_sessions()
         self._sessions = self.sessions.relation
 
@@ -197,6 +199,11 @@ class Matcher:
 
     def kind(self, relation: str) -> Kind | None:
         """Returns how a table about rows of several tables says which rows are about sessions."""
+        if relation not in self._kinds:
+            self._kinds[relation] = self._read_kind(relation)
+        return self._kinds[relation]
+
+    def _read_kind(self, relation: str) -> Kind | None:
         if relation == self.sessions.relation:
             return None
         columns = {found.name: found for found in self.tables[relation]}

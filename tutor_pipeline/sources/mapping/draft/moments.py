@@ -38,7 +38,7 @@ class Moments:
 
     def since_1970(self, relation: str, found: Found) -> str:
         """Returns the expression of a moment kept as seconds or milliseconds since 1970."""
-        high = self.catalog.highest(relation, found.name)
+        _, high = self.catalog.ends(relation, found.name)
         return f"to_timestamp({sql_name(found.name)}{' / 1000.0' if high > _MILLISECONDS else ''})"
 
     def start_of_two(self, relation: str, choice: Choice | None) -> list[str] | None:
@@ -74,7 +74,7 @@ class Moments:
     def duration(self, relation: str, choice: Choice | None) -> list[str] | None:
         """Returns the lines of the duration, None: a column has it in minutes."""
         if choice is not None:
-            highest = self.catalog.highest(relation, choice.column.name)
+            _, highest = self.catalog.ends(relation, choice.column.name)
             name = sql_name(choice.column.name)
             if choice.column.type in FRACTIONS and 0 < highest <= _HOURS:
                 return self._minutes(f"({name} * 60)::integer", f"{choice.why}; in hours")
