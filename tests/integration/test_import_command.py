@@ -153,6 +153,11 @@ def test_a_mapping_says_what_an_export_calls_its_columns(
     assert project.query("select id, scheduled_start::text from platform.sessions") == [
         ("S1", "2026-02-03 16:00:00+00")
     ]
+    # A mapping may be about another database too.
+    path.write_text(
+        f"tables: {{sessions: {{relation: lessons}}}}\n{path.read_text()}", encoding="utf-8"
+    )
+    assert "Imported." in project.run("import", "--map", str(path), str(export.path)).stderr
     path.write_text("files: {session.csv: {}}\n", encoding="utf-8")
     wrong = project.run("import", "--map", str(path), str(export.path), status=1)
     assert "did you mean sessions.csv?" in wrong.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,16 @@ STALE_DAYS = 7
 """If the newest session is older than this, today's windows are empty."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+
+SourceMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--map",
+        metavar="FILE",
+        help="File that says what the platform, or its export, calls its tables, files and"
+        " columns. Default: TUTOR_SOURCE_MAP.",
+    ),
+]
 
 AsOf = Annotated[
     str | None,

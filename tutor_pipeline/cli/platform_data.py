@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress_bar
 from tutor_pipeline.cli.installation import Session, open_session, yesterday
-from tutor_pipeline.cli.options import STALE_DAYS, AsJson
+from tutor_pipeline.cli.options import STALE_DAYS, AsJson, SourceMap
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
@@ -130,15 +130,7 @@ def import_(
             " stay as they are.",
         ),
     ] = False,
-    source_map: Annotated[
-        Path | None,
-        typer.Option(
-            "--map",
-            metavar="FILE",
-            help="File that says what the export calls its files and columns. Default:"
-            " TUTOR_SOURCE_MAP.",
-        ),
-    ] = None,
+    source_map: SourceMap = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before --clear with a file without rows.")
     ] = False,
@@ -160,6 +152,11 @@ def import_(
     session = open_session(note)
     path = session.settings.source_map
     mapped = {} if path is None else mapped_files(read_map(path))
+    # What an import writes has the contract's names, whatever the mapping calls other tables.
+    session = replace(
+        session,
+        located=replace(session.located, warehouse=replace(session.warehouse, source=None)),
+    )
     if not clear and last_load(session) == SYNTHETIC:
         raise RefusedError(
             "the platform schema holds the synthetic platform; an import beside it would mix the"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
@@ -13,21 +12,12 @@ from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out
 from tutor_pipeline.cli.installation import open_session
-from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.options import AsJson, SourceMap
 
 if TYPE_CHECKING:
     from tutor_pipeline.sources.platform_check import ColumnFound, SourceReport, TableFound
 
 REFUSED = 3
-
-Map = Annotated[
-    Path | None,
-    typer.Option(
-        "--map",
-        metavar="FILE",
-        help="File that says how the platform calls its tables. Default: TUTOR_SOURCE_MAP.",
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +35,7 @@ def _group() -> None:
     """The platform's own tables: draft how they are read."""
 
 
-def check_source(source_map: Map = None, as_json: AsJson = False) -> None:
+def check_source(source_map: SourceMap = None, as_json: AsJson = False) -> None:
     """Show what the platform's tables hold, what is missing, and what that costs. Only reads.
 
     With a mapping it names, by line, what in it does not fit the database.

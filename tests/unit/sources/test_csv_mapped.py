@@ -146,6 +146,9 @@ def test_a_file_or_a_column_that_the_mapping_names_must_be_there(
     )
     with pytest.raises(RefusedError, match=r"has no lectures\*\.csv, which the mapping has for"):
         imports.run(foreign, mapped=mapping(tmp_path, MAP.replace("lessons-*", "lectures*")))
+    optional = f"{MAP}  session_students.csv: {{file: pupils.csv}}\n"
+    with pytest.raises(RefusedError, match=r"has no pupils\.csv, which the mapping has for"):
+        imports.run(foreign, mapped=mapping(tmp_path, optional))
     foreign.text("lessons-2026-03.csv", LESSONS)
     with pytest.raises(RefusedError, match="more than once"):
         imports.run(foreign, mapped=mapping(tmp_path, MAP))

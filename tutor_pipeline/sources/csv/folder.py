@@ -129,13 +129,11 @@ def _refuse(
         if len(sources) > 1:
             names = " and ".join(source.name for source in sources)
             faults.append(f"{folder} has {file.name} more than once: {names}; leave one of them")
-        elif file.required and (wanted := mapped.get(file.name, AS_IN_THE_FORMAT).name):
-            if not sources:
-                there = ", ".join(sorted(others)[:10]) or "no other file"
-                faults.append(
-                    f"{folder} has no {wanted}, which the mapping has for {file.name};"
-                    f" there is {there}"
-                )
+        elif not sources and (wanted := mapped.get(file.name, AS_IN_THE_FORMAT).name):
+            there = ", ".join(sorted(others)[:10]) or "no other file"
+            faults.append(
+                f"{folder} has no {wanted}, which the mapping has for {file.name}; there is {there}"
+            )
         elif file.required and not sources:
             near = [source.name for each in _near(file, others) for source in others[each]]
             hint = f"; if it is {' or '.join(near)}, rename it to {file.name}" if near else ""

@@ -187,6 +187,33 @@ def test_what_only_a_person_knows_stops_the_mapping_by_its_line(draft: Any, tmp_
         read_map(path)
 
 
+def test_a_draft_without_a_start_is_a_draft(draft: Any) -> None:
+    text = draft(
+        "create schema shop",
+        "create table shop.lessons (id int primary key, tutor_id int, status text, cancelled bool)",
+        "insert into shop.lessons select n, 1, 'accepted', false from generate_series(1, 9) as n",
+    )
+    columns = yaml.safe_load(text)["tables"]["sessions"]["columns"]
+    assert "when cancelled then 'cancelled'" in columns["status"]["expression"]
+    assert "# scheduled_start: ?  not found" in text
+
+
+def test_the_status_of_a_student_is_no_outcome_of_a_session(draft: Any) -> None:
+    text = draft(
+        "create schema shop",
+        "create table shop.students (id int primary key, status text, name text)",
+        "create table shop.lessons (id int primary key, tutor_id int, starts_at timestamptz,"
+        " status text, student_id int references shop.students)",
+        "insert into shop.students values (1, 'Active', 'A'), (2, 'Churned', 'B'), (3, 'new', 'C')",
+        "insert into shop.lessons select n, 1, now(), 'done', 1 from generate_series(1, 9) as n",
+    )
+    assert yaml.safe_load(text)["tables"]["students"]["columns"]["status"] == {
+        "column": "status",
+        "others": None,
+        "values": {"Active": "active", "Churned": "churned"},
+    }
+
+
 @pytest.mark.parametrize(
     ("table", "expression"),
     [

@@ -203,9 +203,9 @@ class _Draft:
         of = several.get((table, column))
         return None if of is None else of(relation, choice)
 
-    def _name(self, relation: str, _: Choice | None) -> list[str] | None:
+    def _name(self, relation: str, choice: Choice | None) -> list[str] | None:
         name = self.people.name(relation)
-        if name is None or "concat" not in name:
+        if name is None or (choice is not None and name == sql_name(choice.column.name)):
             return None
         return [commented(f"      name: {expression(name)}", SURE, "")]
 

@@ -78,8 +78,7 @@ class Outcomes:
         if "completed" in flags:
             cases.append((is_set(flags["completed"]), "completed"))
         start = self.moments.start(relation)
-        if (start is not None and "scheduled" not in meant.values()) or by_clock:
-            assert start is not None
+        if start is not None and (by_clock or "scheduled" not in meant.values()):
             now = (
                 "now()"
                 if start[1] == "timestamp with time zone"
@@ -169,7 +168,7 @@ class Outcomes:
             text = f"      {column}: {scalar(choice.column.name)}"
             return [commented(text, choice.sureness, choice.why)]
         legend = self.catalog.legend(choice.column)
-        meanings = {value: self._what(column, legend.get(value, value)) for value in counts}
+        meanings = {value: self._what(table, column, legend.get(value, value)) for value in counts}
         is_required = self.match.contract.table(table).column(column).required
         one_of = f"one of {', '.join(accepted)}"
         if not is_required and not any(meant for meant, _ in meanings.values()):
@@ -197,16 +196,11 @@ class Outcomes:
                 lines.append(commented(text, 0, f"{seen}; {one_of}"))
         return lines
 
-    def _what(self, column: str, value: str) -> tuple[str | None, float]:
+    def _what(self, table: str, column: str, value: str) -> tuple[str | None, float]:
         """Returns what a value is in the contract: of a status, a role or another enum."""
-        accepted = next(
-            found.accepted
-            for table in self.match.contract.tables
-            for found in table.columns
-            if found.name == column and found.accepted
-        )
-        if column == "status":
+        if (table, column) == ("sessions", "status"):
             return self._meant(value)
+        accepted = self.match.contract.table(table).column(column).accepted
         known: dict[str, tuple[str, ...]] = {word: (word,) for word in accepted}
         for side in ("tutor", "student"):
             if side in known:
