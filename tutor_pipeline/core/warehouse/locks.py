@@ -22,6 +22,7 @@ _HELD = """
 
 # A server or a role may end transactions that do nothing, or take long: this one waits for its
 # holder. Whose host vanished is to be noticed within a minute, not after the system's two hours.
+# Asks no relation: its lock would last as long as the transaction.
 _STAYS_OPEN = """
     select set_config(name, value, true)
     from (
@@ -30,7 +31,7 @@ _STAYS_OPEN = """
             ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'),
             ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60000')
     ) as wanted (name, value)
-    inner join pg_settings using (name)
+    where current_setting(name, true) is not null
 """
 
 
