@@ -7,12 +7,14 @@ Starts a PostgreSQL of its own in a temporary folder (or uses --url, where it ma
 databases), loads a synthetic platform of that many days and fills the ledger as a first full
 refresh does. Then medians and maxima of some rounds:
 
-peek       what the sensor does: the sessions' own columns, nothing differs
+look       what a refresh that stands by does: the sessions of the last hours, nothing differs
+slice      the same for the newest day, with metrics and feedback
+peek       what the sensor does without one: all sessions of 14 days, nothing differs
 hashes     the baseline: only the versions of these sessions, compared with nothing
 whole      with metrics and feedback, nothing differs
 peek, 500  the peek that finds 500 sessions changed, and the one after it, while they wait;
            the newest ones, and any
-take       500 changes, peek included
+take       500 changes
 settle     500 changes
 full       what a full refresh takes when nothing differs
 """
@@ -23,7 +25,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from metrics import database, timed
 from psycopg import sql
@@ -31,6 +33,7 @@ from psycopg import sql
 from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.changes import ledger, versions
+from tutor_pipeline.sources.changes.watch import Watch
 from tutor_pipeline.sources.synthetic.generator import generate
 from tutor_pipeline.sources.synthetic.load import load
 from tutor_pipeline.sources.synthetic.parameters import Parameters
@@ -69,6 +72,7 @@ class Bench:
         with self.warehouse.connect() as database:
             load(database, population)
         self.database = self.warehouse.connect(autocommit=True)
+        self.watch = Watch(self.database)
         self.database.execute("vacuum analyze")
         self.time("first full", lambda: ledger.take_all(self.database, "full", NOW))
         self.time("settle first", lambda: self.settle("full"))
@@ -81,8 +85,9 @@ class Bench:
         with self.database.transaction():
             ledger.settle(self.database, run_id)
 
-    def compare(self, changes: int, *, whole: bool = False) -> None:
-        queue = ledger.compare(self.database, NOW, whole=whole)
+    def compare(self, changes: int, *, whole: bool = False, since: timedelta | None = None) -> None:
+        started = None if since is None else ledger.Started(NOW - since, NOW)
+        queue = ledger.compare(self.database, NOW, whole=whole, started=started)
         assert queue.changes == changes, queue
 
     def hashes(self) -> None:
@@ -95,7 +100,13 @@ class Bench:
                 {"since": since, "until": NOW, "recent": since},
             ).fetchone()
 
+    def look(self) -> None:
+        queue = self.watch.look(NOW)
+        assert not queue.changes, queue
+
     def round(self) -> None:
+        self.time("look", self.look)
+        self.time("slice", lambda: self.compare(0, whole=True, since=timedelta(days=1)))
         self.time("peek", lambda: self.compare(0))
         self.time("hashes", self.hashes)
         self.time("whole", lambda: self.compare(0, whole=True))

@@ -81,6 +81,7 @@ class Side:
     def round(self, tutor: str) -> None:
         self.time("peek", lambda: ledger.compare(self.database, NOW, whole=False))
         self.database.execute(self.touch)
+        ledger.compare(self.database, NOW, whole=False)
         self.time("take", lambda: ledger.take(self.database, uuid4().hex, NOW))
         ledger.take_all(self.database, "full", NOW)
         self.settle("full")

@@ -37,7 +37,8 @@ from tutor_pipeline.metrics import dbt
 from tutor_pipeline.metrics.compiled import Asked, ScopedBuilds
 from tutor_pipeline.people.notify.kinds import session
 from tutor_pipeline.sources import relations
-from tutor_pipeline.sources.changes import counters, ledger
+from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.changes.watch import watch
 from tutor_pipeline.sources.losses import Limits, accept, is_due, read_whole
 from tutor_pipeline.sources.quarantine import sync_live_of
 from tutor_pipeline.steps import losses
@@ -54,19 +55,12 @@ _OF_THE_DATABASE = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "55", "5
 is not there, disk, memory, shutdown.
 """
 
-_WHOLE_SECONDS, _COUNTED_WHOLE_SECONDS = 10, 60
-"""How often all tables are compared at least: where nobody counts what is written to them, and
-where somebody does.
-"""
 _REPORT_SECONDS, _ASK_SECONDS, _TELL_SECONDS = 60, 20, 6
 """How often passes are reported, it is asked whether to go on, and passes are told of at most: what
 a run writes to Dagster's storage must not grow with the sessions.
 """
 _LONGER_SECONDS = 60
 """How long a run that stands by waits for its successor."""
-_POLL_SECONDS = 0.5
-_POLL_SHARE = 4
-"""Wait this many times the length of a comparison: it takes a fifth of the time at most."""
 
 
 class Log(Protocol):
@@ -127,28 +121,6 @@ class Pass:
         return 0.0 if oldest is None else round((now - oldest).total_seconds(), 3)
 
 
-@dataclass(slots=True)
-class _WholeComparisons:
-    """When to compare metrics and feedback too, which change no column of a session: when rows of
-    them were written, a fifth of the time at most; and now and then.
-    """
-
-    seen: int | None = None
-    due: float = 0
-    not_before: float = 0
-
-    def is_due(self, written: int | None, now: float) -> bool:
-        """Whether now, with so many rows written (None: nobody counts them)."""
-        return now >= self.due or (written != self.seen and now >= self.not_before)
-
-    def made(self, written: int | None, began: float, ended: float) -> None:
-        """One was made, of what so many rows had been written to when it began."""
-        self.seen = written
-        self.not_before = ended + _POLL_SHARE * (ended - began)
-        pause = _WHOLE_SECONDS if written is None else _COUNTED_WHOLE_SECONDS
-        self.due = max(self.not_before, ended + pause)
-
-
 @dataclass
 class Refresh:
     """One run and its progress. `tell` is called with the committed passes of some seconds,
@@ -164,7 +136,6 @@ class Refresh:
     taken: int = 0
     failures: int = 0
     is_blocked: bool = False
-    written: int | None = None
     told_at: float = float("-inf")
     untold: list[Pass] = field(default_factory=list)
     unreported: list[Pass] = field(default_factory=list)
@@ -191,33 +162,31 @@ class Refresh:
 
     def _loop(self, place: Presence | None) -> None:
         began = busy = reported = asked = time.monotonic()
-        whole = _WholeComparisons()
         life = self.plan.max_seconds + (0 if place is None else _LONGER_SECONDS)
-        while (looked := time.monotonic()) - began < life:
-            has_worked = self._waits(whole=False) and self._go_round()
-            compared = time.monotonic()
-            if has_worked:
-                busy = compared
-            if compared - self.told_at >= _TELL_SECONDS:
-                self._tell()
-            if self.is_blocked:
-                break  # the sensor sees to what is in the way, and says what it is
-            if whole.is_due(self.written, compared):
-                # After the pass, and also while sessions come one after the other. What it finds
-                # waits for the next look.
-                self._waits(whole=True)
-                whole.made(self.written, compared, time.monotonic())
-            elif self._is_over(place, looked - busy):
-                break
-            elif not has_worked:
-                time.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - looked)))
-            if place is not None and looked - asked > _ASK_SECONDS:
-                if not self.plan.goes_on():
+        with watch(self.warehouse) as platform:
+            while (looked := time.monotonic()) - began < life:
+                has_worked = self._waits(platform.look(datetime.now(UTC))) and self._go_round()
+                worked = time.monotonic()
+                if has_worked:
+                    busy = worked
+                if worked - self.told_at >= _TELL_SECONDS:
+                    self._tell()
+                if self.is_blocked:
+                    break  # the sensor sees to what is in the way, and says what it is
+                # After the pass, and also while sessions come one after the other.
+                if further := platform.look_further(datetime.now(UTC)):
+                    self._waits(further)
+                elif self._is_over(place, looked - busy):
                     break
-                asked = looked
-            if looked - reported > _REPORT_SECONDS:
-                self._report()
-                reported = looked
+                elif not has_worked:
+                    time.sleep(platform.pause(datetime.now(UTC), worked - looked))
+                if place is not None and looked - asked > _ASK_SECONDS:
+                    if not self.plan.goes_on():
+                        break
+                    asked = looked
+                if looked - reported > _REPORT_SECONDS:
+                    self._report()
+                    reported = looked
 
     def _is_over(self, place: Presence | None, idle: float) -> bool:
         """Whether to wait no longer for the next change."""
@@ -230,12 +199,7 @@ class Refresh:
             self.report(self.unreported)
             self.unreported = []
 
-    def _waits(self, *, whole: bool) -> bool:
-        with self.warehouse.connect() as database:
-            # First: what is written meanwhile is to be compared again.
-            self.written = counters.written(database)
-            database.commit()
-            queue = ledger.compare(database, datetime.now(UTC), whole=whole)
+    def _waits(self, queue: ledger.Queue) -> bool:
         self.is_blocked = queue.is_reshaped
         return queue.changes > 0 and not queue.is_reshaped
 

@@ -1,4 +1,4 @@
-"""Whether metrics or feedback of sessions were written: PostgreSQL counts what is written.
+"""Whether sessions, their metrics or feedback were written: PostgreSQL counts what is written.
 
 The counters cost nothing to read. They say that something was written, not what: the ledger
 compares then. A writer's counts appear with its next commit a second later, or when it has been
@@ -10,12 +10,12 @@ from __future__ import annotations
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.platform_source import quoted
 from tutor_pipeline.core.warehouse.statements import statement
-from tutor_pipeline.sources.changes.versions import PARTS
+from tutor_pipeline.sources.changes.versions import contract
 
 
 def written(database: Database) -> int | None:
-    """Returns how many rows of the sessions' metrics, feedback and lists were ever written; None:
-    nobody counts them (a view, a foreign table, a standby, `track_counts` off).
+    """Returns how many rows of the sessions and of their parts were ever written; None: nobody
+    counts them (a view, a foreign table, a standby, `track_counts` off).
 
     The transaction keeps the first answer: ask in a new one.
     """
@@ -28,10 +28,10 @@ def _names(database: Database) -> list[str]:
     """The tables that hold them, as the platform calls them."""
     source = database.warehouse.source
     if source is None:
-        return [quoted(database.schemas.platform, table) for table in PARTS]
+        return [quoted(database.schemas.platform, table) for table in contract()]
     return [
         quoted(read.schema, read.relation)
-        for table in PARTS
+        for table in contract()
         if table in source.tables
         for read in source.tables[table].reads
     ]

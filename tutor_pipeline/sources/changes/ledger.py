@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import sql
 from psycopg.pq import TransactionStatus
@@ -131,6 +131,13 @@ _SETTLE_GONE = """
 """
 
 
+class Started(NamedTuple):
+    """When sessions started: after `since`, not after `until`."""
+
+    since: datetime
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """Changes that wait to be taken, the tutors they concern, since when the oldest waits.
@@ -184,12 +191,15 @@ def waiting(database: Database, now: datetime) -> Queue:
     return Queue(**_only(database, _QUEUE, {"now": now}))
 
 
-def compare(database: Database, now: datetime, *, whole: bool) -> Queue:
+def compare(
+    database: Database, now: datetime, *, whole: bool, started: Started | None = None
+) -> Queue:
     """Marks changes as pending. Returns the queue.
 
-    Compares the sessions' own columns; with `whole` also metrics and feedback, and then changes
-    that were undone stop being pending. Runs in a transaction of its own, which writes only what
-    it finds. Does nothing while another process compares, and before the first full refresh is
+    Compares the own columns of the sessions that started in a part of the window of changes, None
+    = all of it (see `is_divisible`); with `whole` also metrics and feedback, and then changes that
+    were undone stop being pending. Runs in a transaction of its own, which writes only what it
+    finds. Does nothing while another process compares, and before the first full refresh is
     settled.
 
     Raises TutorPipelineError: the platform has no readable sessions.
@@ -197,22 +207,36 @@ def compare(database: Database, now: datetime, *, whole: bool) -> Queue:
     is_reshaped = False
     with _transaction(database):
         if _lock(database, "compare", wait=False) and is_filled(database):
-            is_reshaped = not _compare(database, now, whole)
+            is_reshaped = not _compare(database, now, whole, started or window(now))
         return replace(waiting(database, now), is_reshaped=is_reshaped)
 
 
-def take(database: Database, run_id: str, as_of: datetime) -> Batch | None:
-    """Takes changes for the refresh `run_id`. Returns None when there are none.
+def window(now: datetime) -> Started:
+    """Returns where changes are found."""
+    return Started(now - WINDOW, now)
 
-    Compares the sessions' own columns first. Commits, so that the attempt counts even if the
-    process dies. The versions are current: a session that changes while the refresh reads is a
-    change again afterwards. Returns unsettled changes of earlier refreshes to the queue; the
-    caller holds the lock of the writers.
+
+def is_divisible(database: Database) -> bool:
+    """Whether parts of the window can be compared one by one: not where the platform may have
+    several rows of a session, which have one version together.
     """
-    with _transaction(database):
-        _lock(database, "compare")
-        if is_filled(database) and not _compare(database, as_of, whole=False):
-            return None
+    return versions.read_columns(database)["sessions"]["id"].is_unique
+
+
+def is_any(database: Database, started: Started) -> bool:
+    """Whether the platform has a session that started then, or is to start."""
+    found = versions.started(database.warehouse, versions.read_columns(database))
+    query = sql.SQL("select exists ({})").format(found)
+    return bool(database.value(query, started._asdict()))
+
+
+def take(database: Database, run_id: str, as_of: datetime) -> Batch | None:
+    """Takes the changes that `compare` marked for the refresh `run_id`. None: there are none.
+
+    Commits, so that the attempt counts even if the process dies. The versions are current: a
+    session that changes while the refresh reads is a change again afterwards. Returns unsettled
+    changes of earlier refreshes to the queue; the caller holds the lock of the writers.
+    """
     with _transaction(database):
         _lock(database, "write")
         _take_back(database, as_of)
@@ -336,7 +360,7 @@ def _only(database: Database, query: str, parameters: Any) -> Row:
     return row
 
 
-def _compare(database: Database, now: datetime, whole: bool) -> bool:
+def _compare(database: Database, now: datetime, whole: bool, started: Started) -> bool:
     """Marks what differs. Returns False if versions cannot be compared: see `Queue`."""
     version = sql.Identifier("version" if whole else "session_version")
     columns = versions.read_columns(database)
@@ -346,7 +370,7 @@ def _compare(database: Database, now: datetime, whole: bool) -> bool:
     query = versions.session_versions(database.warehouse, columns, whole=whole)
     differences = database.rows(
         database.sql(_DIFFERENCES, sessions=query, version=version),
-        {"since": now - WINDOW, "until": now, "recent": now - WINDOW, "whole": whole},
+        {**started._asdict(), "recent": now - WINDOW, "whole": whole},
     )
     if not differences:
         return True
@@ -354,7 +378,7 @@ def _compare(database: Database, now: datetime, whole: bool) -> bool:
     known = [row for row in differences if row["known_version"] is not None]
     _lock(database, "write")
     if new:
-        _mark_new(database, now, new)
+        _mark_new(database, now, started, new)
     if known:
         database.execute(
             database.sql(_MARK_KNOWN, version=version),
@@ -371,10 +395,11 @@ def _compare(database: Database, now: datetime, whole: bool) -> bool:
     return True
 
 
-def _mark_new(database: Database, now: datetime, found: Sequence[Row]) -> None:
-    """Marks sessions that the ledger does not have as pending."""
+def _mark_new(database: Database, now: datetime, started: Started, found: Sequence[Row]) -> None:
+    """Marks sessions that the ledger does not have there as pending."""
+    bounds = {name: sql.Literal(moment) for name, moment in started._asdict().items()}
     database.execute(
-        database.sql(_MARK_NEW, window_length=sql.Literal(WINDOW)),
+        database.sql(_MARK_NEW, **bounds),
         {
             "now": now,
             "tutors": [row["tutor_id"] for row in found],

@@ -76,13 +76,17 @@ class Desk:
             *(kind, str(self.now), self.now, self.now),
         )
 
-    def compare(self, *, whole: bool = False) -> ledger.Queue:
+    def compare(
+        self, *, whole: bool = False, started: ledger.Started | None = None
+    ) -> ledger.Queue:
         with self.warehouse.connect() as database:
-            return ledger.compare(database, self.now, whole=whole)
+            return ledger.compare(database, self.now, whole=whole, started=started)
 
     def take(self) -> ledger.Batch | None:
+        """Compare, and take what waits."""
         self.runs += 1
         with self.warehouse.connect() as database:
+            ledger.compare(database, self.now, whole=False)
             return ledger.take(database, f"run/{self.runs}", self.now)
 
     def take_all(self) -> ledger.Batch:

@@ -45,7 +45,7 @@ def grows(warehouse: Warehouse, statement: str, *parameters: Any) -> None:
     until(lambda: counted(warehouse) > before, "it is counted")
 
 
-def test_what_is_written_of_metrics_and_feedback_is_counted(platform: Warehouse) -> None:
+def test_what_is_written_of_sessions_metrics_and_feedback_is_counted(platform: Warehouse) -> None:
     do(platform, "insert into {platform}.sessions (id) select 's1' where false")
     before = counted(platform)
     do(platform, "select count(*) from {platform}.session_feedback")
@@ -55,6 +55,11 @@ def test_what_is_written_of_metrics_and_feedback_is_counted(platform: Warehouse)
     grows(platform, INSERT, "s1")
     grows(platform, "update {platform}.session_feedback set student_satisfaction_rating = 3")
     grows(platform, "delete from {platform}.session_feedback")
+    grows(
+        platform,
+        "insert into {platform}.sessions (id, tutor_id, scheduled_start, status)"
+        " values ('s2', 't1', now(), 'completed')",
+    )
 
 
 def test_of_a_partitioned_table_the_leaves_are_counted(platform: Warehouse) -> None:

@@ -196,6 +196,7 @@ def test_an_attempt_is_committed_whatever_becomes_of_the_connection(desk):
     desk.add("S1", "T1")
     desk.fill()
     desk.add("S2", "T2")
+    desk.compare()
     with pytest.raises(ZeroDivisionError), desk.warehouse.connect() as database:
         ledger.take(database, "run", desk.now)
         raise ZeroDivisionError
@@ -432,7 +433,8 @@ def test_whatever_the_time_zone_a_settled_session_stays_so_as_long_as_it_is_in_t
                 " processed_at, run_id) values ('T1', %s, %s, 1, 1, %s, 'r')",
                 (name, start, now),
             )
-        ledger._mark_new(database, now, [{"tutor_id": "T1", "session_id": name} for name in starts])
+        found = [{"tutor_id": "T1", "session_id": name} for name in starts]
+        ledger._mark_new(database, now, ledger.window(now), found)
         marked = database.execute(
             "select session_id from {ops}.session_ledger where pending_since is not null"
         ).fetchall()

@@ -1,6 +1,6 @@
 -- Changes only rows that are as they were when they were compared: a refresh may have settled some
 -- meanwhile. A Citus cluster takes no parameter in this WHERE, and nothing that depends on the time
--- zone; excluded.pending_since is the parameter.
+-- zone: the bounds are constants.
 insert into {ops}.session_ledger as known (tutor_id, session_id, pending_since)
 select
     tutor_id,
@@ -13,6 +13,5 @@ set pending_since = excluded.pending_since
 where
     known.pending_since is null
     and (
-        excluded.pending_since - known.scheduled_start >= interval '0'
-        and excluded.pending_since - known.scheduled_start < {window_length}
+        known.scheduled_start > {since} and known.scheduled_start <= {until}
     ) is not true
