@@ -6,8 +6,13 @@ they left is compared with what a full refresh makes of the same platform.
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -371,6 +376,40 @@ def test_killed_at_every_stage_and_run_again_it_happens_once(platform, refreshes
             run.kill()
         assert history(platform, tutor) == []
     assert taken(platform, refreshes.run()) == 3
+    processed_once(platform, tutor)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("refreshes")
+def test_killed_at_every_statement_and_run_again_it_happens_once(platform, tutor):
+    """Each time at the next one, until one comes to its end: then everything is done."""
+    disappoint(platform, tutor)
+    built = (
+        "select count(*), (select sessions_completed_30d from marts.tutor_aggregates"
+        " where tutor_id = %s) from marts.fct_sessions where tutor_id = %s"
+    )
+    before = platform.query(built, tutor, tutor)
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("pass_process.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=platform.environment,
+    ) as process:
+        for statement in count(1):
+            process.stdin.write(f"{statement}\n")
+            process.stdin.flush()
+            if (status := int(process.stdout.readline())) == 0:
+                break
+            assert status == -signal.SIGKILL
+            ((rows, sessions),) = platform.query(built, tutor, tutor)
+            ((rows_before, sessions_before),) = before
+            assert (rows - rows_before, sessions - sessions_before) in ((0, 0), (3, 3)), statement
+            # Who dies so often is taken for the cause, and waits.
+            platform.execute("update ops.session_ledger set attempts = 0 where attempts > 0")
+            platform.execute("delete from ops.set_aside_tutors")
+        process.stdin.close()
+    assert statement > 150, "the pass has more statements"
     processed_once(platform, tutor)
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from psycopg import sql
+from psycopg import Rollback, sql
 
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, forget_header, write_header
@@ -70,14 +70,14 @@ class ScopedBuilds:
         """Has dbt say what it would run now."""
         self._compiled = _compiled(self.warehouse, tuple(models), self._manifest, now)
 
-    def build(self, run: RefreshRun, models: Sequence[str]) -> Asked:
-        """Builds the rows of the run's tutors, whose header is written. Raises DbtError and
-        psycopg.Error; then nothing is built, or by dbt some tables.
+    def build(self, database: Database, run: RefreshRun, models: Sequence[str]) -> Asked:
+        """Builds the rows of the run's tutors, whose header is written, in a transaction of its
+        own. Raises DbtError and psycopg.Error; then nothing is built, or by dbt some tables.
         """
-        if self._apply(run, models):
+        if self._apply(database, run, models):
             return Asked.NOT
         self.prepare(models, run.as_of)
-        if self._apply(run, models):
+        if self._apply(database, run, models):
             return Asked.TEXT
         # dbt makes a table anew, or reads what this very build changes.
         self._compiled = None
@@ -86,14 +86,15 @@ class ScopedBuilds:
             dbt.run(["--no-write-json", "run", "--select", *models], manifest=self._manifest)
         return Asked.BUILD
 
-    def _apply(self, run: RefreshRun, models: Sequence[str]) -> bool:
+    def _apply(self, database: Database, run: RefreshRun, models: Sequence[str]) -> bool:
         """Runs the statements in one transaction, unless dbt would run others now."""
         if self._compiled is None or self._compiled.models != tuple(models):
             return False
-        with self.warehouse.connect() as database:
+        is_applied = False
+        with database.transaction():
             is_applied = _run(database, self._compiled, run)
             if not is_applied:
-                database.rollback()
+                raise Rollback
         return is_applied
 
 

@@ -25,7 +25,7 @@ from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.locks import Writer, one_writer
-from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, write_header
+from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, narrow, note_header
 from tutor_pipeline.core.warehouse.remedies import is_cancelled_by_standby
 from tutor_pipeline.core.warehouse.standing import Presence, present
 from tutor_pipeline.judgement.lifecycle import store
@@ -151,7 +151,9 @@ class Refresh:
             environment = dbt.dbt_environment(self.warehouse, "-", self.plan.home)
             with dbt.hold_environment(environment):
                 # Loaded first, so that a run that starts while another still works is ready.
-                self._builds.prepare(self._models(), datetime.now(UTC))
+                with self.warehouse.connect() as database:
+                    models = _models(database)
+                self._builds.prepare(models, datetime.now(UTC))
                 if stands_by:
                     presence.take_place()
                 try:
@@ -164,8 +166,11 @@ class Refresh:
         began = busy = reported = asked = time.monotonic()
         life = self.plan.max_seconds + (0 if place is None else _LONGER_SECONDS)
         with watch(self.warehouse) as platform:
+            database = platform.database
             while (looked := time.monotonic()) - began < life:
-                has_worked = self._waits(platform.look(datetime.now(UTC))) and self._go_round()
+                has_worked = self._waits(platform.look(datetime.now(UTC))) and self._go_round(
+                    database
+                )
                 worked = time.monotonic()
                 if has_worked:
                     busy = worked
@@ -203,30 +208,30 @@ class Refresh:
         self.is_blocked = queue.is_reshaped
         return queue.changes > 0 and not queue.is_reshaped
 
-    def _go_round(self) -> bool:
-        """Take a batch and work on it. Returns False if nothing waits or a check blocks it."""
+    def _go_round(self, database: Database) -> bool:
+        """Take a batch and work on it, on a connection in autocommit. Returns False if nothing
+        waits or a check blocks it.
+        """
         with one_writer(self.warehouse, REFRESH, self.log.warning) as writer:
-            with self.warehouse.connect() as database:
-                if self._is_blocked(database):
-                    return False
-            with self.warehouse.connect() as database:
-                run_id = f"{self.run_id}/{self.taken + 1}"
-                batch = ledger.take(database, run_id, datetime.now(UTC))
+            if self._is_blocked(database):
+                return False
+            run_id = f"{self.run_id}/{self.taken + 1}"
+            batch = ledger.take(database, run_id, datetime.now(UTC))
             if batch is None:
                 return False
             self.taken += 1
             try:
-                self._work(Pass(batch), writer)
+                self._work(database, Pass(batch), writer)
                 self.failures = 0
             except psycopg.OperationalError:
                 raise  # the database, not the data
             except Exception as error:
-                if not self._is_of_rows(error, batch):
+                if not self._is_of_rows(database, error, batch):
                     raise
-                self._failed(batch, error)
+                self._failed(database, batch, error)
         return True
 
-    def _is_of_rows(self, error: Exception, batch: ledger.Batch) -> bool:
+    def _is_of_rows(self, database: Database, error: Exception, batch: ledger.Batch) -> bool:
         """Whether the rows of some tutor may be the cause. What also fails without any tutor is of
         the database: a privilege, a table or a column that is gone. No tutor is looked for then.
         """
@@ -236,23 +241,18 @@ class Refresh:
             return False
         if not isinstance(error, dbt.DbtError | psycopg.Error):
             return True
-        run_id = f"{batch.run_id}/nobody"
-        write_header(self.warehouse, RefreshRun(run_id, batch.as_of, ()))
+        nobody = RefreshRun(f"{batch.run_id}/nobody", batch.as_of, ())
+        note_header(database, nobody)
         try:
-            self._build(RefreshRun(run_id, batch.as_of, ()))
+            self._build(database, nobody)
         except (dbt.DbtError, psycopg.Error):
             return False
         return True
 
-    def _build(self, run: RefreshRun) -> None:
-        asked = self._builds.build(run, self._models())
+    def _build(self, database: Database, run: RefreshRun) -> None:
+        asked = self._builds.build(database, run, _models(database))
         if asked is not Asked.NOT:
             self.log.info(f"what dbt reads of the database has changed: {asked}")
-
-    def _models(self) -> tuple[str, ...]:
-        with self.warehouse.connect() as database:
-            groups = OF_GROUPS if relations.has_groups(database) else {}
-        return (*MODELS_OF_A_TUTOR, *groups)
 
     def _is_blocked(self, database: Database) -> bool:
         now = datetime.now(UTC)
@@ -263,7 +263,7 @@ class Refresh:
         self.is_blocked = bool(objections)
         return self.is_blocked
 
-    def _failed(self, batch: ledger.Batch, error: Exception) -> None:
+    def _failed(self, database: Database, batch: ledger.Batch, error: Exception) -> None:
         self.failures += 1
         message = str(error)
         self.log.warning(
@@ -271,28 +271,32 @@ class Refresh:
             f" {message}"
         )
         if batch.is_alone and not isinstance(error, RefusedError):
-            self._set_aside({batch.tutors[0]: message}, batch.run_id)
+            self._set_aside(database, {batch.tutors[0]: message}, batch.run_id)
         elif self.failures >= GIVE_UP_AFTER:
             raise error
 
-    def _set_aside(self, tutors: Mapping[str, str], run_id: str) -> None:
-        with self.warehouse.connect() as database:
-            for tutor_id, reason in tutors.items():
-                ledger.set_aside(database, tutor_id, reason, run_id, datetime.now(UTC))
-                self.log.error(f"tutor {tutor_id} is set aside: {reason}")
+    def _set_aside(self, database: Database, tutors: Mapping[str, str], run_id: str) -> None:
+        for tutor_id, reason in tutors.items():
+            ledger.set_aside(database, tutor_id, reason, run_id, datetime.now(UTC))
+            self.log.error(f"tutor {tutor_id} is set aside: {reason}")
 
-    def _work(self, this: Pass, writer: Writer) -> None:
+    def _work(self, database: Database, this: Pass, writer: Writer) -> None:
         """One pass, in the order of `steps.order`."""
         batch, plan, run_id = this.batch, self.plan, this.batch.run_id
         run = RefreshRun(run_id, batch.as_of, this.tutors)
-        write_header(self.warehouse, run)
+        note_header(database, run)
         this.ended(Step.TAKE)
-        self._build(run)
+        self._build(database, run)
         this.ended(Step.BUILD)
-        with self.warehouse.connect() as database:
+        with database.transaction():
             broken = failing_tutors(database, plan.suites, this.tutors, batch.as_of)
-        self._set_aside(broken, run_id)
+        self._set_aside(database, broken, run_id)
         this.ended(Step.CHECK)
+        self._derive(this, writer, broken)
+
+    def _derive(self, this: Pass, writer: Writer, broken: Mapping[str, str]) -> None:
+        """Score, judge, tell and settle in one transaction, without the tutors of `broken`."""
+        batch, plan, run_id = this.batch, self.plan, this.batch.run_id
         with self.warehouse.connect() as database:
             for findings in FINDINGS:
                 store.lock(database, findings.kind)
@@ -344,6 +348,10 @@ class Refresh:
             f" {sum(each.resolved for each in applied)} resolved"
         )
         self.tell(passes)
+
+
+def _models(database: Database) -> tuple[str, ...]:
+    return (*MODELS_OF_A_TUTOR, *(OF_GROUPS if relations.has_groups(database) else {}))
 
 
 def seconds_of(passes: Sequence[Pass]) -> Mapping[str, float]:

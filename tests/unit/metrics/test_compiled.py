@@ -50,7 +50,8 @@ class Passes:
     ) -> Asked:
         run = RefreshRun(uuid4().hex, as_of, tutors)
         write_header(self.bench.warehouse, run)
-        asked = self.builds.build(run, models)
+        with self.bench.warehouse.connect(autocommit=True) as database:
+            asked = self.builds.build(database, run, models)
         (header,) = self.bench.rows(
             "select built_at from {ops}.refresh_runs where run_id = %s", run.run_id
         )

@@ -13,7 +13,6 @@ from tutor_pipeline.steps.refresh_after_sessions import (
     GIVE_UP_AFTER,
     Pass,
     Refresh,
-    _WholeComparisons,
 )
 from tutor_pipeline.steps.take import HALF_READ
 
@@ -76,16 +75,3 @@ def test_passes_of_some_seconds_share_a_line(refresh, caplog):
     (line,) = caplog.messages
     assert line == ("2 passes: 2 changes of 2 tutors (build 0.50 s); alerts: 4 opened, 2 resolved")
     assert [len(passes) for passes in told] == [2]
-
-
-def test_all_tables_are_compared_when_rows_were_written_a_fifth_of_the_time_at_most():
-    whole = _WholeComparisons()
-    assert whole.is_due(7, 0.0)
-    whole.made(7, 0.0, 2.0)
-    assert not whole.is_due(7, 50.0), "nothing was written"
-    assert not whole.is_due(8, 9.9), "it took two seconds, so eight are others'"
-    assert whole.is_due(8, 10.0)
-    assert whole.is_due(7, 62.0), "a truncated table is counted nowhere"
-    whole.made(None, 100.0, 100.5)
-    assert not whole.is_due(None, 110.0)
-    assert whole.is_due(None, 110.5), "nobody counts"

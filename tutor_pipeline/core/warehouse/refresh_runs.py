@@ -46,6 +46,12 @@ def end_of_day(day: date, timezone: str) -> datetime:
 def write_header(warehouse: Warehouse, run: RefreshRun) -> None:
     """Writes the run's header and scope in one transaction. Repeating it changes nothing."""
     with warehouse.connect() as database:
+        note_header(database, run)
+
+
+def note_header(database: Database, run: RefreshRun) -> None:
+    """Writes the run's header and scope on an open connection. Repeating it changes nothing."""
+    with database.transaction():
         database.execute(
             "insert into {ops}.refresh_runs"
             " (run_id, as_of, is_full, snapshot_from, snapshot_until, tables)"
