@@ -43,17 +43,18 @@ def batch_of(*tutors):
 def test_a_tutor_is_set_aside_whose_rows_fail_alone_and_never_for_what_is_refused(
     refresh, tutors, error, aside
 ):
-    refresh._failed(batch_of(*tutors), error)
-    with refresh.warehouse.connect() as database:
+    with refresh.warehouse.connect(autocommit=True) as database:
+        refresh._failed(database, batch_of(*tutors), error)
         found = database.execute("select tutor_id, reason from {ops}.set_aside_tutors").fetchall()
     assert found == aside
 
 
 def test_what_is_refused_again_and_again_ends_the_run(refresh):
-    for _ in range(GIVE_UP_AFTER - 1):
-        refresh._failed(batch_of("t1"), REFUSED)
-    with pytest.raises(RefusedError):
-        refresh._failed(batch_of("t1"), REFUSED)
+    with refresh.warehouse.connect(autocommit=True) as database:
+        for _ in range(GIVE_UP_AFTER - 1):
+            refresh._failed(database, batch_of("t1"), REFUSED)
+        with pytest.raises(RefusedError):
+            refresh._failed(database, batch_of("t1"), REFUSED)
 
 
 DONE = SimpleNamespace(applied=SimpleNamespace(opened=2, resolved=1))
