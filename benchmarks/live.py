@@ -2,13 +2,16 @@
 
     .venv/bin/python benchmarks/live.py latency            # 10 min at 10,000/day, then a burst
     .venv/bin/python benchmarks/live.py latency --for 120 --arms warm
+    .venv/bin/python benchmarks/live.py latency --arms warm --busy 3 --pooler
     .venv/bin/python benchmarks/live.py messages           # 4 min at 10,000/day (make install-dev)
     .venv/bin/python benchmarks/live.py endurance          # 10 x the rate, for an hour
 
 latency    seconds from COMMIT of a completed session to the commit that wrote its tutor's findings,
            and to the commit of the alert it opened. Arms, each a part of the same time: `cold`, the
            baseline, in which a refresh ends as soon as nothing waits, so that each session starts
-           one; `warm`, as shipped. Then 500 sessions within a minute.
+           one; `warm`, as shipped, with how long a start of `up` takes, and late metrics and
+           feedback. Then 500 sessions within a minute. `--busy`: beside processes that never rest;
+           `--pooler`: through PgBouncer in transaction mode.
 messages   seconds from the commit of a pass to the arrival of the mail that tells of it, at a real
            SMTP server, for session reports and for critical alerts; beside them, as the baseline of
            the same run, the seconds from COMMIT of a session to the commit of its pass.
@@ -32,7 +35,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, median, quantiles
@@ -53,6 +56,53 @@ def run(*arguments: str, **environment: str) -> None:
         stderr=subprocess.DEVNULL,
         env={**os.environ, **environment},
     )
+
+
+def home() -> Path:
+    """The benchmark's own TUTOR_HOME."""
+    return Path(os.environ["TUTOR_HOME"])
+
+
+@contextmanager
+def beside(processes: int) -> Iterator[None]:
+    """Beside processes that never rest."""
+    found = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for each in found:
+            each.kill()
+            each.wait()
+
+
+@contextmanager
+def pooler() -> Iterator[None]:
+    """PgBouncer in transaction mode between us and the server. Dagster's own way stays direct."""
+    direct, dagster = databases()
+    server = psycopg.conninfo.conninfo_to_dict(direct)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = home() / "pgbouncer.ini"
+    settings.write_text(
+        "[databases]\n* = "
+        + " ".join(f"{name}={server[name]}" for name in ("host", "port", "user", "password"))
+        + f"\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\n"
+        + ("user = nobody\n" if os.geteuid() == 0 else "")
+    )
+    process = subprocess.Popen([shutil.which("pgbouncer") or "pgbouncer", "-q", str(settings)])
+    os.environ["TUTOR_DATABASE_URL"] = (
+        f"postgresql://{server['user']}@127.0.0.1:{port}/{server['dbname']}"
+    )
+    os.environ["TUTOR_DAGSTER_DATABASE_URL"] = dagster
+    time.sleep(1)
+    try:
+        yield
+    finally:
+        del os.environ["TUTOR_DATABASE_URL"], os.environ["TUTOR_DAGSTER_DATABASE_URL"]
+        process.terminate()
+        process.wait()
 
 
 def databases() -> tuple[str, str]:
@@ -208,6 +258,31 @@ def latencies(log: Path) -> tuple[list[float], list[float], dict[str, list[float
     return findings, alerts, stages
 
 
+def late_rows(log: Path) -> dict[str, list[float]]:
+    """Seconds from the commit of late metrics and feedback to the commit of the pass that took
+    them, of sessions to which nothing happened after that.
+    """
+    newest = {}
+    for event in events(log):
+        newest[event["tutor_id"], event["session_id"]] = event
+    with psycopg.connect(databases()[0]) as connection:
+        processed = {
+            (tutor_id, session_id): at
+            for tutor_id, session_id, at in connection.execute(
+                "select tutor_id, session_id, processed_at from ops.session_ledger"
+                " where pending_since is null and session_id = any(%s)",
+                ([session_id for _, session_id in newest],),
+            )
+        }
+    found = defaultdict(list)
+    for key, event in newest.items():
+        if event["kind"] in ("metrics", "feedback") and key in processed:
+            took = (processed[key] - datetime.fromisoformat(event["committed_at"])).total_seconds()
+            # Before: the pass of its session was still reading, and took it with it.
+            found[event["kind"]].append(max(took, 0))
+    return found
+
+
 def describe(name: str, values: list[float]) -> str:
     if not values:
         return f"{name}: none"
@@ -221,10 +296,17 @@ def describe(name: str, values: list[float]) -> str:
 def latency(options: argparse.Namespace) -> None:
     medians = {}
     for arm in options.arms:
-        log = Path(os.environ["TUTOR_HOME"]) / f"{arm}.jsonl"
+        began = time.monotonic()
+        log = home() / f"{arm}.jsonl"
         watch = Watch()
         environment = {"TUTOR_LINGER_SECONDS": "0"} if arm == "cold" else {}
         with up(**environment):
+            ticked = time.monotonic()
+            if arm == "warm":
+                _wait_until_one_stands_by()
+                ready = time.monotonic()
+                print(f"up: {ticked - began:.0f} s to the first tick, {ready - began:.0f} s until")
+                print("  a refresh stands by; then " + _first_session(home() / "first.jsonl"))
             time.sleep(20)  # what the set-up left to do
             steady = (f"--rate={options.rate}", f"--for={options.seconds}s")
             simulate(log, *steady, "--poor-firsts=0.3", "--seed=11").wait()
@@ -236,14 +318,37 @@ def latency(options: argparse.Namespace) -> None:
             print(f"  {describe('session to alert', alerts)}")
             shares = ", ".join(f"{stage} {mean(each):.2f}" for stage, each in stages.items())
             print(f"  mean seconds by stage: {shares}")
+            time.sleep(20)  # for what was late
+            for kind, values in late_rows(log).items():
+                print(f"  {describe(f'late {kind}', values)}")
             if arm == "warm" and options.burst:
                 _burst(options.burst)
     if {"cold", "warm"} <= medians.keys():
         print(f"cold is {medians['cold'] / medians['warm']:.1f} times warm (medians)")
 
 
+def _wait_until_one_stands_by() -> None:
+    from tutor_pipeline.core.settings import load_settings
+    from tutor_pipeline.core.warehouse.standing import stands_by
+
+    warehouse = load_settings().locate().warehouse
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with warehouse.connect() as database:
+            if stands_by(database):
+                return
+        time.sleep(0.2)
+    raise SystemExit("no refresh stood by within two minutes")
+
+
+def _first_session(log: Path) -> str:
+    simulate(log, "--rate=0/day", "--burst=2", "--for=10s", "--seed=15").wait()
+    settle(log, Watch())
+    return describe("its first sessions to findings", latencies(log)[0])
+
+
 def _burst(sessions: int) -> None:
-    log = Path(os.environ["TUTOR_HOME"]) / "burst.jsonl"
+    log = home() / "burst.jsonl"
     watch = Watch()
     process = simulate(
         log, "--rate=0/day", f"--burst={sessions}", "--for=65s", "--seed=12", "--poor-firsts=0.1"
@@ -280,7 +385,7 @@ def messages(options: argparse.Namespace) -> None:
     server = Controller(Mails(), hostname="127.0.0.1", port=port)
     server.start()
     address = f"mailto://127.0.0.1:{port}?from=pipeline@example.com&to=coach@example.com"
-    log = Path(os.environ["TUTOR_HOME"]) / "messages.jsonl"
+    log = home() / "messages.jsonl"
     with up(TUTOR_NOTIFY_SESSIONS=address, TUTOR_NOTIFY_CRITICAL=address):
         time.sleep(20)
         steady = (f"--rate={options.rate}", f"--for={options.seconds}s")
@@ -309,8 +414,7 @@ def messages(options: argparse.Namespace) -> None:
 
 
 def endurance(options: argparse.Namespace) -> None:
-    home = Path(os.environ["TUTOR_HOME"])
-    log = home / "endurance.jsonl"
+    log = home() / "endurance.jsonl"
     samples: list[tuple[float, dict[str, float]]] = []
     with up() as parent:
         process = simulate(log, f"--rate={options.rate}", f"--for={options.seconds}s", "--seed=13")
@@ -393,23 +497,27 @@ def main() -> None:
     parser.add_argument("--rate", help="sessions, for instance 10000/day")
     parser.add_argument("--arms", nargs="+", default=["cold", "warm"], choices=("cold", "warm"))
     parser.add_argument("--burst", type=int, default=500, help="sessions within a minute; 0 = none")
+    parser.add_argument("--busy", type=int, default=0, help="so many processes that never rest")
+    parser.add_argument("--pooler", action="store_true", help="through PgBouncer")
     parser.add_argument("--tutors", type=int, default=3000)
     parser.add_argument("--days", type=int, default=14)
     options = parser.parse_args()
     options.seconds = options.seconds or {"latency": 600, "messages": 240}.get(options.what, 3600)
     options.rate = options.rate or ("100000/day" if options.what == "endurance" else "10000/day")
-    home = Path(tempfile.mkdtemp(prefix="tutor-live-"))
-    home.chmod(0o755)
-    os.environ["TUTOR_HOME"] = str(home)
+    folder = Path(tempfile.mkdtemp(prefix="tutor-live-"))
+    folder.chmod(0o755)
+    os.environ["TUTOR_HOME"] = str(folder)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         size = (f"--tutors={options.tutors}", f"--days={options.days}", "--sessions-per-day=10000")
         run("generate", *size, "--seed=7")
         run("enrich")
-        {"latency": latency, "messages": messages, "endurance": endurance}[options.what](options)
+        measure = {"latency": latency, "messages": messages, "endurance": endurance}[options.what]
+        with pooler() if options.pooler else nullcontext(), beside(options.busy):
+            measure(options)
     finally:
         run("down", "--delete")
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

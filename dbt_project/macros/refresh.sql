@@ -171,10 +171,10 @@ of the one decides whether the other's row is a duplicate. A scoped refresh then
             {{ is_usable_id('sharing.tutor_id') }}
             and sharing.session_id in (
                 select id::text from {{ sessions }} as platform
-                where tutor_id is null or tutor_id::text = any({{ scope_tutors() }})
+                where tutor_id is null or tutor_id::text in ({{ scope() }})
                 union all
                 select session_id from {{ known }}
-                where tutor_id is null or tutor_id = any({{ scope_tutors() }})
+                where tutor_id is null or tutor_id in ({{ scope() }})
             )
         on conflict do nothing
     {%- endif -%}
@@ -238,12 +238,25 @@ row tells.
     {{ return(names == node.columns.keys() | join(' ')) }}
 {%- endmacro %}
 
+{% macro scope() -%}
+    select scope.tutor_id
+    from {{ our_table('ops', 'refresh_scope') }} as scope
+    where scope.run_id = {{ quote_text(run_id()) }}
+{%- endmacro %}
+
+{#-
+A constant: of an array that a query makes, PostgreSQL takes it that it has ten elements, and joins
+hundreds of tutors as if they were one. After on-run-start (widen_scope) a scope does not change.
+-#}
 {% macro scope_tutors() -%}
-    array(
-        select scope.tutor_id
-        from {{ our_table('ops', 'refresh_scope') }} as scope
-        where scope.run_id = {{ quote_text(run_id()) }}
-    )
+    {%- if not execute -%} {{ return("'{}'::text[]") }} {%- endif -%}
+    {%- set read = graph.setdefault('refresh_scopes', {}) -%}
+    {%- if run_id() not in read -%}
+        {%- do read.update({run_id(): run_query(
+            'select quote_literal(array(' ~ scope() ~ ' order by scope.tutor_id)::text)'
+        ).rows[0][0]}) -%}
+    {%- endif -%}
+    {{ return(read[run_id()] ~ '::text[]') }}
 {%- endmacro %}
 
 {% macro in_scope(column='tutor_id') -%}

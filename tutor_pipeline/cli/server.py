@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from filelock import FileLock, Timeout
 from rich.markup import escape
@@ -36,6 +37,7 @@ from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.formatting import agree, count, visible
 from tutor_pipeline.core.paths import PROJECT_DIR
 from tutor_pipeline.core.settings import load_settings
+from tutor_pipeline.core.warehouse.database import Warehouse
 
 _ALIVE_SECONDS = 120
 """A daemon whose last heartbeat is older than this is not running."""
@@ -139,7 +141,8 @@ def up(
     child = _start_dagster(host, chosen)
     pid_file.write_text(str(child.pid))
     url = f"http://{host}:{chosen}"
-    Thread(target=_say_when_ready, args=(host, chosen, reports), daemon=True).start()
+    ready = (host, chosen, reports, session.warehouse)
+    Thread(target=_say_when_ready, args=ready, daemon=True).start()
     Thread(target=keep_code_server, args=(child.pid, url, warn), daemon=True).start()
 
     def end(*_: object) -> None:
@@ -269,7 +272,7 @@ def env() -> None:
 
 
 def _facts(session: Session) -> dict[str, dict[str, Any]]:
-    from tutor_pipeline.core.warehouse import reporting
+    from tutor_pipeline.core.warehouse import reporting, standing
     from tutor_pipeline.people import incidents
     from tutor_pipeline.people.notify import delivery_status
     from tutor_pipeline.people.reports import status_queries
@@ -284,6 +287,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
         last_pass = status_queries.last_pass(database)
         broken = incidents.listed(database)
         messages = delivery_status.counts(database)
+        is_ready = standing.stands_by(database)
     settings = session.settings
     return {
         "database": {
@@ -307,6 +311,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
             "tutors": queue.tutors,
             "oldest": queue.oldest_at and queue.oldest_at.isoformat(" ", "seconds"),
             "set_aside": queue.set_aside,
+            "a_refresh_stands_by": is_ready,
         },
         "last_pass": last_pass,
         "messages": {
@@ -421,13 +426,26 @@ def _serve_reports(session: Session, host: str, ui_port: int) -> str:
     return settings.report_address("")
 
 
-def _say_when_ready(host: str, port: int, reports: str) -> None:
+def _say_when_ready(host: str, port: int, reports: str, warehouse: Warehouse) -> None:
     url = f"http://{host}:{port}"
     for _ in range(180):
         time.sleep(1)
         with suppress(OSError), socket.create_connection((host, port), timeout=2):
             done(f"Ready: {url}/assets/ops/alerts and {url}/runs; validation report: {reports}")
-            return
+            break
+    _say_when_one_stands_by(warehouse)
+
+
+def _say_when_one_stands_by(warehouse: Warehouse) -> None:
+    """Tell when a session finds a refresh that is ready; never, where nothing starts one."""
+    from tutor_pipeline.core.warehouse.standing import stands_by
+
+    for _ in range(180):
+        with suppress(TutorPipelineError, psycopg.Error), warehouse.connect() as database:
+            if stands_by(database):
+                done("A refresh stands by: what a session changes is there a second later")
+                return
+        time.sleep(1)
 
 
 def _free_port(

@@ -39,6 +39,14 @@ _TRIES_A_LOCK = "pg_try_advisory_xact_lock"
 _ANSWER = "(select md5(coalesce(json_agg(r order by r::text)::text, '')) from ({}) as r)"
 
 
+# As the macro scope_tutors asks it.
+_SCOPE = """
+    select quote_literal(array(
+        select tutor_id from {ops}.refresh_scope where run_id = %s order by tutor_id
+    )::text)
+"""
+
+
 @dataclass(slots=True)
 class _Node:
     """What dbt asked and would write for one node, or before and after all nodes. `locks`: whether
@@ -109,7 +117,9 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """The statements of a scoped refresh, in their order, and the run that they name."""
+    """The statements of a scoped refresh, in their order, and the run that they name. It has one
+    tutor, whom they name as its scope, and nobody else does.
+    """
 
     models: tuple[str, ...]
     run: RefreshRun
@@ -120,9 +130,14 @@ def _run(database: Database, compiled: _Compiled, run: RefreshRun) -> bool:
     """Runs the statements for another run. Returns False where an answer is another one."""
     zone = database.timezone
     swap = dict(zip(_literals(compiled.run, zone), _literals(run, zone), strict=True))
-    literals = re.compile("|".join(map(re.escape, swap)))
+    (marker,) = compiled.run.tutors or ()
+    scope = "'{" + marker + "}'"
+    literals = re.compile("|".join(map(re.escape, [*swap, scope])))
 
     def of_run(text: str) -> sql.SQL:
+        # Only now: what dbt does before all models may widen the scope.
+        if scope in text and scope not in swap:
+            swap[scope] = database.value(_SCOPE, (run.run_id,))
         return sql.SQL(literals.sub(lambda match: swap[match[0]], text))
 
     for part in compiled.parts:
@@ -138,7 +153,7 @@ def _compiled(
     warehouse: Warehouse, models: tuple[str, ...], manifest: Manifest, now: datetime
 ) -> _Compiled | None:
     """Returns what dbt would run for a scoped refresh, None: it would build a table anew now."""
-    run = RefreshRun(f"compiled-{uuid4()}", now, ())
+    run = RefreshRun(f"compiled-{uuid4()}", now, (str(uuid4()),))
     write_header(warehouse, run)
     try:
         with _recording() as nodes, dbt.hold_environment({"TUTOR_RUN_ID": run.run_id}):
@@ -157,8 +172,8 @@ def _compiled(
         reads = {
             text: answer
             for text, answer in node.reads.items()
-            # The header is what another run has otherwise.
-            if not (run_id in text and "refresh_runs" in text)
+            # The header and the scope are what another run has otherwise.
+            if not (run_id in text and ("refresh_runs" in text or "refresh_scope" in text))
         }
         question = "select " + ", ".join(map(_ANSWER.format, reads)) if reads else None
         parts.append(_Part(question, tuple(reads.values()), tuple(node.writes)))

@@ -50,6 +50,11 @@ def present(warehouse: Warehouse, name: str) -> Iterator[Presence]:
         yield Presence(database)
 
 
+def stands_by(database: Database) -> bool:
+    """Whether a process is ready for the next change."""
+    return is_held(database, _PLACE)
+
+
 def is_present(database: Database, name: str) -> bool:
     """Whether a process is present under a name."""
     return is_held(database, _key(name))
