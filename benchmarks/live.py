@@ -305,8 +305,11 @@ def latency(options: argparse.Namespace) -> None:
             if arm == "warm":
                 _wait_until_one_stands_by()
                 ready = time.monotonic()
-                print(f"up: {ticked - began:.0f} s to the first tick, {ready - began:.0f} s until")
-                print("  a refresh stands by; then " + _first_session(home() / "first.jsonl"))
+                print(
+                    f"up: first tick after {ticked - began:.0f} s, a refresh stands by after"
+                    f" {ready - began:.0f} s"
+                )
+                print(f"  {_first_sessions(home() / 'first.jsonl')}")
             time.sleep(20)  # what the set-up left to do
             steady = (f"--rate={options.rate}", f"--for={options.seconds}s")
             simulate(log, *steady, "--poor-firsts=0.3", "--seed=11").wait()
@@ -341,10 +344,10 @@ def _wait_until_one_stands_by() -> None:
     raise SystemExit("no refresh stood by within two minutes")
 
 
-def _first_session(log: Path) -> str:
-    simulate(log, "--rate=0/day", "--burst=2", "--for=10s", "--seed=15").wait()
+def _first_sessions(log: Path) -> str:
+    simulate(log, "--rate=100000/day", "--for=10s", "--seed=15").wait()
     settle(log, Watch())
-    return describe("its first sessions to findings", latencies(log)[0])
+    return describe("its first 10 seconds: session to findings", latencies(log)[0])
 
 
 def _burst(sessions: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -224,6 +225,53 @@ def test_a_pass_over_every_tutor_asks_dbt_no_more_than_others(
     passes.builds.prepare(MODELS, AS_OF)
     everybody = [row["tutor_id"] for row in roster.rows("select tutor_id from {marts}.dim_tutors")]
     assert passes.build(*everybody, *TUTORS) is Asked.NOT
+
+
+STRANGE = """o'b\\1, "x" {y}"""
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_a_scope_is_a_constant_also_of_tutors_who_share_a_session(
+    roster: Bench, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a query's array PostgreSQL believes ten elements, and joins hundreds of tutors as if they
+    were one.
+    """
+    start_over(roster, random.Random(3))
+    roster.add("tutors", user_id=STRANGE)
+    roster.execute("update {platform}.sessions set tutor_id = %s where tutor_id = 't2'", STRANGE)
+    roster.execute(
+        "insert into {platform}.sessions (id, tutor_id, scheduled_start, status)"
+        " select 'shared', tutor_id, '2026-03-15 10:00+00', 'completed'"
+        " from unnest(%s::text[]) as tutor_id",
+        ["t1", STRANGE],
+    )
+    roster.refresh(days=SNAPSHOT_DAYS)
+    passes.builds.prepare(MODELS, AS_OF)
+    ran, execute = [], psycopg.Cursor.execute
+
+    def note(self: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        ran.append(query if isinstance(query, str) else query.as_string(None))
+        return execute(self, query, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg.Cursor, "execute", note)
+        assert passes.build("t1") is Asked.NOT
+    scope = roster.row(
+        "select quote_literal(array(select unnest(%s::text[]) order by 1)::text) as array",
+        ["t1", STRANGE],
+    )["array"]
+    ours = [
+        text
+        for text in ran
+        if re.match(r"(insert into|delete from) \S*(staging|intermediate|marts)", text)
+    ]
+    assert len(ours) >= 2 * len(MODELS)
+    assert all(scope in text and "refresh_scope" not in text for text in ours)
+    before = {tutor: state(roster, tutor) for tutor in ("t1", STRANGE)}
+    assert before[STRANGE]["{marts}.fct_sessions"]
+    roster.refresh(select=["*", "--full-refresh"])
+    assert {tutor: state(roster, tutor) for tutor in before} == before
 
 
 def test_while_somebody_writes_snapshots_dbt_builds_and_leaves_them_to_him(
