@@ -192,7 +192,8 @@ def settle(log: Path, watch: Watch, seconds: float = 240) -> None:
                 " on ledger.tutor_id = wanted.tutor_id and ledger.session_id = wanted.id"
                 " left join platform.sessions on sessions.id = wanted.id"
                 " and sessions.tutor_id = wanted.tutor_id"
-                " where ledger.version is null and sessions.id is not null",
+                # One that was moved to another day may lie ahead.
+                " where ledger.version is null and sessions.scheduled_start <= now()",
                 ([tutor for tutor, _ in wanted], [session for _, session in wanted]),
             ).fetchone() or (0,)
         if not missing:
