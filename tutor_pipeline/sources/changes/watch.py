@@ -1,7 +1,7 @@
 """Watches the platform for changes, on one connection: which of its rows to compare at which look.
 
-Nearly every change is of a session of the last hours, so each look compares these. Everything else
-(metrics, feedback, older sessions) is compared when PostgreSQL counts that somebody wrote, and now
+Nearly every change is of a session of the last hours, so each look compares these, with metrics and
+feedback when PostgreSQL counts that somebody wrote. Everything else is compared then, too, and now
 and then: slice by slice, the newest first, so that no look takes long.
 """
 
@@ -21,8 +21,10 @@ RECENT = timedelta(hours=6)
 """The sessions that each look compares started so long ago at most."""
 POLL_SECONDS, QUIET_SECONDS = 0.5, 2.0
 """Between two looks: while sessions change or may end, and when all is quiet."""
-_POLL_SHARE = 4
-"""Pause this many times as long as the comparison took: it takes a fifth of the time at most."""
+_POLL_SHARE, _SWEEP_SHARE = 4, 9
+"""Pause this many times as long as a look, or a sweep, took: looks take a fifth of the time at
+most, sweeps a tenth.
+"""
 BUSY_FOR = timedelta(minutes=10)
 """All is quiet when for so long nothing changed, and within as long no session may end."""
 _LASTS = timedelta(hours=3)
@@ -79,7 +81,7 @@ class Sweep:
             self.rest = Started(self.rest.since, part.since)
             return
         self.rest = None
-        self.not_before = now + _POLL_SHARE * self.seconds
+        self.not_before = now + _SWEEP_SHARE * self.seconds
         every = _UNCOUNTED_SECONDS if self.seen is None else _COUNTED_SECONDS
         self.due = max(self.not_before, now + every)
 
@@ -91,16 +93,25 @@ class Watch:
     database: Database
     sweep: Sweep = field(default_factory=Sweep)
     written: int | None = None
+    seen: int | None = None
+    not_before: float = 0
     changed: float = field(default_factory=time.monotonic)
     asked: float = float("-inf")
     may_end: bool = True
 
     def look(self, now: datetime) -> Queue:
-        """Compares the sessions of the last hours. Returns what waits, also of earlier looks."""
+        """Compares the sessions of the last hours, after somebody wrote with metrics and feedback.
+        Returns what waits, also of earlier looks.
+        """
+        began = time.monotonic()
         # First: what is written meanwhile is to be compared again.
         self.written = counters.written(self.database)
         recent = Started(now - RECENT, now) if ledger.is_divisible(self.database) else None
-        queue = ledger.compare(self.database, now, whole=False, started=recent)
+        whole = recent is not None and self.written != self.seen and began >= self.not_before
+        queue = ledger.compare(self.database, now, whole=whole, started=recent)
+        if whole:
+            ended = time.monotonic()
+            self.seen, self.not_before = self.written, ended + _POLL_SHARE * (ended - began)
         if queue.changes:
             self.changed = time.monotonic()
         return queue
