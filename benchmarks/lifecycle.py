@@ -36,7 +36,7 @@ from itertools import product
 import psycopg
 from metrics import database, medians, timed
 
-from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Reading, Severity
+from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Reading, Severity, Subject
 from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.judgement.lifecycle import store
@@ -73,12 +73,12 @@ order by 1, 4 desc;
 
 FILL_RESOLVED = """
 insert into {ops}.alerts (
-    tutor_id, alert_id, alert_type, occurrence, severity, title, description, recommended_action,
-    session_id, evidence_session_ids, metrics, excess, rule_profile, rule_version, triggered_date,
-    last_confirmed_at, resolved_at, resolved_by, resolution
+    tutor_id, subject_id, alert_id, alert_type, occurrence, severity, title, description,
+    recommended_action, session_id, evidence_session_ids, metrics, excess, rule_profile,
+    rule_version, triggered_date, last_confirmed_at, resolved_at, resolved_by, resolution
 )
 select
-    tutor_id, substr(md5(n::text), 1, 12), alert_type,
+    tutor_id, tutor_id, substr(md5(n::text), 1, 12), alert_type,
     row_number() over (partition by tutor_id, alert_type order by n),
     case when random() < 0.33 then 'critical' else 'warning' end, 'High Reschedule Rate Detected',
     n || ' sessions rescheduled by the tutor in the last 30 days, of 23 (30 %%).',
@@ -192,7 +192,7 @@ class Bench:
         # A third of the rules are critical.
         is_critical = RULES.index(alert_type) % 3 == 0
         return Finding(
-            tutor,
+            Subject.tutor(tutor),
             alert_type,
             Severity.CRITICAL if is_critical else Severity.WARNING,
             {
@@ -230,10 +230,10 @@ class Bench:
             " last_confirmed_at = %s where tutor_id = %s and alert_id = %s"
         )
         insert = self.warehouse.sql(
-            "insert into {ops}.alerts (tutor_id, alert_id, alert_type, occurrence, severity, title,"
-            " description, recommended_action, evidence_session_ids, metrics, excess, rule_profile,"
-            " rule_version, triggered_date, last_confirmed_at) values"
-            " (%s, %s, %s, 99, %s, '', %s, '', %s, '{{}}', %s, '', '', %s, %s)"
+            "insert into {ops}.alerts (tutor_id, subject_id, alert_id, alert_type, occurrence,"
+            " severity, title, description, recommended_action, evidence_session_ids, metrics,"
+            " excess, rule_profile, rule_version, triggered_date, last_confirmed_at) values"
+            " (%s, %s, %s, %s, 99, %s, '', %s, '', %s, '{{}}', %s, '', '', %s, %s)"
         )
 
         def work() -> None:
@@ -247,12 +247,12 @@ class Bench:
                     )  # fmt: skip
                     self.database.connection.execute(update, values, prepare=True)
                 else:
-                    new = row_id(*pair, evaluation.as_of, 99)
+                    new = row_id(each.subject, each.rule_id, evaluation.as_of, 99)
                     self.database.connection.execute(
                         insert,
                         (
-                            each.tutor_id, new, each.rule_id, each.severity, text, evidence,
-                            each.excess, evaluation.as_of, evaluation.as_of,
+                            each.tutor_id, each.tutor_id, new, each.rule_id, each.severity, text,
+                            evidence, each.excess, evaluation.as_of, evaluation.as_of,
                         ),
                         prepare=True,
                     )  # fmt: skip

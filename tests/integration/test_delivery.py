@@ -85,7 +85,8 @@ KEPT = (
 def plant(project, tutor):
     """The same alert of another tutor, as a refresh leaves it, without the seconds of one."""
     project.execute(
-        f"insert into ops.alerts (tutor_id, alert_id, {KEPT}) select '{tutor}', '{tutor}', {KEPT}"
+        f"insert into ops.alerts (tutor_id, subject_id, alert_id, {KEPT})"
+        f" select '{tutor}', '{tutor}', '{tutor}', {KEPT}"
         " from ops.alerts where tutor_id = 'N1'"
     )
     project.execute(

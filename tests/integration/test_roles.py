@@ -316,7 +316,7 @@ def test_the_coach_does_no_more(site, roles):
         "delete from ops.alerts",
         "update ops.alert_events set actor = 'somebody'",
         "delete from ops.alert_events",
-        "insert into ops.alerts (tutor_id, alert_id) values ('x', 'x')",
+        "insert into ops.alerts (tutor_id, subject_id, alert_id) values ('x', 'x', 'x')",
         "delete from ops.dq_overrides",
         "insert into ops.churn_algorithm_weights select * from ops.churn_algorithm_weights",
         "select payload from ops.quarantine",

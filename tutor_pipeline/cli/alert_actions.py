@@ -4,7 +4,7 @@ all of a tutor or a type.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson, By, IdForm, IdsAs, Note, actor, moment
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.findings import Kind, Resolution
+from tutor_pipeline.core.findings import Kind, Resolution, SubjectKind
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.lifecycle import alert_actions
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
@@ -237,11 +237,17 @@ def _act(
         return
     for alert_id in acted.changed:
         row = rows[alert_id]
-        tutor_id = short.get(row["tutor_id"], row["tutor_id"])
         until = row["snoozed_until"] if done_word == "snoozed" else None
         when = f", until {until:%Y-%m-%d %H:%M UTC}" if until else ""
-        done(f"{done_word} {alert_id}: {tutor_id} {row['title']}{when}")
+        done(f"{done_word} {alert_id}: {about(row, short)} {row['title']}{when}")
     for alert_id, why in acted.unchanged.items():
         warn(f"{alert_id}: {why}")
     if not chosen:
         out.print(f"No alert of {escape(tutor or alert_type or '')} to be {done_word}.")
+
+
+def about(alert: Mapping[str, Any], short: Mapping[str, str]) -> str:
+    """Whom or what an alert is about: a tutor's id, others with a word for what they are."""
+    if alert["subject_kind"] == SubjectKind.TUTOR:
+        return short.get(alert["tutor_id"], alert["tutor_id"])
+    return f"{alert['subject_kind']} {alert['subject_id']}"

@@ -41,6 +41,9 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     tutor_id: Annotated[str | None, typer.Option("--tutor", metavar="ID")] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="ID", help="Alerts about this student.")
+    ] = None,
     alert_type: Annotated[str | None, typer.Option("--type", metavar="TYPE")] = None,
     severity: Annotated[Severity | None, typer.Option()] = None,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
@@ -57,6 +60,7 @@ def list_(
         rows = alert_queries.alerts(
             database,
             tutor=tutor_id,
+            student=student,
             alert_type=alert_type,
             severity=severity,
             include_resolved=everything,
@@ -71,14 +75,14 @@ def list_(
         out.print("No alerts." if everything else "No open alerts.")
         return
     table = Table(box=None)
-    for heading in ("id", "tutor", "severity", "alert", "since"):
+    for heading in ("id", "about", "severity", "alert", "since"):
         table.add_column(heading, no_wrap=True)
     table.add_column("state")
     table.add_column("why", min_width=40)
     for row in rows:
         table.add_row(
             row["alert_id"],
-            escape(short.get(row["tutor_id"], row["tutor_id"])),
+            escape(alert_actions.about(row, short)),
             Text(row["severity"], style=STYLES[row["severity"]]),
             escape(row["alert_type"]),
             f"{row['triggered_date']:%Y-%m-%d}",
@@ -107,6 +111,8 @@ def show(
         "alert_id",
         "alert_type",
         "tutor_id",
+        "subject_kind",
+        "subject_id",
         "severity",
         "title",
         "description",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 MAX_SKIPPED_SHARE = 0.01
 """If a larger share of tutors has unusable data, a run fails after it has done the others."""
@@ -21,6 +22,29 @@ class Kind(StrEnum):
     ALERT = "alert"
     INSIGHT = "insight"
     ACHIEVEMENT = "achievement"
+
+
+class SubjectKind(StrEnum):
+    """What an alert is about: a person, or a subject that is taught."""
+
+    TUTOR = "tutor"
+    STUDENT = "student"
+    SUBJECT = "subject"
+
+
+class Subject(NamedTuple):
+    """Whom or what a finding is about. `tutor_id`: the tutor whose it is, '' where it is nobody's;
+    `id`: of the tutor, the student or the subject taught.
+    """
+
+    tutor_id: str
+    kind: SubjectKind
+    id: str
+
+    @classmethod
+    def tutor(cls, tutor_id: str) -> Subject:
+        """Returns a tutor as what a finding is about."""
+        return cls(tutor_id, SubjectKind.TUTOR, tutor_id)
 
 
 class Severity(StrEnum):
@@ -80,7 +104,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one rule found for one tutor.
+    """What one rule found for one subject, mostly a tutor.
 
     `texts` depend on the kind: an alert's title, description and recommended_action; an insight's
     insight_type, display_text and, for a growth area, coaching_tip; an achievement's title,
@@ -90,7 +114,7 @@ class Finding:
     other tutors, and `unusual` the probability (0 to 1) that the tutor is beyond it.
     """
 
-    tutor_id: str
+    subject: Subject
     rule_id: str
     severity: Severity | None
     texts: Mapping[str, str]
@@ -102,14 +126,20 @@ class Finding:
     usual: float | None = None
     unusual: float | None = None
 
+    @property
+    def tutor_id(self) -> str:
+        """The tutor whose it is; '' where it is nobody's."""
+        return self.subject.tutor_id
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What the rules of one kind found for some tutors at an as-of.
 
-    `evaluated` maps each active rule to the tutors it was evaluated for; only these pairs may be
-    resolved. `skipped` maps tutors with unusable data to the reason. `disabled` are (tutor, rule)
-    pairs that an override switches off.
+    `about`: the kinds of subjects that these rules are about; rows about others stay as they are.
+    `evaluated` maps each active rule to the ids of the subjects it was evaluated for; only these
+    pairs may be resolved. `skipped` maps tutors with unusable data to the reason. `disabled` are
+    (tutor, rule) pairs that an override switches off.
     """
 
     kind: Kind
@@ -121,10 +151,11 @@ class Evaluation:
     evaluated: Mapping[str, frozenset[str]]
     skipped: Mapping[str, str] = field(default_factory=dict)
     disabled: frozenset[tuple[str, str]] = frozenset()
+    about: frozenset[SubjectKind] = frozenset({SubjectKind.TUTOR})
 
     @property
     def evaluated_pairs(self) -> int:
-        """The number of (tutor, rule) pairs that were evaluated."""
+        """The number of (subject, rule) pairs that were evaluated."""
         return sum(map(len, self.evaluated.values()))
 
     @property
@@ -148,12 +179,12 @@ class Step(StrEnum):
 class Change:
     """The step of one row. `finding` is None for a resolved row, `resolution` for any other.
 
-    `occurrence` numbers the rows of a pair (tutor, rule), from 1. `event_no` numbers the events of
-    the row (None for a confirmation). `was` is the severity before.
+    `occurrence` numbers the rows of a pair (subject, rule), from 1. `event_no` numbers the events
+    of the row (None for a confirmation). `was` is the severity before.
     """
 
     step: Step
-    tutor_id: str
+    subject: Subject
     rule_id: str
     row_id: str
     occurrence: int
@@ -161,6 +192,11 @@ class Change:
     finding: Finding | None = None
     resolution: Resolution | None = None
     was: Severity | None = None
+
+    @property
+    def tutor_id(self) -> str:
+        """The tutor whose it is; '' where it is nobody's."""
+        return self.subject.tutor_id
 
 
 @dataclass(frozen=True, slots=True)

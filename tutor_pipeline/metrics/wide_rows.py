@@ -181,7 +181,7 @@ def _joins(database: Database, relations: set[str]) -> Iterator[sql.Composed]:
         open_alerts = """(
             select tutor_id, array_agg(alert_type) as types
             from {ops}.alerts
-            where resolved_at is null
+            where subject_kind = 'tutor' and resolved_at is null
             group by tutor_id
         )"""
         yield _join(database.sql(open_alerts), OPEN_ALERTS)

@@ -53,6 +53,7 @@ class Rule:
 
 _TUTOR = (Rows("tutor_id = any(%(ids)s)"),)
 _STUDENT = (Rows("student_id = any(%(ids)s)"),)
+_ABOUT_STUDENT = "subject_kind = 'student' and subject_id = any(%(ids)s)"
 # A session also belongs to the tutor: it stays with its measurements, without the student and the
 # student's texts. If the platform deletes it, the next refresh follows.
 _NO_LONGER_OF = "student_id = null"
@@ -116,8 +117,23 @@ RULES = (
         for table in ("student_evidence", "student_evidence_history")
     ),
     # Notes about a tutor may name a student.
-    Rule("ops.alerts", _TUTOR, masked=("acknowledged_note", "action_taken")),
-    Rule("ops.alert_events", _TUTOR, masked=("details",)),
+    Rule(
+        "ops.alert_events",
+        _TUTOR,
+        (
+            Rows(
+                "(tutor_id, alert_id) in (select tutor_id, alert_id from {ops}.alerts"
+                f" where {_ABOUT_STUDENT})"
+            ),
+        ),
+        masked=("details",),
+    ),
+    Rule(
+        "ops.alerts",
+        _TUTOR,
+        (Rows(_ABOUT_STUDENT),),
+        masked=("acknowledged_note", "action_taken"),
+    ),
     Rule("ops.rule_overrides", _TUTOR, masked=("reason",)),
     *(
         Rule(f"ops.{table}", _TUTOR)
@@ -326,7 +342,7 @@ def _apply(database: Database, table: str, rows: Rows, person: Person) -> int:
             f"{act} where {{where}}",
             table=_name(database, table),
             put=sql.SQL(rows.put or ""),
-            where=sql.SQL(rows.where),
+            where=database.sql(rows.where),
         ),
         {"id": person.id, "ids": list(person.ids)},
     ).rowcount
@@ -472,11 +488,17 @@ def _left_in(
         cursor.itersize = 1_000
         cursor.execute(query, {"forms": list(alone.forms), "may_name": alone.may_name})
         for row in cursor:
-            for column, text in zip(columns, row, strict=True):
-                value = None if text is None else json.loads(text)
-                if alone.is_named_in(value, column):
+            values = {
+                column: None if text is None else json.loads(text)
+                for column, text in zip(columns, row, strict=True)
+            }
+            for column, value in values.items():
+                # Whose id it is stands beside it.
+                is_subject = column == "subject_id" and "subject_kind" in values
+                key = f"{values['subject_kind']}_id" if is_subject else column
+                if alone.is_named_in(value, key):
                     counts[column, False] += 1
-                elif other.is_named_in(value, column):
+                elif other.is_named_in(value, key):
                     counts[column, True] += 1
     return [
         Left(f"{schema}.{table}", column, rows, of_other_role)

@@ -123,17 +123,10 @@ def resolve(
             database,
             alert_ids,
             refusal,
-            """
+            f"""
             resolved_at = %(at)s, resolved_by = %(by)s, resolution = %(reason)s,
             action_taken = %(action_taken)s,
-            known_session_ids = array(
-                select sessions.session_id
-                from {marts}.fct_sessions as sessions
-                where sessions.tutor_id = held.tutor_id
-                    and sessions.scheduled_start between %(since)s and %(seen_until)s
-                    and sessions.status not in ('scheduled', 'in_progress')
-                order by sessions.session_id
-            )
+            known_session_ids = array({_known(database)} order by session_id)
             """,
             by=by,
             at=at,
@@ -153,7 +146,8 @@ def reopen(
 ) -> ActionResult:
     """Reopen resolved alerts: the same rows, acknowledged if they were, no longer snoozed.
 
-    Only the newest alert of a tutor and type can be reopened. Raises UsageError for an unknown id.
+    Only the newest alert about a subject and of a type can be reopened. Raises UsageError for an
+    unknown id.
     """
 
     def refusal(alert: Alert) -> str | None:
@@ -161,7 +155,8 @@ def reopen(
             return "open already"
         if alert["newest_id"] != alert["alert_id"]:
             state = "open" if alert["newest_is_open"] else "there"
-            return f"a newer alert of the tutor and type is {state}: {alert['newest_id']}"
+            about = alert["subject_kind"]
+            return f"a newer alert of the {about} and type is {state}: {alert['newest_id']}"
         return None
 
     return _change(
@@ -176,6 +171,38 @@ def reopen(
         event="reopened",
         details={"note": note},
     )
+
+
+# Of a tutor, or of a student; who takes part in a lesson of several stands in a list.
+_KNOWN = """
+    select sessions.session_id
+    from {{marts}}.{table} as sessions
+    where {whose} and sessions.scheduled_start between %(since)s and %(seen_until)s
+        and sessions.status not in ('scheduled', 'in_progress')
+"""
+_OF_STUDENT = "held.subject_kind = 'student' and sessions.student_id = held.subject_id"
+
+
+def _known(database: Database) -> str:
+    """Returns SQL for the sessions of whom an alert `held` is about."""
+    parts = [
+        ("fct_sessions", "sessions.tutor_id = held.tutor_id"),
+        ("fct_sessions", _OF_STUDENT),
+        ("fct_session_students", _OF_STUDENT),
+    ]
+    # Before the first refresh of a new version there are no lists.
+    there = [
+        part
+        for part in parts
+        if database.value(
+            "select to_regclass(format('%%I.%%I', %s::text, %s::text))",
+            (
+                database.schemas.marts,
+                part[0],
+            ),
+        )
+    ]
+    return " union ".join(_KNOWN.format(table=table, whose=whose) for table, whose in there)
 
 
 def _change(
@@ -235,7 +262,7 @@ def _change(
 
 def _read(database: Database, alert_ids: Collection[str]) -> dict[str, Alert]:
     """Return the alerts by id, with the number of their newest event and the newest alert of the
-    same tutor and type. Raises UsageError naming the ids that do not exist.
+    same subject and type. Raises UsageError naming the ids that do not exist.
     """
     found = database.rows(statement(__file__, "alerts_by_id"), {"alert_ids": list(alert_ids)})
     alerts: dict[str, Alert] = {row["alert_id"]: row for row in found}

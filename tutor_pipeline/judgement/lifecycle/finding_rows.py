@@ -24,6 +24,8 @@ from tutor_pipeline.core.findings import (
     Resolution,
     Severity,
     Step,
+    Subject,
+    SubjectKind,
 )
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
@@ -52,16 +54,37 @@ class FindingRows:
         self._table = TABLES[evaluation.kind]
 
     def open_rows(self, scope: Collection[str] | None) -> list[OpenRow]:
-        """Return the open rows of the tutors in scope (None = all)."""
+        """Return the open rows of the tutors in scope (None = all) that the rules are about."""
         found = self._execute(
             statement(__file__, "open_rows"),
-            {"scope": None if scope is None else list(scope)},
+            {
+                "scope": None if scope is None else list(scope),
+                "about": sorted(self._evaluation.about),
+            },
             severity=self._severity(),
             newest_event=self._newest_event(),
         )
         return [
-            OpenRow(tutor, rule, row_id, occurrence, _SEVERITIES.get(severity), newest, profile)
-            for tutor, rule, row_id, occurrence, severity, newest, profile in found
+            OpenRow(
+                Subject(tutor, SubjectKind(kind), subject_id),
+                rule,
+                row_id,
+                occurrence,
+                _SEVERITIES.get(severity),
+                newest,
+                profile,
+            )
+            for (
+                tutor,
+                kind,
+                subject_id,
+                rule,
+                row_id,
+                occurrence,
+                severity,
+                newest,
+                profile,
+            ) in found
         ]
 
     def _severity(self) -> sql.Composable:
@@ -83,10 +106,15 @@ class FindingRows:
 
     def closed_rows(self, pairs: Iterable[Pair]) -> dict[Pair, ClosedRow]:
         """Return the newest row, a closed one, of each of these pairs that ever had one."""
-        tutors, rules = zip(*sorted(pairs), strict=True) if pairs else ((), ())
+        wanted = sorted(pairs)
         found = self._execute(
             statement(__file__, "newest_closed_rows"),
-            {"tutors": list(tutors), "rules": list(rules)},
+            {
+                "tutors": [subject.tutor_id for subject, _ in wanted],
+                "kinds": [subject.kind for subject, _ in wanted],
+                "ids": [subject.id for subject, _ in wanted],
+                "rules": [rule_id for _, rule_id in wanted],
+            },
             severity=self._severity(),
             newest_event=self._newest_event(),
             known_sessions=sql.SQL("known_session_ids" if self._table.events else "'{}'::text[]"),
@@ -94,7 +122,7 @@ class FindingRows:
         one_row = len(self._table.moments) > 1
         back_since = self._evaluation.as_of - _COMES_BACK
         return {
-            (tutor_id, rule_id): ClosedRow(
+            (Subject(tutor_id, SubjectKind(kind), subject_id), rule_id): ClosedRow(
                 occurrence,
                 resolution in BY_HAND,
                 frozenset(sessions),
@@ -106,8 +134,8 @@ class FindingRows:
                 _SEVERITIES.get(severity),
             )
             for (
-                tutor_id, rule_id, row_id, occurrence, resolution, resolved_at, severity,
-                newest_event, sessions,
+                tutor_id, kind, subject_id, rule_id, row_id, occurrence, resolution, resolved_at,
+                severity, newest_event, sessions,
             ) in found
         }  # fmt: skip
 

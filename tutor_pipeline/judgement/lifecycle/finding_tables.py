@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from tutor_pipeline.core.findings import Finding, Kind
+from tutor_pipeline.core.findings import Finding, Kind, SubjectKind
 
 _to_json = json.JSONEncoder().encode
 
@@ -23,10 +23,10 @@ class FindingTable:
 
     `columns` maps a column to its type and to a function that returns its value as text for COPY
     (the driver's own conversion of lists is much slower). `moments` are the columns with the moment
-    that opened the row. If there are two, a pair (tutor, rule) has one row that reopens: the second
-    column says when, and `occurrence` counts how often. `events` is the table with the history of
-    each row, for the kind that people act on. Such a row keeps `known_session_ids` when somebody
-    closes it.
+    that opened the row. If there are two, a pair (subject, rule) has one row that reopens: the
+    second column says when, and `occurrence` counts how often. `events` is the table with the
+    history of each row, for the kind that people act on. Such a row keeps `known_session_ids` when
+    somebody closes it.
     """
 
     name: str
@@ -37,12 +37,26 @@ class FindingTable:
     events: str | None = None
 
     @property
-    def identifiers(self) -> dict[str, sql.Identifier]:
-        """The names of the table and its columns, for `Database.sql`."""
+    def subject_kind(self) -> str:
+        """SQL for what a row `held` is about: a tutor, where the table knows of nothing else."""
+        return "held.subject_kind" if _SUBJECT.keys() <= self.columns.keys() else _A_TUTOR
+
+    @property
+    def subject_id(self) -> str:
+        """SQL for the id of what a row `held` is about."""
+        return "held.subject_id" if _SUBJECT.keys() <= self.columns.keys() else "held.tutor_id"
+
+    @property
+    def identifiers(self) -> dict[str, sql.Composable]:
+        """The names of the table and its columns, and what a row `held` of it is about, for
+        `Database.sql`.
+        """
         return {
             "finding_table": sql.Identifier(self.name),
             "row_id": sql.Identifier(self.row_id),
             "rule_id": sql.Identifier(self.rule_id),
+            "subject_kind": sql.SQL(self.subject_kind),
+            "subject_id": sql.SQL(self.subject_id),
         }
 
 
@@ -95,6 +109,12 @@ def _metrics_json(finding: Finding) -> str:
     return _to_json(metrics(finding))
 
 
+_A_TUTOR = f"'{SubjectKind.TUTOR}'::text"
+_SUBJECT = {
+    "subject_kind": ("text", lambda finding: str(finding.subject.kind)),
+    "subject_id": ("text", lambda finding: finding.subject.id),
+}
+
 TABLES = {
     Kind.ALERT: FindingTable(
         name="alerts",
@@ -103,6 +123,7 @@ TABLES = {
         moments=("triggered_date",),
         events="alert_events",
         columns={
+            **_SUBJECT,
             "severity": ("text", lambda finding: str(finding.severity)),
             "title": _text("title"),
             "description": _text("description"),

@@ -1,7 +1,7 @@
 """Decides which rows of findings open, continue, change severity or close. Pure.
 
-A row is identified by (tutor, rule), never by a measured value. At most one row of a pair is open.
-What was not evaluated is not changed: missing data does not mean that all is well.
+A row is identified by (subject, rule), never by a measured value. At most one row of a pair is
+open. What was not evaluated is not changed: missing data does not mean that all is well.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from tutor_pipeline.core.findings import (
     Resolution,
     Severity,
     Step,
+    Subject,
+    SubjectKind,
 )
 
-Pair = tuple[str, str]
+Pair = tuple[Subject, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class OpenRow:
     rule profile that found it last.
     """
 
-    tutor_id: str
+    subject: Subject
     rule_id: str
     row_id: str
     occurrence: int
@@ -59,7 +61,7 @@ class ClosedRow:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """The changes, ordered by tutor and rule, and the number of findings that stay closed because
+    """The changes, ordered by subject and rule, and the number of findings that stay closed because
     somebody resolved them.
     """
 
@@ -80,10 +82,10 @@ def reconcile(
     of each found pair without an open one. `active_tutors` are all active tutors of the platform.
     `without_evidence` are open pairs with a session in their evidence that is no longer there.
     """
-    findings = {(each.tutor_id, each.rule_id): each for each in evaluation.findings}
+    findings = {(each.subject, each.rule_id): each for each in evaluation.findings}
     changes: list[Change] = []
     for row in open_rows:
-        pair = (row.tutor_id, row.rule_id)
+        pair = (row.subject, row.rule_id)
         finding = findings.pop(pair, None)
         resolution = _resolution(row, finding, evaluation, active_tutors)
         if resolution is Resolution.AUTO and pair in without_evidence:
@@ -95,20 +97,21 @@ def reconcile(
     suppressed = 0
     for pair, finding in findings.items():
         earlier = closed_rows.get(pair)
-        if finding.tutor_id not in active_tutors:
+        if not _is_of_somebody(finding.subject, active_tutors):
             continue
         if earlier and earlier.by_hand and earlier.known_sessions.issuperset(finding.evidence):
             suppressed += 1
         else:
             changes.append(_open(finding, earlier, evaluation.as_of))
-    changes.sort(key=attrgetter("tutor_id", "rule_id"))
+    changes.sort(key=attrgetter("subject", "rule_id"))
     return Reconciled(tuple(changes), suppressed)
 
 
-def row_id(tutor_id: str, rule_id: str, opened: datetime, occurrence: int) -> str:
+def row_id(subject: Subject, rule_id: str, opened: datetime, occurrence: int) -> str:
     """Return the id of a row: 12 hexadecimal digits, always the same for the same arguments."""
     moment = opened.astimezone(UTC).isoformat()
-    name = "|".join((tutor_id, rule_id, moment, str(occurrence)))
+    about = subject[:1] if subject.kind is SubjectKind.TUTOR else subject
+    name = "|".join((*about, rule_id, moment, str(occurrence)))
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
@@ -119,13 +122,13 @@ def _resolution(
     active_tutors: Collection[str],
 ) -> Resolution | None:
     """Return why an open row closes, or None if it stays open."""
-    if row.tutor_id not in active_tutors:
+    if not _is_of_somebody(row.subject, active_tutors):
         return Resolution.TUTOR_INACTIVE
     if row.rule_id not in evaluation.evaluated:
         return Resolution.RULE_RETIRED
-    if (row.tutor_id, row.rule_id) in evaluation.disabled:
+    if (row.subject.id, row.rule_id) in evaluation.disabled:
         return Resolution.RULE_DISABLED
-    if finding is not None or row.tutor_id not in evaluation.evaluated[row.rule_id]:
+    if finding is not None or row.subject.id not in evaluation.evaluated[row.rule_id]:
         return None
     # Another profile found it: people do not have to clean up after a switch.
     if row.profile not in ("", evaluation.profile):
@@ -133,8 +136,13 @@ def _resolution(
     return Resolution.AUTO if evaluation.auto_resolve else None
 
 
+def _is_of_somebody(subject: Subject, active_tutors: Collection[str]) -> bool:
+    """Whether it is about no tutor, or about one who is active."""
+    return not subject.tutor_id or subject.tutor_id in active_tutors
+
+
 def _open(finding: Finding, earlier: ClosedRow | None, as_of: datetime) -> Change:
-    pair = finding.tutor_id, finding.rule_id
+    pair = finding.subject, finding.rule_id
     occurrence = earlier.occurrence + 1 if earlier else 1
     if earlier and earlier.reopens and earlier.newest_event:
         # The same alert, with what people did about it.
@@ -160,7 +168,7 @@ def _continue(row: OpenRow, finding: Finding) -> Change:
         step = Step.ESCALATED if worse else Step.EASED
     return Change(
         step,
-        row.tutor_id,
+        row.subject,
         row.rule_id,
         row.row_id,
         row.occurrence,
@@ -173,7 +181,7 @@ def _continue(row: OpenRow, finding: Finding) -> Change:
 def _resolve(row: OpenRow, resolution: Resolution) -> Change:
     return Change(
         Step.RESOLVED,
-        row.tutor_id,
+        row.subject,
         row.rule_id,
         row.row_id,
         row.occurrence,

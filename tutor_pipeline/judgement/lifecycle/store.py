@@ -16,7 +16,16 @@ from datetime import datetime
 from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError, UsageError
-from tutor_pipeline.core.findings import BY_HAND, Applied, Change, Evaluation, Kind, Step
+from tutor_pipeline.core.findings import (
+    BY_HAND,
+    Applied,
+    Change,
+    Evaluation,
+    Kind,
+    Step,
+    Subject,
+    SubjectKind,
+)
 from tutor_pipeline.core.formatting import agree, count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
@@ -74,7 +83,7 @@ def preview(
 def without_evidence(
     database: Database, kind: Kind, scope: Collection[str] | None
 ) -> frozenset[Pair]:
-    """Return the open pairs (tutor, rule) of the tutors in scope (None = all) with a session in
+    """Return the open pairs (subject, rule) of the tutors in scope (None = all) with a session in
     their evidence that no longer counts. For a kind without a history none. Reads
     marts.fct_sessions.
     """
@@ -82,7 +91,11 @@ def without_evidence(
     if table.events is None:
         return frozenset()
     query = database.sql(statement(__file__, "without_evidence"), **table.identifiers)
-    return frozenset(database.execute(query, {"scope": None if scope is None else list(scope)}))
+    found = database.execute(query, {"scope": None if scope is None else list(scope)})
+    return frozenset(
+        (Subject(tutor_id, SubjectKind(kind), subject_id), rule_id)
+        for tutor_id, kind, subject_id, rule_id in found
+    )
 
 
 def lock(database: Database, kind: Kind) -> None:
@@ -161,7 +174,8 @@ def dealt_with(database: Database) -> frozenset[tuple[str, str]]:
     rows = database.execute(
         "select tutor_id, alert_type from ("
         "select distinct on (tutor_id, alert_type) tutor_id, alert_type, resolution"
-        " from {ops}.alerts order by tutor_id, alert_type, occurrence desc"
+        " from {ops}.alerts where subject_kind = 'tutor'"
+        " order by tutor_id, alert_type, occurrence desc"
         ") as newest where resolution = any(%s)",
         (sorted(BY_HAND),),
     )
@@ -211,8 +225,8 @@ def _reconciled(
             " not load. Nothing was changed. Repair the load and run again; `tutor-pipeline"
             " check-source` says what is missing."
         )
-    open_pairs = {(row.tutor_id, row.rule_id) for row in open_rows}
-    found = {(each.tutor_id, each.rule_id) for each in evaluation.findings}
+    open_pairs = {(row.subject, row.rule_id) for row in open_rows}
+    found = {(each.subject, each.rule_id) for each in evaluation.findings}
     closed_rows = rows.closed_rows(found - open_pairs)
     return reconcile(evaluation, open_rows, closed_rows, active_tutors, without_evidence)
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Override, Reading
+from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Override, Reading, Subject
 from tutor_pipeline.core.formatting import label
 from tutor_pipeline.judgement.rules import usual
 from tutor_pipeline.judgement.rules.catalogue import Catalogue
@@ -259,7 +259,7 @@ def _judge(
     thresholds: dict[str, Any] = {each.metric: each.threshold for each in readings}
     texts = {name: text.render(row, thresholds) for name, text in rule.texts.items()}
     return Finding(
-        tutor_id=tutor_id,
+        subject=Subject.tutor(tutor_id),
         rule_id=rule.id,
         severity=rule.severity,
         texts=texts if seen is None else _with_usual(rule, texts, seen),

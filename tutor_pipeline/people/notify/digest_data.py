@@ -23,15 +23,17 @@ _IN_NEED = """
     select count(distinct tutor_id)
     from {ops}.alerts
     where
-        triggered_date < %(at)s
+        subject_kind = 'tutor'
+        and triggered_date < %(at)s
         and (resolved_at is null or resolved_at >= %(at)s)
         and (snoozed_until is null or snoozed_until <= %(at)s)
 """
 
 _NEW = """
     select
-        alerts.tutor_id, tutors.name, alerts.alert_id, alerts.severity, alerts.title,
-        alerts.description, alerts.recommended_action, alerts.triggered_date,
+        alerts.tutor_id, alerts.subject_kind as about_kind, alerts.subject_id as about_id,
+        tutors.name, alerts.alert_id, alerts.severity, alerts.title, alerts.description,
+        alerts.recommended_action, alerts.triggered_date,
         alerts.acknowledged_by, alerts.resolved_at, alerts.resolution
     from {ops}.alerts as alerts
     left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
@@ -43,7 +45,8 @@ _NEW = """
 
 _RESOLVED = """
     select
-        alerts.tutor_id, tutors.name, alerts.title, alerts.resolution, alerts.resolved_by,
+        alerts.tutor_id, alerts.subject_kind as about_kind, alerts.subject_id as about_id,
+        tutors.name, alerts.title, alerts.resolution, alerts.resolved_by,
         alerts.action_taken, alerts.resolved_at
     from {ops}.alerts as alerts
     left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
@@ -54,8 +57,9 @@ _RESOLVED = """
 
 _OLDEST = """
     select
-        alerts.tutor_id, tutors.name, alerts.alert_id, alerts.severity, alerts.title,
-        alerts.triggered_date, alerts.acknowledged_by
+        alerts.tutor_id, alerts.subject_kind as about_kind, alerts.subject_id as about_id,
+        tutors.name, alerts.alert_id, alerts.severity, alerts.title, alerts.triggered_date,
+        alerts.acknowledged_by
     from {ops}.alerts as alerts
     left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
     where

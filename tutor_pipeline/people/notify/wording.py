@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from tutor_pipeline.core.findings import SubjectKind
 from tutor_pipeline.core.formatting import visible
 
 _MONTHS = (
@@ -16,8 +17,11 @@ _MONTHS = (
 
 def who(row: Mapping[str, Any], ids: Mapping[str, str]) -> str:
     """Returns a tutor's name and id; the id alone when the source has no names. `ids` are those
-    that are not shown whole.
+    that are not shown whole. Of an alert about a student or a subject (`about_kind`, `about_id`)
+    that, by its id: anybody may forward a message.
     """
+    if row.get("about_kind", SubjectKind.TUTOR) != SubjectKind.TUTOR:
+        return f"{row['about_kind']} {visible(row['about_id'], 60)}"
     name, tutor_id = row["name"], row["tutor_id"]
     shown = visible(ids.get(tutor_id, tutor_id), 60)
     return f"{visible(name, 80)} ({shown})" if name and name != tutor_id else shown

@@ -20,7 +20,8 @@ from tutor_pipeline.people.reports.status_queries import exists
 
 # All columns but `known_session_ids`, which only the lifecycle reads.
 _ALERT_COLUMNS = SQL(
-    "tutor_id, alert_id, alert_type, occurrence, severity, title, description, recommended_action,"
+    "tutor_id, alert_id, subject_kind, subject_id, alert_type, occurrence, severity, title,"
+    " description, recommended_action,"
     " session_id, evidence_session_ids, metrics, excess, rule_profile, rule_version,"
     " triggered_date, last_confirmed_at, acknowledged, acknowledged_at, acknowledged_by,"
     " acknowledged_note, snoozed_until, snoozed_by, resolved, resolved_at, resolved_by, resolution,"
@@ -62,8 +63,9 @@ def attention(database: Database, limit: int) -> list[Row]:
 def tutors_in_need(database: Database) -> int:
     """Returns how many tutors need attention."""
     found: int = database.value(
-        "select count(distinct tutor_id) from {ops}.alerts where resolved_at is null"
-        " and (snoozed_until is null or snoozed_until <= now())"
+        "select count(distinct tutor_id) from {ops}.alerts"
+        " where subject_kind = 'tutor' and resolved_at is null and"
+        " (snoozed_until is null or snoozed_until <= now())"
     )
     return found
 
@@ -79,7 +81,7 @@ def not_told(database: Database) -> dict[str, int]:
             (
                 select count(*) from (
                     select tutor_id from {ops}.alerts
-                    where resolved_at is null
+                    where subject_kind = 'tutor' and resolved_at is null
                     group by tutor_id
                     having bool_and(coalesce(snoozed_until > now(), false))
                 ) as quiet
@@ -109,11 +111,14 @@ def alerts(
     database: Database,
     *,
     tutor: str | None = None,
+    student: str | None = None,
     alert_type: str | None = None,
     severity: str | None = None,
     include_resolved: bool = False,
 ) -> list[Row]:
-    """Returns alerts, newest first, then by severity. Without `include_resolved` only open ones."""
+    """Returns alerts, newest first, then by severity. Without `include_resolved` only open ones.
+    `tutor`: those of a tutor; `student`: those about a student.
+    """
     return database.rows(
         database.sql(
             """
@@ -122,6 +127,10 @@ def alerts(
             where
                 (%(all)s or resolved_at is null)
                 and (%(tutor)s::text is null or tutor_id = %(tutor)s)
+                and (
+                    %(student)s::text is null
+                    or (subject_kind = 'student' and subject_id = %(student)s)
+                )
                 and (%(alert_type)s::text is null or alert_type = %(alert_type)s)
                 and (%(severity)s::text is null or severity = %(severity)s)
             order by triggered_date desc, severity, excess desc, tutor_id, alert_id
@@ -131,6 +140,7 @@ def alerts(
         {
             "all": include_resolved,
             "tutor": tutor,
+            "student": student,
             "alert_type": alert_type,
             "severity": severity,
         },
@@ -201,12 +211,12 @@ def alert_ids_of(
 ) -> list[str]:
     """Returns the ids of the open alerts of a tutor, of a type, or of both.
 
-    With `resolved_by_hand` it returns, for each tutor and type without an open alert, the newest
+    With `resolved_by_hand` it returns, for each subject and type without an open alert, the newest
     one if a person resolved it.
     """
     rows = database.rows(
         """
-        select distinct on (tutor_id, alert_type)
+        select distinct on (tutor_id, subject_kind, subject_id, alert_type)
             alert_id,
             resolved_at is null as is_open,
             resolution = any(%(by_hand)s) as is_by_hand
@@ -214,7 +224,9 @@ def alert_ids_of(
         where
             (%(tutor)s::text is null or tutor_id = %(tutor)s)
             and (%(alert_type)s::text is null or alert_type = %(alert_type)s)
-        order by tutor_id, alert_type, resolved_at is null desc, occurrence desc
+        order by
+            tutor_id, subject_kind, subject_id, alert_type, resolved_at is null desc,
+            occurrence desc
         """,
         {"tutor": tutor, "alert_type": alert_type, "by_hand": [str(each) for each in BY_HAND]},
     )
@@ -229,10 +241,10 @@ def alert_types(database: Database) -> set[str]:
 
 
 def open_alert_types(database: Database) -> dict[str, set[str]]:
-    """Returns the types of the open alerts of each tutor who has one."""
+    """Returns the types of the open alerts about each tutor who has one."""
     rows = database.rows(
         "select tutor_id, array_agg(alert_type) as types from {ops}.alerts"
-        " where resolved_at is null group by tutor_id"
+        " where subject_kind = 'tutor' and resolved_at is null group by tutor_id"
     )
     return {row["tutor_id"]: set(row["types"]) for row in rows}
 

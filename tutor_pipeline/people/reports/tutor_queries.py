@@ -117,7 +117,7 @@ def _listed(ids: Sequence[str], short: Mapping[str, str], names: Mapping[str, st
 
 def short_ids(database: Database) -> dict[str, str]:
     """Returns the ids of all tutors as people read them; also of those who only have alerts."""
-    queries = ["select tutor_id from {ops}.alerts"]
+    queries = ["select tutor_id from {ops}.alerts where tutor_id <> ''"]
     if exists(database, database.schemas.marts, "dim_tutors"):
         queries.append("select tutor_id from {marts}.dim_tutors")
     return shortened(row["tutor_id"] for row in database.rows(" union ".join(queries)))

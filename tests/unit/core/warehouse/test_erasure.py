@@ -48,8 +48,9 @@ def of_tutor(id_):
     session = f"S of {id_}"
     return {
         "alerts": [{
-            **_FINDING, "tutor_id": id_, "alert_id": f"a{id_}", "alert_type": "no_show_pattern",
-            "severity": "warning", "title": "t", "description": "d", "recommended_action": "r",
+            **_FINDING, "tutor_id": id_, "subject_id": id_, "alert_id": f"a{id_}",
+            "alert_type": "no_show_pattern", "severity": "warning", "title": "t",
+            "description": "d", "recommended_action": "r",
             "session_id": session, "evidence_session_ids": [session], "excess": 0.0,
             "triggered_date": NOW, "known_session_ids": [session],
         }],
@@ -116,7 +117,16 @@ def _logged(subject, id_):
 
 def of_student(id_):
     """The same of a student."""
+    alert = {
+        **of_tutor(id_)["alerts"][0], "tutor_id": "", "subject_kind": "student",
+        "session_id": None, "evidence_session_ids": [], "known_session_ids": [],
+    }  # fmt: skip
     return {
+        "alerts": [alert, {**alert, "tutor_id": "T9"}],
+        "alert_events": [
+            {**of_tutor(id_)["alert_events"][0], "tutor_id": tutor_id, "details": Jsonb({})}
+            for tutor_id in ("", "T9")
+        ],
         "student_scores": [{**_SCORE, "student_id": id_}],
         "student_health": [{"student_id": id_, "as_of": NOW}],
         "feature_log": [_logged("student", id_)],
@@ -353,12 +363,13 @@ def test_what_is_left_is_told_with_its_place(database):
     """A student of the same id is somebody else, as far as we know."""
     insert(database, of_student("X"))
     insert(database, of_tutor("T9"))
-    database.execute("update ops.alerts set description = 'as X does'")
+    database.execute("update ops.alerts set description = 'as X does' where subject_id = 'T9'")
     database.execute("update ops.quarantine set row_key = md5(row_key)")
     person = erasure.known(database, Role.TUTOR, "X")
     erase(database, person)
     found = left(database, person, database.schemas.ours)
     assert found == [
+        Left("ops.alerts", "subject_id", 2, True),
         Left("ops.alerts", "description", 1, False),
         Left("ops.feature_log", "student_id", 1, True),
         Left("ops.quarantine", "payload", 1, True),

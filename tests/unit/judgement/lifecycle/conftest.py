@@ -6,7 +6,15 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from tutor_pipeline.core.findings import Evaluation, Finding, Kind, Reading, Resolution, Severity
+from tutor_pipeline.core.findings import (
+    Evaluation,
+    Finding,
+    Kind,
+    Reading,
+    Resolution,
+    Severity,
+    Subject,
+)
 from tutor_pipeline.judgement.lifecycle import alert_actions
 from tutor_pipeline.judgement.lifecycle.store import apply, clear
 
@@ -19,7 +27,12 @@ def day(number):
     return START + timedelta(days=number)
 
 
-def finding(tutor_id="T1", rule_id="no_show", severity="critical", evidence=("S1",), **changes):
+def subject(about):
+    """A tutor by the id alone."""
+    return about if isinstance(about, Subject) else Subject.tutor(about)
+
+
+def finding(about="T1", rule_id="no_show", severity="critical", evidence=("S1",), **changes):
     values = {
         "texts": {"title": rule_id, "description": f"{rule_id}!", "recommended_action": "Call"},
         "readings": (Reading("no_shows", 3, 3, 20),),
@@ -27,11 +40,11 @@ def finding(tutor_id="T1", rule_id="no_show", severity="critical", evidence=("S1
         "rule_version": "v1",
     }
     return Finding(
-        tutor_id, rule_id, Severity(severity), evidence=tuple(evidence), **values | changes
+        subject(about), rule_id, Severity(severity), evidence=tuple(evidence), **values | changes
     )
 
 
-def insight(tutor_id="T1", rule_id="high_engagement", evidence=("S1",), **changes):
+def insight(about="T1", rule_id="high_engagement", evidence=("S1",), **changes):
     values = {
         "texts": {"insight_type": "strength", "display_text": f"{rule_id}!"},
         "readings": (Reading("engagement", 9.2, 8.5, 12),),
@@ -39,12 +52,12 @@ def insight(tutor_id="T1", rule_id="high_engagement", evidence=("S1",), **change
         "rule_version": "v1",
         "metric_value": 9.2,
     }
-    return Finding(tutor_id, rule_id, None, evidence=tuple(evidence), **values | changes)
+    return Finding(subject(about), rule_id, None, evidence=tuple(evidence), **values | changes)
 
 
-def badge(tutor_id="T1", rule_id="rising_star", **changes):
+def badge(about="T1", rule_id="rising_star", **changes):
     texts = {"title": "Rising Star", "description": f"{rule_id}!", "icon": "🚀"}
-    return insight(tutor_id, rule_id, **{"texts": texts, "evidence": (), **changes})
+    return insight(about, rule_id, **{"texts": texts, "evidence": (), **changes})
 
 
 def evaluation(
@@ -52,7 +65,7 @@ def evaluation(
 ):
     """By default every tutor found was evaluated for every rule."""
     if evaluated is None:
-        evaluated = {rule: {each.tutor_id for each in findings} for rule in rules}
+        evaluated = {rule: {each.subject.id for each in findings} for rule in rules}
     values = {"profile": "conservative", "auto_resolve": True, "tutors": len(findings)}
     return Evaluation(
         kind,
@@ -76,7 +89,7 @@ def db(warehouse):
     with warehouse.connect() as database:
         database.execute(
             "create table {marts}.fct_sessions (tutor_id text, session_id text,"
-            " session_on date, scheduled_start timestamptz, status text,"
+            " session_on date, scheduled_start timestamptz, status text, student_id text,"
             " primary key (tutor_id, session_id))"
         )
     return warehouse

@@ -6,21 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutor_pipeline.core.findings import Resolution, Severity, Step
+from tutor_pipeline.core.findings import Resolution, Severity, Step, Subject, SubjectKind
 from tutor_pipeline.judgement.lifecycle.reconcile import ClosedRow, OpenRow, reconcile, row_id
 
 ACTIVE = {"T1", "T2"}
-PAIR = ("T1", "no_show")
+T1, T2 = Subject.tutor("T1"), Subject.tutor("T2")
+PAIR = (T1, "no_show")
 
 
 def held(severity="critical", rule_id="no_show", tutor_id="T1", events=1, profile="conservative"):
-    return OpenRow(tutor_id, rule_id, "a1", 1, Severity(severity), events, profile)
+    return OpenRow(Subject.tutor(tutor_id), rule_id, "a1", 1, Severity(severity), events, profile)
 
 
 def test_a_first_finding_opens(make):
     (change,) = reconcile(make.evaluation(make.finding()), [], {}, ACTIVE).changes
     assert (change.step, change.occurrence, change.event_no) == (Step.OPENED, 1, 1)
-    assert change.row_id == row_id("T1", "no_show", make.day(0), 1)
+    assert change.row_id == row_id(T1, "no_show", make.day(0), 1)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,12 @@ def test_what_still_holds_goes_on(make, before, now, step, event_no):
         ({"no_show": set()}, {"skipped": {"T1": "bad data"}}, ACTIVE, None),
         ({"late": {"T1"}}, {}, ACTIVE, Resolution.RULE_RETIRED),
         ({"late": {"T1"}}, {"auto_resolve": False}, ACTIVE, Resolution.RULE_RETIRED),
-        ({"no_show": set()}, {"disabled": frozenset({PAIR})}, ACTIVE, Resolution.RULE_DISABLED),
+        (
+            {"no_show": set()},
+            {"disabled": frozenset({("T1", "no_show")})},
+            ACTIVE,
+            Resolution.RULE_DISABLED,
+        ),
         ({"no_show": set()}, {"disabled": frozenset({("T2", "no_show")})}, ACTIVE, None),
         ({"no_show": set()}, {}, {"T2"}, Resolution.TUTOR_INACTIVE),
         ({"late": {"T1"}}, {}, {"T2"}, Resolution.TUTOR_INACTIVE),
@@ -89,7 +95,11 @@ def test_an_alert_that_is_back_is_the_same_row(make):
         ({"no_show": {"T1"}}, {"auto_resolve": False}, Resolution.PROFILE_SWITCHED),
         ({"no_show": {"T2"}}, {}, None),
         ({"late": {"T1"}}, {}, Resolution.RULE_RETIRED),
-        ({"no_show": set()}, {"disabled": frozenset({PAIR})}, Resolution.RULE_DISABLED),
+        (
+            {"no_show": set()},
+            {"disabled": frozenset({("T1", "no_show")})},
+            Resolution.RULE_DISABLED,
+        ),
     ],
 )
 def test_a_switch_of_profile_closes_what_was_evaluated_and_is_false(
@@ -141,22 +151,26 @@ def test_a_row_for_ever_opens_again(make):
     assert reconcile(make.evaluation(make.finding(), at=9), [], past, {"T2"}).changes == ()
 
 
-def test_ids_differ_by_tutor_rule_moment_and_occurrence(make):
+def test_ids_differ_by_subject_rule_moment_and_occurrence(make):
     names = [
-        ("T1", "no_show", make.day(0), 1),
-        ("T2", "no_show", make.day(0), 1),
-        ("T1", "late", make.day(0), 1),
-        ("T1", "no_show", make.day(1), 1),
-        ("T1", "no_show", make.day(0), 2),
+        (T1, "no_show", make.day(0), 1),
+        (T2, "no_show", make.day(0), 1),
+        (T1, "late", make.day(0), 1),
+        (T1, "no_show", make.day(1), 1),
+        (T1, "no_show", make.day(0), 2),
+        (Subject("T1", SubjectKind.STUDENT, "T1"), "no_show", make.day(0), 1),
+        (Subject("", SubjectKind.STUDENT, "T1"), "no_show", make.day(0), 1),
+        (Subject("", SubjectKind.SUBJECT, "T1"), "no_show", make.day(0), 1),
     ]
     ids = {row_id(*each) for each in names}
     assert len(ids) == len(names)
     assert all(len(each) == 12 and int(each, 16) >= 0 for each in ids)
 
 
-# Histories: two tutors, two rules, random days.
+# Histories: a tutor, a student of one and a student of none, two rules, random days.
 
-PAIRS = [(tutor, rule) for tutor in ("T1", "T2") for rule in ("no_show", "late")]
+SUBJECTS = (T1, Subject("T2", SubjectKind.STUDENT, "S1"), Subject("", SubjectKind.STUDENT, "S2"))
+PAIRS = [(subject, rule) for subject in SUBJECTS for rule in ("no_show", "late")]
 STATES = ["critical", "warning", "healthy", "unknown", "disabled", "retired"]
 days = st.lists(
     st.fixed_dictionaries(
@@ -173,7 +187,7 @@ days = st.lists(
 
 @dataclass
 class Row:
-    tutor_id: str
+    subject: Subject
     rule_id: str
     row_id: str
     occurrence: int
@@ -192,22 +206,22 @@ class Memory:
 
     def open(self, pair=None):
         rows = [row for row in self.rows if row.resolution is None]
-        return [row for row in rows if pair in (None, (row.tutor_id, row.rule_id))]
+        return [row for row in rows if pair in (None, (row.subject, row.rule_id))]
 
     def apply(self, evaluation, active, sessions):
         held = [
-            OpenRow(r.tutor_id, r.rule_id, r.row_id, r.occurrence, r.severity, len(r.events))
+            OpenRow(r.subject, r.rule_id, r.row_id, r.occurrence, r.severity, len(r.events))
             for r in self.open()
         ]
         past = {
-            (row.tutor_id, row.rule_id): ClosedRow(
+            (row.subject, row.rule_id): ClosedRow(
                 row.occurrence, row.resolution is Resolution.COACHED, row.known
             )
             for row in sorted(self.rows, key=lambda row: row.occurrence)
         }
         result = reconcile(evaluation, held, past, active)
         for change in result.changes:
-            pair = (change.tutor_id, change.rule_id)
+            pair = (change.subject, change.rule_id)
             if change.step is Step.OPENED:
                 severity = change.finding.severity
                 row = Row(*pair, change.row_id, change.occurrence, severity, evaluation.as_of)
@@ -241,13 +255,15 @@ def today(make, number, states, evidence):
         at=number,
         evaluated={
             rule: {
-                tutor
-                for (tutor, of), state in known.items()
+                subject.id
+                for (subject, of), state in known.items()
                 if of == rule and state in ("critical", "warning", "healthy")
             }
             for rule in {rule for _, rule in PAIRS} - retired
         },
-        disabled=frozenset(pair for pair, state in known.items() if state == "disabled"),
+        disabled=frozenset(
+            (subject.id, rule) for (subject, rule), state in known.items() if state == "disabled"
+        ),
     )
 
 
@@ -263,7 +279,7 @@ def test_any_history_keeps_its_promises(make, history):
         before = [replace(row, events=list(row.events)) for row in memory.rows]
         memory.apply(evaluation, event["active"], frozenset(sessions))
 
-        open_pairs = [(row.tutor_id, row.rule_id) for row in memory.open()]
+        open_pairs = [(row.subject, row.rule_id) for row in memory.open()]
         assert len(open_pairs) == len(set(open_pairs)), "two open rows of a pair"
         for old, new in zip(before, memory.rows, strict=False):
             assert (old.row_id, old.triggered) == (new.row_id, new.triggered)
@@ -277,23 +293,24 @@ def test_any_history_keeps_its_promises(make, history):
             assert steps[0] is Step.OPENED
             assert Step.RESOLVED not in steps[:-1]
             assert (steps[-1] is Step.RESOLVED) == (row.resolution is not None)
-        found = {(each.tutor_id, each.rule_id): each for each in evaluation.findings}
-        was_open = {(row.tutor_id, row.rule_id) for row in before if row.resolution is None}
+        found = {(each.subject, each.rule_id): each for each in evaluation.findings}
+        was_open = {(row.subject, row.rule_id) for row in before if row.resolution is None}
         for pair in PAIRS:
-            tutor, rule = pair
+            subject, rule = pair
+            is_active = not subject.tutor_id or subject.tutor_id in event["active"]
             newest = max(
-                (row for row in memory.rows if (row.tutor_id, row.rule_id) == pair),
+                (row for row in memory.rows if (row.subject, row.rule_id) == pair),
                 key=lambda row: row.occurrence,
                 default=None,
             )
-            if tutor not in event["active"] or rule not in evaluation.evaluated:
+            if not is_active or rule not in evaluation.evaluated:
                 assert pair not in open_pairs
             elif pair in found and pair not in open_pairs:
                 assert newest.resolution is Resolution.COACHED, "a finding left no row"
                 assert newest.known.issuperset(found[pair].evidence)
-            elif tutor in evaluation.evaluated[rule] and pair not in found:
+            elif subject.id in evaluation.evaluated[rule] and pair not in found:
                 assert pair not in open_pairs
-            elif pair not in found and pair not in evaluation.disabled:
+            elif pair not in found and (subject.id, rule) not in evaluation.disabled:
                 assert (pair in open_pairs) == (pair in was_open), "touched without evaluation"
         assert len({row.row_id for row in memory.rows}) == len(memory.rows)
 

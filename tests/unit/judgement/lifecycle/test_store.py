@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutor_pipeline.core.errors import RefusedError
-from tutor_pipeline.core.findings import Kind, Reading, Step
+from tutor_pipeline.core.findings import Kind, Reading, Step, Subject
 from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.lifecycle.reconcile import row_id
 from tutor_pipeline.judgement.lifecycle.store import (
@@ -33,7 +33,9 @@ def test_an_alert_is_written_whole(run, query, make):
     (alert,) = query("select * from {ops}.alerts")
     expected = {
         "tutor_id": "T1",
-        "alert_id": row_id("T1", "no_show", make.day(0), 1),
+        "subject_kind": "tutor",
+        "subject_id": "T1",
+        "alert_id": row_id(Subject.tutor("T1"), "no_show", make.day(0), 1),
         "alert_type": "no_show",
         "occurrence": 1,
         "severity": "critical",
@@ -235,11 +237,12 @@ def test_a_moment_without_time_zone_is_an_error(run, make):
 def test_the_database_itself_keeps_one_open_alert_per_tutor_and_type(run, execute, make):
     run(make.evaluation(make.finding()))
     copy = (
-        "insert into {ops}.alerts (tutor_id, alert_id, alert_type, occurrence, severity, title,"
-        " description, recommended_action, evidence_session_ids, metrics, excess, rule_profile,"
-        " rule_version, triggered_date, last_confirmed_at) select tutor_id, 'other', alert_type,"
-        " 2, severity, title, description, recommended_action, evidence_session_ids, metrics,"
-        " excess, rule_profile, rule_version, triggered_date, last_confirmed_at from {ops}.alerts"
+        "insert into {ops}.alerts (tutor_id, subject_id, alert_id, alert_type, occurrence,"
+        " severity, title, description, recommended_action, evidence_session_ids, metrics, excess,"
+        " rule_profile, rule_version, triggered_date, last_confirmed_at)"
+        " select tutor_id, subject_id, 'other', alert_type, 2, severity, title, description,"
+        " recommended_action, evidence_session_ids, metrics, excess, rule_profile, rule_version,"
+        " triggered_date, last_confirmed_at from {ops}.alerts"
     )
     with pytest.raises(psycopg.errors.UniqueViolation, match="alerts_open"):
         execute(copy)
@@ -424,7 +427,7 @@ def test_kinds_leave_each_other_alone(run, everything, make):
 )
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), max_size=5),
-    st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
 )
 def test_any_text_arrives_as_it_was(db, query, run, make, evidence, text):
     with db.connect() as database:
@@ -432,7 +435,7 @@ def test_any_text_arrives_as_it_was(db, query, run, make, evidence, text):
     texts = {"title": text, "description": text, "recommended_action": "\\N"}
     readings = (Reading(text, text, None, None),)
     finding = make.finding(
-        tutor_id=text, rule_id=text, evidence=evidence, texts=texts, readings=readings
+        about=text, rule_id=text, evidence=evidence, texts=texts, readings=readings
     )
     run(make.evaluation(finding, rules=(text,)), active={text})
     (row,) = query("select * from {ops}.alerts")

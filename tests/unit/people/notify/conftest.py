@@ -108,7 +108,8 @@ def alert(empty, insert, db):
     def add(tutor_id="T1", alert_id=None, severity="critical", step="opened 1", **changes):
         alert_id = alert_id or f"a{tutor_id}"
         values = {
-            "tutor_id": tutor_id, "alert_id": alert_id, "alert_type": "no_show_pattern",
+            "tutor_id": tutor_id, "subject_id": tutor_id, "alert_id": alert_id,
+            "alert_type": "no_show_pattern",
             "occurrence": 1, "severity": severity, "title": "No-Show Pattern Detected",
             "description": "3 no-shows of the tutor in the last 30 days, of 20 sessions.",
             "recommended_action": "Urgent check-in call to identify issues",

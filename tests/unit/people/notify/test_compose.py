@@ -80,6 +80,41 @@ def test_a_message_per_tutor_with_all_that_opened(tutor, alert, compose, run):
     ]  # fmt: skip
 
 
+ABOUT = {"subject_kind": "student", "subject_id": "P7", "title": "Silent Student"}
+
+
+def test_a_message_about_a_student_names_the_student_by_id_and_no_tutor(tutor, alert, compose, run):
+    tutor("T1", "Sarah Chen", is_high_reschedule=True)
+    alert("", "nobodys", **ABOUT)
+    alert("T1", "of a tutor", **ABOUT)
+    compose()
+    made = messages(run)
+    assert {each["subject"] for each in made} == {"Critical: student P7: Silent Student"}
+    assert sorted(each["tutor_ids"] for each in made) == [[], ["T1"]]
+    for message in made:
+        assert "student P7 needs a call" in message["text_body"]
+        for body in (message["text_body"], message["html_body"]):
+            assert "Sarah Chen" not in body
+            assert "reschedules over" not in body
+
+
+def test_a_message_about_several_says_what_they_are(tutor, alert, compose, run, later):
+    tutor("T1")
+    for number in range(12):
+        alert("", f"s{number}", **ABOUT | {"subject_id": f"P{number}"})
+    compose()
+    (message,) = messages(run)
+    assert message["subject"] == "12 students need a call: 12 critical alerts"
+    run("delete from ops.outbox")
+    run("delete from ops.messages")
+    for number in range(12):
+        alert("", f"t{number}", **ABOUT | {"subject_kind": "subject", "subject_id": f"M{number}"})
+        alert("T1", f"u{number}", alert_type=f"type {number}")
+    compose()
+    subjects = [each["subject"] for each in messages(run)]
+    assert subjects == ["13 cases need a call: 24 critical alerts"]
+
+
 def test_composed_again_there_is_nothing_to_tell(tutor, alert, compose, run):
     tutor("T1")
     alert("T1")

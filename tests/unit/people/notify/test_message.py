@@ -23,7 +23,8 @@ SETTING = Setting(
 
 def alert(**changes):
     return {
-        "tutor_id": "T1", "alert_id": "a1", "alert_type": "no_show_pattern", "severity": "critical",
+        "tutor_id": "T1", "about_kind": "tutor", "about_id": "T1",
+        "alert_id": "a1", "alert_type": "no_show_pattern", "severity": "critical",
         "title": "No-Show Pattern Detected", "description": "3 no-shows.", "excess": 0.5,
         "recommended_action": "Call", "evidence_session_ids": ["S1"], "name": "Sarah Chen",
         "is_high_reschedule": False, "sessions_30d": 12, "last_session_at": None, "segment": None,
@@ -65,10 +66,11 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize(
-    "field", ["name", "tutor_id", "title", "description", "recommended_action"]
+    "field", ["name", "tutor_id", "about_id", "title", "description", "recommended_action"]
 )
 def test_no_text_of_the_platform_is_markup_or_a_header(text, field):
-    usual, found = Tags(made().html), made(**{field: text})
+    kind = "student" if field == "about_id" else "tutor"
+    usual, found = Tags(made().html), made(**{field: text, "about_kind": kind})
     page = Tags(found.html)
     assert page.tags == usual.tags
     assert page.addresses == usual.addresses

@@ -7,15 +7,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.unit.people.notify.conftest import NOW
-from tutor_pipeline.core.findings import Change, Finding, Resolution, Severity, Step
+from tutor_pipeline.core.findings import Change, Finding, Resolution, Severity, Step, Subject
 from tutor_pipeline.people.notify import outbox
 from tutor_pipeline.people.notify.kinds import alert, digest, incident, rules
 from tutor_pipeline.people.notify.kinds import session as session_message
 
 
 def change(step=Step.OPENED, severity="critical", number=1, row_id="a1", tutor_id="T1"):
-    finding = Finding(tutor_id, "no_show", Severity(severity), {}, (), (), 0.5, "1")
-    return Change(step, tutor_id, "no_show", row_id, 1, number, finding)
+    finding = Finding(Subject.tutor(tutor_id), "no_show", Severity(severity), {}, (), (), 0.5, "1")
+    return Change(step, Subject.tutor(tutor_id), "no_show", row_id, 1, number, finding)
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def test_an_alert_that_is_back_is_told_only_if_it_is_worse(note, was, told):
 
 
 def test_only_what_opens_or_becomes_worse_is_told(note, run):
-    resolved = Change(Step.RESOLVED, "T1", "no_show", "a9", 1, 2, resolution=Resolution.AUTO)
+    resolved = Change(
+        Step.RESOLVED, Subject.tutor("T1"), "no_show", "a9", 1, 2, resolution=Resolution.AUTO
+    )
     noted = note(
         change(Step.ESCALATED, number=2),
         change(Step.EASED, "warning", number=3),

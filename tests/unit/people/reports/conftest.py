@@ -82,6 +82,7 @@ class Ops:
         self.insert(
             "alerts",
             tutor_id=tutor,
+            subject_id=row.pop("subject_id", tutor),
             alert_id=row.pop("alert_id", f"{tutor} {row['alert_type']}"),
             description="",
             recommended_action="",

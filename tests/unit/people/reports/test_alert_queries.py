@@ -4,7 +4,14 @@ import pytest
 
 from tests.unit.people.reports.conftest import DAY, NOW
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.people.reports.alert_queries import alert_ids, alert_ids_of, alerts
+from tutor_pipeline.people.reports.alert_queries import (
+    alert_ids,
+    alert_ids_of,
+    alerts,
+    open_alert_types,
+    tutors_in_need,
+)
+from tutor_pipeline.people.reports.tutor_queries import short_ids
 
 BY_ANA = {"resolved_at": NOW, "resolved_by": "ana", "resolution": "coached"}
 BY_ITSELF = {"resolved_at": NOW, "resolved_by": "pipeline", "resolution": "auto"}
@@ -27,6 +34,28 @@ def test_open_ones_are_acted_on_and_the_newest_is_reopened_if_a_person_closed_it
     assert chosen("T3", resolved_by_hand=True) == []
     assert chosen("T4", None, resolved_by_hand=True) == ["another type"]
     assert chosen("T4", resolved_by_hand=True) == []
+
+
+ABOUT = {"subject_kind": "student", "subject_id": "P1"}
+
+
+def test_alerts_about_students_are_listed_and_acted_on_beside_those_about_tutors(ops):
+    ops.alert("T1")
+    ops.alert("T1", alert_id="T1 P1", **ABOUT)
+    ops.alert("", alert_id="P1", **ABOUT)
+    ops.alert("", alert_id="P2", **ABOUT | {"subject_id": "P2"})
+
+    def listed(**options):
+        return {row["alert_id"] for row in alerts(ops.database, **options)}
+
+    assert listed() == {"T1 late", "T1 P1", "P1", "P2"}
+    assert listed(student="P1") == {"T1 P1", "P1"}
+    assert listed(tutor="T1") == {"T1 late", "T1 P1"}
+    assert set(alert_ids_of(ops.database, tutor=None, alert_type="late")) == listed()
+    assert set(alert_ids_of(ops.database, tutor="T1", alert_type=None)) == listed(tutor="T1")
+    assert tutors_in_need(ops.database) == 1
+    assert open_alert_types(ops.database) == {"T1": {"late"}}
+    assert short_ids(ops.database).keys() == {"T1"}
 
 
 def test_an_id_is_named_by_its_beginning(ops):

@@ -5,6 +5,7 @@ with wanted as (
 select
     held.tutor_id,
     held.alert_id,
+    held.subject_kind,
     held.acknowledged_at,
     held.snoozed_until,
     held.resolved_at,
@@ -22,7 +23,11 @@ cross join
             same.alert_id,
             same.resolved_at
         from {ops}.alerts as same
-        where same.tutor_id = held.tutor_id and same.alert_type = held.alert_type
+        where
+            same.tutor_id = held.tutor_id
+            and same.subject_kind = held.subject_kind
+            and same.subject_id = held.subject_id
+            and same.alert_type = held.alert_type
         order by same.occurrence desc
         limit 1
     ) as newest

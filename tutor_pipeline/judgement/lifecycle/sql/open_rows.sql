@@ -1,5 +1,7 @@
 select
     held.tutor_id,
+    {subject_kind},
+    {subject_id},
     held.{rule_id},
     held.{row_id},
     held.occurrence,
@@ -10,4 +12,5 @@ from {ops}.{finding_table} as held
 where
     held.resolved_at is null
     and (%(scope)s::text[] is null or held.tutor_id = any(%(scope)s::text[]))
-order by held.tutor_id, held.{rule_id}
+    and {subject_kind} = any(%(about)s::text[])
+order by held.tutor_id, held.{rule_id}, held.{row_id}

@@ -19,7 +19,7 @@ happened as (
 select
     count(*) filter (where resolution = 'profile_switched') as closed,
     count(*) filter (where resolution = 'profile_switched' and severity = 'critical') as critical,
-    count(distinct tutor_id) filter (where resolution = 'profile_switched') as tutors,
+    count(distinct nullif(tutor_id, '')) filter (where resolution = 'profile_switched') as tutors,
     count(*) filter (where resolution = 'rule_retired') as retired,
     count(*) filter (where event = 'opened') as opened
 from happened

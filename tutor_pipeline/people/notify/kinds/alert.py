@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,14 +69,14 @@ def draft(database: Database, audience: Audience, rows: Sequence[Row], setting: 
     """Makes messages of alerts as they are now. Drops what is no longer worth telling."""
     found = as_they_are(database, sorted({(row["tutor_id"], row["subject_id"]) for row in rows}))
     dropped: dict[int, str] = {}
-    told: dict[str, list[Row]] = {}
+    told: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         alert = found.get((row["tutor_id"], row["subject_id"]))
         if why := reason_to_drop(row, alert, setting.made_at):
             dropped[row["outbox_id"]] = why
         elif alert is not None:
             is_worse = row["transition"].startswith("escalated")
-            told.setdefault(row["tutor_id"], []).append(row | alert | {"is_worse": is_worse})
+            told.setdefault(_about(alert), []).append(row | alert | {"is_worse": is_worse})
     # The warnings of a day always share one message.
     is_summary = audience is Audience.WARNING
     open_ = _open_warnings(database, setting.made_at) if is_summary else 0
@@ -108,19 +108,19 @@ def reason_to_drop(row: Row, alert: Row | None, now: datetime) -> str | None:
 def message(
     audience: Audience, rows: Sequence[Row], setting: Setting, open_warnings: int = 0
 ) -> Message:
-    """Returns a message about alerts of one tutor or of several: new critical alerts, or the
-    warnings of a day with the number of all `open_warnings`.
+    """Returns a message about alerts of one subject, mostly a tutor, or of several: new critical
+    alerts, or the warnings of a day with the number of all `open_warnings`.
 
     Each row is an alert of `as_they_are` and has `is_worse`: it was a warning until now.
     """
     tutors = _by_tutor(rows, setting)
     if audience is Audience.WARNING:
-        about = tutors[0]["who"] if len(tutors) == 1 else count(len(tutors), "tutor")
+        about = tutors[0]["who"] if len(tutors) == 1 else count(len(tutors), _noun(tutors))
         headline = f"{count(len(rows), 'new warning')} about {about}"
         subject = f"{headline}, {day_and_month(setting.made_at.astimezone(setting.zone).date())}"
         lead = "Nothing that cannot wait until you have time today."
     elif len(tutors) > 1:
-        headline = f"{count(len(tutors), 'tutor')} need a call"
+        headline = f"{count(len(tutors), _noun(tutors))} need a call"
         subject = f"{headline}: {count(len(rows), 'critical alert')}"
         lead = f"{count(len(rows), 'critical alert')}, the most pressing first."
     else:
@@ -140,11 +140,12 @@ def message(
             "lead": lead,
             "tutors": tutors[:MAX_TOGETHER],
             "left_out": max(0, len(tutors) - MAX_TOGETHER),
+            "noun": _noun(tutors),
             "after": after,
             "example": tutors[0]["alerts"][0]["alert_id"],
         },
         setting,
-        tutors=[tutor["tutor_id"] for tutor in tutors],
+        tutors=[tutor["tutor_id"] for tutor in tutors if tutor["tutor_id"]],
         items=len(rows),
     )
 
@@ -175,13 +176,14 @@ def _newest_of_each_alert(rows: Sequence[Row]) -> list[Row]:
 
 
 def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
-    """Returns the tutors of some alerts, by severity and then by distance from the threshold."""
-    found: dict[str, list[Row]] = {}
+    """Returns whom some alerts are about, by severity and then by distance from the threshold."""
+    found: dict[tuple[str, ...], list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["severity"], -row["excess"], row["alert_id"])):
-        found.setdefault(row["tutor_id"], []).append(row)
+        found.setdefault(_about(row), []).append(row)
     return [
         {
-            "tutor_id": tutor_id,
+            "tutor_id": own[0]["tutor_id"],
+            "kind": own[0]["about_kind"],
             "who": who(own[0], setting.ids),
             "is_critical": own[0]["severity"] == "critical",
             "is_high_reschedule": own[0]["is_high_reschedule"],
@@ -200,8 +202,18 @@ def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
             ],
             "advice": [each["text"] for each in own[0]["recommendations"] or ()],
         }
-        for tutor_id, own in found.items()
+        for own in found.values()
     ]
+
+
+def _about(alert: Row) -> tuple[str, ...]:
+    return alert["tutor_id"], alert["about_kind"], alert["about_id"]
+
+
+def _noun(about: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the word for whom alerts are about, if it is one."""
+    kinds = {each["kind"] for each in about}
+    return kinds.pop() if len(kinds) == 1 else "case"
 
 
 def _context(row: Row, setting: Setting) -> str:

@@ -40,7 +40,8 @@ def draft(database: Database, audience: Audience, rows: Sequence[Row], setting: 
 def message(week: Row, setting: Setting) -> Message:
     """Returns the digest of a week, from the data of `digest_data.week_data`."""
     values = digest_content.digest(week, setting.ids)
-    named = {row["tutor_id"] for part in digest_content.OF_TUTORS for row in week[part]}
+    rows = [row for part in digest_content.OF_TUTORS for row in week[part]]
+    named = {row["tutor_id"] for row in rows if row["tutor_id"]}
     return render(
         Audience.DIGEST,
         KIND,

@@ -16,6 +16,7 @@ select
 from {ops}.alerts
 where
     tutor_id = any(%(tutors)s::text[])
+    and subject_kind = 'tutor'
     and resolved_at is null
     and (snoozed_until is null or snoozed_until <= now())
 group by tutor_id

@@ -18,7 +18,10 @@ cross join
             count(*) filter (where alerts.severity = 'critical') as critical,
             count(*) filter (where alerts.severity = 'warning') as warning
         from {ops}.alerts as alerts
-        where alerts.tutor_id = tutors.tutor_id and alerts.resolved_at is null
+        where
+            alerts.tutor_id = tutors.tutor_id
+            and alerts.subject_kind = 'tutor'
+            and alerts.resolved_at is null
     ) as open_alerts
 where tutors.tutor_id = any(%(tutors)s::text[])
 order by tutors.tutor_id

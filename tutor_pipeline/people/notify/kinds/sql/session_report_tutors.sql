@@ -37,6 +37,7 @@ select
         from {ops}.alerts as alerts
         where
             alerts.tutor_id = tutors.tutor_id
+            and alerts.subject_kind = 'tutor'
             and alerts.resolved_at is null
             and (alerts.snoozed_until is null or alerts.snoozed_until <= %(now)s)
     ) as alerts
