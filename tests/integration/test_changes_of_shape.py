@@ -87,7 +87,9 @@ def world(new_project, tmp_path):
         TUTOR_SOURCE_MAP=str(tmp_path / "source.yml"),
         TUTOR_RULE_PROFILE=str(tmp_path / "profile.yml"),
     )
+    with_map = project.settings.pop("TUTOR_SOURCE_MAP")
     project.run("generate", "--tutors", "8", "--days", "10")
+    project.settings["TUTOR_SOURCE_MAP"] = with_map
     # Bookings come due while the test runs.
     project.execute("delete from platform.sessions where status = 'scheduled'")
     for tutor in TUTORS:
@@ -137,17 +139,17 @@ def test_it_follows_or_ends_and_all_is_as_a_full_refresh_makes_it(world, tmp_pat
 
     refreshes = process()
     refreshes.run("daily_refresh")
-    for what, (change, ends) in CHANGES.items():
+    for number, (what, (change, ends)) in enumerate(CHANGES.items()):
         standing = refreshes.start(linger_seconds=None)
         until(lambda: is_ready(project), f"{what}: one stands by")
-        live(world, rng, f"{what[:12]} before ")
+        live(world, rng, f"{number} before ")
         passes = project.query("select count(*) from ops.refresh_passes")
         until(
             lambda passes=passes: project.query("select count(*) from ops.refresh_passes") > passes,
             f"{what}: a pass",
         )
         change(world)
-        live(world, rng, f"{what[:12]} after ")
+        live(world, rng, f"{number} after ")
         if ends:
             assert standing.outcome().success, standing.log
             refreshes.stop()
@@ -157,7 +159,7 @@ def test_it_follows_or_ends_and_all_is_as_a_full_refresh_makes_it(world, tmp_pat
             until(lambda: not waiting(project), f"{what}: nothing waits")
             assert "what dbt reads of the database has changed" in standing.log, standing.log
             standing.kill()
-        live(world, rng, f"{what[:12]} then ")
+        live(world, rng, f"{number} then ")
         refreshes.run()
         assert waiting(project) == set()
     moment = datetime.now(UTC)

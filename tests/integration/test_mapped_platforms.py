@@ -155,3 +155,6 @@ def test_a_product_gives_what_the_contracts_tables_give(new_project: Any, name: 
     by_mapping, by_contract = found(mapped), found(plain)
     assert by_mapping["alerts"], "the data should raise alerts"
     assert by_mapping == by_contract
+    facts = mapped.json("status")
+    assert facts["database"]["mapping"] == str(file)
+    assert any(table.startswith("sessions (") and rows for table, rows in facts["rows"].items())

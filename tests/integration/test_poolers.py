@@ -96,6 +96,20 @@ def test_one_writer_at_a_time(pooler, databases):
     assert order == ["first", "second"]
 
 
+def test_a_long_transaction_has_no_limits_of_the_role_on_whatever_connection(pooler, databases):
+    direct = databases.create()
+    name = urlsplit(direct).path.lstrip("/")
+    with psycopg.connect(direct, autocommit=True) as owner:
+        owner.execute(f"alter database {name} set statement_timeout = '200ms'")
+    warehouse = Warehouse(pooler.url(direct))
+    with warehouse.connect(autocommit=True) as database, warehouse.connect() as other:
+        other.execute("select 1")  # holds the connection on which the limits were lifted
+        with database.long_transaction():
+            assert database.value("show statement_timeout") == "0"
+            assert database.value("show idle_in_transaction_session_timeout") == "0"
+            database.execute("select pg_sleep(0.5)")
+
+
 def test_a_lost_connection_frees_the_lock(pooler, databases):
     direct = databases.create()
     warehouse = Warehouse(pooler.url(direct))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
@@ -396,7 +396,7 @@ _AFTER: Mapping[Step, str] = {
 
 
 def _by_rule(
-    kind: Kind, changes: Iterable[Change], evaluated: Mapping[str, frozenset[str]]
+    kind: Kind, changes: Iterable[Change], evaluated: Mapping[str, Collection[object]]
 ) -> list[dict[str, Any]]:
     count = Counter((change.rule_id, _AFTER[change.step]) for change in changes)
     gone = sorted({rule_id for rule_id, _ in count} - set(evaluated))

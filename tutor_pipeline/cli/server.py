@@ -295,6 +295,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
             "embedded": session.located.is_embedded,
             "server": f"PostgreSQL {server // 10_000}.{server % 10_000}",
             "platform_schema": settings.platform_schema,
+            "mapping": settings.source_map and str(settings.source_map),
             "our_schemas": ", ".join(settings.schemas.ours),
             "views_for_readers": views,
             "time_zone": settings.timezone,

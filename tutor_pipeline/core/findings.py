@@ -137,7 +137,7 @@ class Evaluation:
     """What the rules of one kind found for some tutors at an as-of.
 
     `about`: the kinds of subjects that these rules are about; rows about others stay as they are.
-    `evaluated` maps each active rule to the ids of the subjects it was evaluated for; only these
+    `evaluated` maps each active rule to what it was evaluated for, tutors by their ids; only these
     pairs may be resolved. `skipped` maps tutors with unusable data to the reason. `disabled` are
     (tutor, rule) pairs that an override switches off.
     """
@@ -148,7 +148,7 @@ class Evaluation:
     auto_resolve: bool
     tutors: int
     findings: tuple[Finding, ...]
-    evaluated: Mapping[str, frozenset[str]]
+    evaluated: Mapping[str, frozenset[str] | frozenset[Subject]]
     skipped: Mapping[str, str] = field(default_factory=dict)
     disabled: frozenset[tuple[str, str]] = frozenset()
     about: frozenset[SubjectKind] = frozenset({SubjectKind.TUTOR})

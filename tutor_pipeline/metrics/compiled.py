@@ -99,7 +99,7 @@ class ScopedBuilds:
         if self._compiled is None or self._compiled.models != tuple(models):
             return False
         is_applied = False
-        with database.transaction():
+        with database.long_transaction():
             is_applied = _run(database, self._compiled, run)
             if not is_applied:
                 raise Rollback

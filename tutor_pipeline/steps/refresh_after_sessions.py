@@ -168,9 +168,9 @@ class Refresh:
         with watch(self.warehouse) as platform:
             database = platform.database
             while (looked := time.monotonic()) - began < life:
-                has_worked = self._waits(platform.look(datetime.now(UTC))) and self._go_round(
-                    database
-                )
+                queue = platform.look(datetime.now(UTC))
+                seen = time.monotonic()
+                has_worked = self._waits(queue) and self._go_round(database)
                 worked = time.monotonic()
                 if has_worked:
                     busy = worked
@@ -179,12 +179,15 @@ class Refresh:
                 if self.is_blocked:
                     break  # the sensor sees to what is in the way, and says what it is
                 # After the pass, and also while sessions come one after the other.
-                if further := platform.look_further(datetime.now(UTC)):
+                further = platform.look_further(datetime.now(UTC))
+                if further is not None:
                     self._waits(further)
-                elif self._is_over(place, looked - busy):
+                # Who ends with the last change has compared everything by then, and looked again.
+                may_end = place is not None or (further is None and not platform.sweep.is_on)
+                if may_end and self._is_over(place, looked - busy):
                     break
-                elif not has_worked:
-                    time.sleep(platform.pause(datetime.now(UTC), worked - looked))
+                if further is None and not has_worked:
+                    time.sleep(platform.pause(datetime.now(UTC), seen - looked))
                 if place is not None and looked - asked > _ASK_SECONDS:
                     if not self.plan.goes_on():
                         break
@@ -235,7 +238,7 @@ class Refresh:
         """Whether the rows of some tutor may be the cause. What also fails without any tutor is of
         the database: a privilege, a table or a column that is gone. No tutor is looked for then.
         """
-        if is_cancelled_by_standby(error):
+        if is_cancelled_by_standby(error) or isinstance(error.__cause__, psycopg.OperationalError):
             return False
         if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _OF_THE_DATABASE:
             return False
@@ -288,7 +291,7 @@ class Refresh:
         this.ended(Step.TAKE)
         self._build(database, run)
         this.ended(Step.BUILD)
-        with database.transaction():
+        with database.long_transaction():
             broken = failing_tutors(database, plan.suites, this.tutors, batch.as_of)
         self._set_aside(database, broken, run_id)
         this.ended(Step.CHECK)
@@ -298,6 +301,7 @@ class Refresh:
         """Score, judge, tell and settle in one transaction, without the tutors of `broken`."""
         batch, plan, run_id = this.batch, self.plan, this.batch.run_id
         with self.warehouse.connect() as database:
+            database.lift_limits()
             for findings in FINDINGS:
                 store.lock(database, findings.kind)
             writer.prove(database)

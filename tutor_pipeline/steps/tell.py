@@ -5,6 +5,7 @@ The steps that make findings and process sessions write to the outbox in their o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +24,8 @@ from tutor_pipeline.people.notify.kinds import digest as digest_message
 from tutor_pipeline.people.notify.kinds import incident as incident_message
 from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.people.reports import tutor_queries
+
+_TELL_SECONDS = 6
 
 
 def incident(
@@ -64,6 +67,40 @@ class Sent:
     broken: compose.Composed = field(default_factory=compose.Composed)
 
 
+@dataclass(slots=True)
+class _Lines:
+    """What a run says of messages made and sent: one line in some seconds, so that the log does not
+    grow with the messages. A delivery that failed has a line of its own (`deliver.Sender`).
+    """
+
+    info: Callable[[str], None]
+    tally: deliver.Tally
+    made: int = 0
+    dropped: int = 0
+    told_of: int = 0
+    told_at: float = float("-inf")
+
+    def add(self, made: compose.Composed) -> None:
+        """Some were made."""
+        self.made += made.messages
+        self.dropped += made.dropped
+
+    def tell(self, *, at_once: bool = False) -> None:
+        """Log what was not told yet, if that is something and the last line is not new."""
+        sent = self.tally.sent.total() - self.told_of
+        now = time.monotonic()
+        if not (self.made or self.dropped or sent):
+            return
+        if not at_once and now - self.told_at < _TELL_SECONDS:
+            return
+        self.info(
+            f"{count(self.made, 'message')} made, {self.dropped} not told (ops.outbox says why);"
+            f" {count(sent, 'delivery', 'deliveries')} sent"
+        )
+        self.told_at, self.told_of = now, self.told_of + sent
+        self.made = self.dropped = 0
+
+
 def send(
     warehouse: Warehouse,
     settings: Settings,
@@ -78,8 +115,10 @@ def send(
     addresses = targets.read(settings.addresses, settings.messages_dir)
     sender = deliver.Sender(warehouse, addresses, _now, info)
     broken = compose.Composed()
+    lines = _Lines(info, sender.tally)
 
     def make_messages() -> None:
+        lines.tell()
         now = _now()
         with warehouse.connect() as database:
             told = compose.may_tell(database, settings.addresses, now)
@@ -89,13 +128,12 @@ def send(
         if made.broken:
             broken.broken += made.broken
             broken.error = made.error
-        if made.messages or made.dropped:
-            info(
-                f"{count(made.messages, 'message')} made,"
-                f" {made.dropped} not told (ops.outbox says why)"
-            )
+        lines.add(made)
 
-    tally = sender.run(make_messages, max_seconds=max_seconds, linger_seconds=linger_seconds)
+    try:
+        tally = sender.run(make_messages, max_seconds=max_seconds, linger_seconds=linger_seconds)
+    finally:
+        lines.tell(at_once=True)
     targets.prune(settings.messages_dir)
     with warehouse.connect() as database:
         return Sent(tally, delivery_status.counts(database), delivery_status.dead(database), broken)

@@ -1,12 +1,13 @@
 """What becomes of a pass that fails: whose changes wait, and who is set aside."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
-from tutor_pipeline.core.errors import RefusedError
+from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.sources.changes.ledger import Batch
 from tutor_pipeline.steps.refresh_after_sessions import (
@@ -55,6 +56,16 @@ def test_what_is_refused_again_and_again_ends_the_run(refresh):
             refresh._failed(database, batch_of("t1"), REFUSED)
         with pytest.raises(RefusedError):
             refresh._failed(database, batch_of("t1"), REFUSED)
+
+
+def test_who_can_t_connect_is_no_fault_of_a_tutor(refresh):
+    """A full server: the connection that is kept still works."""
+    batch = batch_of("t1")
+    with refresh.warehouse.connect(autocommit=True) as database:
+        with pytest.raises(TutorPipelineError) as refused:
+            replace(refresh.warehouse, url="postgresql://127.0.0.1:1/nowhere").connect()
+        assert not refresh._is_of_rows(database, refused.value, batch)
+        assert refresh._is_of_rows(database, TutorPipelineError("a rating is NaN"), batch)
 
 
 DONE = SimpleNamespace(applied=SimpleNamespace(opened=2, resolved=1))

@@ -6,8 +6,8 @@ Does not belong here: any table, and locks that outlive a transaction (`locks`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -149,7 +149,8 @@ class Warehouse:
         # between two of a transaction. `lock_timeout` stays, it is meant for the platform's locks.
         connection.execute(
             "set datestyle to 'ISO'; set timezone to 'UTC';"
-            " set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
+            " set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;"
+            " set idle_session_timeout = 0"
         )
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = autocommit
@@ -236,6 +237,22 @@ class Database:
     def transaction(self, *, force_rollback: bool = False) -> AbstractContextManager[Any]:
         """Opens a transaction, or a savepoint within the open one."""
         return self.connection.transaction(force_rollback=force_rollback)
+
+    @contextmanager
+    def long_transaction(self) -> Iterator[None]:
+        """Opens a transaction that may take its time. What was set on connecting is another
+        connection's behind a pooler in transaction mode: each transaction may get one that has the
+        limits of the role.
+        """
+        with self.connection.transaction():
+            self.lift_limits()
+            yield
+
+    def lift_limits(self) -> None:
+        """Lifts the limits of time of the open transaction."""
+        self.connection.execute(
+            "set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0"
+        )
 
     def lock(self, name: str, *, schema: str | None = None, wait: bool = True) -> bool:
         """Takes the lock `name` until the transaction ends. Without `wait`: False if it is taken.

@@ -17,7 +17,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.findings import BY_HAND, Kind, Resolution
+from tutor_pipeline.core.findings import BY_HAND, Kind, Resolution, SubjectKind
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.lifecycle.store import check_person, last_applied, lock
@@ -119,26 +119,36 @@ def resolve(
         lock(database, Kind.ALERT)
         # Sessions after the newest run may be loaded, but no run has evaluated them yet.
         seen_until = last_applied(database, Kind.ALERT) or at
-        return _change(
+        since = seen_until - _KNOWN_SESSIONS_SPAN
+        done = _change(
             database,
             alert_ids,
             refusal,
-            f"""
+            """
             resolved_at = %(at)s, resolved_by = %(by)s, resolution = %(reason)s,
             action_taken = %(action_taken)s,
-            known_session_ids = array({_known(database)} order by session_id)
+            known_session_ids = array(
+                select sessions.session_id
+                from {marts}.fct_sessions as sessions
+                where sessions.tutor_id = held.tutor_id
+                    and sessions.scheduled_start between %(since)s and %(seen_until)s
+                    and sessions.status not in ('scheduled', 'in_progress')
+                order by sessions.session_id
+            )
             """,
             by=by,
             at=at,
             values={
                 "reason": reason,
                 "action_taken": action_taken,
-                "since": seen_until - _KNOWN_SESSIONS_SPAN,
+                "since": since,
                 "seen_until": seen_until,
             },
             event="resolved",
             details={"resolution": reason, "action_taken": action_taken},
         )
+        _know_sessions(database, done.changed, since, seen_until)
+        return done
 
 
 def reopen(
@@ -173,36 +183,51 @@ def reopen(
     )
 
 
-# Of a tutor, or of a student; who takes part in a lesson of several stands in a list.
 _KNOWN = """
-    select sessions.session_id
-    from {{marts}}.{table} as sessions
-    where {whose} and sessions.scheduled_start between %(since)s and %(seen_until)s
-        and sessions.status not in ('scheduled', 'in_progress')
+    select {about} as subject_id, session_id
+    from {{marts}}.{table}
+    where {about} = any(%(ids)s) and scheduled_start between %(since)s and %(seen_until)s
+        and status not in ('scheduled', 'in_progress')
 """
-_OF_STUDENT = "held.subject_kind = 'student' and sessions.student_id = held.subject_id"
+_ABOUT = {
+    SubjectKind.STUDENT: (("fct_sessions", "student_id"), ("fct_session_students", "student_id")),
+    SubjectKind.SUBJECT: (("fct_sessions", "coalesce(subject_id, subject)"),),
+}
+"""Where the sessions stand of a student (in lessons of several in a list) and of a subject."""
 
 
-def _known(database: Database) -> str:
-    """Returns SQL for the sessions of whom an alert `held` is about."""
-    parts = [
-        ("fct_sessions", "sessions.tutor_id = held.tutor_id"),
-        ("fct_sessions", _OF_STUDENT),
-        ("fct_session_students", _OF_STUDENT),
-    ]
-    # Before the first refresh of a new version there are no lists.
-    there = [
-        part
-        for part in parts
-        if database.value(
-            "select to_regclass(format('%%I.%%I', %s::text, %s::text))",
-            (
-                database.schemas.marts,
-                part[0],
-            ),
+def _know_sessions(
+    database: Database, alert_ids: Sequence[str], since: datetime, seen_until: datetime
+) -> None:
+    """Keeps the sessions that were processed of alerts about students and subjects.
+
+    A query of its own: a cluster joins alerts to the sessions of their tutor alone.
+    """
+    for kind, places in _ABOUT.items():
+        alerts = database.rows(
+            "select tutor_id, alert_id, subject_id from {ops}.alerts"
+            " where alert_id = any(%s) and subject_kind = %s",
+            (list(alert_ids), kind),
         )
-    ]
-    return " union ".join(_KNOWN.format(table=table, whose=whose) for table, whose in there)
+        if not alerts:
+            continue
+        known: dict[str, set[str]] = {row["subject_id"]: set() for row in alerts}
+        for table, about in places:
+            # Before the first refresh of a new version there are no lists.
+            if database.value("select to_regclass(%s)", (f"{database.schemas.marts}.{table}",)):
+                rows = database.execute(
+                    _KNOWN.format(table=table, about=about),
+                    {"ids": list(known), "since": since, "seen_until": seen_until},
+                )
+                for subject_id, session_id in rows:
+                    known[subject_id].add(session_id)
+        database.execute_many(
+            "update {ops}.alerts set known_session_ids = %s where tutor_id = %s and alert_id = %s",
+            [
+                (sorted(known[row["subject_id"]]), row["tutor_id"], row["alert_id"])
+                for row in alerts
+            ],
+        )
 
 
 def _change(

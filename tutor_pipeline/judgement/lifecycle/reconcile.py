@@ -126,9 +126,11 @@ def _resolution(
         return Resolution.TUTOR_INACTIVE
     if row.rule_id not in evaluation.evaluated:
         return Resolution.RULE_RETIRED
-    if (row.subject.id, row.rule_id) in evaluation.disabled:
+    is_tutor = row.subject.kind is SubjectKind.TUTOR
+    if is_tutor and (row.subject.id, row.rule_id) in evaluation.disabled:
         return Resolution.RULE_DISABLED
-    if finding is not None or row.subject.id not in evaluation.evaluated[row.rule_id]:
+    evaluated: Collection[object] = evaluation.evaluated[row.rule_id]
+    if finding is not None or (row.subject.id if is_tutor else row.subject) not in evaluated:
         return None
     # Another profile found it: people do not have to clean up after a switch.
     if row.profile not in ("", evaluation.profile):

@@ -128,7 +128,7 @@ class Sender:
     """Sends what is due; any number of senders may work at the same time.
 
     `targets` are the addresses of each audience by name, `clock` returns the current time, `tell`
-    receives a sentence about each try.
+    receives a sentence about each try that failed.
     """
 
     def __init__(
@@ -281,7 +281,8 @@ class Sender:
             "dead": f"dead after {count(claim.attempts, 'try', 'tries')}: {error}",
         }[state]
         self.tally.lines.append((claim.message.subject, claim.target, what))
-        self._tell(f"{claim.target}: {claim.message.subject}: {what}")
+        if error is not None:
+            self._tell(f"{claim.target}: {claim.message.subject}: {what}")
 
     def _mark(self, values: Mapping[str, Any]) -> None:
         """Writes the result of a delivery, and tries again while the database is away: a result

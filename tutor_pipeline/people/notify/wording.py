@@ -21,7 +21,7 @@ def who(row: Mapping[str, Any], ids: Mapping[str, str]) -> str:
     that, by its id: anybody may forward a message.
     """
     if row.get("about_kind", SubjectKind.TUTOR) != SubjectKind.TUTOR:
-        return f"{row['about_kind']} {visible(row['about_id'], 60)}"
+        return f"{row['about_kind']} {visible(row['about_id'], 120)}"
     name, tutor_id = row["name"], row["tutor_id"]
     shown = visible(ids.get(tutor_id, tutor_id), 60)
     return f"{visible(name, 80)} ({shown})" if name and name != tutor_id else shown

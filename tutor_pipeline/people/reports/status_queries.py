@@ -35,7 +35,7 @@ def status(database: Database) -> dict[str, Row]:
     """Returns the row counts of the main tables (None = not there) and the newest moments."""
     schemas = database.schemas
     rows: Row = {
-        f"{schemas.platform}.{table}": relations.count(database, table)
+        relations.shown(database.warehouse, table): relations.count(database, table)
         for table in ("tutors", "sessions")
     }
     tables = (

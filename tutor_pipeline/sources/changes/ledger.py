@@ -143,8 +143,9 @@ class Queue:
     """Changes that wait to be taken, the tutors they concern, since when the oldest waits.
 
     `set_aside` counts tutors with changes whose next attempt is not due; the other fields exclude
-    them. `is_reshaped`: the platform's columns are others than those of the newest full refresh, so
-    nothing was compared, and a full refresh is due.
+    them. `is_compared`: nobody else was comparing just then. `is_reshaped`: the platform's columns
+    are others than those of the newest full refresh, so nothing was compared, and a full refresh is
+    due.
     """
 
     changes: int
@@ -152,6 +153,7 @@ class Queue:
     oldest_at: datetime | None
     set_aside: int
     is_reshaped: bool = False
+    is_compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +208,11 @@ def compare(
     """
     is_reshaped = False
     with _transaction(database):
-        if _lock(database, "compare", wait=False) and is_filled(database):
+        is_compared = _lock(database, "compare", wait=False)
+        if is_compared and is_filled(database):
             is_reshaped = not _compare(database, now, whole, started or window(now))
-        return replace(waiting(database, now), is_reshaped=is_reshaped)
+        queue = waiting(database, now)
+        return replace(queue, is_reshaped=is_reshaped, is_compared=is_compared)
 
 
 def window(now: datetime) -> Started:
@@ -333,7 +337,7 @@ def finished_refresh(database: Database) -> str | None:
 def _transaction(database: Database) -> Iterator[None]:
     """Opens a transaction with settings for large queries. There must be none open."""
     assert database.info.transaction_status == TransactionStatus.IDLE, "commits by itself"
-    with database.transaction():
+    with database.long_transaction():
         database.execute("set local jit = off; set local work_mem = '64MB'")
         yield
 

@@ -30,8 +30,9 @@ BUSY_FOR = timedelta(minutes=10)
 _LASTS = timedelta(hours=3)
 """Most sessions end so long after their start."""
 _ASK_SECONDS = 60
-_SLICE, _SLICE_SECONDS = timedelta(days=1), 0.1
-"""The first slice of a sweep, and about how long the comparison of one may take."""
+_SLICE, _SHORTEST, _SLICE_SECONDS = timedelta(days=1), timedelta(hours=12), 0.1
+"""The first slice of a sweep, the shortest, and about how long the comparison of one may take."""
+_LONGEST_PAUSE = 10
 _UNCOUNTED_SECONDS, _COUNTED_SECONDS = 10, 60
 """How often everything is compared at least: where nobody counts what is written to the tables, and
 where somebody does.
@@ -70,13 +71,15 @@ class Sweep:
         since = max(self.rest.since, self.rest.until - self.length)
         return Started(since, self.rest.until) if is_divisible else self.rest
 
-    def made(self, part: Started, took: float, now: float) -> None:
-        """The slice was compared. The next one is longer or shorter, by how long it took."""
+    def made(self, part: Started, took: float, now: float, least: float = 0) -> None:
+        """The slice was compared. The next one is longer or shorter, by how long it took; half of
+        that may be what the smallest comparison takes (`least`), of which a shorter slice has no
+        less.
+        """
         assert self.rest is not None
         self.seconds += took
-        self.length = min(
-            max(self.length * min(2, _SLICE_SECONDS / took), _SLICE / 96), _SLICE * 90
-        )
+        length = self.length * min(2, max(_SLICE_SECONDS, 2 * least) / took)
+        self.length = min(max(length, _SHORTEST), 90 * _SLICE)
         if part.since > self.rest.since:
             self.rest = Started(self.rest.since, part.since)
             return
@@ -95,6 +98,7 @@ class Watch:
     written: int | None = None
     seen: int | None = None
     not_before: float = 0
+    least: float = 0
     changed: float = field(default_factory=time.monotonic)
     asked: float = float("-inf")
     may_end: bool = True
@@ -109,16 +113,17 @@ class Watch:
         recent = Started(now - RECENT, now) if ledger.is_divisible(self.database) else None
         whole = recent is not None and self.written != self.seen and began >= self.not_before
         queue = ledger.compare(self.database, now, whole=whole, started=recent)
-        if whole:
-            ended = time.monotonic()
-            self.seen, self.not_before = self.written, ended + _POLL_SHARE * (ended - began)
+        ended = time.monotonic()
+        self.least = ended - began
+        if whole and queue.is_compared:
+            self.seen, self.not_before = self.written, ended + _POLL_SHARE * self.least
         if queue.changes:
             self.changed = time.monotonic()
         return queue
 
     def look_further(self, now: datetime) -> Queue | None:
         """Compares the next slice of everything, if that is due. Returns what waits; None = it is
-        not due. What it finds waits for the next look.
+        not due, or somebody else compares just now. What it finds waits for the next look.
         """
         began = time.monotonic()
         if not self.sweep.is_on:
@@ -127,8 +132,10 @@ class Watch:
             self.sweep.begin(ledger.window(now), self.written)
         part = self.sweep.take(is_divisible=ledger.is_divisible(self.database))
         queue = ledger.compare(self.database, now, whole=True, started=part)
+        if not queue.is_compared:
+            return None
         ended = time.monotonic()
-        self.sweep.made(part, ended - began, ended)
+        self.sweep.made(part, ended - began, ended, self.least)
         return queue
 
     def pause(self, now: datetime, took: float) -> float:
@@ -138,7 +145,8 @@ class Watch:
             self.may_end = ledger.is_any(self.database, Started(now - _LASTS, now + BUSY_FOR))
             self.asked = clock
         is_busy = self.may_end or clock - self.changed < BUSY_FOR.total_seconds()
-        return max(POLL_SECONDS if is_busy else QUIET_SECONDS, _POLL_SHARE * took)
+        share = min(_POLL_SHARE * took, _LONGEST_PAUSE)
+        return max(POLL_SECONDS if is_busy else QUIET_SECONDS, share)
 
 
 @contextmanager

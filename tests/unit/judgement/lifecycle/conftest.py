@@ -14,6 +14,7 @@ from tutor_pipeline.core.findings import (
     Resolution,
     Severity,
     Subject,
+    SubjectKind,
 )
 from tutor_pipeline.judgement.lifecycle import alert_actions
 from tutor_pipeline.judgement.lifecycle.store import apply, clear
@@ -30,6 +31,11 @@ def day(number):
 def subject(about):
     """A tutor by the id alone."""
     return about if isinstance(about, Subject) else Subject.tutor(about)
+
+
+def known(about):
+    """What stands in `evaluated`: tutors by their ids."""
+    return about.id if about.kind is SubjectKind.TUTOR else about
 
 
 def finding(about="T1", rule_id="no_show", severity="critical", evidence=("S1",), **changes):
@@ -65,7 +71,8 @@ def evaluation(
 ):
     """By default every tutor found was evaluated for every rule."""
     if evaluated is None:
-        evaluated = {rule: {each.subject.id for each in findings} for rule in rules}
+        about = {known(each.subject) for each in findings}
+        evaluated = dict.fromkeys(rules, about)
     values = {"profile": "conservative", "auto_resolve": True, "tutors": len(findings)}
     return Evaluation(
         kind,
@@ -90,6 +97,7 @@ def db(warehouse):
         database.execute(
             "create table {marts}.fct_sessions (tutor_id text, session_id text,"
             " session_on date, scheduled_start timestamptz, status text, student_id text,"
+            " subject_id text, subject text,"
             " primary key (tutor_id, session_id))"
         )
     return warehouse

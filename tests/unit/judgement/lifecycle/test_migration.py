@@ -63,7 +63,7 @@ def test_an_upgrade_keeps_every_row_and_goes_on(old, make):
         database.execute(
             "create table {marts}.fct_sessions (tutor_id text, session_id text,"
             " session_on date, scheduled_start timestamptz, status text,"
-            " student_id text)"
+            " student_id text, subject_id text, subject text)"
         )
     before = kept(old)
     assert [len(each) for each in before.values()] == [3, 5]

@@ -20,7 +20,7 @@ def of_others(run, make):
     """Apply an evaluation of rules about students and subjects."""
 
     def apply(*findings, at=0, evaluated=None, active=("T1", "T2"), **changes):
-        known = {"no_show": {"P1", "math"}, "late": {"P1", "math"}}
+        known = {rule: {STUDENT, OF_TUTOR, MATH} for rule in ("no_show", "late")}
         evaluation = make.evaluation(
             *findings, at=at, evaluated=evaluated or known, **ABOUT, **changes
         )
@@ -59,7 +59,7 @@ def test_a_tutor_a_student_and_a_subject_of_one_id_are_three(run, of_others, mak
         Subject("", SubjectKind.SUBJECT, "T1"),
     ]
     run(make.evaluation(make.finding(same[0])))
-    evaluated = {"no_show": {"T1"}, "late": set()}
+    evaluated = {"no_show": set(same[1:]), "late": set()}
     of_others(*map(make.finding, same[1:]), evaluated=evaluated)
     assert open_alerts(query) == {(*each, "no_show") for each in same}
     (one, *others) = query("select alert_id from {ops}.alerts order by tutor_id desc, subject_kind")
@@ -79,7 +79,7 @@ def test_rules_about_some_leave_alerts_about_others_alone(run, of_others, make, 
 
 def test_a_pass_over_some_tutors_leaves_what_is_nobodys_alone(run, of_others, make, query):
     of_others(make.finding(STUDENT), make.finding(OF_TUTOR))
-    evaluation = make.evaluation(at=1, evaluated={"no_show": {"P1"}}, **ABOUT)
+    evaluation = make.evaluation(at=1, evaluated={"no_show": {STUDENT, OF_TUTOR}}, **ABOUT)
     assert run(evaluation, scope={"T1"}).resolved == 1
     assert open_alerts(query) == {(*STUDENT, "no_show")}
 
@@ -140,6 +140,39 @@ def test_resolved_by_hand_it_comes_back_only_with_a_session_that_was_not_known(
     teach("S2", 1)
     again = of_others(make.finding(STUDENT, evidence=("S2", "S1")), at=2)
     assert (again.opened, again.suppressed) == (1, 0)
+
+
+def test_what_was_known_of_a_subject_is_its_sessions(of_others, make, query, acts, execute):
+    for name, subject_id, subject in (
+        ("S1", "math", "Maths"),
+        ("S2", None, "math"),
+        ("S3", "art", "math"),
+    ):
+        execute(
+            "insert into {marts}.fct_sessions (tutor_id, session_id, subject_id, subject,"
+            " session_on, scheduled_start, status) values ('T2', %s, %s, %s, %s, %s, 'completed')",
+            *(name, subject_id, subject, make.day(-1).date(), make.day(-1)),
+        )
+    of_others(make.finding(MATH, evidence=("S1",)))
+    (row,) = query("select alert_id from {ops}.alerts")
+    acts("resolve", row["alert_id"], 0, reason=Resolution.FIXED)
+    (row,) = query("select known_session_ids from {ops}.alerts")
+    assert row["known_session_ids"] == ["S1", "S2"]
+    assert of_others(make.finding(MATH, evidence=("S2", "S1")), at=1).suppressed == 1
+    assert of_others(make.finding(MATH, evidence=("S4", "S1")), at=2).opened == 1
+
+
+def test_a_student_of_two_tutors_is_two(of_others, make, query):
+    other = Subject("T2", SubjectKind.STUDENT, "P1")
+    of_others(make.finding(OF_TUTOR), make.finding(other))
+    of_others(at=1, evaluated={"no_show": {OF_TUTOR}, "late": set()})
+    assert open_alerts(query) == {(*other, "no_show")}
+
+
+def test_an_exception_of_a_tutor_is_nobody_elses(of_others, make, query):
+    of_others(make.finding(STUDENT))
+    of_others(at=1, evaluated={"no_show": set()}, disabled=frozenset({("P1", "no_show")}))
+    assert open_alerts(query) == {(*STUDENT, "no_show")}
 
 
 def test_only_the_newest_about_the_same_subject_is_reopened(of_others, make, query, acts):

@@ -45,11 +45,27 @@ def test_slices_get_longer_or_shorter_by_what_the_last_one_took() -> None:
     sweep = Sweep()
     sweep.begin(ledger.window(NOW), 1)
     lengths = []
-    for took in (0.05, 0.01, 0.4, 0.1):
+    for took in (0.05, 0.01, 0.8, 0.1):
         part = sweep.take(is_divisible=True)
         lengths.append((part.until - part.since) / HOUR)
         sweep.made(part, took, 0)
-    assert lengths == [24, 48, 96, 24]
+    assert lengths == [24, 48, 96, 12]
+
+
+@pytest.mark.parametrize("fixed", [0.02, 0.5, 5.0])
+def test_where_a_comparison_takes_its_time_whatever_it_compares_slices_are_few(
+    fixed: float,
+) -> None:
+    """Round trips, a table without an index: a shorter slice takes as long."""
+    sweep, slices = Sweep(), 0
+    sweep.begin(ledger.window(NOW), 1)
+    while sweep.is_on:
+        part = sweep.take(is_divisible=True)
+        took = fixed + 0.3 * ((part.until - part.since) / timedelta(days=1))
+        sweep.made(part, took, 0, least=fixed)
+        slices += 1
+        assert took < 2.5 * fixed + 0.5
+    assert slices <= 30
 
 
 def test_rows_of_which_several_are_one_session_are_not_divided() -> None:
@@ -174,6 +190,22 @@ def test_what_a_look_leaves_out_is_found_when_somebody_wrote(desk: Desk, watched
     assert desk.pending() == {("T1", "old"), ("T7", "S7"), ("T12", "S12")}
 
 
+def test_what_was_not_compared_because_somebody_else_does_is_compared_later(
+    desk: Desk, watched: Watch
+) -> None:
+    desk.add("old", "T1", days=5)
+    watched.sweep.due = 0
+    with desk.warehouse.connect() as other:
+        assert ledger._lock(other, "compare")
+        watched.seen = -1  # somebody wrote
+        assert watched.look(desk.now).is_compared is False
+        assert watched.look_further(desk.now) is None
+        assert watched.seen == -1
+        assert watched.sweep.rest == ledger.window(desk.now)
+    further(watched, desk)
+    assert desk.pending() == {("T1", "old")}
+
+
 def test_slices_mark_what_one_comparison_marks(desk: Desk, watched: Watch) -> None:
     rng = random.Random(7)
     for number in rng.sample(range(14), 6):
@@ -217,7 +249,8 @@ def test_looks_are_rare_when_nothing_changes_and_no_session_may_end(
     desk.add("S1", days=days)
     watch = Watch(desk.database, changed=float("-inf"))
     assert watch.pause(desk.now, took=0.01) == seconds
-    assert watch.pause(desk.now, took=30) == 120
+    assert watch.pause(desk.now, took=1) == 4
+    assert watch.pause(desk.now, took=30) == 10, "somebody may switch it off meanwhile"
 
 
 def test_looks_are_frequent_after_a_change(desk: Desk) -> None:

@@ -1,9 +1,11 @@
 -- Whether PostgreSQL counts what is written to all of some tables, and the sum of the counts. Of a
--- partitioned table its leaves are counted. A table that is not there has none.
+-- partitioned table its leaves are counted; of one with heirs nobody counts. A table that is not
+-- there has none.
 with named as (
     select
         classes.oid,
-        classes.relkind
+        classes.relkind,
+        classes.relkind = 'r' and classes.relhassubclass as has_heirs
     from unnest(%(names)s::text[]) as wanted (name)
     inner join pg_class as classes on classes.oid = to_regclass(wanted.name)
 ),
@@ -23,7 +25,7 @@ select
     and current_setting('track_counts')::boolean
     and not exists (
         select 1 from named
-        where relkind not in ('r', 'p')
+        where relkind not in ('r', 'p') or has_heirs
     )
     and not exists (
         select 1
