@@ -195,6 +195,11 @@ def test_a_run_that_is_killed_and_a_database_that_goes_lose_nothing(life):
 def test_people_see_what_waits_and_what_a_pass_did(life):
     depth_and_age = re.compile(r"\d+ changes? of \d+ tutors? waits?, oldest \d+")
     passes = "select count(*) from ops.refresh_passes"
+
+    def is_ready():
+        return life.project.json("status")["waiting"]["a_refresh_stands_by"]
+
+    until(is_ready, "a refresh stands by, and the status says so", SECONDS)
     ((before,),) = life.project.query(passes)
     with one_writer(life.project.warehouse, "refresh"):  # so that something has to wait
         life.project.execute(
