@@ -202,7 +202,12 @@ def test_each_rule_has_one_owner(rules: Sequence[Rule]) -> None:
         ("ops/quarantine", "not null", ("resolved_at",), "suite"),
         ("ops/quarantine", "not null", ("row_key",), "PostgreSQL"),
         ("ops/quarantine", "unique", ("source", "row_key"), "PostgreSQL"),
-        ("ops/alerts", "unique", ("tutor_id", "alert_type"), "PostgreSQL"),
+        (
+            "ops/alerts",
+            "unique",
+            ("tutor_id", "subject_kind", "subject_id", "alert_type"),
+            "PostgreSQL",
+        ),
         ("ops/alerts", "values", ("severity",), "PostgreSQL"),
         ("ops/alerts", "range", ("occurrence",), "PostgreSQL"),
         ("ops/current_tutor_risk", "values", ("level",), "PostgreSQL"),
