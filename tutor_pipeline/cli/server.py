@@ -194,6 +194,9 @@ def _start_dagster(host: str, port: int) -> subprocess.Popen[bytes]:
         env={
             **os.environ,
             "TUTOR_AUTOMATION": os.environ.get("TUTOR_AUTOMATION", "on"),
+            # glibc keeps freed memory for each thread, and a code server has many: it would grow by
+            # a megabyte a minute for hours.
+            "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
             # Each process that a code server starts would be told of in the log.
             "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "ERROR"),
             # Its successor `dg dev` is a tool for developers, which users need not install.
