@@ -72,7 +72,8 @@ def list_(
         emit_json(rows)
         return
     if not rows:
-        out.print("No alerts." if everything else "No open alerts.")
+        about = f" about student {escape(student)}" if student is not None else ""
+        out.print(f"No {'' if everything else 'open '}alerts{about}.")
         return
     table = Table(box=None)
     for heading in ("id", "about", "severity", "alert", "since"):

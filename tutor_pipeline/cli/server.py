@@ -38,6 +38,7 @@ from tutor_pipeline.core.formatting import agree, count, visible
 from tutor_pipeline.core.paths import PROJECT_DIR
 from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
+from tutor_pipeline.core.warehouse.standing import stands_by
 
 _ALIVE_SECONDS = 120
 """A daemon whose last heartbeat is older than this is not running."""
@@ -275,7 +276,7 @@ def env() -> None:
 
 
 def _facts(session: Session) -> dict[str, dict[str, Any]]:
-    from tutor_pipeline.core.warehouse import reporting, standing
+    from tutor_pipeline.core.warehouse import reporting
     from tutor_pipeline.people import incidents
     from tutor_pipeline.people.notify import delivery_status
     from tutor_pipeline.people.reports import status_queries
@@ -290,7 +291,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
         last_pass = status_queries.last_pass(database)
         broken = incidents.listed(database)
         messages = delivery_status.counts(database)
-        is_ready = standing.stands_by(database)
+        is_ready = stands_by(database)
     settings = session.settings
     return {
         "database": {
@@ -442,8 +443,6 @@ def _say_when_ready(host: str, port: int, reports: str, warehouse: Warehouse) ->
 
 def _say_when_one_stands_by(warehouse: Warehouse) -> None:
     """Tell when a session finds a refresh that is ready; never, where nothing starts one."""
-    from tutor_pipeline.core.warehouse.standing import stands_by
-
     for _ in range(180):
         with suppress(TutorPipelineError, psycopg.Error), warehouse.connect() as database:
             if stands_by(database):

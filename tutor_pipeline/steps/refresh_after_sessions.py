@@ -170,7 +170,8 @@ class Refresh:
             while (looked := time.monotonic()) - began < life:
                 queue = platform.look(datetime.now(UTC))
                 seen = time.monotonic()
-                has_worked = self._waits(queue) and self._go_round(database)
+                self.is_blocked = queue.is_reshaped
+                has_worked = queue.changes > 0 and not self.is_blocked and self._go_round(database)
                 worked = time.monotonic()
                 if has_worked:
                     busy = worked
@@ -179,14 +180,12 @@ class Refresh:
                 if self.is_blocked:
                     break  # the sensor sees to what is in the way, and says what it is
                 # After the pass, and also while sessions come one after the other.
-                further = platform.look_further(datetime.now(UTC))
-                if further is not None:
-                    self._waits(further)
+                has_compared = platform.look_further(datetime.now(UTC))
                 # Who ends with the last change has compared everything by then, and looked again.
-                may_end = place is not None or (further is None and not platform.sweep.is_on)
+                may_end = place is not None or not (has_compared or platform.sweep.is_on)
                 if may_end and self._is_over(place, looked - busy):
                     break
-                if further is None and not has_worked:
+                if not (has_compared or has_worked):
                     time.sleep(platform.pause(datetime.now(UTC), seen - looked))
                 if place is not None and looked - asked > _ASK_SECONDS:
                     if not self.plan.goes_on():
@@ -206,10 +205,6 @@ class Refresh:
         if self.unreported:
             self.report(self.unreported)
             self.unreported = []
-
-    def _waits(self, queue: ledger.Queue) -> bool:
-        self.is_blocked = queue.is_reshaped
-        return queue.changes > 0 and not queue.is_reshaped
 
     def _go_round(self, database: Database) -> bool:
         """Take a batch and work on it, on a connection in autocommit. Returns False if nothing

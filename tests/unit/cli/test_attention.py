@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from tests.unit.people.reports.conftest import Ops
 from tutor_pipeline.cli.attention import _entry, _left_out, show_attention
 from tutor_pipeline.cli.console import out
-from tutor_pipeline.people.reports.alert_queries import not_told
+from tutor_pipeline.people.reports.alert_queries import attention, not_told
 
 METRICS_AS_OF = datetime(2026, 3, 10, 18, 50, tzinfo=UTC)
 ALERTS_AS_OF = datetime(2026, 3, 8, 3, 0, tzinfo=UTC)
@@ -83,6 +83,26 @@ def test_snoozed_and_unreadable_tutors_are_counted(warehouse, applied):
         database.execute('update {ops}.reconcile_runs set skipped = \'{{"T9": "no number"}}\'')
         assert not_told(database) == {"snoozed": 1, "unreadable": 1, "unknown_risk": 0}
         database.execute("truncate {ops}.alerts, {ops}.alert_events")
+
+
+def test_an_alert_about_a_student_makes_no_tutor_one_who_needs_attention(warehouse, applied):
+    applied(ALERTS_AS_OF)
+    until = datetime(9000, 1, 1, tzinfo=UTC)
+    about = {"subject_kind": "student", "subject_id": "P1"}
+    with warehouse.connect() as database:
+        ops = Ops(database)
+        ops.alert("T1", alert_id="a1", alert_type="late")
+        ops.alert("T1", alert_id="a2", alert_type="silent", title="Silent", **about)
+        ops.alert("T2", alert_id="a3", snoozed_until=until, snoozed_by="ana", **about)
+        ops.alert("", alert_id="a4", snoozed_until=until, snoozed_by="ana", **about)
+        assert not_told(database)["snoozed"] == 0
+        (tutor,) = attention(database, 8)
+        assert (tutor["tutor_id"], [each["alert_id"] for each in tutor["alerts"]]) == ("T1", ["a1"])
+    try:
+        assert first_line(warehouse).startswith("1 of 1 active tutor needs attention")
+    finally:
+        with warehouse.connect() as database:
+            database.execute("truncate {ops}.alerts, {ops}.alert_events")
 
 
 def test_a_name_is_no_markup():

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.unit.people.reports.conftest import Ops
 from tutor_pipeline.core.formatting import likelihood
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
-from tutor_pipeline.metrics.wide_rows import _percent, read
+from tutor_pipeline.metrics.wide_rows import _percent, everybody, read
 
 AS_OF = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 
@@ -69,3 +70,13 @@ def test_rows_are_of_the_tutors_that_a_refresh_covers(
     assert (found.scope, [row["tutor_id"] for row in found.rows]) == (scope, tutors)
     assert found.as_of == AS_OF
     assert found.active_tutors == {"t1", "t2", "t3"}
+
+
+def test_the_open_alerts_of_a_row_are_those_about_the_tutor(built: Warehouse) -> None:
+    name = "open_alerts.no_show"
+    with built.connect() as database, database.transaction(force_rollback=True):
+        ops = Ops(database)
+        ops.alert("t1", alert_type="no_show")
+        ops.alert("t2", alert_type="no_show", subject_kind="student", subject_id="p1")
+        found = {row["tutor_id"]: bool(row[name]) for row in everybody(database, [name])}
+    assert found == {"t1": True, "t2": False, "t3": False}

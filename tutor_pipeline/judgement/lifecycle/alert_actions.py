@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND, Kind, Resolution, SubjectKind
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.platform_source import quoted
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.judgement.lifecycle.store import check_person, last_applied, lock
 
@@ -120,7 +121,7 @@ def resolve(
         # Sessions after the newest run may be loaded, but no run has evaluated them yet.
         seen_until = last_applied(database, Kind.ALERT) or at
         since = seen_until - _KNOWN_SESSIONS_SPAN
-        done = _change(
+        return _change(
             database,
             alert_ids,
             refusal,
@@ -146,9 +147,8 @@ def resolve(
             },
             event="resolved",
             details={"resolution": reason, "action_taken": action_taken},
+            then=lambda alerts: _know_sessions(database, alerts, since, seen_until),
         )
-        _know_sessions(database, done.changed, since, seen_until)
-        return done
 
 
 def reopen(
@@ -197,24 +197,21 @@ _ABOUT = {
 
 
 def _know_sessions(
-    database: Database, alert_ids: Sequence[str], since: datetime, seen_until: datetime
+    database: Database, resolved: Sequence[Alert], since: datetime, seen_until: datetime
 ) -> None:
     """Keeps the sessions that were processed of alerts about students and subjects.
 
     A query of its own: a cluster joins alerts to the sessions of their tutor alone.
     """
     for kind, places in _ABOUT.items():
-        alerts = database.rows(
-            "select tutor_id, alert_id, subject_id from {ops}.alerts"
-            " where alert_id = any(%s) and subject_kind = %s",
-            (list(alert_ids), kind),
-        )
+        alerts = [alert for alert in resolved if alert["subject_kind"] == kind]
         if not alerts:
             continue
-        known: dict[str, set[str]] = {row["subject_id"]: set() for row in alerts}
+        known: dict[str, set[str]] = {alert["subject_id"]: set() for alert in alerts}
         for table, about in places:
             # Before the first refresh of a new version there are no lists.
-            if database.value("select to_regclass(%s)", (f"{database.schemas.marts}.{table}",)):
+            name = quoted(database.schemas.marts, table)
+            if database.value("select to_regclass(%s)", (name,)):
                 rows = database.execute(
                     _KNOWN.format(table=table, about=about),
                     {"ids": list(known), "since": since, "seen_until": seen_until},
@@ -224,8 +221,8 @@ def _know_sessions(
         database.execute_many(
             "update {ops}.alerts set known_session_ids = %s where tutor_id = %s and alert_id = %s",
             [
-                (sorted(known[row["subject_id"]]), row["tutor_id"], row["alert_id"])
-                for row in alerts
+                (sorted(known[alert["subject_id"]]), alert["tutor_id"], alert["alert_id"])
+                for alert in alerts
             ],
         )
 
@@ -241,8 +238,11 @@ def _change(
     event: str,
     details: Mapping[str, object],
     values: Mapping[str, object] | None = None,
+    then: Callable[[Sequence[Alert]], None] = lambda _: None,
 ) -> ActionResult:
-    """Change the alerts for which `refusal` returns None, and add an event to each."""
+    """Change the alerts for which `refusal` returns None, and add an event to each; `then` gets
+    them, in the same transaction.
+    """
     if at.tzinfo is None:
         raise ValueError("at needs a time zone")
     check_person(by)
@@ -282,6 +282,7 @@ def _change(
                 "details": Jsonb({key: value for key, value in details.items() if value}),
             },
         )
+        then([alerts[alert_id] for alert_id in changed])
     return ActionResult(tuple(changed), refused)
 
 

@@ -37,26 +37,19 @@ class FindingTable:
     events: str | None = None
 
     @property
-    def subject_kind(self) -> str:
-        """SQL for what a row `held` is about: a tutor, where the table knows of nothing else."""
-        return "held.subject_kind" if _SUBJECT.keys() <= self.columns.keys() else _A_TUTOR
-
-    @property
-    def subject_id(self) -> str:
-        """SQL for the id of what a row `held` is about."""
-        return "held.subject_id" if _SUBJECT.keys() <= self.columns.keys() else "held.tutor_id"
-
-    @property
     def identifiers(self) -> dict[str, sql.Composable]:
         """The names of the table and its columns, and what a row `held` of it is about, for
-        `Database.sql`.
+        `Database.sql`: a tutor, where the table knows of nothing else.
         """
+        kind, subject_id = f"'{SubjectKind.TUTOR}'::text", "held.tutor_id"
+        if _SUBJECT.keys() <= self.columns.keys():
+            kind, subject_id = "held.subject_kind", "held.subject_id"
         return {
             "finding_table": sql.Identifier(self.name),
             "row_id": sql.Identifier(self.row_id),
             "rule_id": sql.Identifier(self.rule_id),
-            "subject_kind": sql.SQL(self.subject_kind),
-            "subject_id": sql.SQL(self.subject_id),
+            "subject_kind": sql.SQL(kind),
+            "subject_id": sql.SQL(subject_id),
         }
 
 
@@ -109,7 +102,6 @@ def _metrics_json(finding: Finding) -> str:
     return _to_json(metrics(finding))
 
 
-_A_TUTOR = f"'{SubjectKind.TUTOR}'::text"
 _SUBJECT = {
     "subject_kind": ("text", lambda finding: str(finding.subject.kind)),
     "subject_id": ("text", lambda finding: finding.subject.id),

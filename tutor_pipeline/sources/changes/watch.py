@@ -33,6 +33,7 @@ _ASK_SECONDS = 60
 _SLICE, _SHORTEST, _SLICE_SECONDS = timedelta(days=1), timedelta(hours=12), 0.1
 """The first slice of a sweep, the shortest, and about how long the comparison of one may take."""
 _LONGEST_PAUSE = 10
+"""Seconds: somebody may switch the run off meanwhile, or a successor be ready."""
 _UNCOUNTED_SECONDS, _COUNTED_SECONDS = 10, 60
 """How often everything is compared at least: where nobody counts what is written to the tables, and
 where somebody does.
@@ -121,22 +122,21 @@ class Watch:
             self.changed = time.monotonic()
         return queue
 
-    def look_further(self, now: datetime) -> Queue | None:
-        """Compares the next slice of everything, if that is due. Returns what waits; None = it is
-        not due, or somebody else compares just now. What it finds waits for the next look.
+    def look_further(self, now: datetime) -> bool:
+        """Compares the next slice of everything. What it finds waits for the next look. Returns
+        False if that is not due, or somebody else compares just now.
         """
         began = time.monotonic()
         if not self.sweep.is_on:
             if not self.sweep.is_due(self.written, began):
-                return None
+                return False
             self.sweep.begin(ledger.window(now), self.written)
         part = self.sweep.take(is_divisible=ledger.is_divisible(self.database))
-        queue = ledger.compare(self.database, now, whole=True, started=part)
-        if not queue.is_compared:
-            return None
+        if not ledger.compare(self.database, now, whole=True, started=part).is_compared:
+            return False
         ended = time.monotonic()
         self.sweep.made(part, ended - began, ended, self.least)
-        return queue
+        return True
 
     def pause(self, now: datetime, took: float) -> float:
         """Returns how many seconds to wait after a look that took so long."""

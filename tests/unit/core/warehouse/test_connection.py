@@ -34,7 +34,9 @@ def test_a_transaction_sees_what_others_commit_whatever_the_url_asks_for(warehou
 
 def test_the_limits_of_a_role_are_not_ours(warehouse):
     """They are defaults: a statement takes what it takes, and so does a pause in between."""
-    limits = ("statement_timeout", "idle_in_transaction_session_timeout")
+    limits = (
+        "statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+    )  # fmt: skip
     with warehouse.connect(autocommit=True) as database:
         name = database.info.dbname
         for limit in limits:
@@ -42,6 +44,9 @@ def test_the_limits_of_a_role_are_not_ours(warehouse):
     try:
         with warehouse.connect() as database:
             database.execute("select pg_sleep(2)")
+            time.sleep(2)
+            assert database.value("select 1") == 1
+            database.commit()
             time.sleep(2)
             assert database.value("select 1") == 1
     finally:

@@ -142,6 +142,15 @@ def test_resolved_by_hand_it_comes_back_only_with_a_session_that_was_not_known(
     assert (again.opened, again.suppressed) == (1, 0)
 
 
+def test_dealt_with_are_alerts_about_tutors(db, run, of_others, make, query, acts):
+    run(make.evaluation(make.finding("T2")))
+    of_others(make.finding(OF_TUTOR))
+    for row in query("select alert_id from {ops}.alerts"):
+        acts("resolve", row["alert_id"], 1, reason=Resolution.OTHER)
+    with db.connect() as database:
+        assert store.dealt_with(database) == {("T2", "no_show")}
+
+
 def test_what_was_known_of_a_subject_is_its_sessions(of_others, make, query, acts, execute):
     for name, subject_id, subject in (
         ("S1", "math", "Maths"),

@@ -373,6 +373,7 @@ def test_a_session_report_holds_what_a_coach_asks_for(tutor, alert, insert, comp
         avg_session_score_30d=7.0, avg_rating_30d=4.5, avg_engagement_30d=7.0, avg_talk_ratio=0.5,
     )  # fmt: skip
     alert("T1")
+    alert("T1", "of a student", **ABOUT)
     insert(
         "ops.tutor_insights",
         tutor_id="T1", insight_id="i1", category="infrequent_understanding_checks",
@@ -385,6 +386,7 @@ def test_a_session_report_holds_what_a_coach_asks_for(tutor, alert, insert, comp
     message = next(row for row in messages(run) if row["audience"] == "sessions")
     assert message["subject"] == "Session report: Sarah Chen (T1): 8.2 of 10"
     text = message["text_body"]
+    assert "Silent Student" not in text
     for said in (
         "18 March, 08:00 · Physics · 58 min · first session of the pair · S1",
         "Began 7 min late. There were technical issues. The student was frustrated 2 times.",
@@ -557,6 +559,29 @@ def test_the_digest_of_a_week(insert, tutor, alert, run, compose):
     ):
         assert said in text
     assert "Question Guru" not in text  # earned before
+    assert message["tutor_ids"] == ["T1", "T2", "T3"]
+
+
+def test_a_digest_names_a_student_by_id_and_counts_no_tutor_for_it(
+    insert, tutor, alert, run, compose
+):
+    week(insert, tutor, alert, run)
+    monday = NOW - timedelta(days=9)
+    about = ABOUT | {"triggered_date": monday + timedelta(days=1)}
+    alert("T2", "of a tutor", **about)
+    alert("", "nobody's", **about | {"subject_id": "P8"})
+    alert("", "old", **about | {"triggered_date": monday - timedelta(days=9), "subject_id": "P9"})
+    alert("", "gone", **about | {"alert_type": "x", "resolved_at": NOW - timedelta(days=5),
+          "resolved_by": "ana", "resolution": "coached"})  # fmt: skip
+    run("delete from ops.outbox where kind = 'alert'")
+    compose()
+    (message,) = messages(run)
+    assert message["subject"] == "Week of 9 March: 2 tutors need attention"
+    for said in (
+        "- student P7 (critical)", "- student P8 (critical)", "- student P9: Silent Student",
+        "- student P7: Silent Student (coached, by ana)",
+    ):  # fmt: skip
+        assert said in message["text_body"]
     assert message["tutor_ids"] == ["T1", "T2", "T3"]
 
 

@@ -10,6 +10,7 @@ from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.formatting import shortened
 from tutor_pipeline.people.reports.tutor_queries import (
     find,
+    findings_by_tutor,
     id_of,
     profile_of,
     short_ids,
@@ -49,6 +50,13 @@ def test_since_a_day_is_with_that_day_and_of_sessions_that_were(database):
     assert tutors_to_refresh(database, None, date(2026, 3, 9)) == ["T1", "T3"]
     assert tutors_to_refresh(database, None, date(2026, 3, 11)) == []
     assert tutors_to_refresh(database, ["T3", "T4", "T1"], IN_BERLIN) == ["T1"]
+
+
+def test_findings_of_a_tutor_are_about_the_tutor(database, ops):
+    ops.alert("T1", severity="critical")
+    ops.alert("T1", alert_type="silent", subject_kind="student", subject_id="P1")
+    (found,) = findings_by_tutor(database, ["T1"])
+    assert (found["alerts"], found["critical"], found["warning"]) == (1, 1, 0)
 
 
 def test_without_a_day_it_is_whom_somebody_named_once_each_or_all(database):

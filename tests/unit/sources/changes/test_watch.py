@@ -113,14 +113,12 @@ def test_a_long_comparison_is_not_repeated_at_once() -> None:
     assert swept(None, took=30).is_due(None, 1000 + 270)
 
 
-def further(watch: Watch, desk: Desk) -> ledger.Queue:
-    """Everything, to the last slice."""
-    queue = watch.look_further(desk.now)
-    assert queue is not None
+def further(watch: Watch, desk: Desk) -> int:
+    """Everything, to the last slice; how many changes wait then."""
+    assert watch.look_further(desk.now)
     while watch.sweep.is_on:
-        queue = watch.look_further(desk.now)
-        assert queue is not None
-    return queue
+        assert watch.look_further(desk.now)
+    return ledger.waiting(desk.database, desk.now).changes
 
 
 @pytest.fixture
@@ -131,8 +129,8 @@ def watched(desk: Desk) -> Watch:
     desk.fill()
     watch = Watch(desk.database)
     assert watch.look(desk.now).changes == 0
-    assert further(watch, desk).changes == 0
-    assert watch.look_further(desk.now) is None
+    assert further(watch, desk) == 0
+    assert not watch.look_further(desk.now)
     return watch
 
 
@@ -199,7 +197,7 @@ def test_what_was_not_compared_because_somebody_else_does_is_compared_later(
         assert ledger._lock(other, "compare")
         watched.seen = -1  # somebody wrote
         assert watched.look(desk.now).is_compared is False
-        assert watched.look_further(desk.now) is None
+        assert not watched.look_further(desk.now)
         assert watched.seen == -1
         assert watched.sweep.rest == ledger.window(desk.now)
     further(watched, desk)
@@ -234,7 +232,7 @@ def test_rows_that_are_one_session_together_are_seen_together(make_desk, databas
     desk.fill()
     watch = Watch(desk.database)
     assert watch.look(desk.now).changes == 0
-    assert further(watch, desk).changes == 0
+    assert further(watch, desk) == 0
     desk.add("S2", days=3)
     assert watch.look(desk.now).changes == 1
 

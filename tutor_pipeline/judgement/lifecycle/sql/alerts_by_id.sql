@@ -6,6 +6,7 @@ select
     held.tutor_id,
     held.alert_id,
     held.subject_kind,
+    held.subject_id,
     held.acknowledged_at,
     held.snoozed_until,
     held.resolved_at,
