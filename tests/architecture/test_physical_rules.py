@@ -32,6 +32,7 @@ BIG = {
     "intermediate.int_tutor_logins",
     "ops.alerts",
     "ops.alert_events",
+    "ops.notes",
     "ops.tutor_insights",
     "ops.achievements",
     "ops.current_tutor_risk",
@@ -89,6 +90,11 @@ LOCAL = {
     "ops.validation_reports",
     "ops.rule_coverage",
     "ops.erasures",
+    "ops.accounts",
+    "ops.sign_ins",
+    "ops.sign_in_links",
+    "ops.sign_in_failures",
+    "ops.downloads",
     "ops.alembic_version",
 }
 BY_TUTOR = {"marts.dim_tutors", "ops.rule_overrides", "ops.set_aside_tutors"}

@@ -1,5 +1,5 @@
-"""Verbs that act on alerts: acknowledge, snooze, resolve, reopen. They take one alert, several, or
-all of a tutor or a type.
+"""Verbs that act on alerts: assign, acknowledge, snooze, wake, resolve, reopen. They take one alert,
+several, or all of a tutor or a type.
 """
 
 from __future__ import annotations
@@ -49,10 +49,69 @@ class Reason(StrEnum):
 
 def register(group: typer.Typer) -> None:
     """Add these verbs to the group `alerts`."""
+    group.command()(assign)
     group.command("ack")(acknowledge)
     group.command()(snooze)
+    group.command()(wake)
     group.command()(resolve)
     group.command()(reopen)
+
+
+def assign(
+    ids: Ids = None,
+    tutor: OfTutor = None,
+    alert_type: OfType = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who works on them. Default: you.")
+    ] = None,
+    nobody: Annotated[bool, typer.Option("--nobody", help="Nobody works on them.")] = False,
+    by: By = None,
+    ids_as: IdsAs = IdForm.SHORT,
+    as_json: AsJson = False,
+) -> None:
+    """Say who works on alerts. They stay open.
+
+    Example: [bold]tutor-pipeline alerts assign 3fa2 --to ada[/bold]
+    """
+    who = actor(by)
+    if nobody and to is not None:
+        raise UsageError("say either --to NAME or --nobody")
+    owner = None if nobody else actor(to or who)
+    _act(
+        f"assigned to {owner or 'nobody'}",
+        ids,
+        tutor,
+        alert_type,
+        lambda database, chosen: alert_actions.assign(
+            database, chosen, by=who, at=datetime.now(UTC), owner=owner
+        ),
+        as_json,
+        ids_as,
+    )
+
+
+def wake(
+    ids: Ids = None,
+    tutor: OfTutor = None,
+    alert_type: OfType = None,
+    by: By = None,
+    ids_as: IdsAs = IdForm.SHORT,
+    as_json: AsJson = False,
+) -> None:
+    """End the snooze of alerts: they count and are shown again.
+
+    Example: [bold]tutor-pipeline alerts wake --tutor T0064[/bold]
+    """
+    who = actor(by)
+    _act(
+        "woken",
+        ids,
+        tutor,
+        alert_type,
+        lambda database, chosen: alert_actions.wake(database, chosen, by=who, at=datetime.now(UTC)),
+        as_json,
+        ids_as,
+    )
 
 
 def acknowledge(

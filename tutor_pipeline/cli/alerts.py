@@ -28,7 +28,7 @@ from tutor_pipeline.people.reports import alert_queries, tutor_queries
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
     group = typer.Typer(
-        help="Alerts: list, show, acknowledge, snooze, resolve, reopen, activity, export.",
+        help="Alerts: list, show, assign, acknowledge, snooze, resolve, reopen, activity, export.",
         no_args_is_help=True,
     )
     group.command("list")(list_)
@@ -279,7 +279,8 @@ def _state(row: Mapping[str, Any]) -> str:
         return f"resolved ({row['resolution']})"
     if row["snoozed_until"] is not None and row["snoozed_until"] > datetime.now(UTC):
         return f"snoozed until {row['snoozed_until']:%Y-%m-%d}"
-    return "acknowledged" if row["acknowledged"] else "open"
+    owned = f", {row['owner']} works on it" if row["owner"] else ""
+    return f"{'acknowledged' if row['acknowledged'] else 'open'}{escape(owned)}"
 
 
 def _said(details: Mapping[str, Any]) -> str:
@@ -289,7 +290,7 @@ def _said(details: Mapping[str, Any]) -> str:
         parts.append(f"{details['was']} → {details['severity']}")
     parts += [
         f"{name.replace('_', ' ')}: {details[name]}"
-        for name in ("until", "resolution", "action_taken", "note")
+        for name in ("owner", "until", "resolution", "action_taken", "note")
         if details.get(name)
     ]
     return f" ({'; '.join(parts)})" if parts else ""

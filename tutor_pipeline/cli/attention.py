@@ -347,12 +347,14 @@ def _wrapped(text: Text, left: int = 0) -> Iterator[Text]:
 
 
 def _small_print(alert: Mapping[str, Any], sessions: Mapping[str, str] | None = None) -> list[str]:
-    """Evidence, age, who acknowledged it, and the id for the commands on alerts. `sessions` are
-    the ids of sessions as they are shown.
+    """Evidence, age, who works on it or acknowledged it, and the id for the commands on alerts.
+    `sessions` are the ids of sessions as they are shown.
     """
     parts = [f"alert {alert['alert_id']}", f"since {_since(alert['triggered_date'])}"]
     if ids := alert["evidence_session_ids"]:
         parts.insert(0, f"sessions {', '.join((sessions or {}).get(each, each) for each in ids)}")
+    if alert["owner"]:
+        parts.append(f"{alert['owner']} works on it")
     if alert["acknowledged_by"]:
         why = f" ({alert['acknowledged_note']})" if alert["acknowledged_note"] else ""
         parts.append(f"acknowledged by {alert['acknowledged_by']}{why}")

@@ -121,7 +121,7 @@ UUID = "3f2a9c1e-7d41-4b5c-9a10-0c0ffee0{:04d}"
 def in_need(sessions):
     alert = {
         "alert_id": "7ed2aa9ca58f", "severity": "critical", "triggered_date": datetime.now(UTC),
-        "title": "High Reschedule Rate Detected", "acknowledged_by": None,
+        "title": "High Reschedule Rate Detected", "owner": None, "acknowledged_by": None,
         "description": "6 sessions rescheduled by the tutor in the last 30 days, of 17 (35 %)."
         " Others: 1 of 11.",
         "recommended_action": "Review schedule availability and workload",

@@ -134,6 +134,7 @@ RULES = (
         (Rows(_ABOUT_STUDENT),),
         masked=("acknowledged_note", "action_taken"),
     ),
+    Rule("ops.notes", _TUTOR, (Rows(_ABOUT_STUDENT),), masked=("text",)),
     Rule("ops.rule_overrides", _TUTOR, masked=("reason",)),
     *(
         Rule(f"ops.{table}", _TUTOR)
@@ -197,6 +198,11 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.backtest_metrics": "how well scorers do",
     "ops.source_states": "counts of rows, and who accepted a loss",
     "ops.platform_loads": "which folder or parameters filled the platform",
+    "ops.accounts": "who may sign in at the desk, staff of the platform",
+    "ops.sign_ins": "browsers of the desk, by the accounts of staff",
+    "ops.sign_in_links": "links for staff",
+    "ops.sign_in_failures": "counts, by hashes",
+    "ops.downloads": "which lists staff downloaded: addresses of pages without their search words",
     "ops.erasures": "that somebody was erased, never who",
     "ops.alembic_version": "one revision",
 }

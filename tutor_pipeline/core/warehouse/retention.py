@@ -201,6 +201,10 @@ RULES = (
         """(stored.message_id is not null or stored.dropped is not null)
         and stored.occurred_at < %(before)s""",
     ),
+    Rule("sign_ins", ("token_hash",), 0, "stored.ends_at < %(before)s"),
+    Rule("sign_in_links", ("token_hash",), 7, "stored.ends_at < %(before)s"),
+    Rule("sign_in_failures", ("who_hash",), 1, "stored.last_at < %(before)s"),
+    Rule("downloads", ("download_no",), 365, "stored.at < %(before)s"),
     # Not while one of its deliveries is waiting.
     Rule(
         "messages",
@@ -225,6 +229,8 @@ RULES = (
 KEPT: Mapping[str, str] = {
     "alerts": "history",
     "alert_events": "history",
+    "notes": "history",
+    "accounts": "a row per person who may sign in",
     "tutor_insights": "history",
     "achievements": "history",
     "session_days": "history, a row a day",

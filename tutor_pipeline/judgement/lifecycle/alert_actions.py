@@ -1,10 +1,12 @@
-"""Administrators' actions on alerts: acknowledge, snooze, resolve, reopen.
+"""Administrators' actions on alerts: assign, acknowledge, snooze, wake, resolve, reopen.
 
 Belongs here: one transaction per action, and an event in `ops.alert_events` for each change.
 Does not belong here: finding the alerts (the caller has their full ids), the current time.
 
 An action takes the lock of the alerts first, as runs do, so actions and runs never overlap. Every
-action may be repeated: alerts that it would not change stay as they are, with a reason.
+action may be repeated: alerts that it would not change stay as they are, with a reason. So do those
+of which an actor saw an older state: `seen` maps alerts to the newest event number that the actor
+saw; None = whatever it is.
 """
 
 from __future__ import annotations
@@ -28,18 +30,58 @@ from tutor_pipeline.judgement.lifecycle.store import check_person, last_applied,
 _KNOWN_SESSIONS_SPAN = timedelta(days=100)
 
 Alert = Mapping[str, Any]
+Seen = Mapping[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """The ids that an action changed, and those it did not change with the reason."""
+    """The ids that an action changed, and those it did not change with the reason. `moved`: those of
+    them of which the actor saw an older state.
+    """
 
     changed: tuple[str, ...]
     unchanged: Mapping[str, str]
+    moved: tuple[str, ...] = ()
+
+
+def assign(
+    database: Database,
+    alert_ids: Sequence[str],
+    *,
+    by: str,
+    at: datetime,
+    owner: str | None,
+    seen: Seen = None,
+) -> ActionResult:
+    """Say who works on alerts (None = nobody). Raises UsageError for an unknown id."""
+
+    def refusal(alert: Alert) -> str | None:
+        if alert["resolved_at"] is not None:
+            return "resolved already"
+        return f"{owner or 'nobody'} works on it already" if alert["owner"] == owner else None
+
+    return _change(
+        database,
+        alert_ids,
+        refusal,
+        "owner = %(owner)s",
+        by=by,
+        at=at,
+        values={"owner": owner},
+        event="assigned",
+        details={"owner": owner},
+        seen=seen,
+    )
 
 
 def acknowledge(
-    database: Database, alert_ids: Sequence[str], *, by: str, at: datetime, note: str | None = None
+    database: Database,
+    alert_ids: Sequence[str],
+    *,
+    by: str,
+    at: datetime,
+    note: str | None = None,
+    seen: Seen = None,
 ) -> ActionResult:
     """Acknowledge alerts. They stay open. Raises UsageError for an unknown id."""
 
@@ -58,6 +100,7 @@ def acknowledge(
         values={"note": note},
         event="acknowledged",
         details={"note": note},
+        seen=seen,
     )
 
 
@@ -69,6 +112,7 @@ def snooze(
     at: datetime,
     until: datetime,
     note: str | None = None,
+    seen: Seen = None,
 ) -> ActionResult:
     """Hide alerts until a moment. Runs still update them.
 
@@ -92,6 +136,31 @@ def snooze(
         values={"until": until},
         event="snoozed",
         details={"until": until.isoformat(), "note": note},
+        seen=seen,
+    )
+
+
+def wake(
+    database: Database, alert_ids: Sequence[str], *, by: str, at: datetime, seen: Seen = None
+) -> ActionResult:
+    """End the snooze of alerts. Raises UsageError for an unknown id."""
+
+    def refusal(alert: Alert) -> str | None:
+        if alert["resolved_at"] is not None:
+            return "resolved already"
+        until = alert["snoozed_until"]
+        return "not snoozed" if until is None or until <= at else None
+
+    return _change(
+        database,
+        alert_ids,
+        refusal,
+        "snoozed_until = null, snoozed_by = null",
+        by=by,
+        at=at,
+        event="woken",
+        details={},
+        seen=seen,
     )
 
 
@@ -103,6 +172,7 @@ def resolve(
     at: datetime,
     reason: Resolution,
     action_taken: str | None = None,
+    seen: Seen = None,
 ) -> ActionResult:
     """Close alerts. They come back only with a session that is first processed after this.
 
@@ -147,12 +217,19 @@ def resolve(
             },
             event="resolved",
             details={"resolution": reason, "action_taken": action_taken},
+            seen=seen,
             then=lambda alerts: _know_sessions(database, alerts, since, seen_until),
         )
 
 
 def reopen(
-    database: Database, alert_ids: Sequence[str], *, by: str, at: datetime, note: str | None = None
+    database: Database,
+    alert_ids: Sequence[str],
+    *,
+    by: str,
+    at: datetime,
+    note: str | None = None,
+    seen: Seen = None,
 ) -> ActionResult:
     """Reopen resolved alerts: the same rows, acknowledged if they were, no longer snoozed.
 
@@ -180,6 +257,7 @@ def reopen(
         at=at,
         event="reopened",
         details={"note": note},
+        seen=seen,
     )
 
 
@@ -238,6 +316,7 @@ def _change(
     event: str,
     details: Mapping[str, object],
     values: Mapping[str, object] | None = None,
+    seen: Seen = None,
     then: Callable[[Sequence[Alert]], None] = lambda _: None,
 ) -> ActionResult:
     """Change the alerts for which `refusal` returns None, and add an event to each; `then` gets
@@ -250,7 +329,16 @@ def _change(
     with database.transaction():
         lock(database, Kind.ALERT)
         alerts = _read(database, ids)
-        refused = {alert_id: why for alert_id in ids if (why := refusal(alerts[alert_id]))}
+        moved = {
+            alert_id: f"{alert['newest_event']} by {alert['newest_actor']} meanwhile"
+            for alert_id, alert in alerts.items()
+            if seen is not None and seen.get(alert_id) != alert["events"]
+        }
+        refused = moved | {
+            alert_id: why
+            for alert_id in ids
+            if alert_id not in moved and (why := refusal(alerts[alert_id]))
+        }
         changed = [alert_id for alert_id in ids if alert_id not in refused]
         target = {
             "tutors": [alerts[alert_id]["tutor_id"] for alert_id in changed],
@@ -283,12 +371,12 @@ def _change(
             },
         )
         then([alerts[alert_id] for alert_id in changed])
-    return ActionResult(tuple(changed), refused)
+    return ActionResult(tuple(changed), refused, tuple(moved))
 
 
 def _read(database: Database, alert_ids: Collection[str]) -> dict[str, Alert]:
-    """Return the alerts by id, with the number of their newest event and the newest alert of the
-    same subject and type. Raises UsageError naming the ids that do not exist.
+    """Return the alerts by id, with their newest event and the newest alert of the same subject and
+    type. Raises UsageError naming the ids that do not exist.
     """
     found = database.rows(statement(__file__, "alerts_by_id"), {"alert_ids": list(alert_ids)})
     alerts: dict[str, Alert] = {row["alert_id"]: row for row in found}

@@ -24,8 +24,8 @@ _ALERT_COLUMNS = SQL(
     " description, recommended_action,"
     " session_id, evidence_session_ids, metrics, excess, rule_profile, rule_version,"
     " triggered_date, last_confirmed_at, acknowledged, acknowledged_at, acknowledged_by,"
-    " acknowledged_note, snoozed_until, snoozed_by, resolved, resolved_at, resolved_by, resolution,"
-    " action_taken"
+    " acknowledged_note, snoozed_until, snoozed_by, owner, resolved, resolved_at, resolved_by,"
+    " resolution, action_taken"
 )
 
 

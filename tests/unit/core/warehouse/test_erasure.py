@@ -70,6 +70,10 @@ def of_tutor(id_):
             "title": "t", "description": "d", "icon": "i", "earned_date": NOW,
             "last_earned_date": NOW,
         }],
+        "notes": [{
+            "tutor_id": id_, "subject_kind": "tutor", "subject_id": id_, "at": NOW,
+            "author": "ada", "text": f"{id_} is on leave",
+        }],
         "rule_overrides": [{
             "tutor_id": id_, "kind": "alert", "rule_id": "no_show_pattern", "disabled": True,
             "reason": "on leave", "set_by": "ada", "set_at": NOW,
@@ -127,6 +131,10 @@ def of_student(id_):
         "alerts": [alert, {**alert, "tutor_id": "T9"}],
         "alert_events": [
             {**of_tutor(id_)["alert_events"][0], "tutor_id": tutor_id, "details": Jsonb({})}
+            for tutor_id in ("", "T9")
+        ],
+        "notes": [
+            {**of_tutor(id_)["notes"][0], "subject_kind": "student", "tutor_id": tutor_id}
             for tutor_id in ("", "T9")
         ],
         "student_scores": [{**_SCORE, "student_id": id_}],
@@ -393,6 +401,7 @@ def test_what_is_left_is_told_with_its_place(database):
         Left("ops.alerts", "subject_id", 2, True),
         Left("ops.alerts", "description", 1, False),
         Left("ops.feature_log", "student_id", 1, True),
+        Left("ops.notes", "subject_id", 2, True),
         Left("ops.quarantine", "payload", 1, True),
         Left("ops.student_health", "student_id", 1, True),
         Left("ops.student_scores", "student_id", 1, True),

@@ -109,7 +109,7 @@ def empty(reader):
 
     def remove_all():
         clear(reader)
-        for table in ("rule_overrides", "current_tutor_risk", "churn_algorithm_weights"):
+        for table in ("rule_overrides", "current_tutor_risk", "churn_algorithm_weights", "notes"):
             reader.execute(f"truncate {{ops}}.{table}")
         reader.execute("truncate {marts}.fct_sessions")
 

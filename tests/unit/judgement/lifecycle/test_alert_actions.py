@@ -406,3 +406,75 @@ def test_the_activity_since_a_day_by_type_and_of_all(db, act, run, sessions, mak
     assert (later[None]["opened"], later[None]["resolved_by_hand"]) == (0, 1)
     assert later[None]["mean_hours_to_acknowledge"] is None
     assert later[None]["opened_session_share"] is None
+
+
+def test_assign_and_wake(act, three, alert, events, make):
+    first = three[:1]
+    assert act(alert_actions.assign, first, make.day(1), owner="bob").changed == first
+    assert alert(first[0])["owner"] == "bob"
+    again = act(alert_actions.assign, first, make.day(1), owner="bob")
+    assert again.unchanged == {first[0]: "bob works on it already"}
+    assert act(alert_actions.assign, first, make.day(2), owner=None).changed == first
+    assert act(alert_actions.wake, first, make.day(2)).unchanged == {first[0]: "not snoozed"}
+    act(alert_actions.snooze, first, make.day(2), until=make.day(9))
+    late = act(alert_actions.wake, first, make.day(9))
+    assert late.unchanged == {first[0]: "not snoozed"}
+    assert act(alert_actions.wake, first, make.day(3)).changed == first
+    assert alert(first[0])["snoozed_until"] is None
+    assert [(event, details) for _, event, _, _, details in events(first[0])] == [
+        ("assigned", {"owner": "bob"}),
+        ("assigned", {}),
+        ("snoozed", {"until": make.day(9).isoformat()}),
+        ("woken", {}),
+    ]
+    act(alert_actions.resolve, first, make.day(4), reason=Resolution.FIXED)
+    for verb, values in ((alert_actions.assign, {"owner": "bob"}), (alert_actions.wake, {})):
+        done = act(verb, first, make.day(5), **values)
+        assert done.unchanged == {first[0]: "resolved already"}
+
+
+ANYTHING = {
+    alert_actions.acknowledge: {},
+    alert_actions.assign: {"owner": "bob"},
+    alert_actions.resolve: {"reason": Resolution.COACHED},
+    alert_actions.reopen: {},
+    alert_actions.wake: {},
+}
+
+
+@pytest.mark.parametrize("verb", ANYTHING)
+def test_who_saw_an_older_state_changes_nothing(verb, act, three, alert, events, make):
+    act(alert_actions.snooze, three[:2], make.day(1), until=make.day(9))
+    if verb is alert_actions.reopen:
+        act(alert_actions.resolve, three[:2], make.day(1), reason=Resolution.FIXED)
+    seen = {three[0]: 1, three[1]: len(events(three[1])) + 1}
+    before = alert(three[0])
+    done = act(verb, three[:2], make.day(2), seen=seen, **ANYTHING[verb])
+    assert done.changed == (three[1],)
+    assert done.moved == (three[0],)
+    newest = "resolved" if verb is alert_actions.reopen else "snoozed"
+    assert done.unchanged == {three[0]: f"{newest} by ada meanwhile"}
+    assert alert(three[0]) == before
+
+
+def test_of_two_at_once_who_saw_the_same_state_one_acts(db, three, make, events):
+    """Both wait for the lock; the second finds that the first has acted."""
+    done = []
+
+    def act_as(name):
+        with db.connect() as database:
+            done.append(
+                alert_actions.resolve(
+                    database, three[:1], by=name, at=make.day(1), reason=Resolution.FIXED,
+                    seen={three[0]: 1},
+                )
+            )  # fmt: skip
+
+    threads = [threading.Thread(target=act_as, args=(name,)) for name in ("ada", "bob")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(len(each.changed) for each in done) == [0, 1]
+    assert sorted(len(each.moved) for each in done) == [0, 1]
+    assert len(events(three[0])) == 1

@@ -138,11 +138,12 @@ def shape(warehouse):
 
 
 def kept(warehouse):
-    """Alerts and events, without what 0022 says of all of them."""
+    """Alerts and events, without what 0022 and 0023 say of all of them."""
     found = {name: rows(warehouse, name) for name in ("alerts", "alert_events")}
     for row in found["alerts"]:
         assert row.pop("subject_kind", "tutor") == "tutor"
         assert row.pop("subject_id", row["tutor_id"]) == row["tutor_id"]
+        assert row.pop("owner", None) is None
     return found
 
 

@@ -131,6 +131,8 @@ class Machine(RuleBasedStateMachine):
             [
                 alert_actions.acknowledge,
                 alert_actions.snooze,
+                alert_actions.assign,
+                alert_actions.wake,
                 alert_actions.resolve,
                 alert_actions.resolve,
                 alert_actions.reopen,
@@ -146,6 +148,8 @@ class Machine(RuleBasedStateMachine):
         arguments = {
             alert_actions.snooze: {"until": self.now + timedelta(days=1)},
             alert_actions.resolve: {"reason": Resolution.COACHED, "action_taken": "a talk"},
+            alert_actions.assign: {"owner": "bob" if hours % 2 else None},
+            alert_actions.wake: {},
         }.get(verb, {"note": "a note"})
         newest = {}
         for row in self.rows.values():
@@ -159,6 +163,12 @@ class Machine(RuleBasedStateMachine):
             if verb is alert_actions.acknowledge and row["acknowledged"]:
                 return False
             if verb is alert_actions.snooze and row["snoozed_until"] == arguments["until"]:
+                return False
+            if verb is alert_actions.assign and row["owner"] == arguments["owner"]:
+                return False
+            if verb is alert_actions.wake and not (
+                row["snoozed_until"] and row["snoozed_until"] > self.now
+            ):
                 return False
             return not row["resolved"]
 
@@ -362,7 +372,7 @@ class Machine(RuleBasedStateMachine):
 
 def as_told(events):
     """Return the values that a row must have according to its events."""
-    row = {"acknowledged_by": None, "snoozed_by": None, "resolution": None}
+    row = {"acknowledged_by": None, "snoozed_by": None, "resolution": None, "owner": None}
     for event in events:
         details, at, actor = event["details"], event["at"], event["actor"]
         if "severity" in details:
@@ -372,6 +382,10 @@ def as_told(events):
             row["acknowledged_note"] = details.get("note")
         elif event["event"] == "snoozed":
             row["snoozed_by"] = actor
+        elif event["event"] == "assigned":
+            row["owner"] = details.get("owner")
+        elif event["event"] == "woken":
+            row["snoozed_by"] = None
         if event["event"] == "resolved":
             row |= {"resolution": details["resolution"], "resolved_at": at, "resolved_by": actor}
             row["action_taken"] = details.get("action_taken")

@@ -10,13 +10,12 @@ select
     held.acknowledged_at,
     held.snoozed_until,
     held.resolved_at,
+    held.owner,
     newest.alert_id as newest_id,
     newest.resolved_at is null as newest_is_open,
-    (
-        select max(event.event_no)
-        from {ops}.alert_events as event
-        where event.tutor_id = held.tutor_id and event.alert_id = held.alert_id
-    ) as events
+    happened.event_no as events,
+    happened.event as newest_event,
+    happened.actor as newest_actor
 from {ops}.alerts as held
 cross join
     lateral (
@@ -32,4 +31,15 @@ cross join
         order by same.occurrence desc
         limit 1
     ) as newest
+cross join
+    lateral (
+        select
+            event.event_no,
+            event.event,
+            event.actor
+        from {ops}.alert_events as event
+        where event.tutor_id = held.tutor_id and event.alert_id = held.alert_id
+        order by event.event_no desc
+        limit 1
+    ) as happened
 where held.alert_id in (select wanted.alert_id from wanted)
