@@ -1,5 +1,6 @@
-"""Verbs that act on alerts: assign, acknowledge, snooze, wake, resolve, reopen. They take one alert,
-several, or all of a tutor or a type.
+"""Verbs that act on alerts: assign, acknowledge, snooze, wake, resolve, reopen.
+
+They take one alert, several, or all of a tutor or a type.
 """
 
 from __future__ import annotations

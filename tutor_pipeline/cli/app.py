@@ -7,6 +7,7 @@ import typer
 from tutor_pipeline.cli import (
     alerts,
     attention,
+    desk,
     enrich,
     export,
     forget,
@@ -44,6 +45,7 @@ for verbs in (
     notify,
     attention,
     alerts,
+    desk,
     rules,
     scores,
     export,

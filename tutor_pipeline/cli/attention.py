@@ -16,6 +16,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson, IdForm, IdsAs
 from tutor_pipeline.core import formatting
 from tutor_pipeline.judgement.lifecycle import store
+from tutor_pipeline.judgement.lifecycle.active import tutors_in_need
 from tutor_pipeline.metrics.thresholds import told
 from tutor_pipeline.people.reports import alert_queries, status_queries, tutor_queries
 from tutor_pipeline.sources.losses import headline
@@ -50,7 +51,7 @@ def show_attention(
     """Print and return the tutors in need of attention, with reasons, evidence and what to do."""
     with session.warehouse.connect() as database:
         rows = alert_queries.attention(database, limit)
-        in_need = alert_queries.tutors_in_need(database)
+        in_need = tutors_in_need(database, datetime.now(UTC))
         counts = status_queries.status(database)
         stale = status_queries.is_stale(database)
         stopped = status_queries.stopped_refresh(database)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Annotated, Any
 
 import psycopg
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from rich.markup import escape
 from rich.table import Table
 
+from tutor_pipeline.cli import desk
 from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import (
     Session,
@@ -32,7 +33,12 @@ from tutor_pipeline.cli.installation import (
     yesterday,
 )
 from tutor_pipeline.cli.options import AsJson
-from tutor_pipeline.cli.services import end_group, keep_code_server, running_group
+from tutor_pipeline.cli.services import (
+    end_group,
+    free_port,
+    keep_code_server,
+    running_group,
+)
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.formatting import agree, count, visible
 from tutor_pipeline.core.paths import PROJECT_DIR
@@ -91,7 +97,7 @@ def demo() -> None:
         out.print(f"Messages     {session.settings.messages_dir}", soft_wrap=True)
     if shown:
         out.print(f"One tutor    .venv/bin/tutor-pipeline tutor {shown[0]['tutor_id']}")
-    out.print("The UI       make up")
+    out.print("The pages    make up, then open the link that it prints: what administrators see")
 
 
 def _held_against_the_truth(session: Session) -> str:
@@ -116,7 +122,7 @@ def up(
         str, typer.Option(help="Address to listen on. The UI has no login: keep it local.")
     ] = "127.0.0.1",
 ) -> None:
-    """Start the Dagster UI, its daemon, and the server of the validation reports.
+    """Start the desk, the Dagster UI, its daemon, and the server of the validation reports.
 
     Ctrl-C stops them; PostgreSQL keeps running.
 
@@ -126,7 +132,7 @@ def up(
     check_dagster_database()
     pid_file = session.settings.home / "up.pid"
     _only_one = _refuse_another(session, pid_file)  # held as long as this process lives
-    chosen = _free_port(
+    chosen = free_port(
         host, port or session.settings.ui_port, is_wish=port is not None, option="--port"
     )
     from tutor_pipeline.defs.common.dbt_manifest import load_manifest
@@ -137,6 +143,7 @@ def up(
         if session.settings.reports_url is None:
             warn("links to the validation reports lead to this machine: set TUTOR_REPORTS_URL")
     reports = _serve_reports(session, host, chosen)
+    desk_port = desk.choose_port(session.settings, session.settings.desk_host, taken=(chosen,))
     note(f"Starting Dagster; the UI will be at http://{host}:{chosen} (Ctrl-C stops it)")
     _fail_runs_left_behind()
     child = _start_dagster(host, chosen)
@@ -145,9 +152,16 @@ def up(
     ready = (host, chosen, reports, session.warehouse)
     Thread(target=_say_when_ready, args=ready, daemon=True).start()
     Thread(target=keep_code_server, args=(child.pid, url, warn), daemon=True).start()
+    ending = Event()
+    served = Thread(
+        target=desk.keep, args=(session.settings.desk_host, desk_port, ending, warn), daemon=True
+    )
+    served.start()
+    Thread(target=_say_where_the_desk_is, args=(session, desk_port), daemon=True).start()
 
     def end(*_: object) -> None:
         pid_file.unlink(missing_ok=True)
+        ending.set()
         end_group(child.pid)
 
     signal.signal(signal.SIGTERM, end)
@@ -159,6 +173,7 @@ def up(
     # of its processes was killed, Dagster's exit status still reports success.
     is_wanted = not pid_file.exists()
     end()
+    served.join(10)
     _fail_runs_left_behind(daemon_ended=True)
     if not is_wanted:
         warn("Dagster ended by itself: its last lines say why")
@@ -419,12 +434,12 @@ def _serve_reports(session: Session, host: str, ui_port: int) -> str:
     from tutor_pipeline.people.reports.serve import serve
 
     settings = session.settings
-    port = _free_port(
+    port = free_port(
         host,
         settings.reports_port_in_use,
         is_wish=settings.reports_port is not None,
         option="TUTOR_REPORTS_PORT",
-        taken=ui_port,
+        taken=(ui_port,),
     )
     serve(settings.reports_dir, host, port, settings.reports_url)
     settings.reports_port_file.write_text(str(port))
@@ -441,6 +456,18 @@ def _say_when_ready(host: str, port: int, reports: str, warehouse: Warehouse) ->
     _say_when_one_stands_by(warehouse)
 
 
+def _say_where_the_desk_is(session: Session, port: int) -> None:
+    """Tell the address of the desk; on a machine of one's own, with a link that signs in."""
+    settings = session.settings
+    if not desk.wait_until_served(settings.desk_host, port):
+        return
+    if not desk.is_loopback(settings.desk_host):
+        done(f"What administrators see: {settings.desk_address}")
+        return
+    done(f"What administrators see: {desk.sign_in_link(settings, session.warehouse)}")
+    note("This link signs in once, within 10 minutes; another one: tutor-pipeline desk link")
+
+
 def _say_when_one_stands_by(warehouse: Warehouse) -> None:
     """Tell when a session finds a refresh that is ready; never, where nothing starts one."""
     for _ in range(180):
@@ -449,24 +476,3 @@ def _say_when_one_stands_by(warehouse: Warehouse) -> None:
                 done("A refresh stands by: what a session changes is there a second later")
                 return
         time.sleep(1)
-
-
-def _free_port(
-    host: str, wanted: int, *, is_wish: bool, option: str, taken: int | None = None
-) -> int:
-    """The wanted port or, if it is only a default, the next free one. Never `taken`."""
-    last = wanted if is_wish else min(wanted + 19, 65_535)
-    for candidate in range(wanted, last + 1):
-        if candidate == taken:
-            continue
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, candidate))
-            except OSError:
-                continue
-            if candidate != wanted:
-                note(f"Port {wanted} is taken, using {candidate}")
-            return candidate
-    ports = f"port {wanted}" if is_wish else f"port {wanted} to {last}"
-    raise TutorPipelineError(f"{ports} on {host} is taken; name another: {option}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+from tutor_pipeline.cli.console import note
+from tutor_pipeline.core.errors import TutorPipelineError
 
 DAGSTER, CODE_SERVER, PROXY, RUN = "dagster", "api grpc", "code-server start", "spawn_main"
 """Parts of the command lines of these processes; no run's command line contains `dagster`."""
@@ -111,3 +115,24 @@ def _reload(url: str) -> bool:
             return bool(response.status == 200)
     except (OSError, urllib.error.URLError):
         return False
+
+
+def free_port(
+    host: str, wanted: int, *, is_wish: bool, option: str, taken: tuple[int, ...] = ()
+) -> int:
+    """The wanted port or, if it is only a default, the next free one. Never one of `taken`."""
+    last = wanted if is_wish else min(wanted + 19, 65_535)
+    for candidate in range(wanted, last + 1):
+        if candidate in taken:
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, candidate))
+            except OSError:
+                continue
+            if candidate != wanted:
+                note(f"Port {wanted} is taken, using {candidate}")
+            return candidate
+    ports = f"port {wanted}" if is_wish else f"port {wanted} to {last}"
+    raise TutorPipelineError(f"{ports} on {host} is taken; name another: {option}")

@@ -26,6 +26,7 @@ from tutor_pipeline.core.warehouse.database import Schemas
 from tutor_pipeline.core.warehouse.locate import Located, locate
 
 DEFAULT_REPORTS_PORT = 3030
+DEFAULT_DESK_PORT = 3040
 
 
 def _timezone(name: str) -> str:
@@ -169,6 +170,16 @@ class Settings(BaseSettings):
         None, description="where people reach the reports; none = that port on this machine"
     )
 
+    desk_port: int | None = Field(
+        None, ge=1, le=65535, description="port of the desk; none = 3040 or the next free"
+    )
+    desk_host: str = Field("127.0.0.1", min_length=1, description="address the desk listens on")
+    desk_url: HttpUrl | None = Field(
+        None, description="where people reach the desk; none = that port on this machine"
+    )
+    desk_student_names: Literal["full", "short", "id"] = Field(
+        "short", description="how the desk names students: short is first name and initial"
+    )
     ui_url: HttpUrl | None = Field(
         None, description="where people reach the UI; none = TUTOR_UI_PORT on this machine"
     )
@@ -238,6 +249,23 @@ class Settings(BaseSettings):
         """Returns the URL of a validation report. `up` serves it."""
         base = self.reports_url or f"http://127.0.0.1:{self.reports_port_in_use}"
         return f"{base.rstrip('/')}/{quote(file_name)}"
+
+    @property
+    def desk_port_file(self) -> Path:
+        """A file with the address and port on which the desk was served last."""
+        return self.home / "desk.port"
+
+    @property
+    def desk_address(self) -> str:
+        """Where people reach the desk, without a slash at the end."""
+        if self.desk_url is not None:
+            return self.desk_url.rstrip("/")
+        try:
+            host, port = self.desk_port_file.read_text().split()
+        except (OSError, ValueError):
+            host, port = self.desk_host, str(self.desk_port or DEFAULT_DESK_PORT)
+        host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 (it is not bound)
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def locate(self, progress: Callable[[str], None] = lambda _: None) -> Located:
         """Finds the databases that these settings name (see `warehouse.locate`)."""

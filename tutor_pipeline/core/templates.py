@@ -33,17 +33,26 @@ class _Loader(FileSystemLoader):
 def template(
     folder: Path, file: str, thresholds: Mapping[str, Threshold], **filters: Callable[..., Any]
 ) -> Template:
-    """Returns a template of a folder, with our formats and `filters` as filters. Files other than
-    *.txt.j2 are HTML. Raises TutorPipelineError for a reference to an unknown threshold.
+    """Returns a template of a folder. Raises TutorPipelineError for a reference to an unknown
+    threshold.
     """
-    environment = Environment(
+    return environment(folder, thresholds, **filters).get_template(file)
+
+
+def environment(
+    folder: Path, thresholds: Mapping[str, Threshold], **filters: Callable[..., Any]
+) -> Environment:
+    """Returns what loads the templates of a folder, with our formats and `filters` as filters.
+    Files other than *.txt.j2 are HTML.
+    """
+    made = Environment(
         loader=_Loader(folder, thresholds),
         autoescape=select_autoescape(disabled_extensions=("txt.j2",), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "agree": formatting.agree,
         "count": formatting.count,
         "label": formatting.label,
@@ -53,7 +62,7 @@ def template(
         "text": formatting.visible,
         **filters,
     }
-    return environment.get_template(file)
+    return made
 
 
 def check_references(folder: Path, thresholds: Mapping[str, Threshold]) -> None:

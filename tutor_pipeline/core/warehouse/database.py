@@ -141,18 +141,7 @@ class Warehouse:
                 f"cannot connect to {self.masked_url}: {remedies.cause(error)}\n"
                 f"{remedies.of_connecting(str(error), self.named_by)}"
             ) from error
-        # Settings of a server, a role or a URL may change the form of timestamps, or an isolation
-        # level under which a transaction that waited for a lock does not see what was committed.
-        # A pooler keeps the first two for this client; the isolation level goes with each BEGIN.
-        # What an administrator sets for a role is a default, meant for whoever forgets something.
-        # We do not: a statement over all sessions takes what it takes, and so does thinking
-        # between two of a transaction. `lock_timeout` stays, it is meant for the platform's locks.
-        connection.execute(
-            "set datestyle to 'ISO'; set timezone to 'UTC';"
-            " set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;"
-            " set idle_session_timeout = 0"
-        )
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        prepare(connection)
         connection.autocommit = autocommit
         return Database(connection, self)
 
@@ -295,6 +284,22 @@ class Database:
 
     def _composed(self, query: Query) -> SQL | Composed:
         return self.sql(query) if isinstance(query, str) else query
+
+
+def prepare(connection: psycopg.Connection[Any]) -> None:
+    """Sets what all our connections have in common. The connection is in autocommit mode."""
+    # Settings of a server, a role or a URL may change the form of timestamps, or an isolation
+    # level under which a transaction that waited for a lock does not see what was committed.
+    # A pooler keeps the first two for this client; the isolation level goes with each BEGIN.
+    # What an administrator sets for a role is a default, meant for whoever forgets something.
+    # We do not: a statement over all sessions takes what it takes, and so does thinking
+    # between two of a transaction. `lock_timeout` stays, it is meant for the platform's locks.
+    connection.execute(
+        "set datestyle to 'ISO'; set timezone to 'UTC';"
+        " set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;"
+        " set idle_session_timeout = 0"
+    )
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
 
 
 def identifiers(names: Iterable[str]) -> Composed:

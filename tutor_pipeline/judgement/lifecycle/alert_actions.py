@@ -35,8 +35,9 @@ Seen = Mapping[str, int] | None
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """The ids that an action changed, and those it did not change with the reason. `moved`: those of
-    them of which the actor saw an older state.
+    """The ids that an action changed, and those it did not change with the reason.
+
+    `moved`: those of the latter of which the actor saw an older state.
     """
 
     changed: tuple[str, ...]

@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.warehouse.database import Database, Row
+from tutor_pipeline.judgement.lifecycle.active import tutors_in_need
 
 MAX_LISTED = 10
 """The length of each list in a digest; `attention` shows all."""
@@ -17,17 +18,6 @@ MOVERS = 3
 """How many tutors a digest names whose scores rose most, and whose fell most."""
 TOLD_WITHIN = timedelta(days=7)
 """A digest made later than this after its week leaves out what is only known as of today."""
-
-# The tutors with an alert that was open at a moment and is not snoozed beyond it.
-_IN_NEED = """
-    select count(distinct tutor_id)
-    from {ops}.alerts
-    where
-        subject_kind = 'tutor'
-        and triggered_date < %(at)s
-        and (resolved_at is null or resolved_at >= %(at)s)
-        and (snoozed_until is null or snoozed_until <= %(at)s)
-"""
 
 _NEW = """
     select
@@ -140,8 +130,8 @@ def week_data(database: Database, first_day: date, now: datetime) -> Row:
         "first_day": first_day,
         "last_day": last_day,
         "at": at,
-        "in_need": database.value(_IN_NEED, {"at": at}),
-        "in_need_before": database.value(_IN_NEED, {"at": since}),
+        "in_need": tutors_in_need(database, at),
+        "in_need_before": tutors_in_need(database, since),
         "sessions": read(_SESSIONS_OF_WEEK)[0],
         "new": read(_NEW),
         "resolved": read(_RESOLVED),

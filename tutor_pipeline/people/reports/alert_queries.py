@@ -9,24 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from psycopg.sql import SQL
-
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND
 from tutor_pipeline.core.formatting import candidates, count
-from tutor_pipeline.core.warehouse.database import Database, Row
+from tutor_pipeline.core.warehouse.database import Database, Row, identifiers
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.people.reports.status_queries import exists
 
-# All columns but `known_session_ids`, which only the lifecycle reads.
-_ALERT_COLUMNS = SQL(
-    "tutor_id, alert_id, subject_kind, subject_id, alert_type, occurrence, severity, title,"
-    " description, recommended_action,"
-    " session_id, evidence_session_ids, metrics, excess, rule_profile, rule_version,"
-    " triggered_date, last_confirmed_at, acknowledged, acknowledged_at, acknowledged_by,"
-    " acknowledged_note, snoozed_until, snoozed_by, owner, resolved, resolved_at, resolved_by,"
-    " resolution, action_taken"
-)
+ALERT_COLUMNS = (
+    "tutor_id", "alert_id", "subject_kind", "subject_id", "alert_type", "occurrence", "severity",
+    "title", "description", "recommended_action", "session_id", "evidence_session_ids", "metrics",
+    "excess", "rule_profile", "rule_version", "triggered_date", "last_confirmed_at", "acknowledged",
+    "acknowledged_at", "acknowledged_by", "acknowledged_note", "snoozed_until", "snoozed_by",
+    "owner", "resolved", "resolved_at", "resolved_by", "resolution", "action_taken",
+)  # fmt: skip
+"""All columns but `known_session_ids`, which only the lifecycle reads."""
 
 
 def attention(database: Database, limit: int) -> list[Row]:
@@ -60,18 +57,8 @@ def attention(database: Database, limit: int) -> list[Row]:
     ]
 
 
-def tutors_in_need(database: Database) -> int:
-    """Returns how many tutors need attention."""
-    found: int = database.value(
-        "select count(distinct tutor_id) from {ops}.alerts"
-        " where subject_kind = 'tutor' and resolved_at is null and"
-        " (snoozed_until is null or snoozed_until <= now())"
-    )
-    return found
-
-
 def not_told(database: Database) -> dict[str, int]:
-    """Returns how many tutors `tutors_in_need` leaves out, by reason: all their open alerts are
+    """Returns how many tutors `attention` leaves out, by reason: all their open alerts are
     `snoozed`; the newest run could not read their metrics (`unreadable`); too little is known for
     a level of risk (`unknown_risk`, of active tutors).
     """
@@ -135,7 +122,7 @@ def alerts(
                 and (%(severity)s::text is null or severity = %(severity)s)
             order by triggered_date desc, severity, excess desc, tutor_id, alert_id
             """,
-            columns=_ALERT_COLUMNS,
+            columns=identifiers(ALERT_COLUMNS),
         ),
         {
             "all": include_resolved,
@@ -167,7 +154,7 @@ def alerts_by_id(database: Database, ids: Sequence[str]) -> dict[str, Row]:
     found = database.rows(
         database.sql(
             "select {columns} from {ops}.alerts where alert_id = any(%(ids)s)",
-            columns=_ALERT_COLUMNS,
+            columns=identifiers(ALERT_COLUMNS),
         ),
         {"ids": list(ids)},
     )

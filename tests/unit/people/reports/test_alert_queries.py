@@ -4,12 +4,12 @@ import pytest
 
 from tests.unit.people.reports.conftest import DAY, NOW
 from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.judgement.lifecycle.active import tutors_in_need
 from tutor_pipeline.people.reports.alert_queries import (
     alert_ids,
     alert_ids_of,
     alerts,
     open_alert_types,
-    tutors_in_need,
 )
 from tutor_pipeline.people.reports.tutor_queries import short_ids
 
@@ -53,7 +53,7 @@ def test_alerts_about_students_are_listed_and_acted_on_beside_those_about_tutors
     assert listed(tutor="T1") == {"T1 late", "T1 P1"}
     assert set(alert_ids_of(ops.database, tutor=None, alert_type="late")) == listed()
     assert set(alert_ids_of(ops.database, tutor="T1", alert_type=None)) == listed(tutor="T1")
-    assert tutors_in_need(ops.database) == 1
+    assert tutors_in_need(ops.database, NOW) == 1
     assert open_alert_types(ops.database) == {"T1": {"late"}}
     assert short_ids(ops.database).keys() == {"T1"}
 

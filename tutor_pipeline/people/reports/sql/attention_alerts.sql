@@ -10,10 +10,7 @@ select
         'recommended_action', recommended_action,
         'evidence_session_ids', evidence_session_ids,
         'triggered_date', triggered_date,
-        'metrics', metrics,
-        'rule_version', rule_version,
         'owner', owner,
-        'acknowledged_at', acknowledged_at,
         'acknowledged_by', acknowledged_by,
         'acknowledged_note', acknowledged_note
     ) order by severity asc, triggered_date desc, alert_id asc) as alerts

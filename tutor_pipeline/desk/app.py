@@ -1,0 +1,165 @@
+"""The desk as an ASGI application: its routes, each with the role that it takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.templates import environment
+from tutor_pipeline.core.warehouse.database import Warehouse
+from tutor_pipeline.core.warehouse.migrate import current, head
+from tutor_pipeline.core.warehouse.pool import Pool
+from tutor_pipeline.desk.gate import Gate
+from tutor_pipeline.desk.options import Options
+from tutor_pipeline.desk.pages import acts, alerts, doors, sessions, today, tutors
+from tutor_pipeline.desk.site import Handler, Site, endpoint, render, templates
+from tutor_pipeline.metrics.thresholds import thresholds
+from tutor_pipeline.people.access.roles import Role
+
+_FOLDER = Path(__file__).parent
+_CONNECTIONS = 4
+_WAIT_SECONDS = 1.5
+_STATEMENT_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A route: what a browser asks for, what answers, and who may. `least` None = everybody."""
+
+    path: str
+    handler: Handler
+    least: Role | None
+    method: str = "GET"
+
+
+PLACES = (
+    Place("/", today.show, Role.VIEWER),
+    Place("/help", today.help_, Role.VIEWER),
+    Place("/welcomed", today.welcomed, Role.VIEWER, "POST"),
+    Place("/alerts", alerts.list_, Role.VIEWER),
+    Place("/alerts.csv", alerts.csv, Role.VIEWER),
+    Place("/alerts.json", alerts.json, Role.VIEWER),
+    Place("/alerts/activity", alerts.activity, Role.VIEWER),
+    Place("/alerts/act", acts.act, Role.COACH, "POST"),
+    Place("/alerts/{alert_id:path}", alerts.one, Role.VIEWER),
+    Place("/tutors", tutors.list_, Role.VIEWER),
+    Place("/tutors.csv", tutors.csv, Role.VIEWER),
+    Place("/tutors.json", tutors.json, Role.VIEWER),
+    Place("/tutors/{tutor_id:path}", tutors.one, Role.VIEWER),
+    Place("/sessions", sessions.list_, Role.VIEWER),
+    Place("/sessions.csv", sessions.csv, Role.VIEWER),
+    Place("/sessions.json", sessions.json, Role.VIEWER),
+    Place("/sessions/{session_id:path}", sessions.one, Role.VIEWER),
+    Place("/notes", acts.add_note, Role.COACH, "POST"),
+    Place("/notes/remove", acts.remove_note, Role.COACH, "POST"),
+    Place("/account", doors.account, Role.VIEWER),
+    Place("/account/sign-out", doors.sign_out_everywhere, Role.VIEWER, "POST"),
+    Place("/sign-in", doors.sign_in_page, None),
+    Place("/sign-in", doors.sign_in, None, "POST"),
+    Place("/sign-out", doors.sign_out, None, "POST"),
+    Place("/enter/{secret}", doors.enter_page, None),
+    Place("/enter/{secret}", doors.enter, None, "POST"),
+    Place("/password/{secret}", doors.password_page, None),
+    Place("/password/{secret}", doors.set_password, None, "POST"),
+)
+"""Every page and act, with the role that it takes."""
+
+
+def create_app(
+    warehouse: Warehouse,
+    options: Options,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Starlette:
+    """Returns the desk of a warehouse. It connects when it starts to serve."""
+    pool = Pool(
+        warehouse, size=_CONNECTIONS, seconds=_WAIT_SECONDS, statement_seconds=_STATEMENT_SECONDS
+    )
+    made = templates(_FOLDER / "templates", partial(environment, thresholds=thresholds()))
+    made.globals["asset"] = {
+        file.name: f"/static/{file.name}?v={hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
+        for file in (_FOLDER / "static").iterdir()
+    }
+    site = Site(pool, options, ZoneInfo(warehouse.timezone), made, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        with pool:
+            yield
+
+    def ready() -> Response:
+        try:
+            with pool.connection() as database:
+                is_ready = current(database) == head()
+        except TutorPipelineError:
+            is_ready = False
+        return PlainTextResponse("ready\n" if is_ready else "not ready\n", 200 if is_ready else 503)
+
+    async def readyz(_: Request) -> Response:
+        return await run_in_threadpool(ready)
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def not_there(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        title, text = {
+            405: ("That is not how", "Open the page, and use its buttons."),
+            400: ("This form can't be read", "Open the page anew and send it again."),
+        }.get(status, ("Not found", "There is no such page."))
+        return render(site, request, "message.html.j2", status, clock(), title=title, text=text)
+
+    async def broken(request: Request, _: Exception) -> Response:
+        return render(
+            site, request, "message.html.j2", 500, clock(), title="This page is broken",
+            text="The fault is the desk's, not yours; its log says what happened. If you sent a"
+            " form, look whether it took effect before you send it again.",
+        )  # fmt: skip
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/static/{file}", _static),
+            *(
+                Route(
+                    place.path, endpoint(site, place.handler, place.least), methods=[place.method]
+                )
+                for place in PLACES
+            ),
+        ],
+        middleware=[Middleware(Gate, options=options)],
+        exception_handlers={HTTPException: not_there, 500: broken},
+        lifespan=lifespan,
+    )
+
+
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+          ".svg": "image/svg+xml"}  # fmt: skip
+
+
+async def _static(request: Request) -> Response:
+    """A file of the desk. Its address changes with it, so a browser keeps it for ever."""
+    name = request.path_params["file"]
+    for file in (_FOLDER / "static").iterdir():
+        if file.name == name:
+            return Response(
+                file.read_bytes(),
+                media_type=_TYPES[file.suffix],
+                headers={"Cache-Control": "public, max-age=31536000, immutable"},
+            )
+    raise HTTPException(404)

@@ -1,0 +1,71 @@
+"""What a desk is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+
+class StudentNames(StrEnum):
+    """How students are named."""
+
+    FULL = "full"
+    SHORT = "short"
+    ID = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where a desk listens and how it names students. `public_url`: where people reach it, None =
+    there.
+    """
+
+    host: str
+    port: int
+    public_url: str | None = None
+    student_names: StudentNames = StudentNames.SHORT
+
+    @property
+    def url(self) -> str:
+        """The address for people, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def is_https(self) -> bool:
+        """Whether people reach it encrypted."""
+        return self.url.startswith("https://")
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie of a sign-in. With the port: browsers send cookies to all ports of
+        a host.
+        """
+        return f"__Host-tutor_desk_{self.port}" if self.is_https else f"tutor_desk_{self.port}"
+
+    def is_our_host(self, header: str) -> bool:
+        """Whether a Host header names this desk. A foreign page could otherwise point its own name
+        at this address and read along (DNS rebinding); an IP address is nobody's name.
+        """
+        try:
+            name = urlsplit(f"//{header}").hostname or ""
+        except ValueError:
+            return False
+        return name in {"localhost", self.host, urlsplit(self.url).hostname} or _is_address(name)
+
+    def is_our_origin(self, origin: str, host: str) -> bool:
+        """Whether an Origin header is a page of this desk, asked under a Host header."""
+        if origin == self.url:
+            return True
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and parts.netloc == host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

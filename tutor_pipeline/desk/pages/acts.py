@@ -1,0 +1,256 @@
+"""What people do: to alerts, one or several at once, and notes.
+
+Each alert of a form is named with the newest event that the reader saw, `ID:NUMBER`. If something
+happened since, one alert is answered with what it was and with the form again, as it was filled in;
+of several alerts those are left as they are, and listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.responses import Response
+
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.findings import BY_HAND, Resolution, Subject, SubjectKind
+from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.desk import queries
+from tutor_pipeline.desk.filters import AlertFilter
+from tutor_pipeline.desk.pages import alerts, tutors
+from tutor_pipeline.desk.site import NotFoundError, Visit
+from tutor_pipeline.judgement.lifecycle import alert_actions, notes
+from tutor_pipeline.judgement.lifecycle.alert_actions import ActionResult
+from tutor_pipeline.people.reports import alert_queries
+
+MAX_AT_ONCE = 500
+"""The most alerts that are acted on at once."""
+MAX_TEXT = 4_000
+_LONGEST_SNOOZE = timedelta(days=3650)
+
+VERBS = {
+    "assign": "assigned",
+    "acknowledge": "acknowledged",
+    "snooze": "snoozed",
+    "wake": "woken",
+    "resolve": "resolved",
+    "reopen": "reopened",
+}
+"""Acts on alerts, each with the word for what is done."""
+
+
+def act(visit: Visit) -> Response:
+    """POST /alerts/act: acts on the alerts of the form, or on all that match its filter."""
+    verb = visit.text("verb")
+    if verb == "note":
+        return _note_at_alert(visit)
+    if verb not in VERBS:
+        raise UsageError("Say what to do with the alerts: press one of the buttons of the form")
+    if visit.text("all") == "1":
+        return _act_on_all(visit, verb)
+    seen = _seen(visit)
+    if not seen:
+        raise UsageError("No alert was chosen: tick at least one")
+    done = _do(visit, verb, list(seen), seen)
+    if len(seen) > 1 or visit.text("bulk") == "1":
+        return _told(visit, verb, done)
+    (alert_id,) = seen
+    if done.moved:
+        return _conflict(visit, alert_id, done.unchanged[alert_id])
+    if done.unchanged:
+        return alerts.show(
+            visit, alert_id, 200, conflict=f"Nothing was changed: {done.unchanged[alert_id]}.",
+            filled=_filled(visit),
+        )  # fmt: skip
+    return visit.back(f"/alerts/{alert_id}", done=alert_id)
+
+
+def add_note(visit: Visit) -> Response:
+    """POST /notes: writes a note about a tutor."""
+    tutor_id = visit.text("tutor_id")
+    if not queries.is_built(visit.database) or not queries.profiles(visit.database, [tutor_id]):
+        raise NotFoundError(f"There is no tutor {visible(tutor_id, 80)}. Your note was not kept.")
+    try:
+        notes.add(
+            visit.database, Subject.tutor(tutor_id), visit.text("text"),
+            by=visit.account, at=visit.now,
+        )  # fmt: skip
+    except UsageError as error:
+        return tutors.show(visit, tutor_id, 400, filled=_filled(visit) | {"why": str(error)})
+    return visit.back("/")
+
+
+def remove_note(visit: Visit) -> Response:
+    """POST /notes/remove: removes a note of one's own."""
+    number = visit.text("note_id")
+    if number.isdecimal() and len(number) < 19:
+        notes.remove(visit.database, visit.text("tutor_id"), int(number), by=visit.account)
+    return visit.back("/")
+
+
+def _note_at_alert(visit: Visit) -> Response:
+    seen = _seen(visit)
+    if len(seen) != 1:
+        raise UsageError("A note is written at one alert")
+    (alert_id,) = seen
+    row = _alert(visit, alert_id)
+    about = Subject(row["tutor_id"], SubjectKind(row["subject_kind"]), row["subject_id"])
+    try:
+        notes.add(
+            visit.database, about, visit.text("text"),
+            by=visit.account, at=visit.now, alert_id=alert_id,
+        )  # fmt: skip
+    except UsageError as error:
+        return alerts.show(
+            visit, alert_id, 400, conflict=str(error).capitalize() + ".", filled=_filled(visit)
+        )
+    return visit.back(f"/alerts/{alert_id}")
+
+
+def _act_on_all(visit: Visit, verb: str) -> Response:
+    """Acts on all alerts that match a filter, if they are as many as the reader was told."""
+    asked = AlertFilter.of(dict(parse_qsl(urlsplit(visit.text("filter")).query)))
+    _, total = queries.alerts(visit.database, asked, visit.now, limit=1)
+    if visit.text("count") != str(total):
+        return alerts.list_(
+            _at(visit, asked), 409,
+            said=f"Meanwhile {count(total, 'alert')} match, not {visible(visit.text('count'), 12)}."
+            " Nothing was changed: look at the list and send it again.",
+        )  # fmt: skip
+    if total > MAX_AT_ONCE:
+        raise UsageError(
+            f"{total:,} alerts match, {MAX_AT_ONCE} are the most at once: narrow the filter"
+        )
+    ids = queries.alert_ids(visit.database, asked, visit.now, MAX_AT_ONCE)
+    return _told(visit, verb, _do(visit, verb, ids, None) if ids else ActionResult((), {}))
+
+
+def _at(visit: Visit, asked: AlertFilter) -> Visit:
+    """The visit, as if the list of a filter were asked for."""
+    scope = dict(visit.request.scope)
+    scope["query_string"] = asked.address().removeprefix("?").encode()
+    scope["path"] = "/alerts"
+    return Visit(
+        visit.site, type(visit.request)(scope), visit.database, visit.now, visit.who, visit.form
+    )
+
+
+def _do(visit: Visit, verb: str, ids: Sequence[str], seen: dict[str, int] | None) -> ActionResult:
+    """Acts. Raises UsageError for what is not filled in."""
+    shared: dict[str, Any] = {"by": visit.account, "at": visit.now, "seen": seen}
+    text = " ".join(visit.text("text").split()) or None
+    if text and len(text) > MAX_TEXT:
+        raise UsageError(f"The note is too long: {MAX_TEXT:,} characters are the most")
+    _known(visit, ids)
+    database = visit.database
+    match verb:
+        case "assign":
+            return alert_actions.assign(database, ids, owner=_owner(visit), **shared)
+        case "acknowledge":
+            return alert_actions.acknowledge(database, ids, note=text, **shared)
+        case "snooze":
+            return alert_actions.snooze(database, ids, until=_until(visit), note=text, **shared)
+        case "wake":
+            return alert_actions.wake(database, ids, **shared)
+        case "reopen":
+            return alert_actions.reopen(database, ids, note=text, **shared)
+    reason = visit.text("reason")
+    if reason not in BY_HAND:
+        raise UsageError("Say why they are resolved: choose a reason")
+    return alert_actions.resolve(
+        database, ids, reason=Resolution(reason), action_taken=text, **shared
+    )
+
+
+def _known(visit: Visit, ids: Sequence[str]) -> None:
+    known = alert_queries.alerts_by_id(visit.database, ids)
+    if unknown := [each for each in ids if each not in known]:
+        raise NotFoundError(
+            f"There is no alert {', '.join(visible(each, 40) for each in unknown[:5])}."
+            " Nothing was changed."
+        )
+
+
+def _seen(visit: Visit) -> dict[str, int]:
+    """The alerts of the form, each with the newest event that the reader saw."""
+    found = {}
+    for value in visit.form.getlist("alert"):
+        alert_id, _, number = str(value).rpartition(":")
+        if not alert_id or not number.isdecimal() or len(number) > 9 or "\0" in alert_id:
+            raise UsageError("The form names an alert wrongly: open its page anew")
+        found[alert_id] = int(number)
+    if len(found) > MAX_AT_ONCE:
+        raise UsageError(f"{len(found):,} alerts were chosen, {MAX_AT_ONCE} are the most at once")
+    return found
+
+
+def _owner(visit: Visit) -> str | None:
+    """Who is to work on it: the visitor, nobody, or a name."""
+    owner = " ".join(visit.text("owner").split())
+    if len(owner) > 64:
+        raise UsageError("The name is too long: 64 characters are the most")
+    return None if owner == "-" else owner or visit.account
+
+
+def _until(visit: Visit) -> datetime:
+    """The end of a snooze: the beginning of a day in the pipeline's zone. Raises UsageError."""
+    days, text = visit.text("days"), visit.text("until")
+    today = visit.now.astimezone(visit.zone).date()
+    try:
+        if text:
+            until = date.fromisoformat(text)
+        elif days.isdecimal() and 0 < int(days[:6]) <= _LONGEST_SNOOZE.days:
+            until = today + timedelta(days=int(days))
+        else:
+            raise ValueError
+    except ValueError as error:
+        raise UsageError("Until when? Choose a number of days, or write a day as 2026-01-31"
+                         ) from error  # fmt: skip
+    if not today < until <= today + _LONGEST_SNOOZE:
+        raise UsageError(f"{until} is past: an alert is snoozed until a later day" if until <= today
+                         else f"{until} is too far away: ten years are the most")  # fmt: skip
+    return datetime.combine(until, time(), visit.zone)
+
+
+def _conflict(visit: Visit, alert_id: str, what: str) -> Response:
+    """Answers who saw an older state: what happened, and the form again."""
+    return alerts.show(
+        visit, alert_id, 409,
+        conflict=f"Somebody was faster: {what}. Nothing of yours was changed; what you wrote is"
+        " kept below.",
+        filled=_filled(visit),
+    )  # fmt: skip
+
+
+def _filled(visit: Visit) -> dict[str, str]:
+    """What was filled in, to be shown again."""
+    return {name: visit.text(name) for name in
+            ("verb", "text", "days", "until", "reason", "owner")}  # fmt: skip
+
+
+def _told(visit: Visit, verb: str, done: ActionResult) -> Response:
+    """The page that says what an act on several alerts changed, and what not and why."""
+    ids = [*done.changed, *done.unchanged]
+    rows = alert_queries.alerts_by_id(visit.database, ids)
+    names = queries.tutor_names(visit.database, {row["tutor_id"] for row in rows.values()})
+    named = {
+        row["alert_id"]: row
+        for row in alerts.with_subjects(
+            visit, [row | {"name": names.get(row["tutor_id"])} for row in rows.values()]
+        )
+    }
+    return visit.page(
+        "acted.html.j2",
+        409 if done.moved and not done.changed else 200,
+        word=VERBS[verb],
+        changed=[named[each] for each in done.changed],
+        unchanged=[(named[each], why) for each, why in done.unchanged.items()],
+        back=visit.text("back") or "/alerts",
+    )
+
+
+def _alert(visit: Visit, alert_id: str) -> dict[str, Any]:
+    _known(visit, [alert_id])
+    return alert_queries.alerts_by_id(visit.database, [alert_id])[alert_id]

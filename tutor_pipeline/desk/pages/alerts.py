@@ -1,0 +1,147 @@
+"""Alerts: the list with its filters, one alert with its history, what became of all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from tutor_pipeline.core.findings import SubjectKind
+from tutor_pipeline.core.warehouse.database import Row
+from tutor_pipeline.desk import charts, filters, queries
+from tutor_pipeline.desk.filters import AlertFilter
+from tutor_pipeline.desk.formats import student
+from tutor_pipeline.desk.pages.cards import Lines
+from tutor_pipeline.desk.site import NotFoundError, Visit
+from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
+from tutor_pipeline.people.access.roles import Role
+from tutor_pipeline.people.reports import alert_queries
+
+_ACTIVITY_DAYS = 30
+_FOR_COACHES = ("acknowledged_note", "action_taken")
+
+
+def list_(visit: Visit, status: int = 200, **said: object) -> Response:
+    """GET /alerts."""
+    if not queries.is_built(visit.database):
+        return visit.page("empty.html.j2")
+    asked = AlertFilter.of(visit.asked)
+    rows, total = queries.alerts(visit.database, asked, visit.now)
+    return visit.page(
+        "alerts.html.j2",
+        status,
+        asked=asked,
+        sentence=asked.sentence(_tutor_name(visit, asked.tutor)),
+        rows=with_subjects(visit, rows),
+        total=total,
+        shown=filters.shown(asked, total, "alert"),
+        pages=filters.pages(asked, total),
+        facets=queries.alert_facets(visit.database),
+        filters=filters,
+        **said,
+    )
+
+
+def csv(visit: Visit) -> Response:
+    """GET /alerts.csv."""
+    return as_csv(visit, "alerts.csv", _exported(visit))
+
+
+def json(visit: Visit) -> Response:
+    """GET /alerts.json."""
+    return as_json(visit, "alerts.json", _exported(visit))
+
+
+def one(visit: Visit) -> Response:
+    """GET /alerts/ID."""
+    return show(visit, visit.path("alert_id"))
+
+
+def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Response:
+    """Returns the page of an alert. `said`: what was filled into its forms, and why it is back."""
+    found = queries.alert(visit.database, alert_id) if queries.is_built(visit.database) else None
+    if found is None:
+        raise NotFoundError(f"There is no alert {alert_id}. It may have been erased.")
+    tutor_id = found["tutor_id"]
+    sessions = queries.sessions_by_id(visit.database, {tutor_id: found["evidence_session_ids"]})
+    found["sessions"] = [
+        sessions[each] for each in found["evidence_session_ids"] if each in sessions
+    ]
+    found["missing_sessions"] = len(found["evidence_session_ids"]) - len(found["sessions"])
+    students = queries.students(
+        visit.database,
+        [row["student_id"] for row in sessions.values()] + [found["subject_id"]],
+    )
+    lines = Lines(visit, [tutor_id], sorted(found["metrics"]))
+    found["line"] = (
+        lines.of_alert(tutor_id, found["metrics"])
+        if found["subject_kind"] == SubjectKind.TUTOR
+        else None
+    )
+    return visit.page(
+        "alert.html.j2",
+        status,
+        alert=with_subjects(visit, [found])[0],
+        students=students,
+        risk=queries.risks(visit.database, [tutor_id]).get(tutor_id)
+        if found["subject_kind"] == SubjectKind.TUTOR
+        else None,
+        profile=queries.profiles(visit.database, [tutor_id]).get(tutor_id),
+        earlier=queries.earlier_alerts(visit.database, found),
+        notes=queries.notes(visit.database, found["subject_kind"], found["subject_id"])
+        if visit.may(Role.COACH)
+        else [],
+        **({"conflict": None, "filled": {}} | said),
+    )
+
+
+def activity(visit: Visit) -> Response:
+    """GET /alerts/activity: what became of alerts in 30 days, by type and by day."""
+    today = visit.now.astimezone(visit.zone).date()
+    since = today - timedelta(days=_ACTIVITY_DAYS - 1)
+    by_day: dict[object, int] = {}
+    for row in alert_queries.activity(visit.database, since, by_day=True):
+        by_day[row["day"]] = by_day.get(row["day"], 0) + row["opened"]
+    days = [since + timedelta(days=number) for number in range(_ACTIVITY_DAYS)]
+    return visit.page(
+        "activity.html.j2",
+        rows=alert_queries.activity(visit.database, since, by_day=False),
+        bars=charts.bars([(each, by_day.get(each, 0)) for each in days]),
+        days=_ACTIVITY_DAYS,
+    )
+
+
+def with_subjects(visit: Visit, rows: list[Row]) -> list[Row]:
+    """Returns alerts with whom they are about (`about`), and the page of it (`about_path`)."""
+    ids = [row["subject_id"] for row in rows if row["subject_kind"] == SubjectKind.STUDENT]
+    students = queries.students(visit.database, ids) if ids else {}
+    found = []
+    for row in rows:
+        kind, subject_id = row["subject_kind"], row["subject_id"]
+        about = row["name"] or row["tutor_id"]
+        if kind == SubjectKind.STUDENT:
+            name = student(students.get(subject_id), subject_id, visit.site.options.student_names)
+            about = f"student {name}"
+        elif kind == SubjectKind.SUBJECT:
+            about = f"sessions in {subject_id}"
+        found.append(row | {"about": about})
+    return found
+
+
+def _tutor_name(visit: Visit, tutor_id: str) -> str:
+    names = queries.tutor_names(visit.database, [tutor_id]) if tutor_id else {}
+    return names.get(tutor_id) or tutor_id
+
+
+def _exported(visit: Visit) -> list[Row]:
+    asked = AlertFilter.of(visit.asked)
+    rows, _ = queries.alerts(visit.database, asked, visit.now, limit=MAX_ROWS)
+    hidden = () if visit.may(Role.COACH) else _FOR_COACHES
+    return [
+        {
+            name: value
+            for name, value in row.items()
+            if name not in hidden and name not in ("metrics", "rule_profile", "rule_version")
+        }
+        for row in with_subjects(visit, rows)
+    ]

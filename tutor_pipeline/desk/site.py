@@ -1,0 +1,338 @@
+"""A visit: one request of one person, with a connection; and how handlers become routes.
+
+Belongs here: who is signed in and may what, errors as pages. A handler is a function from a `Visit`
+to an answer; it runs in a thread, on a connection in autocommit mode.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+import psycopg
+from jinja2 import Environment
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+
+from tutor_pipeline.core import formatting
+from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.migrate import current, head
+from tutor_pipeline.core.warehouse.pool import NoConnectionError, Pool
+from tutor_pipeline.desk import formats, queries, words
+from tutor_pipeline.desk.options import Options
+from tutor_pipeline.people.access import sign_ins
+from tutor_pipeline.people.access.passwords import BusyError
+from tutor_pipeline.people.access.roles import Role
+from tutor_pipeline.people.access.sign_ins import Who
+
+log = logging.getLogger(__name__)
+
+MAX_FIELDS = 1_100
+"""Fields of a form: the most alerts that are acted on at once, twice."""
+_TRIES, _PAUSE_SECONDS = 3, 0.1
+RETRY_SECONDS = 5
+"""How soon a page that found no database asks again by itself."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all visits share."""
+
+    pool: Pool
+    options: Options
+    zone: ZoneInfo
+    templates: Environment
+    clock: Callable[[], datetime]
+
+
+class NotFoundError(Exception):
+    """There is no such thing; the text says what was looked for."""
+
+
+@dataclass
+class Visit:
+    """One request. `who` is None where nobody needs to be signed in."""
+
+    site: Site
+    request: Request
+    database: Database
+    now: datetime
+    who: Who | None
+    form: FormData = field(default_factory=FormData)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The pipeline's time zone, in which everything is shown."""
+        return self.site.zone
+
+    @property
+    def account(self) -> str:
+        """The name of who is signed in."""
+        assert self.who is not None
+        return self.who.account
+
+    def may(self, role: Role) -> bool:
+        """Whether the visitor may do what a role may."""
+        return self.who is not None and self.who.role.may(role)
+
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """The query of the address."""
+        return self.request.query_params
+
+    def path(self, name: str) -> str:
+        """A part of the address."""
+        return str(self.request.path_params[name])
+
+    def text(self, name: str) -> str:
+        """A field of the form, '' without it. NUL, which PostgreSQL does not store, is left out."""
+        value = self.form.get(name)
+        return value.replace("\0", "") if isinstance(value, str) else ""
+
+    def page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """Returns a page."""
+        told: list[str] = []
+        facts: dict[str, Any] | None = None
+        if self.who is not None and status < 500 and queries.is_built(self.database):
+            facts = queries.facts(self.database)
+            facts["counts"] = queries.counts(self.database, self.now)
+            told = words.banner(facts, self.zone, self.now)
+            values.setdefault("done", self._done())
+        return render(
+            self.site, self.request, template, status, self.now,
+            who=self.who, may=self.may, banner=told, facts=facts, **values,
+        )  # fmt: skip
+
+    def _done(self) -> dict[str, Any] | None:
+        """What the visitor has just done to the alert that the address names (`done`)."""
+        if not (alert_id := self.asked.get("done")):
+            return None
+        found = queries.alert(self.database, alert_id)
+        if found is None or found["newest_actor"] != self.account:
+            return None
+        what = words.happened(found["events"][-1], self.zone, self.now)
+        return {
+            "words": f"You {what}. ({formats.title(found['title'])}, {found['name'] or found['subject_id']})",
+            "undo": words.UNDO.get(found["newest_event"]),
+            "alert": found,
+        }
+
+    def back(self, default: str = "/", **changes: str) -> RedirectResponse:
+        """Sends the browser back to the page that its form was on."""
+        return redirect(_local(self.text("back"), default), **changes)
+
+
+def render(
+    site: Site, request: Request, template: str, status: int, now: datetime, **values: Any
+) -> HTMLResponse:
+    """Returns a page of a template; dates are written in the pipeline's zone as of `now`."""
+    today = now.astimezone(site.zone).date()
+    text = site.templates.get_template(template).render(
+        path=request.url.path,
+        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        zone_name=site.zone.key,
+        options=site.options,
+        now=now,
+        today=today,
+        ago=lambda at: formats.ago(at, now),
+        moment=lambda at: formats.moment(at, site.zone, now),
+        clock=lambda at: formats.clock(at, site.zone, now),
+        day=lambda on: formats.day(on, today),
+        since=lambda on: formats.since(on, today),
+        student=lambda row, student_id: formats.student(
+            row, student_id, site.options.student_names
+        ),
+        state=lambda alert: words.state(alert, now, site.zone),
+        happened=lambda event: words.happened(event, site.zone, now),
+        local=lambda at: at.astimezone(site.zone).isoformat(),
+        **(
+            {"who": None, "may": lambda role: False, "banner": [], "facts": None, "done": None}
+            | values
+        ),
+    )
+    return HTMLResponse(text, status)
+
+
+def redirect(path: str, **changes: str) -> RedirectResponse:
+    """Sends the browser to another page of ours."""
+    path, _, fragment = path.partition("#")
+    base, _, query = path.partition("?")
+    kept = [part for part in query.split("&") if part and part.partition("=")[0] not in changes]
+    added = [urlencode({name: value}) for name, value in changes.items() if value]
+    query = "&".join([*kept, *added])
+    address = base + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
+    return RedirectResponse(address, 303)
+
+
+def _local(path: str, default: str) -> str:
+    """A path of ours; never another site, whatever a form says."""
+    is_ours = path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
+    return path if is_ours and len(path) < 2_000 else default
+
+
+Handler = Callable[[Visit], Response]
+
+
+def endpoint(
+    site: Site, handler: Handler, least: Role | None
+) -> Callable[[Request], Awaitable[Response]]:
+    """Returns what Starlette calls for a route. `least`: the role that may, None = everybody."""
+
+    async def answer(request: Request) -> Response:
+        # As text even where a form claims to hold files: nothing here takes any.
+        form = FormData()
+        if request.method == "POST":
+            async with request.form(max_files=0, max_fields=MAX_FIELDS) as sent:
+                form = FormData(sent.multi_items())
+        return await run_in_threadpool(_answer, site, request, form, handler, least)
+
+    return answer
+
+
+def _answer(
+    site: Site, request: Request, form: FormData, handler: Handler, least: Role | None
+) -> Response:
+    now = site.clock()
+
+    def told(status: int, title: str, text: str) -> Response:
+        if _is_for_programs(request):
+            return PlainTextResponse(f"{title}. {text}\n", status)
+        page = render(site, request, "message.html.j2", status, now, title=title, text=text)
+        if status == 503:
+            page.headers["Retry-After"] = page.headers["Refresh"] = str(RETRY_SECONDS)
+            if request.method != "GET":
+                del page.headers["Refresh"]
+        return page
+
+    try:
+        with site.pool.connection() as database:
+            if (found := current(database)) != head():
+                return told(
+                    503,
+                    "The database is being updated",
+                    f"{_of_versions(found)} This page asks again by itself.",
+                )
+            secret = request.cookies.get(site.options.cookie)
+            who = sign_ins.who_is(database, secret, now) if secret else None
+            visit = Visit(site, request, database, now, who, form)
+            if (refused := _refusal(visit, least)) is not None:
+                return refused
+            return _explained(handler, visit)
+    except (NoConnectionError, psycopg.OperationalError) as error:
+        log.warning("no database for %s: %s", request.url.path, type(error).__name__)
+        kept = (
+            " Nothing was changed: send the form again in a moment."
+            if request.method == "POST"
+            else " This page asks again by itself."
+        )
+        return told(503, "The database does not answer", f"Your data is safe.{kept}")
+
+
+def _refusal(visit: Visit, least: Role | None) -> Response | None:
+    """What somebody gets who may not; None = may."""
+    if least is None:
+        return None
+    if visit.who is None:
+        return _to_sign_in(visit.request)
+    if visit.who.role.may(least):
+        return None
+    return visit.page(
+        "message.html.j2",
+        403,
+        title="This is not yours to do",
+        text=f"You are signed in as {visit.account}, a {visit.who.role}; this takes the role"
+        f" {least}. An admin can give it to you.",
+    )
+
+
+def _explained(handler: Handler, visit: Visit) -> Response:
+    """What a handler answers; what it raises for people, as a page."""
+    try:
+        return _handled(handler, visit)
+    except NotFoundError as error:
+        status, title, text = 404, "Not found", str(error)
+    except UsageError as error:
+        status, title, text = 400, "That can't be done", _plain(error)
+    except BusyError as error:
+        status, title, text = 429, "One moment", _plain(error)
+    if _is_for_programs(visit.request):
+        return PlainTextResponse(f"{title}. {text}\n", status)
+    return visit.page("message.html.j2", status, title=title, text=text)
+
+
+def _handled(handler: Handler, visit: Visit) -> Response:
+    """What a handler answers. Tables are replaced while they are read; then reading is repeated."""
+    for _ in range(_TRIES if visit.request.method != "POST" else 0):
+        try:
+            return handler(visit)
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.InternalError,
+            psycopg.errors.DeadlockDetected,
+        ):
+            time.sleep(_PAUSE_SECONDS)
+    return handler(visit)
+
+
+def _plain(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _of_versions(found: str | None) -> str:
+    newest = head()
+    if found is None or found < newest:
+        return (
+            f"It is at migration {found or 'none'}, this desk needs {newest}: whoever runs the"
+            " pipeline updates it with `tutor-pipeline status`."
+        )
+    return (
+        f"It is at migration {found}, this desk knows only up to {newest}: whoever runs it"
+        " installs the newer program."
+    )
+
+
+def _is_for_programs(request: Request) -> bool:
+    return request.url.path.endswith((".csv", ".json"))
+
+
+def _to_sign_in(request: Request) -> Response:
+    if _is_for_programs(request):
+        return PlainTextResponse("Sign in first, with a browser.\n", 401)
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method != "GET" or here == "/":
+        return redirect("/sign-in")
+    return redirect(f"/sign-in?next={quote(here, safe='')}")
+
+
+def templates(folder: Path, make: Callable[[Path], Environment]) -> Environment:
+    """Returns the environment of the desk's templates, with its filters."""
+    environment = make(folder)
+    environment.filters |= {
+        "figure": formats.figure,
+        "metric": formats.metric,
+        "sentence": formats.sentence,
+        "title": formats.title,
+        "tutor_name": formats.tutor,
+        "usual": formats.usual,
+        "flags": lambda session: list(words.flags(session)),
+        "risk": words.risk,
+        "ended": words.ended,
+        "said": words.said,
+        "id": lambda text: quote(str(text), safe=""),
+        "same": lambda value: (value, formatting.visible(str(value), 60)),
+        "tie": lambda value: (value, formatting.label(str(value))),
+    }
+    environment.globals |= {"Role": Role, "REASONS": words.REASONS, "SNOOZES": words.SNOOZES,
+                            "STATUS": words.STATUS, "one_day": timedelta(days=1)}  # fmt: skip
+    return environment

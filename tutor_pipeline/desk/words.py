@@ -1,0 +1,153 @@
+"""Sentences and labels of the desk, as data and pure functions of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tutor_pipeline.core.findings import Resolution
+from tutor_pipeline.desk.formats import day, figure, moment
+from tutor_pipeline.metrics.thresholds import thresholds
+
+REASONS = {
+    Resolution.COACHED: "talked to the tutor",
+    Resolution.FIXED: "the cause is gone",
+    Resolution.NOT_ACTIONABLE: "nothing to be done about it",
+    Resolution.OTHER: "something else",
+}
+"""Why a person resolves an alert."""
+
+_ENDS = {
+    Resolution.AUTO: "it no longer holds",
+    Resolution.EVIDENCE_GONE: "its sessions are gone",
+    Resolution.PROFILE_SWITCHED: "other rules are in force",
+    Resolution.RULE_RETIRED: "its rule is no longer in use",
+    Resolution.RULE_DISABLED: "its rule is off for this tutor",
+    Resolution.TUTOR_INACTIVE: "the tutor is not active any more",
+} | REASONS
+
+SNOOZES = (("1", "until tomorrow"), ("7", "for 7 days"), ("30", "for 30 days"))
+"""Days of a snooze."""
+
+UNDO = {"snoozed": "wake", "resolved": "reopen"}
+"""The act that undoes an event of an alert."""
+
+_HAPPENED = {
+    "acknowledged": "acknowledged it",
+    "woken": "ended the snooze",
+    "reopened": "opened it again",
+}
+
+RISK = {"High": "likely to leave", "Medium": "may leave", "Low": "no sign of leaving"}
+_UNKNOWN_RISK = {
+    "little_known": "we don't know yet whether they stay: too little is recorded",
+    "insufficient_data": "we don't know yet whether they stay: nothing is recorded",
+}
+STATUS = {
+    "completed": "took place",
+    "no_show_tutor": "the tutor did not come",
+    "no_show_student": "the student did not come",
+    "cancelled": "cancelled",
+    "not_held": "did not take place",
+    "rescheduled": "moved",
+    "scheduled": "planned",
+    "in_progress": "going on",
+}
+
+
+def risk(row: Mapping[str, Any] | None) -> str | None:
+    """Returns the risk of a tutor in words; None before a score was made."""
+    if row is None:
+        return None
+    return RISK.get(row["level"] or "") or _UNKNOWN_RISK.get(row["status"], "we don't know yet")
+
+
+def ended(resolution: str) -> str:
+    """Returns why an alert is closed."""
+    return _ENDS.get(Resolution(resolution), resolution)
+
+
+def state(alert: Mapping[str, Any], now: datetime, zone: ZoneInfo) -> str:
+    """Returns what becomes of an alert: open, snoozed until …, resolved: why."""
+    if alert["resolved_at"] is not None:
+        return f"resolved: {ended(alert['resolution'])}"
+    if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
+        return f"snoozed until {moment(alert['snoozed_until'], zone, now)}"
+    if alert["acknowledged_at"] is not None:
+        return f"acknowledged by {alert['acknowledged_by']}"
+    return "open"
+
+
+def happened(event: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> str:
+    """Returns what an event of an alert was, without who and when: 'snoozed it until …'."""
+    details, name = event["details"], event["event"]
+    match name:
+        case "escalated" | "eased":
+            worse = "worse" if name == "escalated" else "better"
+            found = f"became {worse}: {details.get('severity', '')}".removesuffix(": ")
+        case "assigned":
+            found = f"gave it to {details.get('owner', 'nobody')}"
+        case "snoozed":
+            until = datetime.fromisoformat(details["until"])
+            found = f"snoozed it until {moment(until, zone, now)}"
+        case "resolved":
+            found = f"resolved it: {ended(details['resolution'])}"
+        case "opened":
+            found = f"opened it as {details.get('severity', 'an alert')}"
+        case _:
+            found = _HAPPENED.get(name, name)
+    return found
+
+
+def said(event: Mapping[str, Any]) -> str | None:
+    """Returns the note of an act."""
+    details = event["details"]
+    note: str | None = details.get("note") or details.get("action_taken")
+    return note
+
+
+def flags(session: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what is notable about a session; nothing for a plain one."""
+    limits = thresholds()
+    status, number = session["status"], session.get
+    if status == "rescheduled":
+        yield f"moved by the {session['rescheduled_by'] or 'platform'}"
+    elif status not in ("completed", "scheduled", "in_progress"):
+        yield STATUS.get(status, status)
+    if session["is_late"]:
+        yield f"began {figure(session['late_minutes'], '0')} min late"
+    if session["is_first_session"]:
+        yield "first session of the two"
+    score, talk = number("session_score"), number("tutor_talk_ratio")
+    if score is not None and score < limits["low_score"]:
+        yield f"low score {figure(score, '1')}"
+    if (number("student_frustration_count") or 0) >= 1:
+        yield "student frustrated"
+    if talk is not None and talk > limits["high_talk_ratio"]:
+        yield f"tutor talked {figure(talk, '%')}"
+    if session["technical_issues"]:
+        yield "technical problem"
+
+
+def banner(facts: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> list[str]:
+    """Returns what a reader must know about the data: what is missing, blocked or old."""
+    found = []
+    as_of = facts["alerts_as_of"]
+    when = f" What you see is as of {moment(as_of, zone, now)}." if as_of else ""
+    if facts["missing_rows"]:
+        found.append(f"Rows have vanished from the platform's tables: nothing new is judged.{when}")
+    elif facts["stopped"]:
+        found.append(f"The newest data did not pass its checks: nothing new is judged.{when}")
+    if facts["stale"]:
+        found.append(f"The platform's data was loaded anew and is not computed yet.{when}")
+    age = facts["newest_session_age_days"]
+    if age is not None and age > facts["stale_days"]:
+        found.append(f"No session has come in for {age:,} days: is the platform's feed broken?")
+    return found
+
+
+def of_day(when: datetime, zone: ZoneInfo, now: datetime) -> str:
+    """Returns the day of a moment."""
+    return day(when.astimezone(zone).date(), now.astimezone(zone).date())
