@@ -130,7 +130,7 @@ def create_app(
             " form, look whether it took effect before you send it again.",
         )  # fmt: skip
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
@@ -146,6 +146,9 @@ def create_app(
         exception_handlers={HTTPException: not_there, 500: broken},
         lifespan=lifespan,
     )
+    # An id may end in a slash; an address is never guessed.
+    app.router.redirect_slashes = False
+    return app
 
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",

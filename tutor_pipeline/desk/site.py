@@ -87,15 +87,17 @@ class Visit:
 
     @property
     def asked(self) -> Mapping[str, str]:
-        """The query of the address."""
-        return self.request.query_params
+        """The query of the address. NUL, which PostgreSQL does not store, is left out."""
+        return {
+            name: value.replace("\0", "") for name, value in self.request.query_params.items()
+        }
 
     def path(self, name: str) -> str:
-        """A part of the address."""
-        return str(self.request.path_params[name])
+        """A part of the address, without NUL."""
+        return str(self.request.path_params[name]).replace("\0", "")
 
     def text(self, name: str) -> str:
-        """A field of the form, '' without it. NUL, which PostgreSQL does not store, is left out."""
+        """A field of the form, '' without it; without NUL."""
         value = self.form.get(name)
         return value.replace("\0", "") if isinstance(value, str) else ""
 
@@ -122,7 +124,8 @@ class Visit:
             return None
         what = words.happened(found["events"][-1], self.zone, self.now)
         return {
-            "words": f"You {what}. ({formats.title(found['title'])}, {found['name'] or found['subject_id']})",
+            "words": f"You {what}. ({formats.title(found['title'])},"
+            f" {formatting.visible(found['name'] or found['subject_id'], 80)})",
             "undo": words.UNDO.get(found["newest_event"]),
             "alert": found,
         }

@@ -8,8 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.findings import Resolution
+from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.desk.formats import day, figure, moment
 from tutor_pipeline.metrics.thresholds import thresholds
+
+MAX_ACCOUNT = 64
+"""The most characters of the name of an account."""
 
 REASONS = {
     Resolution.COACHED: "talked to the tutor",
@@ -76,7 +80,7 @@ def state(alert: Mapping[str, Any], now: datetime, zone: ZoneInfo) -> str:
     if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
         return f"snoozed until {moment(alert['snoozed_until'], zone, now)}"
     if alert["acknowledged_at"] is not None:
-        return f"acknowledged by {alert['acknowledged_by']}"
+        return f"acknowledged by {visible(alert['acknowledged_by'], MAX_ACCOUNT)}"
     return "open"
 
 
@@ -88,7 +92,7 @@ def happened(event: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> str:
             worse = "worse" if name == "escalated" else "better"
             found = f"became {worse}: {details.get('severity', '')}".removesuffix(": ")
         case "assigned":
-            found = f"gave it to {details.get('owner', 'nobody')}"
+            found = f"gave it to {visible(details.get('owner', 'nobody'), MAX_ACCOUNT)}"
         case "snoozed":
             until = datetime.fromisoformat(details["until"])
             found = f"snoozed it until {moment(until, zone, now)}"
@@ -113,7 +117,7 @@ def flags(session: Mapping[str, Any]) -> Iterator[str]:
     limits = thresholds()
     status, number = session["status"], session.get
     if status == "rescheduled":
-        yield f"moved by the {session['rescheduled_by'] or 'platform'}"
+        yield f"moved by the {visible(session['rescheduled_by'] or 'platform', 40)}"
     elif status not in ("completed", "scheduled", "in_progress"):
         yield STATUS.get(status, status)
     if session["is_late"]:
