@@ -11,7 +11,7 @@
 --   prefix     before the names of our schemas (TUTOR_SCHEMA_PREFIX)        none
 --   reporting  schema of the views for readers (TUTOR_REPORTING_SCHEMA)     <prefix>reporting
 --   dagster    Dagster's own database                                       <database>_dagster
---   pipeline, reader, coach, viewer   names of the roles                    tutor_pipeline, …
+--   pipeline, reader, coach, viewer, desk   names of the roles              tutor_pipeline, …
 --   imports    1 = `import` or `generate` makes and fills the platform's schema itself: the
 --              pipeline may then create schemas in this database, and no foreign one is granted
 --
@@ -27,8 +27,10 @@
 --                  came in (staging, the payloads of the quarantine: they may hold anything the
 --                  platform has), no message to be sent, not the truth behind synthetic data,
 --                  nothing of the platform, nothing of Dagster's.
--- tutor_coach      the same, and what `alerts ack|snooze|resolve|reopen` and `rules override`
---                  write.
+-- tutor_coach      the same, and what `alerts assign|ack|snooze|wake|resolve|reopen` and
+--                  `rules override` write.
+-- tutor_desk       what the coach may; accounts, sign-ins, notes and downloads of the desk, which
+--                  nobody else but the pipeline reads.
 -- tutor_viewer     what the reader reads, and Dagster's database: for a web server that shows.
 
 \set ON_ERROR_STOP on
@@ -40,6 +42,7 @@
 \if :{?reader} \else \set reader tutor_reader \endif
 \if :{?coach} \else \set coach tutor_coach \endif
 \if :{?viewer} \else \set viewer tutor_viewer \endif
+\if :{?desk} \else \set desk tutor_desk \endif
 \if :{?imports} \else \set imports 0 \endif
 \set staging :prefix staging
 \set intermediate :prefix intermediate
@@ -52,7 +55,7 @@ begin;
 -- The roles ---------------------------------------------------------------------------------------
 
 select format('create role %I login', wanted.name)
-from (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer')) as wanted (name)
+from (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as wanted (name)
 where not exists (select 1 from pg_roles where rolname = wanted.name) \gexec
 
 -- Who is no superuser can make nothing in the name of a role without being a member of it.
@@ -156,8 +159,9 @@ select format(
 ) \gexec
 
 -- Tables of ops are made by migrations and stay. A new one is read by nobody until it stands here.
-select format('revoke all on all tables in schema %I from %I, %I', :'ops', :'reader', :'coach')
-\gexec
+select format(
+    'revoke all on all tables in schema %I from %I, %I, %I', :'ops', :'reader', :'coach', :'desk'
+) \gexec
 select format('grant select on %I.%I to %I', :'ops', relname, :'reader')
 from pg_class
 where relnamespace = (select oid from pg_namespace where nspname = :'ops')
@@ -183,20 +187,38 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
     and relname = 'quarantine' \gexec
 -- Withheld: messages, outbox, deliveries (texts to people, and where they go); erasures;
 -- refresh_scope, session_ledger, session_changes, source_states, history_repairs, feature_log (the
--- pipeline's book-keeping).
+-- pipeline's book-keeping); accounts, sign_ins, sign_in_links, sign_in_failures, notes, downloads
+-- (the desk's).
 
 select format('grant %I to %I', :'reader', member.name)
-from (values (:'coach'), (:'viewer')) as member (name)
+from (values (:'coach'), (:'viewer'), (:'desk')) as member (name)
 where not pg_has_role(member.name, :'reader', 'member') \gexec
+select format('grant %I to %I', :'coach', :'desk')
+where not pg_has_role(:'desk', :'coach', 'member') \gexec
 
 -- Who acts on alerts ------------------------------------------------------------------------------
 
 select format('grant %s on %s to %I', granted.rights, pg_class.oid::regclass, :'coach')
 from (values
     ('alerts', 'update (acknowledged_at, acknowledged_by, acknowledged_note, snoozed_until,'
-        ' snoozed_by, resolved_at, resolved_by, resolution, action_taken, known_session_ids)'),
+        ' snoozed_by, resolved_at, resolved_by, resolution, action_taken, known_session_ids,'
+        ' owner)'),
     ('alert_events', 'insert'),
     ('rule_overrides', 'insert, update, delete')
+) as granted (name, rights)
+inner join pg_class on granted.name = pg_class.relname
+where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
+
+-- The desk ----------------------------------------------------------------------------------------
+
+select format('grant %s on %s to %I', granted.rights, pg_class.oid::regclass, :'desk')
+from (values
+    ('accounts', 'select, insert, update, delete'),
+    ('sign_ins', 'select, insert, update, delete'),
+    ('sign_in_links', 'select, insert, update, delete'),
+    ('sign_in_failures', 'select, insert, update, delete'),
+    ('notes', 'select, insert, delete'),
+    ('downloads', 'insert')
 ) as granted (name, rights)
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
@@ -217,7 +239,7 @@ select format('grant connect on database %I to %I', :'dagster', :'viewer') \gexe
 
 select format('do %L', format('begin raise warning %L; end', replace(said.text, '%', '%%')))
 from (
-    select 'our tables are not there yet: let the pipeline make them (tutor-pipeline check-source),'
+    select 'our tables are not there yet: let the pipeline make them (tutor-pipeline status),'
         ' then run this file again' as text
     where to_regclass(format('%I.alerts', :'ops')) is null
     union all
@@ -228,21 +250,23 @@ from (
     union all
     select format('%s is a superuser: nothing here binds it', rolname)
     from pg_roles
-    where rolsuper and rolname in (:'pipeline', :'reader', :'coach', :'viewer')
+    where rolsuper and rolname in (:'pipeline', :'reader', :'coach', :'viewer', :'desk')
     union all
     select format('%s may create tables in the schema %s', role.name, nspname)
-    from pg_namespace, (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer')) as role (name)
+    from pg_namespace,
+        (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as role (name)
     where nspname = :'platform' and :imports = 0
         and has_schema_privilege(role.name, pg_namespace.oid, 'create')
     union all
     select format('%s may write to %s', role.name, pg_class.oid::regclass)
-    from pg_class, (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer')) as role (name)
+    from pg_class,
+        (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as role (name)
     where relnamespace = (select oid from pg_namespace where nspname = :'platform')
         and relkind in ('r', 'p', 'v', 'm', 'f') and :imports = 0
         and has_table_privilege(role.name, pg_class.oid, 'insert, update, delete, truncate')
     union all
     select format('%s may read %s', role.name, pg_class.oid::regclass)
-    from pg_class, (values (:'reader'), (:'coach'), (:'viewer')) as role (name)
+    from pg_class, (values (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as role (name)
     where relnamespace = (select oid from pg_namespace where nspname = :'platform')
         and relkind in ('r', 'p', 'v', 'm', 'f')
         and has_table_privilege(role.name, pg_class.oid, 'select')

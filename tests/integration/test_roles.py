@@ -13,8 +13,14 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from starlette.testclient import TestClient
 
+from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform
+from tutor_pipeline.desk.app import create_app
+from tutor_pipeline.desk.options import Options
+from tutor_pipeline.people.access import accounts
+from tutor_pipeline.people.access.roles import Role as AccountRole
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.synthetic.generator import generate
 from tutor_pipeline.sources.synthetic.load import load
@@ -29,6 +35,8 @@ REFUSED = psycopg.errors.InsufficientPrivilege
 WITHHELD = {
     # Texts to people, and where they go.
     "messages", "outbox", "deliveries",
+    # The desk's own.
+    "accounts", "sign_ins", "sign_in_links", "sign_in_failures", "notes", "downloads",
     # The pipeline's own book-keeping.
     "erasures", "refresh_scope", "session_ledger", "session_changes", "source_states",
     "history_repairs", "feature_log",
@@ -43,6 +51,7 @@ class Roles:
     reader: str
     coach: str
     viewer: str
+    desk: str
     admin: str
     app: str
 
@@ -52,7 +61,10 @@ def roles(server_url):
     run = uuid4().hex[:8]
     # One that has to be quoted: names are never pasted into statements as they are.
     roles = Roles(
-        *(f"{name}-{run}" for name in ("pipeline", "reader", "coach", "viewer", "admin", "app"))
+        *(
+            f"{name}-{run}"
+            for name in ("pipeline", "reader", "coach", "viewer", "desk", "admin", "app")
+        )
     )
     with psycopg.connect(server_url, autocommit=True) as connection:
         # As on a hosted server: nobody is a superuser.
@@ -91,6 +103,7 @@ class Site:
     def run_sql_file(self, url, **variables):
         named = {"pipeline": self.roles.pipeline, "reader": self.roles.reader}
         named |= {"coach": self.roles.coach, "viewer": self.roles.viewer}
+        named |= {"desk": self.roles.desk}
         named |= {"platform": "school", **variables}
         return subprocess.run(
             [PSQL, "-X", "-d", url, "-f", ROLES_SQL, *(f"-v{k}={v}" for k, v in named.items())],
@@ -138,12 +151,13 @@ def site(roles, new_project, tmp_path_factory):
     said = site.install(site.url(roles.admin))
     assert "run this file again" in said
     with psycopg.connect(project.url) as connection:
-        for name in (roles.pipeline, roles.reader, roles.coach, roles.viewer):
+        for name in (roles.pipeline, roles.reader, roles.coach, roles.viewer, roles.desk):
             connection.execute(
                 sql.SQL("alter role {} password 'secret'").format(sql.Identifier(name))
             )
     pipeline = site.as_role(roles.pipeline, project.home)
     assert pipeline.json("check-source")["problems"] == []
+    pipeline.run("status")
     assert site.install(site.url(roles.admin)) == "", "nothing is left to do, nothing too much"
     # Twice: the second time dbt swaps every table.
     assert pipeline.json("enrich")["success"]
@@ -196,7 +210,13 @@ def test_the_contract_is_what_is_granted(site, roles):
         f" where table_schema = 'school' and grantee = '{roles.pipeline}'"
         " and privilege_type = 'SELECT'",
     )
-    assert {name for (name,) in granted} == {table.name for table in load_contract().tables}
+    there = site.query(
+        roles.pipeline,
+        "select relname from pg_class where relnamespace = 'school'::regnamespace",
+    )
+    assert {name for (name,) in granted} == (
+        {table.name for table in load_contract().tables} & {name for (name,) in there}
+    )
 
 
 def test_the_pipeline_owns_what_is_ours(site, roles):
@@ -326,6 +346,56 @@ def test_the_coach_does_no_more(site, roles):
     )
 
 
+def test_the_desk_serves_its_pages_and_acts(site, roles):
+    with site.project.warehouse.connect() as database:
+        accounts.add(database, "ada", AccountRole.COACH, datetime.now(UTC))
+        accounts.set_password(database, "ada", "correct horse battery")
+        alert = database.one("select alert_id, tutor_id from ops.alerts where acknowledged_at is null"
+            " and resolved_at is null order by 1 limit 1")
+        newest = database.value(
+            "select max(event_no) from ops.alert_events where alert_id = %s", (alert["alert_id"],)
+        )
+    options = Options("127.0.0.1", 3040)
+    warehouse = Warehouse(site.url(roles.desk), Schemas(platform="school"))
+    with TestClient(
+        create_app(warehouse, options), options.url, headers={"Origin": options.url},
+        follow_redirects=False,
+    ) as browser:  # fmt: skip
+        entered = browser.post(
+            "/sign-in", data={"name": "ada", "password": "correct horse battery"}
+        )
+        assert entered.status_code == 303
+        for path in ("/", "/alerts?state=all", f"/alerts/{alert['alert_id']}", "/alerts/activity",
+                     "/alerts.csv", "/tutors", f"/tutors/{alert['tutor_id']}", "/sessions",
+                     "/readyz"):  # fmt: skip
+            assert browser.get(path).status_code == 200, path
+        for verb, fields in (
+            ("assign", {}), ("acknowledge", {"text": "calling"}), ("note", {"text": "a note"}),
+            ("snooze", {"days": "2"}), ("wake", {}), ("resolve", {"reason": "coached"}),
+            ("reopen", {}),
+        ):  # fmt: skip
+            named = f"{alert['alert_id']}:{newest}"
+            done = browser.post("/alerts/act", data={"alert": named, "verb": verb, **fields})
+            assert done.status_code == 303, verb
+            newest += verb != "note"
+        browser.post("/sign-out")
+    refused(
+        site,
+        roles.desk,
+        "select * from school.sessions",
+        "select * from staging.session_rows",
+        "select * from ops.messages",
+        "select * from ops.downloads",
+        "update ops.notes set text = 'x'",
+        "update ops.alerts set severity = 'warning'",
+        "delete from ops.alert_events",
+        "create table ops.mine (id integer)",
+    )
+    for role in (roles.reader, roles.coach, roles.viewer):
+        refused(site, role, *(f"select * from ops.{name}" for name in (
+            "accounts", "sign_ins", "sign_in_links", "sign_in_failures", "notes")))  # fmt: skip
+
+
 def test_the_file_says_what_is_too_much(site, roles):
     with site.project.warehouse.connect() as connection:
         connection.execute("grant update on school.tutors to public")
@@ -357,7 +427,7 @@ def test_an_installation_of_another_role_is_handed_over(databases, site, roles):
         settings={"TUTOR_SCHEMA_PREFIX": "tutor_"},
     )
     databases.adopt(f"{project.url}_dagster")
-    project.run("check-source", status=3)  # migrates, and finds no platform
+    project.run("status")  # migrates
     site_of_it = Site(project, roles)
     result = site_of_it.run_sql_file(project.url, prefix="tutor_", imports="1")
     assert result.returncode == 0

@@ -365,13 +365,14 @@ def notes(database: Database, subject_kind: str, subject_id: str) -> list[Row]:
 
 
 _TUTOR_ORDER = {
-    "name": "tutors.name",
-    "score": "aggregates.overall_score desc nulls last",
-    "risk": "risk.score desc nulls last",
-    "sessions": "aggregates.sessions_30d desc",
-    "rating": "aggregates.avg_rating_30d desc nulls last",
-    "moved": "aggregates.reschedule_rate_30d desc nulls last",
+    "name": "name",
+    "score": "overall_score desc nulls last",
+    "risk": "risk_score desc nulls last",
+    "sessions": "sessions_30d desc",
+    "rating": "avg_rating_30d desc nulls last",
+    "moved": "reschedule_rate_30d desc nulls last",
 }
+_TUTORS = statement(__file__, "tutors")
 
 
 def tutors(
@@ -381,30 +382,28 @@ def tutors(
     values: dict[str, Any] = {"now": now, "limit": limit, "offset": asked.offset}
     conditions = ["true"]
     if asked.group == "attention":
-        conditions.append("needing.alerts is not null")
+        conditions.append("alerts is not null")
     if asked.group == "best":
-        conditions.append("board.rank_number is not null")
+        conditions.append("rank_number is not null")
     if asked.level:
         conditions.append(
-            "risk.level is null" if asked.level == "unknown" else "risk.level = %(level)s"
+            "risk_level is null" if asked.level == "unknown" else "risk_level = %(level)s"
         )
         values["level"] = asked.level
     if asked.teaches:
-        conditions.append("tutors.primary_subject = %(teaches)s")
+        conditions.append("primary_subject = %(teaches)s")
         values["teaches"] = asked.teaches
     if asked.certified:
-        conditions.append("tutors.certification_level = %(certified)s")
+        conditions.append("certification_level = %(certified)s")
         values["certified"] = asked.certified
     if asked.q:
-        conditions.append("(aggregates.tutor_id = %(q)s or tutors.name ilike %(like)s)")
+        conditions.append("(tutor_id = %(q)s or name ilike %(like)s)")
         values |= {"q": asked.q, "like": _like(asked.q)}
     rows = database.rows(
-        database.sql(
-            statement(__file__, "tutors"),
-            active=database.sql(ACTIVE),
-            where=database.sql(" and ".join(conditions)),
-            order=database.sql(_TUTOR_ORDER[asked.sorted_by]),
-        ),
+        f"select *, count(*) over () as total from ({_TUTORS}) as listed"
+        f" where {' and '.join(conditions)}"
+        f" order by {_TUTOR_ORDER[asked.sorted_by]}, tutor_id"
+        " limit %(limit)s offset %(offset)s",
         values,
     )
     return rows, rows[0]["total"] if rows else 0

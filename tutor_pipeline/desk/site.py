@@ -88,9 +88,7 @@ class Visit:
     @property
     def asked(self) -> Mapping[str, str]:
         """The query of the address. NUL, which PostgreSQL does not store, is left out."""
-        return {
-            name: value.replace("\0", "") for name, value in self.request.query_params.items()
-        }
+        return {name: value.replace("\0", "") for name, value in self.request.query_params.items()}
 
     def path(self, name: str) -> str:
         """A part of the address, without NUL."""

@@ -1,4 +1,22 @@
 -- Active alerts that somebody acknowledged, and nobody did anything about since.
+with acts as (
+    select
+        tutor_id,
+        alert_id,
+        max(at) as at
+    from {ops}.alert_events
+    where actor <> 'pipeline'
+    group by tutor_id, alert_id
+),
+
+written as (
+    select
+        tutor_id,
+        max(at) as at
+    from {ops}.notes
+    group by tutor_id
+)
+
 select
     alerts.tutor_id,
     alerts.alert_id,
@@ -11,25 +29,10 @@ select
     alerts.owner,
     tutors.name
 from {ops}.alerts as alerts
-left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
-left join (
-    select
-        tutor_id,
-        alert_id,
-        max(at) as at
-    from {ops}.alert_events
-    where actor <> 'pipeline'
-    group by tutor_id, alert_id
-) as acts
+inner join acts
     on alerts.tutor_id = acts.tutor_id and alerts.alert_id = acts.alert_id
-left join (
-    select
-        tutor_id,
-        max(at) as at
-    from {ops}.notes
-    group by tutor_id
-) as written
-    on alerts.tutor_id = written.tutor_id
+left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
+left join written on alerts.tutor_id = written.tutor_id
 where
     alerts.resolved_at is null
     and (alerts.snoozed_until is null or alerts.snoozed_until <= %(now)s)
