@@ -201,8 +201,8 @@ def shown(filter_: Filter, rows: int, noun: str) -> str:
 
 
 def _with_search(words: Sequence[str], search: str) -> str:
-    found = ", ".join(words)
-    return f"{found}, with “{search}”" if search else found
+    found = [*words, f"with “{search}”"] if search else words
+    return visible(", ".join(found), 4 * MAX_TEXT)
 
 
 def _page(value: str) -> int:
