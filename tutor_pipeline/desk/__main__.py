@@ -31,6 +31,7 @@ def main() -> None:
             Options(
                 asked.host, asked.port, settings.desk_url,
                 StudentNames(settings.desk_student_names),
+                settings.ui_url or f"http://127.0.0.1:{settings.ui_port}",
             ),
         )  # fmt: skip
     except TutorPipelineError as error:

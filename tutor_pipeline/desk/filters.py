@@ -127,7 +127,7 @@ class AlertFilter(Filter):
         if self.owner:
             words.append("that nobody works on" if self.owner == NOBODY else f"of {self.owner}")
         words += [AGES[self.older]] if self.older else []
-        return _with_search(words, self.q)
+        return _with_search([*words, ALERT_ORDERS[self.order]], self.q)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class TutorFilter(Filter):
         words += [LEVELS[self.level]] if self.level else []
         words += [f"in {self.teaches}"] if self.teaches else []
         words += [f"certified {self.certified}"] if self.certified else []
-        return _with_search(words, self.q)
+        return _with_search([*words, TUTOR_ORDERS[self.sorted_by]], self.q)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,14 @@ class StudentNames(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Options:
     """Where a desk listens and how it names students. `public_url`: where people reach it, None =
-    there.
+    there. `ui_url`: where admins reach Dagster, '' = nowhere.
     """
 
     host: str
     port: int
     public_url: str | None = None
     student_names: StudentNames = StudentNames.SHORT
+    ui_url: str = ""
 
     @property
     def url(self) -> str:
