@@ -350,8 +350,10 @@ def test_the_desk_serves_its_pages_and_acts(site, roles):
     with site.project.warehouse.connect() as database:
         accounts.add(database, "ada", AccountRole.COACH, datetime.now(UTC))
         accounts.set_password(database, "ada", "correct horse battery")
-        alert = database.one("select alert_id, tutor_id from ops.alerts where acknowledged_at is null"
-            " and resolved_at is null order by 1 limit 1")
+        alert = database.one(
+            "select alert_id, tutor_id from ops.alerts"
+            " where acknowledged_at is null and resolved_at is null order by 1 limit 1"
+        )
         newest = database.value(
             "select max(event_no) from ops.alert_events where alert_id = %s", (alert["alert_id"],)
         )
