@@ -97,7 +97,10 @@ def choose_port(
 def start(host: str, port: int) -> subprocess.Popen[bytes]:
     """Start the desk as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tutor_pipeline.desk", "--host", host, "--port", str(port)],
+        [
+            *(sys.executable, "-m", "tutor_pipeline.desk"),
+            *("--host", host, "--port", str(port), "--with-parent"),
+        ],
         env={**os.environ, "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")},
         start_new_session=True,
     )

@@ -149,7 +149,7 @@ def up(
     child = _start_dagster(host, chosen)
     pid_file.write_text(str(child.pid))
     url = f"http://{host}:{chosen}"
-    ready = (host, chosen, reports, session.warehouse)
+    ready = (host, chosen, reports, session, desk_port)
     Thread(target=_say_when_ready, args=ready, daemon=True).start()
     Thread(target=keep_code_server, args=(child.pid, url, warn), daemon=True).start()
     ending = Event()
@@ -157,7 +157,6 @@ def up(
         target=desk.keep, args=(session.settings.desk_host, desk_port, ending, warn), daemon=True
     )
     served.start()
-    Thread(target=_say_where_the_desk_is, args=(session, desk_port), daemon=True).start()
 
     def end(*_: object) -> None:
         pid_file.unlink(missing_ok=True)
@@ -446,14 +445,16 @@ def _serve_reports(session: Session, host: str, ui_port: int) -> str:
     return settings.report_address("")
 
 
-def _say_when_ready(host: str, port: int, reports: str, warehouse: Warehouse) -> None:
+def _say_when_ready(host: str, port: int, reports: str, session: Session, desk_port: int) -> None:
     url = f"http://{host}:{port}"
     for _ in range(180):
         time.sleep(1)
         with suppress(OSError), socket.create_connection((host, port), timeout=2):
             done(f"Ready: {url}/assets/ops/alerts and {url}/runs; validation report: {reports}")
             break
-    _say_when_one_stands_by(warehouse)
+    # Last: Dagster writes dozens of lines while it starts.
+    _say_where_the_desk_is(session, desk_port)
+    _say_when_one_stands_by(session.warehouse)
 
 
 def _say_where_the_desk_is(session: Session, port: int) -> None:

@@ -6,7 +6,10 @@ Everything else is a setting. Logs no address: addresses hold search words and s
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
+from threading import Thread
 
 import uvicorn
 
@@ -16,6 +19,7 @@ from tutor_pipeline.desk.app import create_app
 from tutor_pipeline.desk.options import Options, StudentNames
 
 _END_SECONDS = 3
+_LOOK_SECONDS = 1
 
 
 def main() -> None:
@@ -23,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tutor_pipeline.desk", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--with-parent", action="store_true", help="end when the parent ends")
     asked = parser.parse_args()
     try:
         settings = load_settings()
@@ -37,16 +42,28 @@ def main() -> None:
     except TutorPipelineError as error:
         print(f"✗ {error}", file=sys.stderr)  # noqa: T201 (a program's own output)
         raise SystemExit(error.exit_code) from None
-    uvicorn.run(
-        app,
-        host=asked.host,
-        port=asked.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_END_SECONDS,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=asked.host,
+            port=asked.port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_END_SECONDS,
+        )
     )
+    if asked.with_parent:
+        Thread(target=_end_with_parent, args=(server, os.getppid()), daemon=True).start()
+    server.run()
+
+
+def _end_with_parent(server: uvicorn.Server, parent: int) -> None:
+    """Ends the server when the process that started it is gone, also if that was killed."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    server.should_exit = True
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,10 +25,9 @@ from tutor_pipeline.core.warehouse.migrate import current, head
 from tutor_pipeline.core.warehouse.pool import Pool
 from tutor_pipeline.desk.gate import Gate
 from tutor_pipeline.desk.options import Options
-from tutor_pipeline.desk.pages import acts, alerts, doors, sessions, today, tutors
-from tutor_pipeline.desk.site import Handler, Site, endpoint, render, templates
+from tutor_pipeline.desk.pages import places
+from tutor_pipeline.desk.site import Site, endpoint, render, templates
 from tutor_pipeline.metrics.thresholds import thresholds
-from tutor_pipeline.people.access.roles import Role
 
 _FOLDER = Path(__file__).parent
 _CONNECTIONS = 4
@@ -37,46 +35,7 @@ _WAIT_SECONDS = 1.5
 _STATEMENT_SECONDS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A route: what a browser asks for, what answers, and who may. `least` None = everybody."""
-
-    path: str
-    handler: Handler
-    least: Role | None
-    method: str = "GET"
-
-
-PLACES = (
-    Place("/", today.show, Role.VIEWER),
-    Place("/help", today.help_, Role.VIEWER),
-    Place("/welcomed", today.welcomed, Role.VIEWER, "POST"),
-    Place("/alerts", alerts.list_, Role.VIEWER),
-    Place("/alerts.csv", alerts.csv, Role.VIEWER),
-    Place("/alerts.json", alerts.json, Role.VIEWER),
-    Place("/alerts/activity", alerts.activity, Role.VIEWER),
-    Place("/alerts/act", acts.act, Role.COACH, "POST"),
-    Place("/alerts/{alert_id:path}", alerts.one, Role.VIEWER),
-    Place("/tutors", tutors.list_, Role.VIEWER),
-    Place("/tutors.csv", tutors.csv, Role.VIEWER),
-    Place("/tutors.json", tutors.json, Role.VIEWER),
-    Place("/tutors/{tutor_id:path}", tutors.one, Role.VIEWER),
-    Place("/sessions", sessions.list_, Role.VIEWER),
-    Place("/sessions.csv", sessions.csv, Role.VIEWER),
-    Place("/sessions.json", sessions.json, Role.VIEWER),
-    Place("/sessions/{session_id:path}", sessions.one, Role.VIEWER),
-    Place("/notes", acts.add_note, Role.COACH, "POST"),
-    Place("/notes/remove", acts.remove_note, Role.COACH, "POST"),
-    Place("/account", doors.account, Role.VIEWER),
-    Place("/account/sign-out", doors.sign_out_everywhere, Role.VIEWER, "POST"),
-    Place("/sign-in", doors.sign_in_page, None),
-    Place("/sign-in", doors.sign_in, None, "POST"),
-    Place("/sign-out", doors.sign_out, None, "POST"),
-    Place("/enter/{secret}", doors.enter_page, None),
-    Place("/enter/{secret}", doors.enter, None, "POST"),
-    Place("/password/{secret}", doors.password_page, None),
-    Place("/password/{secret}", doors.set_password, None, "POST"),
-)
+PLACES = places()
 """Every page and act, with the role that it takes."""
 
 
@@ -90,6 +49,9 @@ def create_app(
         warehouse, size=_CONNECTIONS, seconds=_WAIT_SECONDS, statement_seconds=_STATEMENT_SECONDS
     )
     made = templates(_FOLDER / "templates", partial(environment, thresholds=thresholds()))
+    made.globals["places"] = sorted(
+        (place for place in PLACES if place.nav), key=lambda place: place.nav or (0, "")
+    )
     made.globals["asset"] = {
         file.name: f"/static/{file.name}?v={hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
         for file in (_FOLDER / "static").iterdir()

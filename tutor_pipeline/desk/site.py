@@ -184,6 +184,19 @@ def _local(path: str, default: str) -> str:
 Handler = Callable[[Visit], Response]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A route: what a browser asks for, what answers, and who may. `least` None = everybody. `nav`:
+    its position among the pages, and its name there.
+    """
+
+    path: str
+    handler: Handler
+    least: Role | None
+    method: str = "GET"
+    nav: tuple[int, str] | None = None
+
+
 def endpoint(
     site: Site, handler: Handler, least: Role | None
 ) -> Callable[[Request], Awaitable[Response]]:

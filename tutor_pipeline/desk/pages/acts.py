@@ -20,9 +20,10 @@ from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.desk import queries
 from tutor_pipeline.desk.filters import AlertFilter
 from tutor_pipeline.desk.pages import alerts, tutors
-from tutor_pipeline.desk.site import NotFoundError, Visit
+from tutor_pipeline.desk.site import NotFoundError, Place, Visit
 from tutor_pipeline.judgement.lifecycle import alert_actions, notes
 from tutor_pipeline.judgement.lifecycle.alert_actions import ActionResult
+from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.reports import alert_queries
 
 MAX_AT_ONCE = 500
@@ -254,3 +255,10 @@ def _told(visit: Visit, verb: str, done: ActionResult) -> Response:
 def _alert(visit: Visit, alert_id: str) -> dict[str, Any]:
     _known(visit, [alert_id])
     return alert_queries.alerts_by_id(visit.database, [alert_id])[alert_id]
+
+
+PLACES = (
+    Place("/alerts/act", act, Role.COACH, "POST"),
+    Place("/notes", add_note, Role.COACH, "POST"),
+    Place("/notes/remove", remove_note, Role.COACH, "POST"),
+)

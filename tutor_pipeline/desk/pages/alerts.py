@@ -12,7 +12,7 @@ from tutor_pipeline.desk import charts, filters, queries
 from tutor_pipeline.desk.filters import AlertFilter
 from tutor_pipeline.desk.formats import student
 from tutor_pipeline.desk.pages.cards import Lines
-from tutor_pipeline.desk.site import NotFoundError, Visit
+from tutor_pipeline.desk.site import NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.reports import alert_queries
@@ -145,3 +145,12 @@ def _exported(visit: Visit) -> list[Row]:
         }
         for row in with_subjects(visit, rows)
     ]
+
+
+PLACES = (
+    Place("/alerts", list_, Role.VIEWER, nav=(2, "Alerts")),
+    Place("/alerts.csv", csv, Role.VIEWER),
+    Place("/alerts.json", json, Role.VIEWER),
+    Place("/alerts/activity", activity, Role.VIEWER),
+    Place("/alerts/{alert_id:path}", one, Role.VIEWER),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import RedirectResponse, Response
 
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.desk.site import Visit, redirect
+from tutor_pipeline.desk.site import Place, Visit, redirect
 from tutor_pipeline.people.access import accounts, sign_ins
 from tutor_pipeline.people.access.accounts import Purpose
 from tutor_pipeline.people.access.passwords import SHORTEST, BusyError
@@ -122,3 +122,16 @@ def _used(visit: Visit, command: str) -> Response:
         "message.html.j2", 410, title="This link is used up",
         text=f"It was used, or is too old. Whoever runs the pipeline makes another: {command}",
     )  # fmt: skip
+
+
+PLACES = (
+    Place("/account", account, Role.VIEWER),
+    Place("/account/sign-out", sign_out_everywhere, Role.VIEWER, "POST"),
+    Place("/sign-in", sign_in_page, None),
+    Place("/sign-in", sign_in, None, "POST"),
+    Place("/sign-out", sign_out, None, "POST"),
+    Place("/enter/{secret}", enter_page, None),
+    Place("/enter/{secret}", enter, None, "POST"),
+    Place("/password/{secret}", password_page, None),
+    Place("/password/{secret}", set_password, None, "POST"),
+)

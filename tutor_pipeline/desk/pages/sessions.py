@@ -11,7 +11,7 @@ from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import filters, queries
 from tutor_pipeline.desk.filters import SessionFilter
 from tutor_pipeline.desk.formats import student
-from tutor_pipeline.desk.site import NotFoundError, Visit
+from tutor_pipeline.desk.site import NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
 from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.access.roles import Role
@@ -128,3 +128,11 @@ def one(visit: Visit) -> Response:
         feedback=found["feedback_text"] if visit.may(Role.COACH) else None,
         has_feedback=found["feedback_text"] is not None,
     )
+
+
+PLACES = (
+    Place("/sessions", list_, Role.VIEWER, nav=(4, "Sessions")),
+    Place("/sessions.csv", csv, Role.VIEWER),
+    Place("/sessions.json", json, Role.VIEWER),
+    Place("/sessions/{session_id:path}", one, Role.VIEWER),
+)

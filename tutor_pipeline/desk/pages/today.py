@@ -8,7 +8,8 @@ from tutor_pipeline.core.formatting import percent
 from tutor_pipeline.desk import queries
 from tutor_pipeline.desk.formats import figure
 from tutor_pipeline.desk.pages.cards import cards
-from tutor_pipeline.desk.site import Visit, redirect
+from tutor_pipeline.desk.site import Place, Visit, redirect
+from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.notify.digest_data import TRENDS
 from tutor_pipeline.people.reports import alert_queries
 
@@ -78,3 +79,10 @@ def _trends(row: dict[str, object] | None) -> list[dict[str, object]]:
             }
         )
     return found
+
+
+PLACES = (
+    Place("/", show, Role.VIEWER, nav=(1, "Today")),
+    Place("/help", help_, Role.VIEWER),
+    Place("/welcomed", welcomed, Role.VIEWER, "POST"),
+)

@@ -8,7 +8,7 @@ from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import charts, filters, queries
 from tutor_pipeline.desk.filters import SessionFilter, TutorFilter
 from tutor_pipeline.desk.pages.cards import Lines
-from tutor_pipeline.desk.site import NotFoundError, Visit
+from tutor_pipeline.desk.site import NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
 from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.access.roles import Role
@@ -99,3 +99,11 @@ def show(visit: Visit, tutor_id: str, status: int = 200, **said: object) -> Resp
         **found | {"notes": found["notes"] if visit.may(Role.COACH) else []},
         **({"filled": {}} | said),
     )  # fmt: skip
+
+
+PLACES = (
+    Place("/tutors", list_, Role.VIEWER, nav=(3, "Tutors")),
+    Place("/tutors.csv", csv, Role.VIEWER),
+    Place("/tutors.json", json, Role.VIEWER),
+    Place("/tutors/{tutor_id:path}", one, Role.VIEWER),
+)
