@@ -25,6 +25,7 @@ MOST_FILES = {
     "Adding a column of the platform": 1,
     "Adding a scorer": 2,
     "Adding a kind of message": 3,
+    "Adding a page": 2,
     "Adding a table of `ops`": 3,
 }
 """How many files each recipe may name, besides tests."""
@@ -230,14 +231,40 @@ def test_its_test_passes(copy):
     )  # fmt: skip
 
 
+PAGE = """
+import sys
+from datetime import UTC, datetime
+from starlette.testclient import TestClient
+from tutor_pipeline.core.settings import load_settings
+from tutor_pipeline.desk.app import create_app
+from tutor_pipeline.desk.options import Options
+from tutor_pipeline.people.access import sign_ins
+from tutor_pipeline.people.access.roles import Role
+
+warehouse = load_settings().locate().warehouse
+with warehouse.connect() as database:
+    secret = sign_ins.begin(database, "ann", datetime.now(UTC), Role.VIEWER)
+options = Options("127.0.0.1", 3040)
+cookies = {options.cookie: secret}
+with TestClient(create_app(warehouse, options), options.url, cookies=cookies) as browser:
+    print(browser.get("/newcomers").text)
+"""
+
+
+def test_a_page_is_served_and_stands_among_the_others(copy):
+    page = copy.python(PAGE)
+    assert '<a href="/newcomers" aria-current="page">Newcomers' in page
+    assert page.count('<li><a href="/tutors/') == 20
+
+
 def test_a_table_is_made_and_a_person_erased_from_it(copy):
     with psycopg.connect(copy.url) as connection:
         connection.execute(
-            "insert into ops.tutor_notes values ('T-gone', now(), 'x'),"
+            "insert into ops.tutor_goals values ('T-gone', now(), 'x'),"
             " ('T-stays', now(), 'asked T-gone to help')"
         )
     copy.run("forget", "--tutor", "T-gone", "--yes", "--by", "Ann")
-    assert copy.query("select tutor_id, note from ops.tutor_notes") == [
+    assert copy.query("select tutor_id, goal from ops.tutor_goals") == [
         ("T-stays", "asked (erased) to help")
     ]
 
