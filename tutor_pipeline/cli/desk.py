@@ -24,9 +24,10 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.services import free_port
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
+from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.settings import DEFAULT_DESK_PORT, Settings
 from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.people.access import accounts
+from tutor_pipeline.people.access import accounts, sign_ins
 from tutor_pipeline.people.access.accounts import Purpose
 from tutor_pipeline.people.access.roles import MEANING, Role
 
@@ -43,12 +44,13 @@ def register(app: typer.Typer) -> None:
     desk.command()(link)
     app.add_typer(desk, name="desk")
     users = typer.Typer(
-        help="Who may sign in at the desk: add, list, role, reset, disable, enable.",
+        help="Who may sign in at the desk: add, list, role, reset, disable, enable, sign-out.",
         no_args_is_help=True,
     )
     for verb in (add, role, reset, disable, enable):
         users.command()(verb)
     users.command("list")(list_)
+    users.command("sign-out")(sign_out)
     app.add_typer(users, name="users")
 
 
@@ -250,6 +252,24 @@ def enable(name: Name) -> None:
     with session.warehouse.connect() as database:
         accounts.enable(database, name)
     done(f"{name} may sign in again")
+
+
+def sign_out(
+    name: Annotated[str | None, typer.Argument(help="The account; none with --all.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Everybody.")] = False,
+) -> None:
+    """Sign an account out in all browsers, or everybody; also whoever came by a one-time link.
+
+    Example: [bold]tutor-pipeline users sign-out --all[/bold]
+    """
+    if everybody == (name is not None):
+        raise UsageError("whom? Say a name, or --all")
+    session = open_session(note)
+    with session.warehouse.connect() as database:
+        ended = sign_ins.end_of(
+            database, None if name is None else " ".join(name.split()).casefold()
+        )
+    done(f"Signed {count(ended, 'browser')} out")
 
 
 def _asked() -> str:

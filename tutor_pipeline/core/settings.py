@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import date
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -87,6 +88,18 @@ def _champion(name: str) -> str:
     return name
 
 
+def _proxies(text: str) -> str:
+    for each in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            ip_network(each)
+        except ValueError as error:
+            raise ValueError(
+                f"{each!r} is no address; write 127.0.0.1 or 10.0.0.0/8, with commas between"
+            ) from error
+    return text
+
+
+DeskProxies = Annotated[str, AfterValidator(_proxies)]
 Champion = Annotated[str, AfterValidator(_champion)]
 SchemaPrefix = Annotated[str, AfterValidator(_schema_prefix)]
 TimezoneName = Annotated[str, AfterValidator(_timezone)]
@@ -176,6 +189,9 @@ class Settings(BaseSettings):
     desk_host: str = Field("127.0.0.1", min_length=1, description="address the desk listens on")
     desk_url: HttpUrl | None = Field(
         None, description="where people reach the desk; none = that port on this machine"
+    )
+    desk_proxies: DeskProxies = Field(
+        "", description="addresses or networks whose X-Forwarded-For names the visitor"
     )
     desk_student_names: Literal["full", "short", "id"] = Field(
         "short", description="how the desk names students: short is first name and initial"

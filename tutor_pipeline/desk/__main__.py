@@ -19,6 +19,7 @@ from tutor_pipeline.desk.app import create_app
 from tutor_pipeline.desk.options import Options, StudentNames
 
 _END_SECONDS = 3
+_MOST_CONNECTIONS = 200
 _LOOK_SECONDS = 1
 
 
@@ -31,14 +32,15 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         settings = load_settings()
-        app = create_app(
-            settings.locate().warehouse,
-            Options(
-                asked.host, asked.port, settings.desk_url,
-                StudentNames(settings.desk_student_names),
-                settings.ui_url or f"http://127.0.0.1:{settings.ui_port}",
-            ),
-        )  # fmt: skip
+        options = Options(
+            asked.host,
+            asked.port,
+            settings.desk_url,
+            StudentNames(settings.desk_student_names),
+            settings.ui_url or f"http://127.0.0.1:{settings.ui_port}",
+            settings.desk_proxies,
+        )
+        app = create_app(settings.locate().warehouse, options)
     except TutorPipelineError as error:
         print(f"✗ {error}", file=sys.stderr)  # noqa: T201 (a program's own output)
         raise SystemExit(error.exit_code) from None
@@ -47,10 +49,14 @@ def main() -> None:
             app,
             host=asked.host,
             port=asked.port,
+            # It bounds the headers of a request, which the faster one does not.
+            http="h11",
+            limit_concurrency=_MOST_CONNECTIONS,
             log_level="warning",
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(options.proxies),
+            forwarded_allow_ips=options.proxies or None,
             timeout_graceful_shutdown=_END_SECONDS,
         )
     )

@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.templates import environment
@@ -43,7 +43,7 @@ def create_app(
     warehouse: Warehouse,
     options: Options,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Starlette:
+) -> ASGIApp:
     """Returns the desk of a warehouse. It connects when it starts to serve."""
     pool = Pool(
         warehouse, size=_CONNECTIONS, seconds=_WAIT_SECONDS, statement_seconds=_STATEMENT_SECONDS
@@ -97,20 +97,14 @@ def create_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/static/{file}", _static),
-            *(
-                Route(
-                    place.path, endpoint(site, place.handler, place.least), methods=[place.method]
-                )
-                for place in PLACES
-            ),
+            *(Route(place.path, endpoint(site, place), methods=[place.method]) for place in PLACES),
         ],
-        middleware=[Middleware(Gate, options=options)],
         exception_handlers={HTTPException: not_there, 500: broken},
         lifespan=lifespan,
     )
     # An id may end in a slash; an address is never guessed.
     app.router.redirect_slashes = False
-    return app
+    return Gate(app, options)
 
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",

@@ -6,7 +6,7 @@ An address holds what was asked for and nothing else, so it can be sent to a col
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -56,7 +56,7 @@ class Filter:
     def of(cls, asked: Mapping[str, str]) -> Self:
         """Reads an address. Raises UsageError for what is no choice."""
         found: dict[str, Any] = {}
-        for name in (field.name for field in fields(cls)):
+        for name in (each.name for each in fields(cls) if each.compare):
             value = " ".join(asked.get(name, "").replace("\0", "").split())
             if len(value) > MAX_TEXT:
                 raise UsageError(f"{name} is too long: {MAX_TEXT} characters are the most")
@@ -81,7 +81,11 @@ class Filter:
         # What changes the list leads to its beginning.
         changed = replace(self, **({"page": 1} | changes))
         default = asdict(type(self)())
-        asked = {name: value for name, value in asdict(changed).items() if value != default[name]}
+        asked = {
+            name: value
+            for name, value in asdict(changed).items()
+            if name != "by_student" and value != default[name]
+        }
         return f"?{urlencode(asked)}" if asked else ""
 
     @property
@@ -108,6 +112,8 @@ class AlertFilter(Filter):
     owner: str = ""
     older: str = ""
     order: str = "urgent"
+    by_student: bool = field(default=False, compare=False)
+    """Whether names of students are searched: by whoever may read them."""
 
     @classmethod
     def choices(cls) -> Mapping[str, Mapping[str, str]]:
@@ -176,9 +182,12 @@ class SessionFilter(Filter):
     def on(self) -> date | None:
         """The day. Raises UsageError."""
         try:
-            return date.fromisoformat(self.day) if self.day else None
-        except ValueError as error:
-            raise UsageError(f"day={visible(self.day, 20)} is no day: write 2026-01-31") from error
+            found = date.fromisoformat(self.day) if self.day else None
+        except ValueError:
+            found = date.min
+        if found is not None and not 1900 < found.year < 3000:
+            raise UsageError(f"day={visible(self.day, 20)} is no day: write 2026-01-31")
+        return found
 
 
 def pages(filter_: Filter, rows: int) -> Sequence[tuple[str, str]]:

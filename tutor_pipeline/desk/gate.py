@@ -15,6 +15,10 @@ from tutor_pipeline.desk.options import Options
 
 MAX_BODY = 256 * 1024
 """Bytes of a form."""
+MAX_HEADERS = 16 * 1024
+"""Bytes of all headers of a request."""
+MAX_COOKIE = 4 * 1024
+"""Bytes of the cookies of a request: parsing odd ones takes long."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -32,6 +36,7 @@ HEADERS: Mapping[str, str] = {
 """Of every answer, unless it says otherwise itself."""
 
 _CHANGES_NOTHING = {"GET", "HEAD"}
+_FORM = "application/x-www-form-urlencoded"
 
 
 class _TooLongError(Exception):
@@ -61,6 +66,13 @@ class Gate:
             await _too_long()(scope, receive, with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
+        cookies = sum(len(value) for name, value in headers.raw if name == b"cookie")
+        everything = sum(len(name) + len(value) for name, value in headers.raw)
+        if cookies > MAX_COOKIE or everything > MAX_HEADERS:
+            return PlainTextResponse(
+                "The request's headers are too long. Remove this site's cookies and try again.\n",
+                431,
+            )
         host = headers.get("host", "")
         if not self._options.is_our_host(host):
             return PlainTextResponse(
@@ -70,6 +82,8 @@ class Gate:
             )
         if int(headers.get("content-length") or 0) > MAX_BODY:
             return _too_long()
+        if method == "POST" and headers.get("content-type", _FORM).split(";")[0] != _FORM:
+            return PlainTextResponse("The desk takes forms of its own pages, and no files.\n", 415)
         if method not in _CHANGES_NOTHING and not self._is_own_form(headers, host):
             return PlainTextResponse(
                 "This form was not sent by a page of the desk; nothing was changed.\n"

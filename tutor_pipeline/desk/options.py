@@ -19,7 +19,8 @@ class StudentNames(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Options:
     """Where a desk listens and how it names students. `public_url`: where people reach it, None =
-    there. `ui_url`: where admins reach Dagster, '' = nowhere.
+    there. `ui_url`: where admins reach Dagster, '' = nowhere. `proxies`: whose word
+    on a visitor's address is taken.
     """
 
     host: str
@@ -27,6 +28,7 @@ class Options:
     public_url: str | None = None
     student_names: StudentNames = StudentNames.SHORT
     ui_url: str = ""
+    proxies: str = ""
 
     @property
     def url(self) -> str:
@@ -60,8 +62,11 @@ class Options:
         """Whether an Origin header is a page of this desk, asked under a Host header."""
         if origin == self.url:
             return True
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and parts.netloc == host
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        return parts.scheme == ("https" if self.is_https else "http") and parts.netloc == host
 
 
 def _is_address(name: str) -> bool:

@@ -99,8 +99,10 @@ def alerts(
     return [row | newest[row["alert_id"]] for row in rows], total
 
 
-def alert_ids(database: Database, asked: AlertFilter, now: datetime, limit: int) -> list[str]:
-    """Returns the ids of the first alerts that fit."""
+def all_that_match(
+    database: Database, asked: AlertFilter, now: datetime, limit: int
+) -> dict[str, int]:
+    """Returns the first alerts that fit, each with the number of its newest event."""
     where, values = _alerts_where(database, asked, now)
     rows = database.rows(
         database.sql(
@@ -112,7 +114,8 @@ def alert_ids(database: Database, asked: AlertFilter, now: datetime, limit: int)
         ),
         {**values, "limit": limit},
     )
-    return [row["alert_id"] for row in rows]
+    newest = newest_events(database, [row["alert_id"] for row in rows])
+    return {row["alert_id"]: newest[row["alert_id"]]["event_no"] for row in rows}
 
 
 def _of_alerts() -> SQL | Composed:
@@ -151,7 +154,7 @@ def _alerts_where(
         values |= {
             "q": asked.q,
             "like": _like(asked.q),
-            "students": _students_called(database, asked.q),
+            "students": _students_called(database, asked.q) if asked.by_student else [],
         }
     return database.sql(" and ".join(conditions)), values
 

@@ -6,12 +6,16 @@ to an answer; it runs in a thread, on a connection in autocommit mode.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
@@ -31,7 +35,6 @@ from tutor_pipeline.core.warehouse.pool import NoConnectionError, Pool
 from tutor_pipeline.desk import formats, queries, words
 from tutor_pipeline.desk.options import Options
 from tutor_pipeline.people.access import sign_ins
-from tutor_pipeline.people.access.passwords import BusyError
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.access.sign_ins import Who
 
@@ -40,6 +43,7 @@ log = logging.getLogger(__name__)
 MAX_FIELDS = 1_100
 """Fields of a form: the most alerts that are acted on at once, twice."""
 _TRIES, _PAUSE_SECONDS = 3, 0.1
+_FORM_SECONDS = 20
 RETRY_SECONDS = 5
 """How soon a page that found no database asks again by itself."""
 
@@ -53,6 +57,31 @@ class Site:
     zone: ZoneInfo
     templates: Environment
     clock: Callable[[], datetime]
+
+
+class Limit(Enum):
+    """What only a few may do at once, so that the others have connections: how many, and how long
+    the next one waits.
+    """
+
+    PASSWORDS = (2, 0.0, "Too many people sign in at this moment")
+    ACTS = (2, 5.0, "The pipeline is writing alerts, or others act, at this moment")
+    LARGE = (2, 5.0, "Others read large lists at this moment")
+
+    def __init__(self, size: int, seconds: float, why: str) -> None:
+        self._slots = BoundedSemaphore(size)
+        self._seconds = seconds
+        self.why = why
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Waits for a turn. Gives whether it came."""
+        has_turn = self._slots.acquire(timeout=self._seconds)
+        try:
+            yield has_turn
+        finally:
+            if has_turn:
+                self._slots.release()
 
 
 class NotFoundError(Exception):
@@ -187,7 +216,7 @@ Handler = Callable[[Visit], Response]
 @dataclass(frozen=True, slots=True)
 class Place:
     """A route: what a browser asks for, what answers, and who may. `least` None = everybody. `nav`:
-    its position among the pages, and its name there.
+    its position among the pages, and its name there. `limit`: what only a few may do at once.
     """
 
     path: str
@@ -195,27 +224,43 @@ class Place:
     least: Role | None
     method: str = "GET"
     nav: tuple[int, str] | None = None
+    limit: Limit | None = None
 
 
-def endpoint(
-    site: Site, handler: Handler, least: Role | None
-) -> Callable[[Request], Awaitable[Response]]:
-    """Returns what Starlette calls for a route. `least`: the role that may, None = everybody."""
+def endpoint(site: Site, place: Place) -> Callable[[Request], Awaitable[Response]]:
+    """Returns what Starlette calls for a route."""
 
     async def answer(request: Request) -> Response:
-        # As text even where a form claims to hold files: nothing here takes any.
         form = FormData()
         if request.method == "POST":
-            async with request.form(max_files=0, max_fields=MAX_FIELDS) as sent:
-                form = FormData(sent.multi_items())
-        return await run_in_threadpool(_answer, site, request, form, handler, least)
+            try:
+                async with (
+                    asyncio.timeout(_FORM_SECONDS),
+                    request.form(max_files=0, max_fields=MAX_FIELDS) as sent,
+                ):
+                    form = FormData(sent.multi_items())
+            except TimeoutError:
+                return PlainTextResponse("The form took too long. Nothing was changed.\n", 408)
+        return await run_in_threadpool(_in_turn, site, request, form, place)
 
     return answer
 
 
-def _answer(
-    site: Site, request: Request, form: FormData, handler: Handler, least: Role | None
-) -> Response:
+def _in_turn(site: Site, request: Request, form: FormData, place: Place) -> Response:
+    """The answer, when its turn comes; before that it takes no connection."""
+    if place.limit is None or request.method not in (place.method, "HEAD"):
+        return _answer(site, request, form, place)
+    with place.limit.taken() as has_turn:
+        if has_turn:
+            return _answer(site, request, form, place)
+    text = f"{place.limit.why}: nothing was changed. Try again in a few seconds."
+    if _is_for_programs(request):
+        return PlainTextResponse(f"{text}\n", 429)
+    return render(site, request, "message.html.j2", 429, site.clock(), title="One moment",
+                  text=text)  # fmt: skip
+
+
+def _answer(site: Site, request: Request, form: FormData, place: Place) -> Response:
     now = site.clock()
 
     def told(status: int, title: str, text: str) -> Response:
@@ -236,20 +281,30 @@ def _answer(
                     "The database is being updated",
                     f"{_of_versions(found)} This page asks again by itself.",
                 )
-            secret = request.cookies.get(site.options.cookie)
+            secret = _cookie(request, site.options.cookie)
             who = sign_ins.who_is(database, secret, now) if secret else None
             visit = Visit(site, request, database, now, who, form)
-            if (refused := _refusal(visit, least)) is not None:
+            if (refused := _refusal(visit, place.least)) is not None:
                 return refused
-            return _explained(handler, visit)
+            return _explained(place.handler, visit)
     except (NoConnectionError, psycopg.OperationalError) as error:
-        log.warning("no database for %s: %s", request.url.path, type(error).__name__)
+        # Not the address: it may hold the secret of a link, or an id.
+        log.warning("no database for %s: %s", place.path, type(error).__name__)
         kept = (
             " Nothing was changed: send the form again in a moment."
             if request.method == "POST"
             else " This page asks again by itself."
         )
         return told(503, "The database does not answer", f"Your data is safe.{kept}")
+
+
+def _cookie(request: Request, name: str) -> str | None:
+    """A cookie of ours, which is never quoted."""
+    for part in request.headers.get("cookie", "").split(";"):
+        found, _, value = part.strip().partition("=")
+        if found == name:
+            return value
+    return None
 
 
 def _refusal(visit: Visit, least: Role | None) -> Response | None:
@@ -277,8 +332,6 @@ def _explained(handler: Handler, visit: Visit) -> Response:
         status, title, text = 404, "Not found", str(error)
     except UsageError as error:
         status, title, text = 400, "That can't be done", _plain(error)
-    except BusyError as error:
-        status, title, text = 429, "One moment", _plain(error)
     if _is_for_programs(visit.request):
         return PlainTextResponse(f"{title}. {text}\n", status)
     return visit.page("message.html.j2", status, title=title, text=text)
@@ -345,7 +398,7 @@ def templates(folder: Path, make: Callable[[Path], Environment]) -> Environment:
         "said": words.said,
         "id": lambda text: quote(str(text), safe=""),
         "same": lambda value: (value, formatting.visible(str(value), 60)),
-        "tie": lambda value: (value, formatting.label(str(value))),
+        "tie": lambda value: (value, formatting.visible(formatting.label(str(value)), 60)),
     }
     environment.globals |= {"Role": Role, "REASONS": words.REASONS, "SNOOZES": words.SNOOZES,
                             "STATUS": words.STATUS, "one_day": timedelta(days=1)}  # fmt: skip

@@ -20,11 +20,12 @@ from tutor_pipeline.desk.site import Visit
 
 MAX_ROWS = 50_000
 """The most rows of a file."""
-_OF_PERSONS = ("q", "tutor")
-"""Parts of an address that may name a person."""
+_NOTED = ("state", "severity", "about", "older", "order", "group", "level", "kind", "day", "page")
+"""Parts of an address that name nobody."""
 
-# A spreadsheet runs what begins like a formula; a text with an apostrophe before it, it shows.
-_FORMULA = re.compile(r"[-=+@\t\r]")
+# A spreadsheet runs what begins like a formula; a text with an apostrophe before it, it shows. Some
+# take a semicolon or a line break within a text for the end of a cell.
+_FORMULA = re.compile(r"(^|[;\t\r\n]\s*)([-=+@\t\r\n＝＋－＠])")
 _NUMBER = re.compile(r"[-+]?[0-9]+([.][0-9]+)?")
 
 
@@ -50,7 +51,7 @@ def as_json(visit: Visit, name: str, rows: Sequence[Row]) -> Response:
 
 def defused(text: str) -> str:
     """Returns a text that no spreadsheet runs."""
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'\2", text)
 
 
 def _cell(value: Any) -> Any:
@@ -75,9 +76,7 @@ def _file(visit: Visit, text: str, name: str, media_type: str) -> Response:
 
 
 def _note(visit: Visit, rows: Sequence[Row]) -> None:
-    asked = "&".join(
-        f"{name}={value}" for name, value in visit.asked.items() if name not in _OF_PERSONS
-    )
+    asked = "&".join(f"{name}={value}" for name, value in visit.asked.items() if name in _NOTED)
     visit.database.execute(
         "insert into {ops}.downloads (at, account, what, row_count) values (%s, %s, %s, %s)",
         (

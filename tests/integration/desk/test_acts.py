@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from datetime import timedelta
 
 import pytest
 
-from tutor_pipeline.desk.pages.acts import MAX_AT_ONCE
+from tutor_pipeline.core.findings import Kind
+from tutor_pipeline.desk.pages.alerts import MAX_AT_ONCE, fingerprint
+from tutor_pipeline.judgement.lifecycle.store import lock
 from tutor_pipeline.people.access.roles import Role
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -163,18 +166,53 @@ def test_several_at_once_and_those_that_did_not_change_are_listed(desk, ada, bob
     assert row(desk, stale)["acknowledged_by"] is None
 
 
-def test_all_that_match_asks_again_when_they_are_others(desk, ada):
-    count = len(desk.rows("select 1 from ops.alerts where subject_kind = 'tutor'"
-                          " and resolved_at is null"))  # fmt: skip
+def test_all_that_match_asks_again_when_something_happened_to_them(desk, ada, bob):
+    condition = "subject_kind = 'tutor' and resolved_at is null"
+
+    def as_shown():
+        rows = desk.rows(f"select alert_id from ops.alerts where {condition}")
+        return fingerprint({
+            row["alert_id"]: int(desk.seen(row["alert_id"]).rpartition(":")[2]) for row in rows
+        })  # fmt: skip
+
     fields = {"verb": "resolve", "reason": "fixed", "all": "1", "filter": "?about=tutor"}
-    wrong = ada.post("/alerts/act", data={**fields, "count": str(count + 1)})
+    shown = as_shown()
+    do(bob, desk, "assign", desk.alert())
+    wrong = ada.post("/alerts/act", data={**fields, "match": shown})
     assert wrong.status_code == 409
-    assert f"Meanwhile {count} alerts match, not {count + 1}" in wrong.text
+    assert "something happened to the alerts that match" in wrong.text
+    assert ada.post("/alerts/act", data=fields).status_code == 409
     assert desk.rows("select 1 from ops.alerts where resolved_by = 'ada'") == []
-    assert ada.post("/alerts/act", data={**fields, "count": str(count)}).status_code == 200
+    count = len(desk.rows(f"select 1 from ops.alerts where {condition}"))
+    assert ada.post("/alerts/act", data={**fields, "match": as_shown()}).status_code == 200
     assert len(desk.rows("select 1 from ops.alerts where resolved_by = 'ada'")) == count
     other = desk.rows("select 1 from ops.alerts where resolved_at is null")
     assert len(other) == 3, "those about students and subjects did not match"
+
+
+def test_acts_that_wait_for_the_pipeline_leave_connections_for_readers(desk, ada):
+    """A run holds the alerts: two acts wait for it, others are told so, readers read."""
+    alert = desk.alert()
+    named = desk.seen(alert)
+    answers = []
+
+    def act():
+        with desk.person(Role.COACH, "bob") as client:
+            data = {"verb": "assign", "alert": named}
+            answers.append(client.post("/alerts/act", data=data).status_code)
+
+    with desk.warehouse.connect() as database:
+        lock(database, Kind.ALERT)
+        threads = [threading.Thread(target=act) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 60
+        while answers.count(429) < 3:
+            assert time.monotonic() < deadline
+            assert ada.get("/alerts").status_code == 200
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [303, 409, 429, 429, 429]
 
 
 def test_more_than_some_hundreds_at_once_are_refused(desk, ada):
@@ -191,10 +229,10 @@ def test_more_than_some_hundreds_at_once_are_refused(desk, ada):
             " select tutor_id, alert_id, 1, 'opened', now(), 'pipeline', '{{}}' from ops.alerts"
             " where alert_type = 'many'"
         )
-    all_ = {"verb": "acknowledge", "all": "1", "filter": "?type=many", "count": "501"}
+    all_ = {"verb": "acknowledge", "all": "1", "filter": "?type=many"}
     answer = ada.post("/alerts/act", data=all_)
     assert answer.status_code == 400
-    assert f"{MAX_AT_ONCE} are the most" in answer.text
+    assert f"more than {MAX_AT_ONCE} alerts match" in answer.text
     named = ada.post(
         "/alerts/act", data={"verb": "acknowledge", "alert": [f"many{n}:1" for n in range(1, 502)]}
     )

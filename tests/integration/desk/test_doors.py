@@ -14,6 +14,7 @@ import pytest
 from tests.integration.desk.conftest import Desk, serving
 from tests.servers import free_port
 from tutor_pipeline.desk.options import Options
+from tutor_pipeline.desk.site import Limit
 from tutor_pipeline.people.access import accounts, passwords, sign_ins
 from tutor_pipeline.people.access.accounts import Purpose
 from tutor_pipeline.people.access.roles import Role
@@ -120,18 +121,79 @@ def test_the_pause_doubles_up_to_a_quarter_of_an_hour():
 
 
 @pytest.mark.usefixtures("ada")
-def test_of_many_at_once_some_are_asked_to_wait(desk, monkeypatch):
-    monkeypatch.setattr(passwords, "_WAIT_SECONDS", 0.01)
-    for _ in range(2):
-        passwords._slots.acquire()
-    try:
-        with desk.person(None) as client:
-            answer = try_in(client)
-    finally:
-        for _ in range(2):
-            passwords._slots.release()
+def test_of_many_at_once_some_are_asked_to_wait_and_nobody_else_is(desk):
+    """A hash takes long: at most two are made at once, and hold no more connections than that."""
+    with (
+        Limit.PASSWORDS.taken(), Limit.PASSWORDS.taken(), desk.person(None) as client,
+        desk.person(Role.VIEWER) as viewer,
+    ):  # fmt: skip
+        answer = try_in(client)
+        assert viewer.get("/alerts").status_code == 200
     assert answer.status_code == 429
     assert "Too many people sign in" in answer.text
+    with desk.person(None) as client:
+        assert try_in(client).status_code == 303
+
+
+@pytest.mark.usefixtures("ada")
+def test_who_signs_in_while_the_password_is_reset_is_not_in(desk, monkeypatch):
+    checked = passwords.is_right
+
+    def slowly(password, stored):
+        is_right = checked(password, stored)
+        with desk.warehouse.connect() as database:
+            accounts.reset(database, "ada", desk.clock())
+        return is_right
+
+    monkeypatch.setattr(passwords, "is_right", slowly)
+    with desk.person(None) as client:
+        assert try_in(client).status_code == 403
+    assert desk.rows("select * from ops.sign_ins") == []
+
+
+def test_whoever_came_by_a_link_is_signed_out_as_others_are(desk):
+    def by_link():
+        client = desk.person(None)
+        with desk.warehouse.connect() as database:
+            secret = accounts.make_link(database, Purpose.SIGN_IN, "bob", desk.clock())
+        assert client.post(f"/enter/{secret}").status_code == 303
+        return client
+
+    with by_link() as client:
+        assert "Signed 1 browser out" in desk.project.run("users", "sign-out", "bob").stderr
+        assert not is_in(client)
+    with desk.warehouse.connect() as database:
+        accounts.add(database, "bob", Role.COACH, desk.clock())
+    with by_link() as client, desk.person(Role.COACH, "bob") as other:
+        with desk.warehouse.connect() as database:
+            accounts.set_role(database, "bob", Role.VIEWER)
+        assert not is_in(client), "it had a role of its own"
+        assert "viewer" in other.get("/account").text
+    with desk.warehouse.connect() as database:
+        accounts.disable(database, "bob", desk.clock())
+    with by_link() as client:
+        assert not is_in(client)
+    desk.project.run("users", "sign-out", "--all")
+    desk.project.run("users", "sign-out", status=2)
+
+
+def test_long_or_odd_headers_are_refused_before_anything_is_done(desk):
+    with desk.person(None) as client:
+        for headers in ({"Cookie": "a=" + "x" * 5000}, {"X-Long": "x" * 20_000},
+                        {"Cookie": 'a="' + '\\"' * 3000 + '"'}):  # fmt: skip
+            assert client.get("/sign-in", headers=headers).status_code == 431
+
+
+def test_the_log_names_no_secret(desk, caplog):
+    """A page without a database is logged by what it is, not by its address."""
+    nowhere = replace(desk.warehouse, url=desk.warehouse.url.rsplit("/", 1)[0] + "/no_such")
+    lost = Desk(nowhere, desk.project, Options("127.0.0.1", free_port()))
+    with serving(lost), lost.person(None) as client:
+        assert client.get("/enter/SECRET").status_code == 503
+        assert client.get("/tutors/T0001?q=SECRET").status_code == 503
+    assert "/enter/{secret}" in caplog.text
+    assert "SECRET" not in caplog.text
+    assert "T0001" not in caplog.text
 
 
 def test_a_link_signs_in_once_and_looking_at_it_uses_nothing_up(desk):
@@ -296,7 +358,8 @@ def test_who_runs_the_pipeline_makes_accounts_on_the_command_line(desk):
     project.run("users", "enable", "grace hopper")
     assert "/password/" in project.run("users", "reset", "grace hopper").stdout
     assert "no account nobody" in project.run("users", "reset", "nobody", status=2).stderr
-    for wrong in ("", "-", "a/b", "pipeline", "x" * 65):
+    for wrong in ("", "-", "a/b", "pipeline", "x" * 65, "nobody", "this machine", "\u0430da",
+                  "ada\u3164", "\u3164", "pipelin\u0435"):  # fmt: skip
         project.run("users", "add", wrong, status=2)
     assert "terminal" in project.run("users", "add", "x", "--ask", status=2).stderr
     link = project.run("desk", "link").stdout.strip()

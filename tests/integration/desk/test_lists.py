@@ -95,11 +95,15 @@ def test_a_search_finds_tutors_and_students_by_name(acted):
         "select alert_id, name from ops.alerts inner join marts.dim_students"
         " on subject_id = student_id where subject_kind = 'student' order by 1 limit 1"
     )[0]
+    for role, rows in ((Role.VIEWER, [alert]), (Role.COACH, [alert, student])):
+        with acted.person(role) as client:
+            for row in rows:
+                words = quote(row["name"].upper())
+                found = client.get(f"/alerts.json?state=all&q={words}").json()
+                assert row["alert_id"] in [each["alert_id"] for each in found]
     with acted.person(Role.VIEWER) as client:
-        for row in (alert, student):
-            words = quote(row["name"].upper())
-            found = client.get(f"/alerts.json?state=all&q={words}").json()
-            assert row["alert_id"] in [each["alert_id"] for each in found]
+        found = client.get(f"/alerts.json?state=all&q={quote(student['name'])}").json()
+        assert found == [], "who reads initials alone can't guess names"
 
 
 def test_tutors_are_those_of_the_marts(desk):
@@ -169,7 +173,7 @@ def test_files_hold_the_list_and_no_formula(desk):
 @given(st.text(max_size=20))
 def test_no_cell_of_a_file_is_run(text):
     shown = defused(text)
-    assert shown in (text, "'" + text)
+    assert shown.replace("'", "") == text.replace("'", "")
     if shown[:1] in ("=", "+", "-", "@", "\t", "\r"):
         float(shown)
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tutor_pipeline.desk import queries
 from tutor_pipeline.desk.app import PLACES
 from tutor_pipeline.desk.gate import MAX_BODY
 from tutor_pipeline.people.access.roles import Role
@@ -149,10 +150,9 @@ def test_a_form_that_is_too_long_or_no_form_is_refused_with_a_sentence(desk):
         assert chunked.status_code == 413
         many = client.post("/notes", data={f"f{n}": "1" for n in range(2000)})
         assert many.status_code == 400
-        odd = client.post("/notes", content=b"\xff\x00", headers={"Content-Type": "multipart/form"})
-        assert odd.status_code in (400, 404)
-        file = client.post("/notes", files={"text": ("a.txt", b"x")})
-        assert file.status_code == 400
+        for kind in ("multipart/form-data; boundary=x", "text/plain", "application/json", "x"):
+            odd = client.post("/notes", content=b"\xff\x00", headers={"Content-Type": kind})
+            assert odd.status_code == 415
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,40 @@ def test_an_odd_question_is_a_sentence(desk, query):
         assert answer.status_code == (200 if query == "severity=%00" else 400)
         assert "Traceback" not in answer.text
         assert client.get(f"/alerts.json?{query}").status_code == answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/sessions?day=0001-01-01", 400), ("/sessions?day=9999-12-31", 400),
+     ("/sessions?day=soon", 400), ("/sessions?tutor=nobody", 200),
+     ("/alerts/%E2%80%AEabc", 404), ("/tutors/%E2%80%AEabc", 404),
+     ("/sessions/%E2%80%AEabc", 404)],
+)  # fmt: skip
+def test_odd_days_and_names_are_told_safely(desk, path, status):
+    with desk.person(Role.COACH) as client:
+        answer = client.get(path)
+    assert answer.status_code == status
+    assert "\u202e" not in answer.text
+
+
+def test_an_odd_origin_is_refused_with_all_headers(desk):
+    with desk.person(Role.COACH) as client:
+        answer = client.post("/sign-out", headers={"Origin": "http://[x"})
+    assert answer.status_code == 403
+    assert "frame-ancestors" in answer.headers["content-security-policy"]
+
+
+def test_a_page_that_is_broken_has_the_headers_too(desk, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("secret of the program")
+
+    monkeypatch.setattr(queries, "certifications", broken)
+    with desk.person(Role.COACH) as client:
+        answer = client.get("/tutors")
+    assert answer.status_code == 500
+    assert "This page is broken" in answer.text
+    assert "secret of the program" not in answer.text
+    assert answer.headers["cache-control"] == "private, no-store"
 
 
 def test_health_and_readiness_tell_nothing_more(desk):

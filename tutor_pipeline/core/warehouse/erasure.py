@@ -132,7 +132,7 @@ RULES = (
         "ops.alerts",
         _TUTOR,
         (Rows(_ABOUT_STUDENT),),
-        masked=("acknowledged_note", "action_taken"),
+        masked=("acknowledged_note", "action_taken", "owner"),
     ),
     Rule("ops.notes", _TUTOR, (Rows(_ABOUT_STUDENT),), masked=("text",)),
     Rule("ops.rule_overrides", _TUTOR, masked=("reason",)),

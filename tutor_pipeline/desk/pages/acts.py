@@ -10,24 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND, Resolution, Subject, SubjectKind
-from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.desk import queries
 from tutor_pipeline.desk.filters import AlertFilter
 from tutor_pipeline.desk.pages import alerts, tutors
-from tutor_pipeline.desk.site import NotFoundError, Place, Visit
+from tutor_pipeline.desk.pages.alerts import MAX_AT_ONCE
+from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.judgement.lifecycle import alert_actions, notes
 from tutor_pipeline.judgement.lifecycle.alert_actions import ActionResult
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.reports import alert_queries
 
-MAX_AT_ONCE = 500
-"""The most alerts that are acted on at once."""
 MAX_TEXT = 4_000
 _LONGEST_SNOOZE = timedelta(days=3650)
 
@@ -77,6 +76,7 @@ def add_note(visit: Visit) -> Response:
         notes.add(
             visit.database, Subject.tutor(tutor_id), visit.text("text"),
             by=visit.account, at=visit.now,
+            is_known=lambda: bool(queries.profiles(visit.database, [tutor_id])),
         )  # fmt: skip
     except UsageError as error:
         return tutors.show(visit, tutor_id, 400, filled=_filled(visit) | {"why": str(error)})
@@ -102,6 +102,7 @@ def _note_at_alert(visit: Visit) -> Response:
         notes.add(
             visit.database, about, visit.text("text"),
             by=visit.account, at=visit.now, alert_id=alert_id,
+            is_known=lambda: bool(alert_queries.alerts_by_id(visit.database, [alert_id])),
         )  # fmt: skip
     except UsageError as error:
         return alerts.show(
@@ -112,20 +113,19 @@ def _note_at_alert(visit: Visit) -> Response:
 
 def _act_on_all(visit: Visit, verb: str) -> Response:
     """Acts on all alerts that match a filter, if they are as many as the reader was told."""
-    asked = AlertFilter.of(dict(parse_qsl(urlsplit(visit.text("filter")).query)))
-    _, total = queries.alerts(visit.database, asked, visit.now, limit=1)
-    if visit.text("count") != str(total):
+    asked = AlertFilter.of(dict(parse_qsl(visit.text("filter").removeprefix("?"))))
+    seen = queries.all_that_match(visit.database, asked, visit.now, MAX_AT_ONCE + 1)
+    if len(seen) > MAX_AT_ONCE:
+        raise UsageError(
+            f"more than {MAX_AT_ONCE} alerts match, which are the most at once: narrow the filter"
+        )
+    if visit.text("match") != alerts.fingerprint(seen):
         return alerts.list_(
             _at(visit, asked), 409,
-            said=f"Meanwhile {count(total, 'alert')} match, not {visible(visit.text('count'), 12)}."
-            " Nothing was changed: look at the list and send it again.",
+            said="Meanwhile something happened to the alerts that match; now they are"
+            f" {len(seen):,}. Nothing was changed: look at the list and send it again.",
         )  # fmt: skip
-    if total > MAX_AT_ONCE:
-        raise UsageError(
-            f"{total:,} alerts match, {MAX_AT_ONCE} are the most at once: narrow the filter"
-        )
-    ids = queries.alert_ids(visit.database, asked, visit.now, MAX_AT_ONCE)
-    return _told(visit, verb, _do(visit, verb, ids, None) if ids else ActionResult((), {}))
+    return _told(visit, verb, _do(visit, verb, list(seen), seen) if seen else ActionResult((), {}))
 
 
 def _at(visit: Visit, asked: AlertFilter) -> Visit:
@@ -202,7 +202,7 @@ def _until(visit: Visit) -> datetime:
     try:
         if text:
             until = date.fromisoformat(text)
-        elif days.isdecimal() and 0 < int(days[:6]) <= _LONGEST_SNOOZE.days:
+        elif days.isdecimal() and len(days) < 6 and 0 < int(days) <= _LONGEST_SNOOZE.days:
             until = today + timedelta(days=int(days))
         else:
             raise ValueError
@@ -258,7 +258,7 @@ def _alert(visit: Visit, alert_id: str) -> dict[str, Any]:
 
 
 PLACES = (
-    Place("/alerts/act", act, Role.COACH, "POST"),
-    Place("/notes", add_note, Role.COACH, "POST"),
+    Place("/alerts/act", act, Role.COACH, "POST", limit=Limit.ACTS),
+    Place("/notes", add_note, Role.COACH, "POST", limit=Limit.ACTS),
     Place("/notes/remove", remove_note, Role.COACH, "POST"),
 )

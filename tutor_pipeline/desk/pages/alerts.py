@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from starlette.responses import Response
 
 from tutor_pipeline.core.findings import SubjectKind
+from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import charts, filters, queries
 from tutor_pipeline.desk.filters import AlertFilter
 from tutor_pipeline.desk.formats import student
+from tutor_pipeline.desk.options import StudentNames
 from tutor_pipeline.desk.pages.cards import Lines
-from tutor_pipeline.desk.site import NotFoundError, Place, Visit
+from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.reports import alert_queries
 
 _ACTIVITY_DAYS = 30
+MAX_AT_ONCE = 500
+"""The most alerts that are acted on at once."""
 _FOR_COACHES = ("acknowledged_note", "action_taken")
 
 
@@ -25,8 +32,14 @@ def list_(visit: Visit, status: int = 200, **said: object) -> Response:
     """GET /alerts."""
     if not queries.is_built(visit.database):
         return visit.page("empty.html.j2")
-    asked = AlertFilter.of(visit.asked)
+    asked = _asked(visit)
     rows, total = queries.alerts(visit.database, asked, visit.now)
+    may_act_on_all = visit.may(Role.COACH) and len(rows) < total
+    matching = (
+        queries.all_that_match(visit.database, asked, visit.now, MAX_AT_ONCE + 1)
+        if may_act_on_all
+        else {}
+    )
     return visit.page(
         "alerts.html.j2",
         status,
@@ -38,8 +51,21 @@ def list_(visit: Visit, status: int = 200, **said: object) -> Response:
         pages=filters.pages(asked, total),
         facets=queries.alert_facets(visit.database),
         filters=filters,
+        match=fingerprint(matching) if 0 < len(matching) <= MAX_AT_ONCE else None,
         **said,
     )
+
+
+def fingerprint(seen: Mapping[str, int]) -> str:
+    """Returns what differs when other alerts match, or something happened to one of them."""
+    return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()
+
+
+def _asked(visit: Visit) -> AlertFilter:
+    """What is asked for. Who reads students by first name alone does not search their names."""
+    names = visit.site.options.student_names
+    may_search = visit.may(Role.COACH) or names is StudentNames.FULL
+    return replace(AlertFilter.of(visit.asked), by_student=may_search)
 
 
 def csv(visit: Visit) -> Response:
@@ -61,7 +87,7 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
     """Returns the page of an alert. `said`: what was filled into its forms, and why it is back."""
     found = queries.alert(visit.database, alert_id) if queries.is_built(visit.database) else None
     if found is None:
-        raise NotFoundError(f"There is no alert {alert_id}. It may have been erased.")
+        raise NotFoundError(f"There is no alert {visible(alert_id, 80)}. It may have been erased.")
     tutor_id = found["tutor_id"]
     sessions = queries.sessions_by_id(visit.database, {tutor_id: found["evidence_session_ids"]})
     found["sessions"] = [
@@ -134,7 +160,7 @@ def _tutor_name(visit: Visit, tutor_id: str) -> str:
 
 
 def _exported(visit: Visit) -> list[Row]:
-    asked = AlertFilter.of(visit.asked)
+    asked = _asked(visit)
     rows, _ = queries.alerts(visit.database, asked, visit.now, limit=MAX_ROWS)
     hidden = () if visit.may(Role.COACH) else _FOR_COACHES
     return [
@@ -149,8 +175,8 @@ def _exported(visit: Visit) -> list[Row]:
 
 PLACES = (
     Place("/alerts", list_, Role.VIEWER, nav=(2, "Alerts")),
-    Place("/alerts.csv", csv, Role.VIEWER),
-    Place("/alerts.json", json, Role.VIEWER),
+    Place("/alerts.csv", csv, Role.VIEWER, limit=Limit.LARGE),
+    Place("/alerts.json", json, Role.VIEWER, limit=Limit.LARGE),
     Place("/alerts/activity", activity, Role.VIEWER),
     Place("/alerts/{alert_id:path}", one, Role.VIEWER),
 )

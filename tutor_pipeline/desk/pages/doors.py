@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.responses import RedirectResponse, Response
 
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.desk.site import Place, Visit, redirect
+from tutor_pipeline.desk.site import Limit, Place, Visit, redirect
 from tutor_pipeline.people.access import accounts, sign_ins
 from tutor_pipeline.people.access.accounts import Purpose
-from tutor_pipeline.people.access.passwords import SHORTEST, BusyError
+from tutor_pipeline.people.access.passwords import SHORTEST
 from tutor_pipeline.people.access.roles import MEANING, Role
 from tutor_pipeline.people.access.sign_ins import PausedError, WrongError
 
@@ -26,7 +26,7 @@ def sign_in(visit: Visit) -> Response:
     address = visit.request.client.host if visit.request.client else ""
     try:
         secret = sign_ins.sign_in(visit.database, name, visit.text("password"), address, visit.now)
-    except (WrongError, PausedError, BusyError) as error:
+    except (WrongError, PausedError) as error:
         status = 403 if isinstance(error, WrongError) else 429
         why = str(error)
         return visit.page(
@@ -128,10 +128,10 @@ PLACES = (
     Place("/account", account, Role.VIEWER),
     Place("/account/sign-out", sign_out_everywhere, Role.VIEWER, "POST"),
     Place("/sign-in", sign_in_page, None),
-    Place("/sign-in", sign_in, None, "POST"),
+    Place("/sign-in", sign_in, None, "POST", limit=Limit.PASSWORDS),
     Place("/sign-out", sign_out, None, "POST"),
     Place("/enter/{secret}", enter_page, None),
     Place("/enter/{secret}", enter, None, "POST"),
     Place("/password/{secret}", password_page, None),
-    Place("/password/{secret}", set_password, None, "POST"),
+    Place("/password/{secret}", set_password, None, "POST", limit=Limit.PASSWORDS),
 )

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
+from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import filters, queries
 from tutor_pipeline.desk.filters import SessionFilter
 from tutor_pipeline.desk.formats import student
-from tutor_pipeline.desk.site import NotFoundError, Place, Visit
+from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
 from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.access.roles import Role
@@ -116,7 +117,9 @@ def one(visit: Visit) -> Response:
         else None
     )
     if found is None:
-        raise NotFoundError(f"There is no session {session_id}. The platform may have deleted it.")
+        raise NotFoundError(
+            f"There is no session {visible(session_id, 80)}. The platform may have deleted it."
+        )
     tutor_id = found["tutor_id"]
     return visit.page(
         "session.html.j2",
@@ -132,7 +135,7 @@ def one(visit: Visit) -> Response:
 
 PLACES = (
     Place("/sessions", list_, Role.VIEWER, nav=(4, "Sessions")),
-    Place("/sessions.csv", csv, Role.VIEWER),
-    Place("/sessions.json", json, Role.VIEWER),
-    Place("/sessions/{session_id:path}", one, Role.VIEWER),
+    Place("/sessions.csv", csv, Role.VIEWER, limit=Limit.LARGE),
+    Place("/sessions.json", json, Role.VIEWER, limit=Limit.LARGE),
+    Place("/sessions/{session_id:path}", one, Role.VIEWER, limit=Limit.LARGE),
 )

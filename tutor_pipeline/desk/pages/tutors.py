@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import charts, filters, queries
 from tutor_pipeline.desk.filters import SessionFilter, TutorFilter
 from tutor_pipeline.desk.pages.cards import Lines
-from tutor_pipeline.desk.site import NotFoundError, Place, Visit
+from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
 from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.access.roles import Role
@@ -71,8 +72,8 @@ def show(visit: Visit, tutor_id: str, status: int = 200, **said: object) -> Resp
     found = queries.tutor(visit.database, tutor_id) if queries.is_built(visit.database) else None
     if found is None:
         raise NotFoundError(
-            f"There is no tutor {tutor_id}. One who is new on the platform appears with the next"
-            " refresh."
+            f"There is no tutor {visible(tutor_id, 80)}. One who is new on the platform appears"
+            " with the next refresh."
         )
     lines = Lines(visit, [tutor_id], [name for name, *_ in SPARKS])
     sessions, total = queries.sessions(
@@ -103,7 +104,7 @@ def show(visit: Visit, tutor_id: str, status: int = 200, **said: object) -> Resp
 
 PLACES = (
     Place("/tutors", list_, Role.VIEWER, nav=(3, "Tutors")),
-    Place("/tutors.csv", csv, Role.VIEWER),
-    Place("/tutors.json", json, Role.VIEWER),
+    Place("/tutors.csv", csv, Role.VIEWER, limit=Limit.LARGE),
+    Place("/tutors.json", json, Role.VIEWER, limit=Limit.LARGE),
     Place("/tutors/{tutor_id:path}", one, Role.VIEWER),
 )

@@ -6,12 +6,13 @@ Does not belong here: notes of an act (`alert_actions` keeps these with the act)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from tutor_pipeline.core.errors import UsageError
-from tutor_pipeline.core.findings import Subject
+from tutor_pipeline.core.findings import Kind, Subject
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.judgement.lifecycle.store import check_person
+from tutor_pipeline.judgement.lifecycle.store import check_person, lock
 
 MAX_CHARACTERS = 4_000
 
@@ -24,8 +25,13 @@ def add(
     by: str,
     at: datetime,
     alert_id: str | None = None,
+    is_known: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Writes a note. Returns its number. Raises UsageError for an empty or too long one."""
+    """Writes a note. Returns its number. Raises UsageError for an empty or too long one.
+
+    `is_known` says whether whom it is about is still there. It is asked while nobody can be erased:
+    a note that is written meanwhile would stay.
+    """
     check_person(by)
     if not text.strip():
         raise UsageError("the note is empty: write what the next person should know")
@@ -33,14 +39,18 @@ def add(
         raise UsageError(
             f"the note has {len(text):,} characters, {MAX_CHARACTERS:,} are the most: split it"
         )
-    number: int = database.value(
-        """
-        insert into {ops}.notes (tutor_id, subject_kind, subject_id, alert_id, at, author, text)
-        values (%s, %s, %s, %s, %s, %s, %s)
-        returning note_id
-        """,
-        (subject.tutor_id, subject.kind, subject.id, alert_id, at, by, text.strip()),
-    )
+    with database.transaction():
+        lock(database, Kind.ALERT)
+        if not is_known():
+            raise UsageError(f"there is no {subject.kind} {subject.id} any more")
+        number: int = database.value(
+            """
+            insert into {ops}.notes (tutor_id, subject_kind, subject_id, alert_id, at, author, text)
+            values (%s, %s, %s, %s, %s, %s, %s)
+            returning note_id
+            """,
+            (subject.tutor_id, subject.kind, subject.id, alert_id, at, by, text.strip()),
+        )
     return number
 
 

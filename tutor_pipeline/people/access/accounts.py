@@ -7,11 +7,13 @@ has a hash of it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tutor_pipeline.core.errors import RefusedError, UsageError
+from tutor_pipeline.core.formatting import either
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.judgement.lifecycle.store import check_person
 from tutor_pipeline.people.access import passwords
@@ -19,6 +21,7 @@ from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.access.secret import new_secret, secret_hash
 
 _NAME = re.compile(r"[^\W_](?:[\w.@+ -]{0,62}[^\W_])?")
+_RESERVED = ("nobody", "this machine")
 _LOCK = "accounts"
 
 
@@ -43,14 +46,23 @@ class Link:
 
 def key(name: str) -> str:
     """Returns the name under which an account is stored. Raises UsageError if it can be none."""
-    found = " ".join(name.split()).casefold()
-    if not _NAME.fullmatch(found):
+    found = " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
+    if not _NAME.fullmatch(found) or found in _RESERVED or not _is_of_one_script(found):
         raise UsageError(
-            f"{name!r} is no name of an account: 1 to 64 letters, digits, blanks and . @ + -,"
-            " with a letter or digit at both ends"
+            f"{name!r} is no name of an account: 1 to 64 letters of one script, digits, blanks and"
+            f" . @ + -, with a letter or digit at both ends, and not {either(_RESERVED)}"
         )
     check_person(found)
     return found
+
+
+def _is_of_one_script(name: str) -> bool:
+    """Whether no letter is there that only looks like one of the others, or like none."""
+    letters = [unicodedata.name(each, "") for each in name if each.isalpha()]
+    if any("FILLER" in each for each in letters):
+        return False
+    scripts = {each.split(" ")[0] for each in letters}
+    return len(scripts) < 2 or scripts <= {"CJK", "HIRAGANA", "KATAKANA"}
 
 
 def add(database: Database, name: str, role: Role, now: datetime) -> str:
@@ -93,6 +105,10 @@ def set_role(database: Database, name: str, role: Role) -> None:
         if role is not Role.ADMIN:
             _keep_an_admin(database, name)
         database.execute("update {ops}.accounts set role = %s where name = %s", (role, name))
+        # Those by a one-time link had a role of their own.
+        database.execute(
+            "delete from {ops}.sign_ins where account = %s and role is not null", (name,)
+        )
 
 
 def disable(database: Database, name: str, now: datetime) -> None:

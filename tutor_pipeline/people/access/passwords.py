@@ -1,6 +1,7 @@
-"""Passwords: hashed with scrypt, at most two at once. Pure but for the random salt.
+"""Passwords: hashed with scrypt. Pure but for the random salt.
 
-Parameters as OWASP's Password Storage Cheat Sheet has them (N = 2^17 needs 128 MiB; 2^15 with p = 3
+A hash takes 32 MiB and a fifth of a second: who serves many people limits how many are made at
+once. Parameters as OWASP's Password Storage Cheat Sheet has them (N = 2^17 needs 128 MiB; 2^15 with p = 3
 costs as much time and 32 MiB).
 """
 
@@ -10,23 +11,13 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import BoundedSemaphore
 
-from tutor_pipeline.core.errors import TutorPipelineError, UsageError
+from tutor_pipeline.core.errors import UsageError
 
 SHORTEST, LONGEST = 10, 1_000
 """Characters of a password."""
 
 _N, _R, _P = 2**15, 8, 3
-_AT_ONCE = 2
-_WAIT_SECONDS = 1.0
-_slots = BoundedSemaphore(_AT_ONCE)
-
-
-class BusyError(TutorPipelineError):
-    """Too many sign-ins at once."""
 
 
 def check(password: str) -> None:
@@ -38,7 +29,7 @@ def check(password: str) -> None:
 
 
 def hashed(password: str) -> str:
-    """Returns what is stored of a password. Raises BusyError, UsageError (see `check`)."""
+    """Returns what is stored of a password. Raises UsageError (see `check`)."""
     check(password)
     salt = secrets.token_bytes(16)
     digest = _scrypt(password, salt, _N, _R, _P)
@@ -47,7 +38,7 @@ def hashed(password: str) -> str:
 
 def is_right(password: str, stored: str | None) -> bool:
     """Whether it is the password of an account. `stored` None, of nobody or of an account without a
-    password, takes as long and is never right. Raises BusyError.
+    password, takes as long and is never right.
     """
     name, n, r, p, salt, digest = (stored or _OF_NOBODY).split("$")
     if name != "scrypt":
@@ -57,20 +48,9 @@ def is_right(password: str, stored: str | None) -> bool:
 
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    with _slot():
-        return hashlib.scrypt(
-            password.encode(), salt=salt, n=n, r=r, p=p, maxmem=2 * 128 * n * r, dklen=32
-        )
-
-
-@contextmanager
-def _slot() -> Iterator[None]:
-    if not _slots.acquire(timeout=_WAIT_SECONDS):
-        raise BusyError("too many people sign in at this moment: try again in a few seconds")
-    try:
-        yield
-    finally:
-        _slots.release()
+    return hashlib.scrypt(
+        password.encode(), salt=salt, n=n, r=r, p=p, maxmem=2 * 128 * n * r, dklen=32
+    )
 
 
 def _text(value: bytes) -> str:

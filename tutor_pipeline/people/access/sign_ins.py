@@ -45,7 +45,7 @@ class PausedError(TutorPipelineError):
 
 
 def sign_in(database: Database, name: str, password: str, address: str, now: datetime) -> str:
-    """Returns the secret of a new sign-in. Raises WrongError, PausedError, BusyError."""
+    """Returns the secret of a new sign-in. Raises WrongError, PausedError."""
     name = " ".join(name.split()).casefold()
     who_hash = secret_hash(f"{name}\n{_network(address)}")
     failed = database.one(
@@ -70,7 +70,29 @@ def sign_in(database: Database, name: str, password: str, address: str, now: dat
         )
         raise WrongError("the name or the password is wrong")
     database.execute("delete from {ops}.sign_in_failures where who_hash = %s", (who_hash,))
-    return begin(database, name, now)
+    # What was checked must still hold: a password that is reset meanwhile signs nobody in.
+    secret = new_secret()
+    begun = database.execute(
+        """
+        insert into {ops}.sign_ins (token_hash, account, began_at, seen_at, ends_at)
+        select %(hash)s, held.name, %(now)s, %(now)s, %(ends_at)s
+        from (
+            select name from {ops}.accounts
+            where name = %(name)s and password = %(password)s and disabled_at is null
+            for share
+        ) as held
+        """,
+        {
+            "hash": secret_hash(secret),
+            "now": now,
+            "ends_at": now + LONGEST,
+            "name": name,
+            "password": account["password"],
+        },
+    ).rowcount
+    if not begun:
+        raise WrongError("the name or the password is wrong")
+    return secret
 
 
 def begin(database: Database, account: str, now: datetime, role: Role | None = None) -> str:
@@ -96,10 +118,10 @@ def who_is(database: Database, secret: str, now: datetime) -> Who | None:
             coalesce(sign_ins.role, accounts.role) as role,
             sign_ins.seen_at
         from {ops}.sign_ins as sign_ins
-        left join {ops}.accounts as accounts
-            on sign_ins.account = accounts.name and accounts.disabled_at is null
+        left join {ops}.accounts as accounts on sign_ins.account = accounts.name
         where
             sign_ins.token_hash = %(hash)s
+            and accounts.disabled_at is null
             and sign_ins.ends_at > %(now)s
             and sign_ins.seen_at > %(idle)s
         """,
