@@ -37,10 +37,10 @@ fmt: install-dev ## Format, and mend what ruff and sqlfluff can mend without a d
 	@.venv/bin/sqlfluff fix --config dbt_project/.sqlfluff dbt_project/models
 	@.venv/bin/sqlfluff fix --config tutor_pipeline/.sqlfluff tutor_pipeline
 
-up: install ## The Dagster UI and its daemon
+up: install ## The desk, the Dagster UI and its daemon
 	@$(TUTOR) up
 
-down: ## Stop the UI and the embedded PostgreSQL
+down: ## Stop them and the embedded PostgreSQL
 	@if [ -x $(TUTOR) ]; then $(TUTOR) down; fi
 
 install: ## Install into .venv, from the lock

@@ -113,7 +113,7 @@ def keep(host: str, port: int, ending: Event, tell: Callable[[str], None]) -> No
     process = start(host, port)
     while not ending.wait(0.5):
         if process.poll() is not None:
-            tell("the desk had ended; it is started again")
+            tell(f"the desk had ended with status {process.returncode}; it is started again")
             if ending.wait(_RESTART_SECONDS):
                 return
             process = start(host, port)
@@ -281,9 +281,7 @@ def _asked() -> str:
 def _print_link(session: Session, name: str, secret: str | None) -> None:
     if secret is None:
         return
-    out.print(
-        f"Give {escape(name)} this link, with which one sets the password, once, within three days:"
-    )
+    out.print(f"Give {escape(name)} this link to set a password, once, within three days:")
     out.print(f"{session.settings.desk_address}/password/{secret}", soft_wrap=True)
     if session.settings.desk_url is None:
         warn("the link leads to this machine; where people reach the desk is TUTOR_DESK_URL")

@@ -42,10 +42,11 @@ from tutor_pipeline.cli.services import (
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.core.formatting import agree, count, visible
 from tutor_pipeline.core.paths import PROJECT_DIR
-from tutor_pipeline.core.settings import load_settings
+from tutor_pipeline.core.settings import Settings, load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.standing import stands_by
 
+_END_SECONDS = 30
 _ALIVE_SECONDS = 120
 """A daemon whose last heartbeat is older than this is not running."""
 
@@ -236,6 +237,7 @@ def down(
     if ui is not None:
         (settings.home / "up.pid").unlink(missing_ok=True)
         end_group(ui)
+        _wait_until_up_has_ended(settings)
         done("Stopped the UI")
     if not ui_only:
         if embedded_server(settings).stop():
@@ -245,6 +247,12 @@ def down(
         if delete:
             embedded_server(settings).delete()
             done("Deleted its data")
+
+
+def _wait_until_up_has_ended(settings: Settings) -> None:
+    """`up` notes what it left behind in the database, which is stopped next."""
+    with suppress(Timeout), FileLock(settings.home / "up.lock", timeout=_END_SECONDS):
+        pass
 
 
 def status(as_json: AsJson = False) -> None:
@@ -465,8 +473,9 @@ def _say_where_the_desk_is(session: Session, port: int) -> None:
     if not desk.is_loopback(settings.desk_host):
         done(f"What administrators see: {settings.desk_address}")
         return
-    done(f"What administrators see: {desk.sign_in_link(settings, session.warehouse)}")
-    note("This link signs in once, within 10 minutes; another one: tutor-pipeline desk link")
+    done(f"What administrators see: {settings.desk_address}; to sign in, once, within 10 minutes:")
+    done(desk.sign_in_link(settings, session.warehouse))
+    note("Another link: tutor-pipeline desk link; accounts: tutor-pipeline users add NAME")
 
 
 def _say_when_one_stands_by(warehouse: Warehouse) -> None:

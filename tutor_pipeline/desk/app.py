@@ -23,7 +23,7 @@ from tutor_pipeline.core.templates import environment
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.migrate import current, head
 from tutor_pipeline.core.warehouse.pool import Pool
-from tutor_pipeline.desk.gate import Gate
+from tutor_pipeline.desk.gate import TOO_LONG, Gate
 from tutor_pipeline.desk.options import Options
 from tutor_pipeline.desk.pages import places
 from tutor_pipeline.desk.site import Site, endpoint, render, templates
@@ -81,6 +81,7 @@ def create_app(
         status = error.status_code if isinstance(error, HTTPException) else 404
         title, text = {
             405: ("That is not how", "Open the page, and use its buttons."),
+            413: ("Too much", TOO_LONG),
             400: ("This form can't be read", "Open the page anew and send it again."),
         }.get(status, ("Not found", "There is no such page."))
         return render(site, request, "message.html.j2", status, clock(), title=title, text=text)

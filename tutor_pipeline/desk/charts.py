@@ -79,7 +79,7 @@ def line(
         low=low,
         high=high,
         # A table of the weeks is enough to hear what the line shows.
-        rows=tuple(points[len(points) % 7 :: 7]) or tuple(points[-1:]),
+        rows=tuple(points[::-7][::-1]),
     )
 
 

@@ -35,12 +35,13 @@ ALERT_ORDERS = {"urgent": "most urgent first", "newest": "newest first", "oldest
 NOBODY = "nobody"
 
 GROUPS = {"all": "all tutors", "attention": "who need a call", "best": "the best"}
-LEVELS = {"High": "likely to leave", "Medium": "may leave", "Low": "no sign of leaving",
-          "unknown": "not known yet"}  # fmt: skip
+LEVELS = {"any": "may or is likely to leave", "High": "likely to leave", "Medium": "may leave",
+          "Low": "no sign of leaving", "unknown": "not known yet"}  # fmt: skip
 TUTOR_ORDERS = {"name": "by name", "score": "best score first", "risk": "highest risk first",
                 "sessions": "most sessions first", "rating": "best rating first",
                 "moved": "most moved first"}  # fmt: skip
 
+SESSION_ORDERS = {"newest": "newest first", "score": "lowest score first"}
 SESSION_KINDS = {"all": "all", "notable": "with something notable", "first": "first sessions",
                  "missed": "missed or moved"}  # fmt: skip
 
@@ -66,7 +67,8 @@ class Filter:
                 allowed = cls.choices().get(name)
                 if allowed is not None and value not in allowed:
                     raise UsageError(
-                        f"{name}={visible(value, 40)} is no choice: {either(list(allowed))}"
+                        f"the address asks for {name}={visible(value, 40)}, which there is not;"
+                        f" there is {either(list(allowed))}"
                     )
                 found[name] = value
         return cls(**found)
@@ -172,11 +174,12 @@ class SessionFilter(Filter):
     day: str = ""
     tutor: str = ""
     kind: str = "all"
+    order: str = "newest"
 
     @classmethod
     def choices(cls) -> Mapping[str, Mapping[str, str]]:
         """See `Filter`."""
-        return {"kind": SESSION_KINDS}
+        return {"kind": SESSION_KINDS, "order": SESSION_ORDERS}
 
     @property
     def on(self) -> date | None:

@@ -70,7 +70,7 @@ def figure(value: Any, form: str = "") -> str:
     if not isinstance(value, int | float):
         return formatting.visible(str(value))
     if form == "%":
-        return formatting.percent(round(100 * value, 1))
+        return formatting.percent(round(100 * value, 1)).replace(" ", "\u00a0")
     if isinstance(value, float) and not form:
         form = "0" if value == int(value) else "2" if abs(value) < 1 else "1"
     return f"{value:,.{form or 0}f}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +16,9 @@ from tutor_pipeline.desk.options import Options
 
 MAX_BODY = 256 * 1024
 """Bytes of a form."""
+TOO_LONG = (
+    f"That is too much for one form: {MAX_BODY // 1024} kB are the most. Nothing was changed."
+)
 MAX_HEADERS = 16 * 1024
 """Bytes of all headers of a request."""
 MAX_COOKIE = 4 * 1024
@@ -39,10 +43,6 @@ _CHANGES_NOTHING = {"GET", "HEAD"}
 _FORM = "application/x-www-form-urlencoded"
 
 
-class _TooLongError(Exception):
-    pass
-
-
 class Gate:
     """An ASGI application in front of the desk."""
 
@@ -60,10 +60,7 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, with_headers)
             return
-        try:
-            await self._app(scope, _limited(receive), with_headers)
-        except _TooLongError:
-            await _too_long()(scope, receive, with_headers)
+        await self._app(scope, _limited(receive), with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
         cookies = sum(len(value) for name, value in headers.raw if name == b"cookie")
@@ -119,15 +116,11 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > MAX_BODY:
-            raise _TooLongError
+            raise HTTPException(413, TOO_LONG)
         return message
 
     return receiving
 
 
 def _too_long() -> PlainTextResponse:
-    return PlainTextResponse(
-        f"That is too much for one form: {MAX_BODY // 1024} kB are the most."
-        " Nothing was changed.\n",
-        413,
-    )
+    return PlainTextResponse(f"{TOO_LONG}\n", 413)

@@ -61,8 +61,9 @@ _STATE = {
     "resolved": "resolved_at is not null",
     "all": "true",
 }
+_WORKS = "coalesce(owner, acknowledged_by)"
 _ALERT_ORDER = {
-    "urgent": "resolved_at is not null, severity, excess desc, triggered_date desc",
+    "urgent": "resolved_at desc nulls first, severity, excess desc, triggered_date desc",
     "newest": "triggered_date desc",
     "oldest": "triggered_date",
     "name": "tutors.name",
@@ -140,7 +141,8 @@ def _alerts_where(
             values[name] = value
     if asked.owner:
         is_nobody = asked.owner == NOBODY
-        conditions.append("owner is null" if is_nobody else "owner = %(owner)s")
+        # Who acknowledged it works on it, as long as it is nobody else's.
+        conditions.append(f"{_WORKS} is null" if is_nobody else f"{_WORKS} = %(owner)s")
         values["owner"] = asked.owner
     if asked.older:
         conditions.append("triggered_date < %(before)s")
@@ -210,7 +212,8 @@ def alert_facets(database: Database) -> Row:
         "owners": [
             row["owner"]
             for row in database.rows(
-                "select distinct owner from {ops}.alerts where owner is not null order by owner"
+                f"select distinct {_WORKS} as owner from {{ops}}.alerts"
+                f" where {_WORKS} is not null and resolved_at is null order by owner limit 200"
             )
         ],
         "subjects": subjects(database),
@@ -220,8 +223,8 @@ def alert_facets(database: Database) -> Row:
 def earlier_alerts(database: Database, alert_row: Row) -> list[Row]:
     """Returns the other alerts of the same subject and type, newest first."""
     return database.rows(
-        "select alert_id, severity, triggered_date, resolved_at, resolution, action_taken,"
-        " acknowledged_at, acknowledged_by, snoozed_until"
+        "select alert_id, severity, triggered_date, resolved_at, resolved_by, resolution,"
+        " action_taken, acknowledged_at, acknowledged_by, snoozed_until"
         " from {ops}.alerts where tutor_id = %(tutor_id)s and subject_kind = %(subject_kind)s"
         " and subject_id = %(subject_id)s and alert_type = %(alert_type)s"
         " and alert_id <> %(alert_id)s order by occurrence desc limit 10",
@@ -245,6 +248,11 @@ def counts(database: Database, now: datetime) -> Row:
                 where subject_kind = 'tutor' and triggered_date > %(yesterday)s
             ) as new,
             count(*) filter (where severity = 'critical') as critical,
+            count(distinct tutor_id) filter (where subject_kind = 'tutor') - count(
+                distinct tutor_id
+            ) filter (
+                where subject_kind = 'tutor' and coalesce(owner, acknowledged_by) is null
+            ) as seen_to,
             count(*) filter (where subject_kind = 'student') as students,
             count(*) filter (where subject_kind = 'subject') as subjects
         from {{ops}}.alerts
@@ -358,6 +366,15 @@ def risks(database: Database, ids: Collection[str]) -> dict[str, Row]:
     return {row["tutor_id"]: row for row in rows}
 
 
+def colleagues(database: Database, account: str) -> list[str]:
+    """Returns the accounts that may act on alerts, `account` included."""
+    rows = database.rows(
+        "select name from {ops}.accounts where role in ('coach', 'admin') and disabled_at is null"
+        " order by name limit 500"
+    )
+    return sorted({account, *(row["name"] for row in rows)})
+
+
 def notes(database: Database, subject_kind: str, subject_id: str) -> list[Row]:
     """Returns the notes about a tutor, student or subject, newest first."""
     return database.rows(
@@ -390,9 +407,9 @@ def tutors(
         conditions.append("rank_number is not null")
     if asked.level:
         conditions.append(
-            "risk_level is null" if asked.level == "unknown" else "risk_level = %(level)s"
+            "risk_level is null" if asked.level == "unknown" else "risk_level = any(%(levels)s)"
         )
-        values["level"] = asked.level
+        values["levels"] = ["High", "Medium"] if asked.level == "any" else [asked.level]
     if asked.teaches:
         conditions.append("primary_subject = %(teaches)s")
         values["teaches"] = asked.teaches
@@ -517,6 +534,9 @@ _SESSION_KIND = {
 }
 
 
+_SESSION_ORDER = {"newest": "", "score": "session_score asc nulls last,"}
+
+
 def newest_day(database: Database, now: datetime, tutor_id: str = "") -> date | None:
     """Returns the newest day with a session that is over."""
     found: date | None = database.value(
@@ -555,7 +575,8 @@ def sessions(
     )
     rows = database.rows(
         f"select {_SESSION_COLUMNS} from {{marts}}.fct_sessions where {where}"
-        " order by session_on desc, scheduled_start desc, session_id desc"
+        f" order by {_SESSION_ORDER[asked.order]}"
+        " session_on desc, scheduled_start desc, session_id desc"
         " limit %(limit)s offset %(offset)s",
         values,
     )
@@ -587,7 +608,7 @@ def alerts_on(database: Database, tutor_id: str, session_id: str) -> list[Row]:
     """Returns the alerts of a tutor that rest on a session, open ones first."""
     return database.rows(
         "select alert_id, severity, title, description, triggered_date, resolved_at, resolution,"
-        " snoozed_until, acknowledged_at, acknowledged_by from {ops}.alerts"
+        " resolved_by, snoozed_until, acknowledged_at, acknowledged_by from {ops}.alerts"
         " where tutor_id = %s and %s = any(evidence_session_ids)"
         " order by resolved_at is not null, triggered_date desc",
         (tutor_id, session_id),

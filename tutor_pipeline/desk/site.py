@@ -137,6 +137,8 @@ class Visit:
             facts["counts"] = queries.counts(self.database, self.now)
             told = words.banner(facts, self.zone, self.now)
             values.setdefault("done", self._done())
+            if self.may(Role.COACH):
+                values.setdefault("people", queries.colleagues(self.database, self.account))
         return render(
             self.site, self.request, template, status, self.now,
             who=self.who, may=self.may, banner=told, facts=facts, **values,
@@ -186,7 +188,14 @@ def render(
         happened=lambda event: words.happened(event, site.zone, now),
         local=lambda at: at.astimezone(site.zone).isoformat(),
         **(
-            {"who": None, "may": lambda role: False, "banner": [], "facts": None, "done": None}
+            {
+                "who": None,
+                "may": lambda role: False,
+                "banner": [],
+                "facts": None,
+                "done": None,
+                "people": [],
+            }
             | values
         ),
     )

@@ -18,7 +18,7 @@ MAX_ACCOUNT = 64
 REASONS = {
     Resolution.COACHED: "talked to the tutor",
     Resolution.FIXED: "the cause is gone",
-    Resolution.NOT_ACTIONABLE: "nothing to be done about it",
+    Resolution.NOT_ACTIONABLE: "not actionable: nothing can be done about it",
     Resolution.OTHER: "something else",
 }
 """Why a person resolves an alert."""
@@ -76,7 +76,11 @@ def ended(resolution: str) -> str:
 def state(alert: Mapping[str, Any], now: datetime, zone: ZoneInfo) -> str:
     """Returns what becomes of an alert: open, snoozed until …, resolved: why."""
     if alert["resolved_at"] is not None:
-        return f"resolved: {ended(alert['resolution'])}"
+        who = visible(alert["resolved_by"], MAX_ACCOUNT)
+        by = "" if who == "pipeline" else f" by {who}"
+        return f"resolved{by}, {moment(alert['resolved_at'], zone, now)}: " + ended(
+            alert["resolution"]
+        )
     if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
         return f"snoozed until {moment(alert['snoozed_until'], zone, now)}"
     if alert["acknowledged_at"] is not None:
@@ -123,7 +127,7 @@ def flags(session: Mapping[str, Any]) -> Iterator[str]:
     if session["is_late"]:
         yield f"began {figure(session['late_minutes'], '0')} min late"
     if session["is_first_session"]:
-        yield "first session of the two"
+        yield "first session with this student"
     score, talk = number("session_score"), number("tutor_talk_ratio")
     if score is not None and score < limits["low_score"]:
         yield f"low score {figure(score, '1')}"

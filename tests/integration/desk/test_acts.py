@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -46,6 +47,7 @@ ABOUT = ["subject_kind = 'tutor'", "subject_kind = 'student' and tutor_id <> ''"
 def test_an_alert_through_its_whole_life(desk, ada, about):
     alert = desk.alert(f"{about} and resolved_at is null")
     page = f"/alerts/{alert}"
+    desk.secret(Role.COACH, "bob")
     answer = do(ada, desk, "acknowledge", alert, text="  calling\n at 3 pm ", back="/#tutor-x")
     assert answer.status_code == 303
     assert answer.headers["location"] == f"/?done={alert}#tutor-x"
@@ -95,6 +97,35 @@ def test_the_second_of_two_who_act_is_told_what_the_first_did(desk, ada, bob):
     assert row(desk, alert)["snoozed_by"] == "bob"
 
 
+def test_words_whose_form_is_gone_are_kept_as_a_note(desk, ada, bob):
+    alert = desk.alert()
+    as_seen = int(desk.seen(alert).rpartition(":")[2])
+    do(ada, desk, "acknowledge", alert)
+    answer = do(bob, desk, "acknowledge", alert, seen=as_seen, text="calling the parents")
+    assert answer.status_code == 409
+    assert "keep it as a note" in answer.text
+    note = answer.text.split('value="note"')[0].rsplit("<textarea", 1)[1]
+    assert "calling the parents" in note
+    again = do(ada, desk, "acknowledge", alert, seen=as_seen)
+    assert "You did that in another window" in again.text
+
+
+def test_what_was_done_to_several_can_be_undone(desk, ada):
+    rows = desk.rows("select alert_id from ops.alerts where resolved_at is null order by 1 limit 3")
+    named = [desk.seen(each["alert_id"]) for each in rows]
+    done = ada.post("/alerts/act", data={"verb": "resolve", "reason": "fixed", "alert": named,
+                                         "bulk": "1", "text_resolve": "cleared"})  # fmt: skip
+    assert 'value="reopen">Undo' in done.text
+    assert row(desk, rows[0]["alert_id"])["action_taken"] == "cleared"
+    undo = {
+        "verb": "reopen",
+        "bulk": "1",
+        "alert": re.findall(r'"alert" value="([^"]+)"', done.text),
+    }
+    assert "3 alerts reopened" in ada.post("/alerts/act", data=undo).text
+    assert row(desk, rows[0]["alert_id"])["resolved_at"] is None
+
+
 def test_the_same_form_sent_twice_acts_once(desk, ada):
     alert = desk.alert()
     first = int(desk.seen(alert).rpartition(":")[2])
@@ -119,12 +150,14 @@ def test_the_same_form_sent_twice_acts_once(desk, ada):
         ("acknowledge", {"text": "x" * 4001}, "too long"),
         ("note", {"text": " "}, "the note is empty"),
         ("note", {"text": "x" * 4001}, "characters"),
-        ("assign", {"owner": "x" * 65}, "too long"),
+        ("assign", {"owner": "x" * 65}, "There is no account"),
+        ("assign", {"owner": "viewer"}, "There is no account"),
         ("dance", {}, "Say what to do"),
         ("", {}, "Say what to do"),
     ],
 )
 def test_a_form_that_is_not_filled_in_changes_nothing(desk, ada, verb, fields, says):
+    desk.secret(Role.VIEWER)
     alert = desk.alert()
     before = row(desk, alert), desk.events(alert)
     answer = do(ada, desk, verb, alert, **fields)

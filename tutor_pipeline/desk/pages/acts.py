@@ -7,7 +7,7 @@ of several alerts those are left as they are, and listed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND, Resolution, Subject, SubjectKind
 from tutor_pipeline.core.formatting import visible
-from tutor_pipeline.desk import queries
+from tutor_pipeline.desk import queries, words
 from tutor_pipeline.desk.filters import AlertFilter
 from tutor_pipeline.desk.pages import alerts, tutors
 from tutor_pipeline.desk.pages.alerts import MAX_AT_ONCE
@@ -39,6 +39,7 @@ VERBS = {
     "reopen": "reopened",
 }
 """Acts on alerts, each with the word for what is done."""
+_EVENT = {"snooze": "snoozed", "resolve": "resolved"}
 
 
 def act(visit: Visit) -> Response:
@@ -141,7 +142,8 @@ def _at(visit: Visit, asked: AlertFilter) -> Visit:
 def _do(visit: Visit, verb: str, ids: Sequence[str], seen: dict[str, int] | None) -> ActionResult:
     """Acts. Raises UsageError for what is not filled in."""
     shared: dict[str, Any] = {"by": visit.account, "at": visit.now, "seen": seen}
-    text = " ".join(visit.text("text").split()) or None
+    # In the form for several alerts each act has words of its own.
+    text = " ".join((visit.text("text") or visit.text(f"text_{verb}")).split()) or None
     if text and len(text) > MAX_TEXT:
         raise UsageError(f"The note is too long: {MAX_TEXT:,} characters are the most")
     _known(visit, ids)
@@ -190,9 +192,11 @@ def _seen(visit: Visit) -> dict[str, int]:
 def _owner(visit: Visit) -> str | None:
     """Who is to work on it: the visitor, nobody, or a name."""
     owner = " ".join(visit.text("owner").split())
-    if len(owner) > 64:
-        raise UsageError("The name is too long: 64 characters are the most")
-    return None if owner == "-" else owner or visit.account
+    if owner == "-":
+        return None
+    if owner and owner not in queries.colleagues(visit.database, visit.account):
+        raise UsageError(f"There is no account {visible(owner, 64)} that may act on alerts")
+    return owner or visit.account
 
 
 def _until(visit: Visit) -> datetime:
@@ -217,12 +221,32 @@ def _until(visit: Visit) -> datetime:
 
 def _conflict(visit: Visit, alert_id: str, what: str) -> Response:
     """Answers who saw an older state: what happened, and the form again."""
-    return alerts.show(
-        visit, alert_id, 409,
-        conflict=f"Somebody was faster: {what}. Nothing of yours was changed; what you wrote is"
-        " kept below.",
-        filled=_filled(visit),
+    row = _alert(visit, alert_id)
+    newest = queries.newest_events(visit.database, [alert_id])[alert_id]
+    who = "You did that in another window" if newest["newest_actor"] == visit.account else (
+        f"Somebody was faster: {what}"
     )  # fmt: skip
+    filled = _filled(visit)
+    told = ""
+    if filled["text"].strip():
+        told = " What you wrote is kept below."
+        if filled["verb"] not in _possible(row, visit.now):
+            # Its form is gone; the words are not.
+            filled["verb"] = "note"
+            told = " What you wrote is kept below: keep it as a note, if it still holds."
+    return alerts.show(
+        visit, alert_id, 409, conflict=f"{who}. Nothing was changed.{told}", filled=filled
+    )
+
+
+def _possible(alert: Mapping[str, Any], now: datetime) -> set[str]:
+    """The acts that the page of an alert offers."""
+    if alert["resolved_at"] is not None:
+        return {"reopen"}
+    found = {"resolve", "snooze", "assign"}
+    if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
+        return found | {"wake"}
+    return found if alert["acknowledged_at"] is not None else found | {"acknowledge"}
 
 
 def _filled(visit: Visit) -> dict[str, str]:
@@ -248,6 +272,8 @@ def _told(visit: Visit, verb: str, done: ActionResult) -> Response:
         word=VERBS[verb],
         changed=[named[each] for each in done.changed],
         unchanged=[(named[each], why) for each, why in done.unchanged.items()],
+        undo=words.UNDO.get(_EVENT.get(verb, "")) if done.changed else None,
+        events=queries.newest_events(visit.database, done.changed),
         back=visit.text("back") or "/alerts",
     )
 

@@ -25,6 +25,14 @@ from tutor_pipeline.people.reports import alert_queries
 _ACTIVITY_DAYS = 30
 MAX_AT_ONCE = 500
 """The most alerts that are acted on at once."""
+_EXPORTED = (
+    "about", "severity", "title", "description", "recommended_action", "triggered_date", "owner",
+    "acknowledged_at", "acknowledged_by", "acknowledged_note", "snoozed_until", "snoozed_by",
+    "resolved_at", "resolved_by", "resolution", "action_taken", "last_confirmed_at", "alert_id",
+    "alert_type", "subject_kind", "subject_id", "tutor_id", "name", "primary_subject",
+    "evidence_session_ids",
+)  # fmt: skip
+"""Columns of a file, in the order in which people read them."""
 _FOR_COACHES = ("acknowledged_note", "action_taken")
 
 
@@ -162,15 +170,8 @@ def _tutor_name(visit: Visit, tutor_id: str) -> str:
 def _exported(visit: Visit) -> list[Row]:
     asked = _asked(visit)
     rows, _ = queries.alerts(visit.database, asked, visit.now, limit=MAX_ROWS)
-    hidden = () if visit.may(Role.COACH) else _FOR_COACHES
-    return [
-        {
-            name: value
-            for name, value in row.items()
-            if name not in hidden and name not in ("metrics", "rule_profile", "rule_version")
-        }
-        for row in with_subjects(visit, rows)
-    ]
+    names = [each for each in _EXPORTED if visit.may(Role.COACH) or each not in _FOR_COACHES]
+    return [{name: row[name] for name in names} for row in with_subjects(visit, rows)]
 
 
 PLACES = (

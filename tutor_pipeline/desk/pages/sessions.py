@@ -19,10 +19,10 @@ from tutor_pipeline.people.access.roles import Role
 
 GROUPS = (
     ("The session", (
-        ("subject", "Subject", ""), ("session_number", "Number of the two", "0"),
+        ("subject", "Subject", ""), ("session_number", "Session no. with this student", "0"),
         ("scheduled_duration_minutes", "Planned minutes", "0"),
         ("actual_duration_minutes", "Minutes taught", "0"),
-        ("late_minutes", "Minutes late", "0"), ("rescheduled_by", "Moved by", ""),
+        ("late_minutes", "Minutes late (early: below 0)", "0"), ("rescheduled_by", "Moved by", ""),
         ("technical_issues", "Technical problem", ""),
         ("connection_quality", "Connection", ""), ("homework_assigned", "Homework given", ""),
         ("follow_up_booked", "Next session booked", ""),
@@ -44,8 +44,8 @@ GROUPS = (
         ("student_frustration_count", "Moments of frustration", "0"),
     )),
     ("On the screen", (
-        ("student_on_screen_attention_pct", "Attention of the student (percent)", "0"),
-        ("tutor_camera_on_pct", "Camera of the tutor on (percent)", "0"),
+        ("student_on_screen_attention_pct", "The student looked at the screen", "%"),
+        ("tutor_camera_on_pct", "Camera of the tutor on", "%"),
         ("whiteboard_usage_minutes", "Minutes at the whiteboard", "0"),
         ("distraction_events_count", "Distractions", "0"),
     )),

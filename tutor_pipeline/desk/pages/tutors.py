@@ -80,6 +80,10 @@ def show(visit: Visit, tutor_id: str, status: int = 200, **said: object) -> Resp
         visit.database, SessionFilter(tutor=tutor_id), None, visit.now, thresholds(),
         limit=_SESSIONS_SHOWN,
     )  # fmt: skip
+    of_insights = queries.sessions_by_id(
+        visit.database,
+        {tutor_id: {each for row in found["insights"] for each in row["sample_sessions"]}},
+    )
     risk_line = charts.line(
         [(row["as_of_on"], row["score"]) for row in found["risk_history"]], width=640, height=80
     )
@@ -96,7 +100,10 @@ def show(visit: Visit, tutor_id: str, status: int = 200, **said: object) -> Resp
         risk_line=risk_line,
         sessions=sessions,
         sessions_total=total,
-        students=queries.students(visit.database, [row["student_id"] for row in sessions]),
+        of_insights=of_insights,
+        students=queries.students(
+            visit.database, [row["student_id"] for row in [*sessions, *of_insights.values()]]
+        ),
         **found | {"notes": found["notes"] if visit.may(Role.COACH) else []},
         **({"filled": {}} | said),
     )  # fmt: skip

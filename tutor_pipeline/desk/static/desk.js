@@ -62,13 +62,14 @@
     for (const form of root.querySelectorAll("form[data-bulk]")) {
       const boxes = [...form.querySelectorAll("tbody input[type=checkbox]")];
       const count = form.querySelector("[data-count]");
-      const head = form.querySelector("thead th");
       const every = form.querySelector("[name=all]");
       if (!boxes.length || !count) continue;
+      const label = document.createElement("label");
       const all = document.createElement("input");
       all.type = "checkbox";
-      all.setAttribute("aria-label", "Choose all of this page");
-      head.append(all);
+      label.className = "all";
+      label.append(all, " Choose all of this page");
+      form.querySelector(".scroll").before(label);
       const tell = () => {
         const chosen = boxes.filter((box) => box.checked).length;
         count.textContent = ` (${chosen})`;

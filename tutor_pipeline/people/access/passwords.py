@@ -1,8 +1,8 @@
 """Passwords: hashed with scrypt. Pure but for the random salt.
 
 A hash takes 32 MiB and a fifth of a second: who serves many people limits how many are made at
-once. Parameters as OWASP's Password Storage Cheat Sheet has them (N = 2^17 needs 128 MiB; 2^15 with p = 3
-costs as much time and 32 MiB).
+once. Parameters as OWASP's Password Storage Cheat Sheet has them (N = 2^17 needs 128 MiB; 2^15
+with p = 3 costs as much time and 32 MiB).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 
 MEANING = {
-    Role.VIEWER: "reads; no feedback texts, no notes",
-    Role.COACH: "also acts on alerts, writes notes, reads feedback texts",
-    Role.ADMIN: "also changes accounts and settings",
+    Role.VIEWER: "reads, but no feedback texts and no notes",
+    Role.COACH: "reads everything, acts on alerts, writes notes",
+    Role.ADMIN: "as a coach, and changes accounts and settings",
 }
