@@ -265,7 +265,7 @@ def test_more_than_some_hundreds_at_once_are_refused(desk, ada):
     all_ = {"verb": "acknowledge", "all": "1", "filter": "?type=many"}
     answer = ada.post("/alerts/act", data=all_)
     assert answer.status_code == 400
-    assert f"more than {MAX_AT_ONCE} alerts match" in answer.text
+    assert f"More than {MAX_AT_ONCE} alerts match" in answer.text
     named = ada.post(
         "/alerts/act", data={"verb": "acknowledge", "alert": [f"many{n}:1" for n in range(1, 502)]}
     )

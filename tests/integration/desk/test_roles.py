@@ -137,7 +137,7 @@ def test_every_answer_has_the_headers(desk):
 def test_a_form_that_is_too_long_or_no_form_is_refused_with_a_sentence(desk):
     with desk.person(Role.COACH) as client:
         long = client.post("/notes", data={"text": "x" * (MAX_BODY + 1)})
-        assert (long.status_code, "kB are the most" in long.text) == (413, True)
+        assert (long.status_code, "kB at most" in long.text) == (413, True)
 
         def without_length():
             for _ in range(20):
