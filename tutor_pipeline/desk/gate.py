@@ -16,9 +16,7 @@ from tutor_pipeline.desk.options import Options
 
 MAX_BODY = 256 * 1024
 """Bytes of a form."""
-TOO_LONG = (
-    f"That is too much for one form: {MAX_BODY // 1024} kB are the most. Nothing was changed."
-)
+TOO_LONG = f"That is too much for one form: {MAX_BODY // 1024} kB at most. Nothing was changed."
 MAX_HEADERS = 16 * 1024
 """Bytes of all headers of a request."""
 MAX_COOKIE = 4 * 1024
