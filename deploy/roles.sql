@@ -213,7 +213,7 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexe
 
 select format('grant %s on %s to %I', granted.rights, pg_class.oid::regclass, :'desk')
 from (values
-    ('accounts', 'select, insert, update, delete'),
+    ('accounts', 'select, update (password)'),
     ('sign_ins', 'select, insert, update, delete'),
     ('sign_in_links', 'select, insert, update, delete'),
     ('sign_in_failures', 'select, insert, update, delete'),

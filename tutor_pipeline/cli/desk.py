@@ -77,8 +77,10 @@ def serve(
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
-    if process.returncode > 0:
-        raise typer.Exit(process.returncode)
+        return
+    if process.returncode != 0:
+        warn(f"the desk ended by itself, with status {process.returncode}")
+        raise typer.Exit(1)
 
 
 def choose_port(
@@ -266,9 +268,7 @@ def sign_out(
         raise UsageError("whom? Say a name, or --all")
     session = open_session(note)
     with session.warehouse.connect() as database:
-        ended = sign_ins.end_of(
-            database, None if name is None else " ".join(name.split()).casefold()
-        )
+        ended = sign_ins.end_of(database, None if name is None else accounts.normal(name))
     done(f"Signed {count(ended, 'browser')} out")
 
 

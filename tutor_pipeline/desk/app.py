@@ -32,7 +32,7 @@ from tutor_pipeline.metrics.thresholds import thresholds
 _FOLDER = Path(__file__).parent
 _CONNECTIONS = 4
 _WAIT_SECONDS = 1.5
-_STATEMENT_SECONDS = 15
+_LONGEST_SECONDS = 15
 
 
 PLACES = places()
@@ -45,9 +45,7 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> ASGIApp:
     """Returns the desk of a warehouse. It connects when it starts to serve."""
-    pool = Pool(
-        warehouse, size=_CONNECTIONS, seconds=_WAIT_SECONDS, statement_seconds=_STATEMENT_SECONDS
-    )
+    pool = Pool(warehouse, size=_CONNECTIONS, seconds=_WAIT_SECONDS, longest=_LONGEST_SECONDS)
     made = templates(_FOLDER / "templates", partial(environment, thresholds=thresholds()))
     made.globals["places"] = sorted(
         (place for place in PLACES if place.nav), key=lambda place: place.nav or (0, "")

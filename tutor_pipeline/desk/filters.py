@@ -206,10 +206,12 @@ def pages(filter_: Filter, rows: int) -> Sequence[tuple[str, str]]:
 
 def shown(filter_: Filter, rows: int, noun: str) -> str:
     """Returns which rows of how many a page shows."""
+    first, last = filter_.offset + 1, min(rows, filter_.offset + PAGE)
     if rows <= PAGE and filter_.page == 1:
         return count(rows, noun)
-    last = min(rows, filter_.offset + PAGE)
-    return f"{filter_.offset + 1:,} to {last:,} of {count(rows, noun)}" if last else count(0, noun)
+    if first > rows:
+        return f"nothing more, of {count(rows, noun)}"
+    return f"{first:,} to {last:,} of {count(rows, noun)}"
 
 
 def _with_search(words: Sequence[str], search: str) -> str:

@@ -6,12 +6,13 @@ what belongs to rows that another one made, by their ids.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from psycopg.sql import SQL, Composed, Identifier
 
+from tutor_pipeline.core.findings import Subject
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.desk.filters import (
@@ -35,8 +36,9 @@ Values = Mapping[str, Any]
 
 
 def is_built(database: Database) -> bool:
-    """Whether there is anything to show."""
-    return exists(database, database.schemas.marts, "tutor_aggregates")
+    """Whether there is anything to show: what a first refresh makes last is there."""
+    marts = database.schemas.marts
+    return all(exists(database, marts, table) for table in ("tutor_scoreboard", "platform_metrics"))
 
 
 def facts(database: Database) -> Row:
@@ -96,8 +98,7 @@ def alerts(
         ),
         {**values, "limit": limit, "offset": asked.offset},
     )
-    newest = newest_events(database, [row["alert_id"] for row in rows])
-    return [row | newest[row["alert_id"]] for row in rows], total
+    return with_events(database, rows), total
 
 
 def all_that_match(
@@ -107,7 +108,7 @@ def all_that_match(
     where, values = _alerts_where(database, asked, now)
     rows = database.rows(
         database.sql(
-            "select alerts.alert_id from {ops}.alerts as alerts"
+            "select alerts.tutor_id, alerts.alert_id from {ops}.alerts as alerts"
             " left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id"
             " where {where} order by {order}, alerts.tutor_id, alerts.alert_id limit %(limit)s",
             where=where,
@@ -115,8 +116,7 @@ def all_that_match(
         ),
         {**values, "limit": limit},
     )
-    newest = newest_events(database, [row["alert_id"] for row in rows])
-    return {row["alert_id"]: newest[row["alert_id"]]["event_no"] for row in rows}
+    return {row["alert_id"]: row["event_no"] for row in with_events(database, rows)}
 
 
 def _of_alerts() -> SQL | Composed:
@@ -173,15 +173,26 @@ def _students_called(database: Database, text: str) -> list[str]:
     return [row["student_id"] for row in rows]
 
 
-def newest_events(database: Database, ids: Sequence[str]) -> dict[str, Row]:
-    """Returns the newest event of alerts by id: event_no, newest_event, newest_at, newest_actor."""
+def newest_events(database: Database, alerts: Iterable[Row]) -> dict[str, Row]:
+    """Returns the newest event of alerts by id: event_no, newest_event, newest_at, newest_actor.
+
+    One that was erased meanwhile has none.
+    """
+    wanted = [(row["tutor_id"], row["alert_id"]) for row in alerts]
     rows = database.rows(
-        "select distinct on (alert_id) alert_id, event_no, event as newest_event,"
+        "select distinct on (tutor_id, alert_id) alert_id, event_no, event as newest_event,"
         " at as newest_at, actor as newest_actor"
-        " from {ops}.alert_events where alert_id = any(%s) order by alert_id, event_no desc",
-        (list(ids),),
+        " from {ops}.alert_events where tutor_id = any(%s) and alert_id = any(%s)"
+        " order by tutor_id, alert_id, event_no desc",
+        ([tutor for tutor, _ in wanted], [alert for _, alert in wanted]),
     )
     return {row.pop("alert_id"): row for row in rows}
+
+
+def with_events(database: Database, alerts: Sequence[Row]) -> list[Row]:
+    """Returns alerts with their newest events, without those that were erased meanwhile."""
+    newest = newest_events(database, alerts)
+    return [row | newest[row["alert_id"]] for row in alerts if row["alert_id"] in newest]
 
 
 def alert(database: Database, alert_id: str) -> Row | None:
@@ -194,6 +205,8 @@ def alert(database: Database, alert_id: str) -> Row | None:
         " where tutor_id = %s and alert_id = %s order by event_no",
         (found["tutor_id"], alert_id),
     )
+    if not events:
+        return None
     newest = events[-1]
     return found | {
         "name": tutor_names(database, [found["tutor_id"]]).get(found["tutor_id"]),
@@ -250,9 +263,7 @@ def counts(database: Database, now: datetime) -> Row:
             count(*) filter (where severity = 'critical') as critical,
             count(distinct tutor_id) filter (where subject_kind = 'tutor') - count(
                 distinct tutor_id
-            ) filter (
-                where subject_kind = 'tutor' and coalesce(owner, acknowledged_by) is null
-            ) as seen_to,
+            ) filter (where subject_kind = 'tutor' and {_WORKS} is null) as seen_to,
             count(*) filter (where subject_kind = 'student') as students,
             count(*) filter (where subject_kind = 'subject') as subjects
         from {{ops}}.alerts
@@ -269,7 +280,7 @@ def quiet_alerts(database: Database, now: datetime) -> list[Row]:
     first.
     """
     return database.rows(
-        statement(__file__, "quiet_alerts"),
+        database.sql(statement(__file__, "quiet_alerts"), active=SQL(ACTIVE)),
         {"now": now, "before": now - timedelta(days=QUIET_DAYS)},
     )
 
@@ -375,13 +386,25 @@ def colleagues(database: Database, account: str) -> list[str]:
     return sorted({account, *(row["name"] for row in rows)})
 
 
-def notes(database: Database, subject_kind: str, subject_id: str) -> list[Row]:
+def notes(database: Database, about: Subject) -> list[Row]:
     """Returns the notes about a tutor, student or subject, newest first."""
     return database.rows(
         "select tutor_id, note_id, alert_id, at, author, text from {ops}.notes"
-        " where subject_kind = %s and subject_id = %s order by at desc, note_id desc limit 100",
-        (subject_kind, subject_id),
+        " where tutor_id = %s and subject_kind = %s and subject_id = %s"
+        " order by at desc, note_id desc limit 100",
+        about,
     )
+
+
+def newest_notes(database: Database, tutors: Collection[str]) -> dict[str, Row]:
+    """Returns the newest note about each of some tutors, by tutor."""
+    rows = database.rows(
+        "select distinct on (tutor_id) tutor_id, at, author, text from {ops}.notes"
+        " where tutor_id = any(%s) and subject_kind = 'tutor'"
+        " order by tutor_id, at desc, note_id desc",
+        (list(tutors),),
+    )
+    return {row["tutor_id"]: row for row in rows}
 
 
 _TUTOR_ORDER = {
@@ -419,14 +442,25 @@ def tutors(
     if asked.q:
         conditions.append("(tutor_id = %(q)s or name ilike %(like)s)")
         values |= {"q": asked.q, "like": _like(asked.q)}
-    rows = database.rows(
-        f"select *, count(*) over () as total from ({_TUTORS}) as listed"
-        f" where {' and '.join(conditions)}"
-        f" order by {_TUTOR_ORDER[asked.sorted_by]}, tutor_id"
-        " limit %(limit)s offset %(offset)s",
+    listed = database.sql(_TUTORS, active=SQL(ACTIVE))
+    where = database.sql(" and ".join(conditions))
+    total: int = database.value(
+        database.sql(
+            "select count(*) from ({listed}) as listed where {where}", listed=listed, where=where
+        ),
         values,
     )
-    return rows, rows[0]["total"] if rows else 0
+    rows = database.rows(
+        database.sql(
+            "select * from ({listed}) as listed where {where} order by {order}, tutor_id"
+            " limit %(limit)s offset %(offset)s",
+            listed=listed,
+            where=where,
+            order=SQL(_TUTOR_ORDER[asked.sorted_by]),
+        ),
+        values,
+    )
+    return rows, total
 
 
 def tutor(database: Database, tutor_id: str) -> Row | None:
@@ -436,7 +470,6 @@ def tutor(database: Database, tutor_id: str) -> Row | None:
         return None
     one = (tutor_id,)
     found = alert_queries.alerts(database, tutor=tutor_id, include_resolved=True)
-    newest = newest_events(database, [row["alert_id"] for row in found])
     return {
         "profile": profile,
         "metrics": database.one("select * from {marts}.tutor_aggregates where tutor_id = %s", one),
@@ -448,7 +481,7 @@ def tutor(database: Database, tutor_id: str) -> Row | None:
             (tutor_id, tutor_id),
         ),
         "health": database.one("select * from {ops}.tutor_health where tutor_id = %s", one),
-        "alerts": [row | newest[row["alert_id"]] for row in found],
+        "alerts": with_events(database, found),
         "insights": database.rows(
             "select * from {ops}.tutor_insights where tutor_id = %s and is_active"
             " order by insight_type desc, category",
@@ -459,7 +492,7 @@ def tutor(database: Database, tutor_id: str) -> Row | None:
             " order by is_active desc, earned_date, achievement_type",
             one,
         ),
-        "notes": notes(database, "tutor", tutor_id),
+        "notes": notes(database, Subject.tutor(tutor_id)),
     }
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -57,6 +57,10 @@ class Site:
     zone: ZoneInfo
     templates: Environment
     clock: Callable[[], datetime]
+    bands: dict[tuple[str, tuple[date, ...]], list[tuple[date, float, float]]] = field(
+        default_factory=dict
+    )
+    """What all tutors had of a metric on some days (`pages.cards`)."""
 
 
 class Limit(Enum):
@@ -180,6 +184,7 @@ def render(
         moment=lambda at: formats.moment(at, site.zone, now),
         clock=lambda at: formats.clock(at, site.zone, now),
         day=lambda on: formats.day(on, today),
+        day_of=lambda at: formats.day(at.astimezone(site.zone).date(), today),
         since=lambda on: formats.since(on, today),
         student=lambda row, student_id: formats.student(
             row, student_id, site.options.student_names
@@ -257,7 +262,7 @@ def endpoint(site: Site, place: Place) -> Callable[[Request], Awaitable[Response
 
 def _in_turn(site: Site, request: Request, form: FormData, place: Place) -> Response:
     """The answer, when its turn comes; before that it takes no connection."""
-    if place.limit is None or request.method not in (place.method, "HEAD"):
+    if place.limit is None:
         return _answer(site, request, form, place)
     with place.limit.taken() as has_turn:
         if has_turn:
@@ -296,13 +301,23 @@ def _answer(site: Site, request: Request, form: FormData, place: Place) -> Respo
             if (refused := _refusal(visit, place.least)) is not None:
                 return refused
             return _explained(place.handler, visit)
+    except psycopg.errors.UndefinedTable:
+        return told(503, "Not there yet", "A table is being made: the first refresh is at work.")
+    except psycopg.errors.QueryCanceled:
+        log.warning("canceled after its time was over: %s", place.path)
+        return told(
+            503, "This takes too long", "The database is busy. Try again in a moment; look first"
+            " whether a form that you sent took effect.",
+        )  # fmt: skip
     except (NoConnectionError, psycopg.OperationalError) as error:
         # Not the address: it may hold the secret of a link, or an id.
         log.warning("no database for %s: %s", place.path, type(error).__name__)
         kept = (
-            " Nothing was changed: send the form again in a moment."
-            if request.method == "POST"
-            else " This page asks again by itself."
+            " This page asks again by itself."
+            if request.method != "POST"
+            else " Nothing was changed: send the form again in a moment."
+            if isinstance(error, NoConnectionError)
+            else " Look whether your form took effect before you send it again."
         )
         return told(503, "The database does not answer", f"Your data is safe.{kept}")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk.site import Visit
 
@@ -78,6 +79,8 @@ def _file(visit: Visit, text: str, name: str, media_type: str) -> Response:
 
 
 def _note(visit: Visit, rows: Sequence[Row]) -> None:
+    if len(rows) >= MAX_ROWS:
+        raise UsageError(f"a file has at most {MAX_ROWS:,} rows: ask for less, with the filter")
     asked = "&".join(f"{name}={value}" for name, value in visit.asked.items() if name in _NOTED)
     visit.database.execute(
         "insert into {ops}.downloads (at, account, what, row_count) values (%s, %s, %s, %s)",

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.findings import Resolution
 from tutor_pipeline.core.formatting import visible
-from tutor_pipeline.desk.formats import day, figure, moment
+from tutor_pipeline.desk.formats import figure, moment
 from tutor_pipeline.metrics.thresholds import thresholds
 
 MAX_ACCOUNT = 64
@@ -154,8 +154,3 @@ def banner(facts: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> list[str]
     if age is not None and age > facts["stale_days"]:
         found.append(f"No session has come in for {age:,} days: is the platform's feed broken?")
     return found
-
-
-def of_day(when: datetime, zone: ZoneInfo, now: datetime) -> str:
-    """Returns the day of a moment."""
-    return day(when.astimezone(zone).date(), now.astimezone(zone).date())

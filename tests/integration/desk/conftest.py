@@ -94,7 +94,8 @@ def of_others(database: Any) -> None:
     ]
     findings = tuple(
         Finding(
-            each, "losing_interest", Severity.WARNING,
+            each, "losing_interest",
+            Severity.CRITICAL if each.kind is SubjectKind.SUBJECT else Severity.WARNING,
             {"title": "Losing Interest Detected", "description": "comes seldom",
              "recommended_action": "Call the parents"},
             (Reading("sessions_30d", 1, 2, 4),), (), 0.1, "v1",

@@ -117,6 +117,23 @@ def test_rows_that_are_chosen_raise_one_bar(desk, browse):
     assert len(desk.rows("select 1 from ops.alerts where owner = 'ada'")) == 1
 
 
+def test_enter_in_a_field_for_several_alerts_does_nothing_else(desk, browse):
+    page = browse(Role.COACH, "ada")
+    page.goto("/alerts")
+    page.locator("tbody input").first.check()
+    page.locator(".bar summary", has_text="Resolve").click()
+    page.get_by_label("What was done").fill("a talk")
+    page.keyboard.press("Enter")
+    page.get_by_label("Why", exact=True).select_option(label="talked to the tutor")
+    page.locator(".bar").get_by_role("button", name="Resolve", exact=True).click()
+    page.get_by_role("heading", name="1 alert resolved").wait_for()
+    assert desk.rows("select count(*) as n from ops.alerts where acknowledged_by = 'ada'") == [
+        {"n": 0}
+    ]
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("heading", name="1 alert reopened").wait_for()
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_two_people_act_on_one_alert(desk, browse, script):
     alert = desk.alert()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -29,6 +30,15 @@ def ada(desk, as_before):
     with desk.warehouse.connect() as database:
         accounts.add(database, "ada", Role.COACH, desk.clock())
         accounts.set_password(database, "ada", PASSWORD)
+
+
+def test_a_name_is_the_same_however_it_is_typed(desk):
+    with desk.warehouse.connect() as database:
+        accounts.add(database, "Jos\u00e9 O'Brien", Role.COACH, desk.clock())
+        accounts.set_password(database, "jos\u00e9 o'brien", PASSWORD)
+    with desk.person(None) as client:
+        assert try_in(client, "Jose\u0301  O'BRIEN").status_code == 303
+        assert "1 browser" in desk.project.run("users", "sign-out", "Jose\u0301 o'brien").stderr
 
 
 def try_in(client, name="ada", password=PASSWORD, **fields):
@@ -157,7 +167,7 @@ def test_whoever_came_by_a_link_is_signed_out_as_others_are(desk):
         with desk.warehouse.connect() as database:
             secret = accounts.make_link(database, Purpose.SIGN_IN, "bob", desk.clock())
         assert client.post(f"/enter/{secret}").status_code == 303
-        return client
+        return closing(client)
 
     with by_link() as client:
         assert "Signed 1 browser out" in desk.project.run("users", "sign-out", "bob").stderr

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -174,6 +175,8 @@ def test_files_hold_the_list_and_no_formula(desk):
 def test_no_cell_of_a_file_is_run(text):
     shown = defused(text)
     assert shown.replace("'", "") == text.replace("'", "")
+    for cell in re.split(r"[;\t\r\n]", shown):
+        assert not re.match(r"\s*[=+@]", cell) or re.fullmatch(r"[-+]?[0-9.]+", text), "run"
     if shown[:1] in ("=", "+", "-", "@", "\t", "\r"):
         float(shown)
 
@@ -286,3 +289,45 @@ def test_an_address_says_what_was_asked_for(asked):
     assert found.sentence()
     assert (found.address(page=1) == "") == (found.address() == "")
     assert TutorFilter.of({}).is_plain
+
+
+def test_a_page_beyond_the_end_says_so_and_a_file_has_all_pages(desk):
+    with desk.person(Role.VIEWER) as client:
+        assert "nothing more, of 1 alert" in client.get("/alerts?about=subject&page=7").text
+        tutors = client.get("/tutors?page=7").text
+        assert "nothing more, of" in tutors
+        for name in ("alerts", "tutors", "sessions"):
+            whole = client.get(f"/{name}.csv").text
+            assert client.get(f"/{name}.csv?page=2").text == whole
+            assert whole.count("\n") > 1
+
+
+@needs_undoing
+def test_before_the_first_refresh_has_ended_pages_say_so(desk):
+    with desk.warehouse.connect() as database:
+        for table in ("platform_metrics", "dim_tutors"):
+            database.execute(f"drop table {{marts}}.{table} cascade")
+    with desk.person(Role.COACH) as client:
+        for path in ("/", "/alerts", "/tutors", "/sessions"):
+            page = client.get(path)
+            assert page.status_code == 200
+            assert "Nothing is computed yet" in page.text
+        assert client.get("/tutors/T0001").status_code == 404
+        assert client.get("/alerts.json").status_code == 503
+
+
+def test_days_and_times_are_the_pipelines(desk):
+    """Half a day before and after UTC: a page shows the day that the pipeline has."""
+    row = desk.rows("select tutor_id, session_id, scheduled_start from marts.fct_sessions"
+                    " order by scheduled_start, session_id limit 1")[0]  # fmt: skip
+    for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):
+        warehouse = replace(desk.warehouse, timezone=zone)
+        there = Desk(warehouse, desk.project, replace(desk.options, port=free_port()))
+        with serving(there), there.person(Role.COACH) as client:
+            page = client.get(f"/sessions/{quote(row['session_id'])}?of={row['tutor_id']}").text
+            local = row["scheduled_start"].astimezone(ZoneInfo(zone))
+            assert f" {local.day} " in page.split("<h1>")[1].split("</h1>")[0]
+            assert f"{local:%H:%M}" in page
+            assert zone.replace("_", " ") in page
+            for path in ("/", "/alerts", "/alerts/activity", f"/tutors/{row['tutor_id']}"):
+                assert client.get(path).status_code == 200

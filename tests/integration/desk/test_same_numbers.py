@@ -56,7 +56,9 @@ def counted(desk, client):
         "list": sum(row["severity"] == "critical" for row in listed),
         "badge": int(badge[1]) if badge else 0,
         "page": int(shown[1]) if shown else 0,
-        "command line": sum(row["critical_alerts"] for row in on_the_command_line),
+        # It tells of tutors alone.
+        "command line": sum(row["critical_alerts"] for row in on_the_command_line)
+        + sum(row["severity"] == "critical" for row in listed if row not in about_tutors),
     }
     return tutors, critical
 

@@ -19,6 +19,7 @@ from tutor_pipeline.core.findings import BY_HAND, Resolution, Subject, SubjectKi
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.desk import queries, words
 from tutor_pipeline.desk.filters import AlertFilter
+from tutor_pipeline.desk.formats import sentence
 from tutor_pipeline.desk.pages import alerts, tutors
 from tutor_pipeline.desk.pages.alerts import MAX_AT_ONCE
 from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
@@ -27,7 +28,6 @@ from tutor_pipeline.judgement.lifecycle.alert_actions import ActionResult
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.reports import alert_queries
 
-MAX_TEXT = 4_000
 _LONGEST_SNOOZE = timedelta(days=3650)
 
 VERBS = {
@@ -107,14 +107,14 @@ def _note_at_alert(visit: Visit) -> Response:
         )  # fmt: skip
     except UsageError as error:
         return alerts.show(
-            visit, alert_id, 400, conflict=str(error).capitalize() + ".", filled=_filled(visit)
+            visit, alert_id, 400, conflict=sentence(str(error)) + ".", filled=_filled(visit)
         )
     return visit.back(f"/alerts/{alert_id}")
 
 
 def _act_on_all(visit: Visit, verb: str) -> Response:
     """Acts on all alerts that match a filter, if they are as many as the reader was told."""
-    asked = AlertFilter.of(dict(parse_qsl(visit.text("filter").removeprefix("?"))))
+    asked = alerts.asked_of(visit, dict(parse_qsl(visit.text("filter").removeprefix("?"))))
     seen = queries.all_that_match(visit.database, asked, visit.now, MAX_AT_ONCE + 1)
     if len(seen) > MAX_AT_ONCE:
         raise UsageError(
@@ -144,8 +144,8 @@ def _do(visit: Visit, verb: str, ids: Sequence[str], seen: dict[str, int] | None
     shared: dict[str, Any] = {"by": visit.account, "at": visit.now, "seen": seen}
     # In the form for several alerts each act has words of its own.
     text = " ".join((visit.text("text") or visit.text(f"text_{verb}")).split()) or None
-    if text and len(text) > MAX_TEXT:
-        raise UsageError(f"The note is too long: {MAX_TEXT:,} characters are the most")
+    if text and len(text) > notes.MAX_CHARACTERS:
+        raise UsageError(f"The note is too long: {notes.MAX_CHARACTERS:,} characters are the most")
     _known(visit, ids)
     database = visit.database
     match verb:
@@ -222,10 +222,9 @@ def _until(visit: Visit) -> datetime:
 def _conflict(visit: Visit, alert_id: str, what: str) -> Response:
     """Answers who saw an older state: what happened, and the form again."""
     row = _alert(visit, alert_id)
-    newest = queries.newest_events(visit.database, [alert_id])[alert_id]
-    who = "You did that in another window" if newest["newest_actor"] == visit.account else (
-        f"Somebody was faster: {what}"
-    )  # fmt: skip
+    newest = queries.newest_events(visit.database, [row]).get(alert_id, {})
+    is_mine = newest.get("newest_actor") == visit.account
+    who = "You did that in another window" if is_mine else f"Somebody was faster: {what}"
     filled = _filled(visit)
     told = ""
     if filled["text"].strip():
@@ -259,6 +258,7 @@ def _told(visit: Visit, verb: str, done: ActionResult) -> Response:
     """The page that says what an act on several alerts changed, and what not and why."""
     ids = [*done.changed, *done.unchanged]
     rows = alert_queries.alerts_by_id(visit.database, ids)
+    events = queries.newest_events(visit.database, rows.values())
     names = queries.tutor_names(visit.database, {row["tutor_id"] for row in rows.values()})
     named = {
         row["alert_id"]: row
@@ -270,10 +270,11 @@ def _told(visit: Visit, verb: str, done: ActionResult) -> Response:
         "acted.html.j2",
         409 if done.moved and not done.changed else 200,
         word=VERBS[verb],
-        changed=[named[each] for each in done.changed],
-        unchanged=[(named[each], why) for each, why in done.unchanged.items()],
+        # One may have been erased since.
+        changed=[named[each] for each in done.changed if each in named and each in events],
+        unchanged=[(named[each], why) for each, why in done.unchanged.items() if each in named],
         undo=words.UNDO.get(_EVENT.get(verb, "")) if done.changed else None,
-        events=queries.newest_events(visit.database, done.changed),
+        events=events,
         back=visit.text("back") or "/alerts",
     )
 

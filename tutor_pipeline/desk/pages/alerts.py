@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from tutor_pipeline.core.findings import SubjectKind
+from tutor_pipeline.core.findings import Subject, SubjectKind
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import charts, filters, queries
@@ -40,7 +40,7 @@ def list_(visit: Visit, status: int = 200, **said: object) -> Response:
     """GET /alerts."""
     if not queries.is_built(visit.database):
         return visit.page("empty.html.j2")
-    asked = _asked(visit)
+    asked = asked_of(visit, visit.asked)
     rows, total = queries.alerts(visit.database, asked, visit.now)
     may_act_on_all = visit.may(Role.COACH) and len(rows) < total
     matching = (
@@ -69,11 +69,11 @@ def fingerprint(seen: Mapping[str, int]) -> str:
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()
 
 
-def _asked(visit: Visit) -> AlertFilter:
+def asked_of(visit: Visit, asked: Mapping[str, str]) -> AlertFilter:
     """What is asked for. Who reads students by first name alone does not search their names."""
     names = visit.site.options.student_names
     may_search = visit.may(Role.COACH) or names is StudentNames.FULL
-    return replace(AlertFilter.of(visit.asked), by_student=may_search)
+    return replace(AlertFilter.of(asked), by_student=may_search)
 
 
 def csv(visit: Visit) -> Response:
@@ -106,12 +106,10 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
         visit.database,
         [row["student_id"] for row in sessions.values()] + [found["subject_id"]],
     )
-    lines = Lines(visit, [tutor_id], sorted(found["metrics"]))
-    found["line"] = (
-        lines.of_alert(tutor_id, found["metrics"])
-        if found["subject_kind"] == SubjectKind.TUTOR
-        else None
-    )
+    found["line"] = None
+    if found["subject_kind"] == SubjectKind.TUTOR:
+        lines = Lines(visit, [tutor_id], sorted(found["metrics"]))
+        found["line"] = lines.of_alert(tutor_id, found["metrics"])
     return visit.page(
         "alert.html.j2",
         status,
@@ -122,7 +120,10 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
         else None,
         profile=queries.profiles(visit.database, [tutor_id]).get(tutor_id),
         earlier=queries.earlier_alerts(visit.database, found),
-        notes=queries.notes(visit.database, found["subject_kind"], found["subject_id"])
+        notes=queries.notes(
+            visit.database,
+            Subject(tutor_id, SubjectKind(found["subject_kind"]), found["subject_id"]),
+        )
         if visit.may(Role.COACH)
         else [],
         **({"conflict": None, "filled": {}} | said),
@@ -131,7 +132,7 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
 
 def activity(visit: Visit) -> Response:
     """GET /alerts/activity: what became of alerts in 30 days, by type and by day."""
-    today = visit.now.astimezone(visit.zone).date()
+    today = visit.now.date()  # days of `ops.alert_activity` are UTC's
     since = today - timedelta(days=_ACTIVITY_DAYS - 1)
     by_day: dict[object, int] = {}
     for row in alert_queries.activity(visit.database, since, by_day=True):
@@ -168,7 +169,7 @@ def _tutor_name(visit: Visit, tutor_id: str) -> str:
 
 
 def _exported(visit: Visit) -> list[Row]:
-    asked = _asked(visit)
+    asked = replace(asked_of(visit, visit.asked), page=1)
     rows, _ = queries.alerts(visit.database, asked, visit.now, limit=MAX_ROWS)
     names = [each for each in _EXPORTED if visit.may(Role.COACH) or each not in _FOR_COACHES]
     return [{name: row[name] for name in names} for row in with_subjects(visit, rows)]

@@ -11,6 +11,7 @@ from tutor_pipeline.desk import charts, queries
 from tutor_pipeline.desk.site import Visit
 from tutor_pipeline.people.reports import alert_queries
 
+_KEPT_BANDS = 200
 _BAND_DAYS = 7
 """The platform's band is read once a week: it moves slowly, and reads everybody."""
 
@@ -21,7 +22,7 @@ def cards(visit: Visit, needing: Sequence[Row]) -> list[Row]:
     wanted = {row["tutor_id"]: [each["alert_id"] for each in row["alerts"]] for row in needing}
     alert_ids = [each for ids in wanted.values() for each in ids]
     held = alert_queries.alerts_by_id(database, alert_ids)
-    events = queries.newest_events(database, alert_ids)
+    events = queries.newest_events(database, held.values())
     # One may have been erased meanwhile.
     of_tutor = {
         tutor_id: [held[each] | events[each] for each in ids if each in held and each in events]
@@ -30,6 +31,7 @@ def cards(visit: Visit, needing: Sequence[Row]) -> list[Row]:
     risks = queries.risks(database, ids)
     profiles = queries.profiles(database, ids)
     acts = queries.last_acts(database, ids)
+    notes = queries.newest_notes(database, ids)
     evidence = {
         tutor_id: [each for alert in alerts for each in alert["evidence_session_ids"]]
         for tutor_id, alerts in of_tutor.items()
@@ -53,7 +55,8 @@ def cards(visit: Visit, needing: Sequence[Row]) -> list[Row]:
             }
             for alert in of_tutor[tutor_id]
         ]
-        note = next(iter(queries.notes(database, "tutor", tutor_id)), None)
+        if not alerts:
+            continue
         found.append(
             row
             | {
@@ -61,7 +64,7 @@ def cards(visit: Visit, needing: Sequence[Row]) -> list[Row]:
                 "profile": profiles.get(tutor_id),
                 "risk": risks.get(tutor_id),
                 "last_act": acts.get(tutor_id),
-                "note": note,
+                "note": notes.get(tutor_id),
                 "students": students,
             }
         )
@@ -75,7 +78,8 @@ class Lines:
         self._visit = visit
         today = visit.now.astimezone(visit.zone).date()
         self._history = queries.history(visit.database, tutors, metrics, today)
-        self._bands: dict[str, list[charts.Range]] = {}
+        days = sorted({row["as_of_date"] for rows in self._history.values() for row in rows})
+        self._weekly = tuple(days[::-_BAND_DAYS][::-1])
 
     def of_alert(self, tutor_id: str, metrics: Mapping[str, Any]) -> Row | None:
         """Returns the line of the first figure of an alert that has a history, with its name."""
@@ -93,15 +97,18 @@ class Lines:
         points = [(row["as_of_date"], row.get(metric)) for row in rows]
         if not any(value is not None for _, value in points):
             return None
-        return charts.line(_with_gaps(points), self._band(metric, points), threshold)
+        return charts.line(_with_gaps(points), self._band(metric), threshold)
 
-    def _band(self, metric: str, points: Sequence[charts.Point]) -> list[charts.Range]:
-        if metric not in self._bands:
-            days = [day for day, _ in points]
-            weekly = days[::-_BAND_DAYS][::-1]
-            rows = queries.band(self._visit.database, metric, weekly)
-            self._bands[metric] = [(row["as_of_date"], row["low"], row["high"]) for row in rows]
-        return self._bands[metric]
+    def _band(self, metric: str) -> list[charts.Range]:
+        """The platform's band. Kept: it reads everybody, and changes once a day."""
+        kept = self._visit.site.bands
+        key = (metric, self._weekly)
+        if key not in kept:
+            rows = queries.band(self._visit.database, metric, self._weekly)
+            if len(kept) > _KEPT_BANDS:
+                kept.clear()
+            kept[key] = [(row["as_of_date"], row["low"], row["high"]) for row in rows]
+        return kept[key]
 
 
 def _with_gaps(points: Sequence[charts.Point]) -> list[charts.Point]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.responses import Response
 
 from tutor_pipeline.core.formatting import visible
@@ -58,8 +60,10 @@ def json(visit: Visit) -> Response:
 
 
 def _exported(visit: Visit) -> list[Row]:
-    rows, _ = queries.tutors(visit.database, TutorFilter.of(visit.asked), visit.now, limit=MAX_ROWS)
-    return [{name: value for name, value in row.items() if name != "total"} for row in rows]
+    rows, _ = queries.tutors(
+        visit.database, replace(TutorFilter.of(visit.asked), page=1), visit.now, limit=MAX_ROWS
+    )
+    return rows
 
 
 def one(visit: Visit) -> Response:

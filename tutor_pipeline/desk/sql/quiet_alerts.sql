@@ -12,9 +12,11 @@ with acts as (
 written as (
     select
         tutor_id,
+        subject_kind,
+        subject_id,
         max(at) as at
     from {ops}.notes
-    group by tutor_id
+    group by tutor_id, subject_kind, subject_id
 )
 
 select
@@ -32,10 +34,13 @@ from {ops}.alerts as alerts
 inner join acts
     on alerts.tutor_id = acts.tutor_id and alerts.alert_id = acts.alert_id
 left join {marts}.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id
-left join written on alerts.tutor_id = written.tutor_id
+left join written
+    on
+        alerts.tutor_id = written.tutor_id
+        and alerts.subject_kind = written.subject_kind
+        and alerts.subject_id = written.subject_id
 where
-    alerts.resolved_at is null
-    and (alerts.snoozed_until is null or alerts.snoozed_until <= %(now)s)
+    {active}
     and alerts.acknowledged_at <= %(before)s
     and acts.at <= %(before)s
     and coalesce(written.at <= %(before)s, true)

@@ -6,9 +6,7 @@ with needing as (
         count(*) filter (where severity = 'critical') as critical
     from {ops}.alerts
     where
-        subject_kind = 'tutor'
-        and resolved_at is null
-        and (snoozed_until is null or snoozed_until <= %(now)s)
+        subject_kind = 'tutor' and {active}
     group by tutor_id
 )
 

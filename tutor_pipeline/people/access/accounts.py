@@ -20,7 +20,7 @@ from tutor_pipeline.people.access import passwords
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.access.secret import new_secret, secret_hash
 
-_NAME = re.compile(r"[^\W_](?:[\w.@+ -]{0,62}[^\W_])?")
+_NAME = re.compile(r"[^\W_](?:[\w.@+' -]{0,62}[^\W_])?")
 _RESERVED = ("nobody", "this machine")
 _LOCK = "accounts"
 
@@ -46,14 +46,19 @@ class Link:
 
 def key(name: str) -> str:
     """Returns the name under which an account is stored. Raises UsageError if it can be none."""
-    found = " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
+    found = normal(name)
     if not _NAME.fullmatch(found) or found in _RESERVED or not _is_of_one_script(found):
         raise UsageError(
-            f"{name!r} is no name of an account: 1 to 64 letters of one script, digits, blanks and"
-            f" . @ + -, with a letter or digit at both ends, and not {either(_RESERVED)}"
+            f"{name!r} is no name of an account: 1 to 64 letters of one alphabet, digits, blanks"
+            f" and . @ + - ', with a letter or digit at both ends, and not {either(_RESERVED)}"
         )
     check_person(found)
     return found
+
+
+def normal(name: str) -> str:
+    """Returns what is compared of a name: without differences that nobody sees."""
+    return " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
 
 
 def _is_of_one_script(name: str) -> bool:

@@ -14,6 +14,7 @@ from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.formatting import span
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.people.access import passwords
+from tutor_pipeline.people.access.accounts import normal
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.access.secret import new_secret, secret_hash
 
@@ -46,7 +47,7 @@ class PausedError(TutorPipelineError):
 
 def sign_in(database: Database, name: str, password: str, address: str, now: datetime) -> str:
     """Returns the secret of a new sign-in. Raises WrongError, PausedError."""
-    name = " ".join(name.split()).casefold()
+    name = normal(name)
     who_hash = secret_hash(f"{name}\n{_network(address)}")
     failed = database.one(
         "select failures, last_at from {ops}.sign_in_failures where who_hash = %s", (who_hash,)
