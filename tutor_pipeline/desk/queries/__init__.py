@@ -1,0 +1,75 @@
+"""All that the desk reads of alerts, metrics, scores and sessions. Reads only.
+
+What the command line reads too stands in `people.reports`. On a cluster a query of its own fetches
+what belongs to rows that another one made, by their ids.
+"""
+
+from tutor_pipeline.desk.queries.alert_rows import (
+    QUIET_DAYS,
+    alert,
+    alert_facets,
+    alerts,
+    alerts_on,
+    all_that_match,
+    counts,
+    earlier_alerts,
+    ending_snoozes,
+    last_acts,
+    newest_events,
+    quiet_alerts,
+    with_events,
+)
+from tutor_pipeline.desk.queries.lines import SPARK_DAYS, band, history
+from tutor_pipeline.desk.queries.people import (
+    certifications,
+    colleagues,
+    newest_notes,
+    notes,
+    profiles,
+    risks,
+    students,
+    subjects,
+    tutor,
+    tutor_names,
+    tutors,
+)
+from tutor_pipeline.desk.queries.session_rows import newest_day, session, sessions, sessions_by_id
+from tutor_pipeline.desk.queries.state import STALE_DAYS, facts, is_built, platform_bar
+
+__all__ = [
+    "QUIET_DAYS",
+    "SPARK_DAYS",
+    "STALE_DAYS",
+    "alert",
+    "alert_facets",
+    "alerts",
+    "alerts_on",
+    "all_that_match",
+    "band",
+    "certifications",
+    "colleagues",
+    "counts",
+    "earlier_alerts",
+    "ending_snoozes",
+    "facts",
+    "history",
+    "is_built",
+    "last_acts",
+    "newest_day",
+    "newest_events",
+    "newest_notes",
+    "notes",
+    "platform_bar",
+    "profiles",
+    "quiet_alerts",
+    "risks",
+    "session",
+    "sessions",
+    "sessions_by_id",
+    "students",
+    "subjects",
+    "tutor",
+    "tutor_names",
+    "tutors",
+    "with_events",
+]
