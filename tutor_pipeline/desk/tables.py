@@ -26,7 +26,8 @@ _NOTED = ("state", "severity", "about", "older", "order", "group", "level", "kin
 
 # A spreadsheet runs what begins like a formula; a text with an apostrophe before it, it shows. Some
 # take a semicolon or a line break within a text for the end of a cell.
-_FORMULA = re.compile(r"(^|[;\t\r\n]\s*)([-=+@\t\r\n＝＋－＠])")
+_FORMULA = re.compile(r"\s*[-=+@＝＋－＠]")
+_CELLS = re.compile(r"([;\t\r\n])")
 _NUMBER = re.compile(r"[-+]?[0-9]+([.][0-9]+)?")
 
 
@@ -52,7 +53,10 @@ def as_json(visit: Visit, name: str, rows: Sequence[Row]) -> Response:
 
 def defused(text: str) -> str:
     """Returns a text that no spreadsheet runs."""
-    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'\2", text)
+    if _NUMBER.fullmatch(text.strip()):
+        return text
+    shown = "".join(f"'{part}" if _FORMULA.match(part) else part for part in _CELLS.split(text))
+    return f"'{shown}" if shown.startswith(("\t", "\r", "\n")) else shown
 
 
 def _cell(value: Any) -> Any:

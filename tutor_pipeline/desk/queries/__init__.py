@@ -29,12 +29,11 @@ from tutor_pipeline.desk.queries.people import (
     risks,
     students,
     subjects,
-    tutor,
     tutor_names,
-    tutors,
 )
 from tutor_pipeline.desk.queries.session_rows import newest_day, session, sessions, sessions_by_id
 from tutor_pipeline.desk.queries.state import STALE_DAYS, facts, is_built, platform_bar
+from tutor_pipeline.desk.queries.tutor_rows import tutor, tutors
 
 __all__ = [
     "QUIET_DAYS",
