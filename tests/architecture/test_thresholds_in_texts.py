@@ -68,7 +68,10 @@ REASONS = [
     (r"health/tutors\.py", "in 90 days", "sessions_90d, first_session_count_90d"),
     (r"weighted\.py", "90 days", "windows of the metrics, named _90d"),
     (r"notify/templates/digest", "30 before", "the window of platform_metrics"),
+    (r"desk/templates/(macros|tutor)", "90 days", "SPARK_DAYS, of the line"),
+    (r"desk/templates/today", "30 (days|before)", "the windows of platform_metrics"),
     # The ends of a scale.
+    (r"desk/(templates|pages)/(tutors|sessions)", "1( to |–)5", "the scale of ratings"),
     ("(high_rating_score_divergence|student_favorite)", r"\bof (5|10)\b", "the scale"),
     ("rating_lies_in_1_to_5", "1 and 5", "the scale of ratings"),
     (r"notify/(digest_data|session_content)\.py", r"(1 to|of) 5\)", "the scale of ratings"),
@@ -85,6 +88,7 @@ REASONS = [
     ("duration_is_usual", "between 5 and 300", "in the check's SQL"),
     ("experience_goes_with_empathy", "30 tutors", "in the check's SQL"),
     # Examples and codes.
+    (r"desk/templates/", "(Calling at 3 pm|rows=\"3\")", "an example, and the height of a field"),
     (r"cli/(forget|launch)\.py", "exit (status )?3", "an exit status"),
     (r"cli/simulate\.py", "10000/day", "an example of what to write"),
     (r"rules/describe\.py", "[35] of (16|8)", "an example of what an alert says"),

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.findings import Resolution
-from tutor_pipeline.core.formatting import visible
+from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.desk.formats import figure, moment
 from tutor_pipeline.metrics.thresholds import thresholds
 
@@ -152,5 +152,7 @@ def banner(facts: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> list[str]
         found.append(f"The platform's data was loaded anew and is not computed yet.{when}")
     age = facts["newest_session_age_days"]
     if age is not None and age > facts["stale_days"]:
-        found.append(f"No session has come in for {age:,} days: is the platform's feed broken?")
+        found.append(
+            f"No session has come in for {count(age, 'day')}: is the platform's feed broken?"
+        )
     return found

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import BY_HAND, Resolution, Subject, SubjectKind
-from tutor_pipeline.core.formatting import visible
+from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.desk import queries, words
 from tutor_pipeline.desk.filters import AlertFilter
 from tutor_pipeline.desk.formats import sentence
@@ -185,7 +185,9 @@ def _seen(visit: Visit) -> dict[str, int]:
             raise UsageError("The form names an alert wrongly: open its page anew")
         found[alert_id] = int(number)
     if len(found) > MAX_AT_ONCE:
-        raise UsageError(f"{len(found):,} alerts were chosen, {MAX_AT_ONCE} are the most at once")
+        raise UsageError(
+            f"{count(len(found), 'alert')} were chosen, {MAX_AT_ONCE} are the most at once"
+        )
     return found
 
 
