@@ -184,6 +184,9 @@ def render(
         moment=lambda at: formats.moment(at, site.zone, now),
         clock=lambda at: formats.clock(at, site.zone, now),
         day=lambda on: formats.day(on, today),
+        falls_below_on=lambda alert: words.falls_below_on(
+            alert["metrics"], alert["sessions"], today
+        ),
         day_of=lambda at: formats.day(at.astimezone(site.zone).date(), today),
         since=lambda on: formats.since(on, today),
         student=lambda row, student_id: formats.student(

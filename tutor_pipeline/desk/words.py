@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -34,6 +35,9 @@ _ENDS = {
 
 SNOOZES = (("1", "until tomorrow"), ("7", "for 7 days"), ("30", "for 30 days"))
 """Days of a snooze."""
+
+MAX_EVIDENCE = 5
+"""The most sessions that the evidence of an alert holds."""
 
 UNDO = {"snoozed": "wake", "resolved": "reopen"}
 """The act that undoes an event of an alert."""
@@ -114,6 +118,27 @@ def said(event: Mapping[str, Any]) -> str | None:
     details = event["details"]
     note: str | None = details.get("note") or details.get("action_taken")
     return note
+
+
+def falls_below_on(
+    metrics: Mapping[str, Any], sessions: Sequence[Mapping[str, Any]], today: date
+) -> date | None:
+    """Returns the day on which a count falls below the threshold if nothing more happens: when as
+    many of the newest sessions are left as the threshold asks for, less one. None where that is not
+    known. `sessions` are those of the evidence, newest first.
+    """
+    if not metrics:
+        return None
+    metric, reading = next(iter(metrics.items()))
+    window = re.search(r"_(\d+)d$", metric)
+    value, threshold = reading.get("value"), reading.get("threshold")
+    if window is None or type(value) is not int or type(threshold) is not int:
+        return None
+    # The evidence holds the newest counted sessions, unless it is about something else.
+    if not 1 <= threshold <= len(sessions) == min(value, MAX_EVIDENCE):
+        return None
+    last: date = sessions[threshold - 1]["session_on"] + timedelta(days=int(window[1]))
+    return last if last > today else None
 
 
 def flags(session: Mapping[str, Any]) -> Iterator[str]:

@@ -88,6 +88,13 @@ def show(visit: Visit, tutor_id: str, status: int = 200, **said: object) -> Resp
         visit.database,
         {tutor_id: {each for row in found["insights"] for each in row["sample_sessions"]}},
     )
+    evidence = queries.sessions_by_id(
+        visit.database,
+        {tutor_id: {each for row in found["alerts"] for each in row["evidence_session_ids"]}},
+    )
+    for row in found["alerts"]:
+        held = row["evidence_session_ids"]
+        row["sessions"] = [evidence[each] for each in held if each in evidence]
     risk_line = charts.line(
         [(row["as_of_on"], row["score"]) for row in found["risk_history"]], width=640, height=80
     )
