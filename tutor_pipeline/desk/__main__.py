@@ -39,6 +39,7 @@ def main() -> None:
             StudentNames(settings.desk_student_names),
             settings.ui_url or f"http://127.0.0.1:{settings.ui_port}",
             settings.desk_proxies,
+            settings.reports_dir,
         )
         app = create_app(settings.locate().warehouse, options)
     except TutorPipelineError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -20,7 +21,8 @@ class StudentNames(StrEnum):
 class Options:
     """Where a desk listens and how it names students. `public_url`: where people reach it, None =
     there. `ui_url`: where admins reach Dagster, '' = nowhere. `proxies`: whose word
-    on a visitor's address is taken.
+    on a visitor's address is taken. `reports`: the folder of the validation reports, None = they
+    are on another machine.
     """
 
     host: str
@@ -29,6 +31,7 @@ class Options:
     student_names: StudentNames = StudentNames.SHORT
     ui_url: str = ""
     proxies: str = ""
+    reports: Path | None = None
 
     @property
     def url(self) -> str:

@@ -19,6 +19,12 @@ from tutor_pipeline.desk.queries.alert_rows import (
     quiet_alerts,
     with_events,
 )
+from tutor_pipeline.desk.queries.data_rows import (
+    failing_checks,
+    newest_refreshes,
+    set_aside,
+    verdict,
+)
 from tutor_pipeline.desk.queries.lines import SPARK_DAYS, band, history
 from tutor_pipeline.desk.queries.people import (
     certifications,
@@ -51,12 +57,14 @@ __all__ = [
     "earlier_alerts",
     "ending_snoozes",
     "facts",
+    "failing_checks",
     "history",
     "is_built",
     "last_acts",
     "newest_day",
     "newest_events",
     "newest_notes",
+    "newest_refreshes",
     "notes",
     "platform_bar",
     "profiles",
@@ -65,10 +73,12 @@ __all__ = [
     "session",
     "sessions",
     "sessions_by_id",
+    "set_aside",
     "students",
     "subjects",
     "tutor",
     "tutor_names",
     "tutors",
+    "verdict",
     "with_events",
 ]

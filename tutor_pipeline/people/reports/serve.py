@@ -44,6 +44,24 @@ def serve(folder: Path, host: str, port: int, public_url: str | None = None) -> 
     return server
 
 
+def read_report(folder: Path, name: str) -> bytes | None:
+    """Returns a report of the folder; None for anything else, symbolic links included."""
+    if not _NAME.fullmatch(name):
+        return None
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(folder / name, flags)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
 def _server(host: str) -> type[ThreadingHTTPServer]:
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -93,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             name = unquote(urlsplit(self.path).path).removeprefix("/") or NEWEST
         except ValueError:
             name = "no path"
-        page = self._read(name)
+        page = read_report(self._folder, name)
         if page is None:
             hint = "No report was written yet: run tutor-pipeline enrich"
             self.send_error(
@@ -118,20 +136,3 @@ class _Handler(BaseHTTPRequestHandler):
             return name in self._names or bool(ip_address(name))
         except ValueError:
             return False
-
-    def _read(self, name: str) -> bytes | None:
-        """Returns a report of the folder; None for anything else, symbolic links included."""
-        if not _NAME.fullmatch(name):
-            return None
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            handle = os.open(self._folder / name, flags)
-        except OSError:
-            return None
-        try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                return None
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(handle)

@@ -1,0 +1,72 @@
+"""The page on the data: as the checks, incidents and the quarantine have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.integration.desk.conftest import Desk, serving
+from tests.servers import free_port
+from tutor_pipeline.people import incidents
+from tutor_pipeline.people.access.roles import Role
+from tutor_pipeline.people.incidents import Kind
+
+pytestmark = pytest.mark.usefixtures("as_before")
+
+
+def test_what_is_broken_stands_there_with_what_to_do(desk):
+    with desk.warehouse.connect() as database:
+        incidents.report(
+            database, Kind.STUCK_QUEUE, "<b>queue</b>", "sessions wait since 3 h", {},
+            run_id=None, now=datetime.now(UTC),
+        )  # fmt: skip
+        database.execute(
+            "insert into {ops}.quarantine (source, row_key, payload, reasons, first_seen,"
+            " last_seen) values ('sessions', 'k', '{{\"secret\": 1}}', '{{tutor_unknown}}', now(),"
+            " now())"
+        )
+        database.execute(
+            "insert into {ops}.dq_results (run_id, asset, check_name, owner, says, severity,"
+            " blocking, status, observed, rows_checked, rows_failing, as_of) values ('r',"
+            " 'marts/x', 'c', 'suite', 'Ids are <unique>.', 'error', true, 'failed', '2 twice',"
+            " 10, 2, now())"
+        )
+    with desk.person(Role.VIEWER) as client:
+        page = client.get("/data").text
+    assert "sessions wait since 3 h" in page
+    assert "alerts are as of before them" in page
+    assert "Ids are &lt;unique&gt;." in page
+    assert "Tutor unknown" in page
+    assert "secret" not in page
+    # Once it passes, and is over, it is gone.
+    with desk.warehouse.connect() as database:
+        incidents.close(database, Kind.STUCK_QUEUE, ["<b>queue</b>"], datetime.now(UTC))
+        database.execute(
+            "insert into {ops}.dq_results (run_id, asset, check_name, owner, says, severity,"
+            " blocking, status, as_of, evaluated_at) values ('r2', 'marts/x', 'c', 'suite',"
+            " 'Ids are <unique>.', 'error', true, 'passed', now(), now() + interval '1 second')"
+        )
+    with desk.person(Role.VIEWER) as client:
+        page = client.get("/data").text
+    assert "sessions wait" not in page
+    assert "unique" not in page
+
+
+def test_the_report_is_for_coaches_and_can_do_nothing(desk, tmp_path):
+    (tmp_path / "validation.html").write_text("<h1>The report</h1>", encoding="utf-8")
+    options = replace(desk.options, port=free_port(), reports=tmp_path)
+    with serving(Desk(desk.warehouse, desk.project, options)) as there:
+        with there.person(Role.COACH) as client:
+            assert 'href="/data/report"' in client.get("/data").text
+            answer = client.get("/data/report")
+        with there.person(Role.VIEWER) as client:
+            assert 'href="/data/report"' not in client.get("/data").text
+            assert client.get("/data/report").status_code == 403
+    assert answer.text == "<h1>The report</h1>"
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert "sandbox" in policy
+    assert "default-src 'none'" in policy
+    with desk.person(Role.COACH) as client:
+        assert client.get("/data/report").status_code == 404
