@@ -41,6 +41,11 @@ TUTOR_ORDERS = {"name": "by name", "score": "best score first", "risk": "highest
                 "sessions": "most sessions first", "rating": "best rating first",
                 "moved": "most moved first"}  # fmt: skip
 
+STUDENT_GROUPS = {"risk": "who may leave", "at_risk": "in poor health", "healthy": "healthy",
+                  "churned": "who left", "unknown": "not known yet",
+                  "all": "all students"}  # fmt: skip
+STUDENT_ORDERS = {"risk": "highest risk first", "silent": "longest silent first",
+                  "name": "by name"}  # fmt: skip
 SESSION_ORDERS = {"newest": "newest first", "score": "lowest score first"}
 SESSION_KINDS = {"all": "all", "notable": "with something notable", "first": "first sessions",
                  "missed": "missed or moved"}  # fmt: skip
@@ -165,6 +170,28 @@ class TutorFilter(Filter):
         words += [f"in {self.teaches}"] if self.teaches else []
         words += [f"certified {self.certified}"] if self.certified else []
         return _with_search([*words, TUTOR_ORDERS[self.sorted_by]], self.q)
+
+
+@dataclass(frozen=True, slots=True)
+class StudentFilter(Filter):
+    """Which students."""
+
+    group: str = "risk"
+    tutor: str = ""
+    order: str = "risk"
+    by_student: bool = field(default=False, compare=False)
+    """Whether names are searched: by whoever may read them."""
+
+    @classmethod
+    def choices(cls) -> Mapping[str, Mapping[str, str]]:
+        """See `Filter`."""
+        return {"group": STUDENT_GROUPS, "order": STUDENT_ORDERS}
+
+    def sentence(self) -> str:
+        """Returns what is asked for as a sentence."""
+        words = [STUDENT_GROUPS[self.group]]
+        words += [f"of {self.tutor}"] if self.tutor else []
+        return _with_search([*words, STUDENT_ORDERS[self.order]], self.q)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ def paths(desk):
                         tutor)[0]["session_id"]  # fmt: skip
     return ["/", "/alerts", "/alerts?state=all&q=a", f"/alerts/{alert}", "/alerts/activity",
             "/tutors", "/tutors?group=attention", f"/tutors/{tutor}", "/sessions",
-            f"/sessions/{session}?of={tutor}", "/help", "/account", "/data"]  # fmt: skip
+            f"/sessions/{session}?of={tutor}", "/help", "/account",
+            "/data", "/students", "/students?group=all"]  # fmt: skip
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])

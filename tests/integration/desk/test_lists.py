@@ -130,6 +130,52 @@ def test_tutors_are_those_of_the_marts(desk):
     assert needing == {row["tutor_id"] for row in held}
 
 
+@pytest.mark.parametrize(
+    ("group", "condition"),
+    [
+        ("risk", "level in ('High', 'Medium')"),
+        ("at_risk", "segment = 'at_risk'"),
+        ("churned", "segment like 'churned%%'"),
+        ("healthy", "segment in ('healthy', 'thriving')"),
+        ("unknown", "segment is null"),
+        ("all", "true"),
+    ],
+)
+def test_students_are_those_of_the_scores(desk, group, condition):
+    expected = desk.rows(
+        "select student_id from marts.student_aggregates left join ops.student_health as health"
+        " using (student_id) left join (select distinct on (student_id) student_id, level"
+        " from ops.student_scores where target = 'student_departure'"
+        " order by student_id, as_of desc) as risk using (student_id)"
+        f" where {condition} order by 1"
+    )
+    with desk.person(Role.VIEWER) as client:
+        found = client.get(f"/students.json?group={group}").json()
+        page = client.get(f"/students?group={group}").text
+    assert sorted(row["student_id"] for row in found) == [row["student_id"] for row in expected]
+    assert len(found) <= 50 or f"of {len(found):,} students" in page
+    assert all("name" not in row for row in found), "first name and initial alone"
+
+
+def test_who_loses_students_is_as_the_platform_has_it(desk):
+    expected = desk.rows(
+        "select last_tutor_id as tutor_id, count(*) as n from marts.student_aggregates"
+        " where churned_date > current_date - 90 and last_tutor_id is not null"
+        " group by 1 order by 2 desc, 1 limit 1"
+    )
+    with desk.person(Role.COACH) as client:
+        page = client.get("/students").text
+        if expected:
+            told = page.split("Tutors whose students left")[1]
+            assert f">{expected[0]['n']}</a>" in told
+        student = desk.rows("select student_id, name from marts.dim_students order by 1 limit 1")[0]
+        by_name = client.get("/students.json", params={"group": "all", "q": student["name"]}).json()
+        assert student["student_id"] in [row["student_id"] for row in by_name]
+    with desk.person(Role.VIEWER) as client:
+        by_name = client.get("/students.json", params={"group": "all", "q": student["name"]}).json()
+        assert by_name == []
+
+
 def test_sessions_of_a_day_are_those_of_the_marts(desk):
     (day,) = desk.rows(
         "select session_on, count(*) as n from marts.fct_sessions where scheduled_start <= now()"

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.usefixtures("as_before")
 WHO = [None, *Role]
 _ANYBODY = {"/sign-in", "/sign-out", "/enter/x", "/password/x"}
 _VIEWERS = {"/", "/help", "/welcomed", "/alerts", "/alerts/ALERT", "/alerts/activity", "/tutors",
-            "/tutors/TUTOR", "/sessions", "/sessions/SESSION", "/account", "/data",
+            "/tutors/TUTOR", "/sessions", "/sessions/SESSION", "/account", "/data", "/students",
             "/account/sign-out",
-            *(f"/{name}.{kind}" for name in ("alerts", "tutors", "sessions")
+            *(f"/{name}.{kind}" for name in ("alerts", "tutors", "sessions", "students")
               for kind in ("csv", "json"))}  # fmt: skip
 _COACHES = {"/alerts/act", "/notes", "/notes/remove", "/data/report"}
 _FIELDS = {"/notes": {"text": "seen", "tutor_id": "TUTOR"},

@@ -39,6 +39,11 @@ from tutor_pipeline.desk.queries.people import (
 )
 from tutor_pipeline.desk.queries.session_rows import newest_day, session, sessions, sessions_by_id
 from tutor_pipeline.desk.queries.state import STALE_DAYS, facts, is_built, platform_bar
+from tutor_pipeline.desk.queries.student_rows import (
+    segments,
+    students_listed,
+    tutors_losing_students,
+)
 from tutor_pipeline.desk.queries.tutor_rows import tutor, tutors
 
 __all__ = [
@@ -70,15 +75,18 @@ __all__ = [
     "profiles",
     "quiet_alerts",
     "risks",
+    "segments",
     "session",
     "sessions",
     "sessions_by_id",
     "set_aside",
     "students",
+    "students_listed",
     "subjects",
     "tutor",
     "tutor_names",
     "tutors",
+    "tutors_losing_students",
     "verdict",
     "with_events",
 ]
