@@ -70,6 +70,7 @@ REASONS = [
     (r"notify/templates/digest", "30 before", "the window of platform_metrics"),
     (r"desk/templates/(macros|tutor)", "90 days", "SPARK_DAYS, of the line"),
     (r"desk/templates/students", "in 90 days", "LOST_DAYS"),
+    (r"desk/templates/patterns", "in 90 days", "DAYS, of the counts"),
     (r"desk/templates/today", "30 (days|before)", "the windows of platform_metrics"),
     # The ends of a scale.
     (r"desk/(templates|pages)/(tutors|sessions)", "1( to |–)5", "the scale of ratings"),

@@ -31,7 +31,7 @@ def paths(desk):
     return ["/", "/alerts", "/alerts?state=all&q=a", f"/alerts/{alert}", "/alerts/activity",
             "/tutors", "/tutors?group=attention", f"/tutors/{tutor}", "/sessions",
             f"/sessions/{session}?of={tutor}", "/help", "/account",
-            "/data", "/students", "/students?group=all"]  # fmt: skip
+            "/data", "/students", "/students?group=all", "/patterns"]  # fmt: skip
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])

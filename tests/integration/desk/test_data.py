@@ -70,3 +70,30 @@ def test_the_report_is_for_coaches_and_can_do_nothing(desk, tmp_path):
     assert "default-src 'none'" in policy
     with desk.person(Role.COACH) as client:
         assert client.get("/data/report").status_code == 404
+
+
+def test_patterns_count_what_sql_counts(desk):
+    """By weekday and hour of the pipeline's zone, whatever it is."""
+    for zone in ("UTC", "Pacific/Kiritimati"):
+        expected = desk.rows(
+            "select to_char(scheduled_start at time zone %s, 'Dy') as day,"
+            " extract(hour from scheduled_start at time zone %s)::int as hour,"
+            " count(*) filter (where is_tutor_reschedule) as moved, count(*) as n"
+            " from marts.fct_sessions where scheduled_start <= now()"
+            " and session_on > (now() - interval '90 days')::date"
+            " and status not in ('scheduled', 'in_progress') group by 1, 2"
+            " order by moved desc, n, 1 limit 1", zone, zone,
+        )[0]  # fmt: skip
+        warehouse = replace(desk.warehouse, timezone=zone)
+        there = Desk(warehouse, desk.project, replace(desk.options, port=free_port()))
+        with serving(there), there.person(Role.COACH) as client:
+            page = client.get("/patterns").text
+        heading = page.split("Moved by the tutor:")[1].split("</h2>")[0]
+        assert f"({expected['moved']} of {expected['n']})" in heading
+        assert f"at {expected['hour']:02}:00" in heading or "most of them" in heading
+    reasons = desk.rows("select distinct reschedule_reason as r from marts.fct_sessions"
+                        " where is_tutor_reschedule and reschedule_reason is not null")  # fmt: skip
+    with desk.person(Role.VIEWER) as client:
+        page = client.get("/patterns").text
+    assert "Reasons for moving" not in page
+    assert reasons == [] or not any(f">{row['r']} " in page for row in reasons)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("as_before")
 WHO = [None, *Role]
 _ANYBODY = {"/sign-in", "/sign-out", "/enter/x", "/password/x"}
 _VIEWERS = {"/", "/help", "/welcomed", "/alerts", "/alerts/ALERT", "/alerts/activity", "/tutors",
-            "/tutors/TUTOR", "/sessions", "/sessions/SESSION", "/account", "/data", "/students",
+            "/tutors/TUTOR", "/sessions", "/sessions/SESSION", "/account", "/data",
+            "/students", "/patterns",
             "/account/sign-out",
             *(f"/{name}.{kind}" for name in ("alerts", "tutors", "sessions", "students")
               for kind in ("csv", "json"))}  # fmt: skip

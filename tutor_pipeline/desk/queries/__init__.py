@@ -26,6 +26,7 @@ from tutor_pipeline.desk.queries.data_rows import (
     verdict,
 )
 from tutor_pipeline.desk.queries.lines import SPARK_DAYS, band, history
+from tutor_pipeline.desk.queries.pattern_rows import by_hour, by_month, reasons
 from tutor_pipeline.desk.queries.people import (
     certifications,
     colleagues,
@@ -56,6 +57,8 @@ __all__ = [
     "alerts_on",
     "all_that_match",
     "band",
+    "by_hour",
+    "by_month",
     "certifications",
     "colleagues",
     "counts",
@@ -74,6 +77,7 @@ __all__ = [
     "platform_bar",
     "profiles",
     "quiet_alerts",
+    "reasons",
     "risks",
     "segments",
     "session",
