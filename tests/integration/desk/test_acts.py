@@ -229,6 +229,7 @@ def test_acts_that_wait_for_the_pipeline_leave_connections_for_readers(desk, ada
     """A run holds the alerts: two acts wait for it, others are told so, readers read."""
     alert = desk.alert()
     named = desk.seen(alert)
+    desk.secret(Role.COACH, "bob")  # the account is there before five sign in
     answers = []
 
     def act():
