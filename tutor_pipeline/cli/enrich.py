@@ -18,7 +18,6 @@ from tutor_pipeline.cli.failing_tutors import find_failing
 from tutor_pipeline.cli.installation import Session, check_mapping, open_session
 from tutor_pipeline.cli.launch import FINDINGS, SCORES, Outcome, refresh
 from tutor_pipeline.cli.options import (
-    STALE_DAYS,
     AsJson,
     AsOf,
     By,
@@ -32,6 +31,7 @@ from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse import remedies
 from tutor_pipeline.people.reports import status_queries, tutor_queries
+from tutor_pipeline.people.reports.status_queries import STALE_DAYS
 from tutor_pipeline.sources import losses
 
 LAST = "last"

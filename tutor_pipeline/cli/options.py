@@ -13,9 +13,6 @@ import typer
 
 from tutor_pipeline.core.errors import UsageError
 
-STALE_DAYS = 7
-"""If the newest session is older than this, today's windows are empty."""
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
 
 SourceMap = Annotated[

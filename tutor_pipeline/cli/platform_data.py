@@ -17,13 +17,14 @@ from rich.table import Table
 
 from tutor_pipeline.cli.console import done, emit_json, err, note, out, progress_bar
 from tutor_pipeline.cli.installation import Session, open_session, yesterday
-from tutor_pipeline.cli.options import STALE_DAYS, AsJson, SourceMap
+from tutor_pipeline.cli.options import AsJson, SourceMap
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.marked_schemas import MARK, schema_mark
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
+from tutor_pipeline.people.reports.status_queries import STALE_DAYS
 from tutor_pipeline.sources import losses, relations
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 from tutor_pipeline.sources.synthetic.worlds import ORDINARY, WORLDS

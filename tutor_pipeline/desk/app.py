@@ -33,6 +33,8 @@ _FOLDER = Path(__file__).parent
 _CONNECTIONS = 4
 _WAIT_SECONDS = 1.5
 _LONGEST_SECONDS = 15
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+          ".svg": "image/svg+xml"}  # fmt: skip
 
 
 PLACES = places()
@@ -50,9 +52,10 @@ def create_app(
     made.globals["places"] = sorted(
         (place for place in PLACES if place.nav), key=lambda place: place.nav or (0, "")
     )
+    static = {file.name: file.read_bytes() for file in (_FOLDER / "static").iterdir()}
     made.globals["asset"] = {
-        file.name: f"/static/{file.name}?v={hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
-        for file in (_FOLDER / "static").iterdir()
+        name: f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
+        for name, content in static.items()
     }
     site = Site(pool, options, ZoneInfo(warehouse.timezone), made, clock)
 
@@ -75,6 +78,14 @@ def create_app(
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
+    async def file(request: Request) -> Response:
+        """A file's address changes with it, so a browser keeps it for ever."""
+        name = request.path_params["file"]
+        if name not in static:
+            raise HTTPException(404)
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(static[name], media_type=_TYPES[Path(name).suffix], headers=headers)
+
     async def not_there(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
         title, text = {
@@ -95,7 +106,7 @@ def create_app(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Route("/static/{file}", _static),
+            Route("/static/{file}", file),
             *(Route(place.path, endpoint(site, place), methods=[place.method]) for place in PLACES),
         ],
         exception_handlers={HTTPException: not_there, 500: broken},
@@ -104,20 +115,3 @@ def create_app(
     # An id may end in a slash; an address is never guessed.
     app.router.redirect_slashes = False
     return Gate(app, options)
-
-
-_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-          ".svg": "image/svg+xml"}  # fmt: skip
-
-
-async def _static(request: Request) -> Response:
-    """A file of the desk. Its address changes with it, so a browser keeps it for ever."""
-    name = request.path_params["file"]
-    for file in (_FOLDER / "static").iterdir():
-        if file.name == name:
-            return Response(
-                file.read_bytes(),
-                media_type=_TYPES[file.suffix],
-                headers={"Cache-Control": "public, max-age=31536000, immutable"},
-            )
-    raise HTTPException(404)

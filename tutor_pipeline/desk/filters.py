@@ -6,13 +6,14 @@ An address holds what was asked for and nothing else, so it can be sent to a col
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.formatting import count, either, label, visible
+from tutor_pipeline.desk.words import RISK
 
 MAX_TEXT = 200
 PAGE = 50
@@ -35,8 +36,7 @@ ALERT_ORDERS = {"urgent": "most urgent first", "newest": "newest first", "oldest
 NOBODY = "nobody"
 
 GROUPS = {"all": "all tutors", "attention": "who need a call", "best": "the best"}
-LEVELS = {"any": "may or is likely to leave", "High": "likely to leave", "Medium": "may leave",
-          "Low": "no sign of leaving", "unknown": "not known yet"}  # fmt: skip
+LEVELS = {"any": "may or is likely to leave", **RISK, "unknown": "not known yet"}
 TUTOR_ORDERS = {"name": "by name", "score": "best score first", "risk": "highest risk first",
                 "sessions": "most sessions first", "rating": "best rating first",
                 "moved": "most moved first"}  # fmt: skip
@@ -62,7 +62,7 @@ class Filter:
     def of(cls, asked: Mapping[str, str]) -> Self:
         """Reads an address. Raises UsageError for what is no choice."""
         found: dict[str, Any] = {}
-        for name in (each.name for each in fields(cls) if each.compare):
+        for name in (each.name for each in fields(cls)):
             value = " ".join(asked.get(name, "").replace("\0", "").split())
             if len(value) > MAX_TEXT:
                 raise UsageError(f"{name} is too long: {MAX_TEXT} characters are the most")
@@ -88,11 +88,7 @@ class Filter:
         # What changes the list leads to its beginning.
         changed = replace(self, **({"page": 1} | changes))
         default = asdict(type(self)())
-        asked = {
-            name: value
-            for name, value in asdict(changed).items()
-            if name != "by_student" and value != default[name]
-        }
+        asked = {name: value for name, value in asdict(changed).items() if value != default[name]}
         return f"?{urlencode(asked)}" if asked else ""
 
     @property
@@ -119,8 +115,6 @@ class AlertFilter(Filter):
     owner: str = ""
     older: str = ""
     order: str = "urgent"
-    by_student: bool = field(default=False, compare=False)
-    """Whether names of students are searched: by whoever may read them."""
 
     @classmethod
     def choices(cls) -> Mapping[str, Mapping[str, str]]:
@@ -179,8 +173,6 @@ class StudentFilter(Filter):
     group: str = "risk"
     tutor: str = ""
     order: str = "risk"
-    by_student: bool = field(default=False, compare=False)
-    """Whether names are searched: by whoever may read them."""
 
     @classmethod
     def choices(cls) -> Mapping[str, Mapping[str, str]]:
@@ -241,6 +233,17 @@ def shown(filter_: Filter, rows: int, noun: str) -> str:
     return f"{first:,} to {last:,} of {count(rows, noun)}"
 
 
+def listing(filter_: Filter, rows: Sequence[Any], total: int, noun: str) -> dict[str, Any]:
+    """Returns what the page of a list says of its rows."""
+    return {
+        "asked": filter_,
+        "rows": rows,
+        "total": total,
+        "shown": shown(filter_, total, noun),
+        "pages": pages(filter_, total),
+    }
+
+
 def _with_search(words: Sequence[str], search: str) -> str:
     found = [*words, f"with “{search}”"] if search else words
     return visible(", ".join(found), 4 * MAX_TEXT)
@@ -249,6 +252,6 @@ def _with_search(words: Sequence[str], search: str) -> str:
 def _page(value: str) -> int:
     if not value:
         return 1
-    if not value.isdecimal() or not 1 <= int(value[:6]) <= 100_000:
+    if not value.isdecimal() or len(value) > 6 or int(value) < 1:
         raise UsageError(f"page={visible(value, 20)} is no page: it is a number from 1 on")
-    return int(value[:6])
+    return int(value)

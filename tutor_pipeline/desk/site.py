@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -33,7 +34,7 @@ from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.migrate import current, head
 from tutor_pipeline.core.warehouse.pool import NoConnectionError, Pool
 from tutor_pipeline.desk import formats, queries, words
-from tutor_pipeline.desk.options import Options
+from tutor_pipeline.desk.options import Options, StudentNames
 from tutor_pipeline.people.access import sign_ins
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.access.sign_ins import Who
@@ -119,6 +120,16 @@ class Visit:
         return self.who is not None and self.who.role.may(role)
 
     @property
+    def may_search_students(self) -> bool:
+        """Whether the visitor finds students by name: who reads initials alone must not guess."""
+        return self.may(Role.COACH) or self.site.options.student_names is StudentNames.FULL
+
+    @cached_property
+    def is_built(self) -> bool:
+        """Whether there is anything to show."""
+        return queries.is_built(self.database)
+
+    @property
     def asked(self) -> Mapping[str, str]:
         """The query of the address. NUL, which PostgreSQL does not store, is left out."""
         return {name: value.replace("\0", "") for name, value in self.request.query_params.items()}
@@ -136,7 +147,7 @@ class Visit:
         """Returns a page."""
         told: list[str] = []
         facts: dict[str, Any] | None = None
-        if self.who is not None and status < 500 and queries.is_built(self.database):
+        if self.who is not None and status < 500 and self.is_built:
             facts = queries.facts(self.database)
             facts["counts"] = queries.counts(self.database, self.now)
             told = words.banner(facts, self.zone, self.now)
@@ -270,7 +281,8 @@ def _in_turn(site: Site, request: Request, form: FormData, place: Place) -> Resp
     with place.limit.taken() as has_turn:
         if has_turn:
             return _answer(site, request, form, place)
-    text = f"{place.limit.why}: nothing was changed. Try again in a few seconds."
+    unchanged = "Nothing was changed. " if request.method == "POST" else ""
+    text = f"{place.limit.why}. {unchanged}Try again in a few seconds."
     if _is_for_programs(request):
         return PlainTextResponse(f"{text}\n", 429)
     return render(site, request, "message.html.j2", 429, site.clock(), title="One moment",
@@ -379,8 +391,7 @@ def _handled(handler: Handler, visit: Visit) -> Response:
 
 
 def _plain(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    return formats.sentence(str(error).removesuffix(".")) + "."
 
 
 def _of_versions(found: str | None) -> str:
@@ -427,6 +438,12 @@ def templates(folder: Path, make: Callable[[Path], Environment]) -> Environment:
         "same": lambda value: (value, formatting.visible(str(value), 60)),
         "tie": lambda value: (value, formatting.visible(formatting.label(str(value)), 60)),
     }
-    environment.globals |= {"Role": Role, "REASONS": words.REASONS, "SNOOZES": words.SNOOZES,
-                            "STATUS": words.STATUS, "one_day": timedelta(days=1)}  # fmt: skip
+    environment.globals |= {
+        "Role": Role,
+        "REASONS": words.REASONS,
+        "SNOOZES": words.SNOOZES,
+        "RISK": words.RISK,
+        "STATUS": words.STATUS,
+        "one_day": timedelta(days=1),
+    }
     return environment

@@ -12,6 +12,7 @@ from tutor_pipeline.core.findings import Resolution
 from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.desk.formats import figure, moment
 from tutor_pipeline.metrics.thresholds import thresholds
+from tutor_pipeline.people.reports.status_queries import STALE_DAYS
 
 MAX_ACCOUNT = 64
 """The most characters of the name of an account."""
@@ -176,7 +177,7 @@ def banner(facts: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> list[str]
     if facts["stale"]:
         found.append(f"The platform's data was loaded anew and is not computed yet.{when}")
     age = facts["newest_session_age_days"]
-    if age is not None and age > facts["stale_days"]:
+    if age is not None and age > STALE_DAYS:
         found.append(
             f"No session has come in for {count(age, 'day')}: is the platform's feed broken?"
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tutor_pipeline.cli.options import STALE_DAYS
 from tutor_pipeline.cli.platform_data import how_to_compute
+from tutor_pipeline.people.reports.status_queries import STALE_DAYS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -71,7 +71,7 @@ def act(visit: Visit) -> Response:
 def add_note(visit: Visit) -> Response:
     """POST /notes: writes a note about a tutor."""
     tutor_id = visit.text("tutor_id")
-    if not queries.is_built(visit.database) or not queries.profiles(visit.database, [tutor_id]):
+    if not visit.is_built or not queries.profiles(visit.database, [tutor_id]):
         raise NotFoundError(f"There is no tutor {visible(tutor_id, 80)}. Your note was not kept.")
     try:
         notes.add(
@@ -113,30 +113,22 @@ def _note_at_alert(visit: Visit) -> Response:
 
 
 def _act_on_all(visit: Visit, verb: str) -> Response:
-    """Acts on all alerts that match a filter, if they are as many as the reader was told."""
-    asked = alerts.asked_of(visit, dict(parse_qsl(visit.text("filter").removeprefix("?"))))
-    seen = queries.all_that_match(visit.database, asked, visit.now, MAX_AT_ONCE + 1)
+    """Acts on all alerts that match a filter, if they are as the reader saw them."""
+    asked = AlertFilter.of(dict(parse_qsl(visit.text("filter").removeprefix("?"))))
+    seen = queries.all_that_match(
+        visit.database, asked, visit.now, MAX_AT_ONCE + 1, by_student=visit.may_search_students
+    )
     if len(seen) > MAX_AT_ONCE:
         raise UsageError(
             f"more than {MAX_AT_ONCE} alerts match, which are the most at once: narrow the filter"
         )
     if visit.text("match") != alerts.fingerprint(seen):
-        return alerts.list_(
-            _at(visit, asked), 409,
-            said="Meanwhile something happened to the alerts that match; now they are"
+        return alerts.show_list(
+            visit, asked, 409,
+            "Meanwhile something happened to the alerts that match; now they are"
             f" {len(seen):,}. Nothing was changed: look at the list and send it again.",
         )  # fmt: skip
     return _told(visit, verb, _do(visit, verb, list(seen), seen) if seen else ActionResult((), {}))
-
-
-def _at(visit: Visit, asked: AlertFilter) -> Visit:
-    """The visit, as if the list of a filter were asked for."""
-    scope = dict(visit.request.scope)
-    scope["query_string"] = asked.address().removeprefix("?").encode()
-    scope["path"] = "/alerts"
-    return Visit(
-        visit.site, type(visit.request)(scope), visit.database, visit.now, visit.who, visit.form
-    )
 
 
 def _do(visit: Visit, verb: str, ids: Sequence[str], seen: dict[str, int] | None) -> ActionResult:

@@ -15,7 +15,6 @@ from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import charts, filters, queries
 from tutor_pipeline.desk.filters import AlertFilter
 from tutor_pipeline.desk.formats import student
-from tutor_pipeline.desk.options import StudentNames
 from tutor_pipeline.desk.pages.cards import Lines
 from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
@@ -36,44 +35,42 @@ _EXPORTED = (
 _FOR_COACHES = ("acknowledged_note", "action_taken")
 
 
-def list_(visit: Visit, status: int = 200, **said: object) -> Response:
+def list_(visit: Visit) -> Response:
     """GET /alerts."""
-    if not queries.is_built(visit.database):
+    return show_list(visit, AlertFilter.of(visit.asked))
+
+
+def show_list(
+    visit: Visit, asked: AlertFilter, status: int = 200, said: str | None = None
+) -> Response:
+    """Returns the page of a list. `said`: why somebody sees it again."""
+    if not visit.is_built:
         return visit.page("empty.html.j2")
-    asked = asked_of(visit, visit.asked)
-    rows, total = queries.alerts(visit.database, asked, visit.now)
-    may_act_on_all = visit.may(Role.COACH) and len(rows) < total
+    by_student = visit.may_search_students
+    rows, total = queries.alerts(visit.database, asked, visit.now, by_student=by_student)
     matching = (
-        queries.all_that_match(visit.database, asked, visit.now, MAX_AT_ONCE + 1)
-        if may_act_on_all
+        queries.all_that_match(
+            visit.database, asked, visit.now, MAX_AT_ONCE + 1, by_student=by_student
+        )
+        if visit.may(Role.COACH) and len(rows) < total
         else {}
     )
     return visit.page(
         "alerts.html.j2",
         status,
-        asked=asked,
         sentence=asked.sentence(_tutor_name(visit, asked.tutor)),
-        rows=with_subjects(visit, rows),
-        total=total,
-        shown=filters.shown(asked, total, "alert"),
-        pages=filters.pages(asked, total),
         facets=queries.alert_facets(visit.database),
         filters=filters,
         match=fingerprint(matching) if 0 < len(matching) <= MAX_AT_ONCE else None,
-        **said,
+        said=said,
+        list_path=f"/alerts{asked.address(page=asked.page)}",
+        **filters.listing(asked, with_subjects(visit, rows), total, "alert"),
     )
 
 
 def fingerprint(seen: Mapping[str, int]) -> str:
     """Returns what differs when other alerts match, or something happened to one of them."""
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()
-
-
-def asked_of(visit: Visit, asked: Mapping[str, str]) -> AlertFilter:
-    """What is asked for. Who reads students by first name alone does not search their names."""
-    names = visit.site.options.student_names
-    may_search = visit.may(Role.COACH) or names is StudentNames.FULL
-    return replace(AlertFilter.of(asked), by_student=may_search)
 
 
 def csv(visit: Visit) -> Response:
@@ -93,7 +90,7 @@ def one(visit: Visit) -> Response:
 
 def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Response:
     """Returns the page of an alert. `said`: what was filled into its forms, and why it is back."""
-    found = queries.alert(visit.database, alert_id) if queries.is_built(visit.database) else None
+    found = queries.alert(visit.database, alert_id) if visit.is_built else None
     if found is None:
         raise NotFoundError(f"There is no alert {visible(alert_id, 80)}. It may have been erased.")
     tutor_id = found["tutor_id"]
@@ -118,7 +115,6 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
         risk=queries.risks(visit.database, [tutor_id]).get(tutor_id)
         if found["subject_kind"] == SubjectKind.TUTOR
         else None,
-        profile=queries.profiles(visit.database, [tutor_id]).get(tutor_id),
         earlier=queries.earlier_alerts(visit.database, found),
         notes=queries.notes(
             visit.database,
@@ -147,7 +143,7 @@ def activity(visit: Visit) -> Response:
 
 
 def with_subjects(visit: Visit, rows: list[Row]) -> list[Row]:
-    """Returns alerts with whom they are about (`about`), and the page of it (`about_path`)."""
+    """Returns alerts with whom they are about (`about`)."""
     ids = [row["subject_id"] for row in rows if row["subject_kind"] == SubjectKind.STUDENT]
     students = queries.students(visit.database, ids) if ids else {}
     found = []
@@ -169,8 +165,13 @@ def _tutor_name(visit: Visit, tutor_id: str) -> str:
 
 
 def _exported(visit: Visit) -> list[Row]:
-    asked = replace(asked_of(visit, visit.asked), page=1)
-    rows, _ = queries.alerts(visit.database, asked, visit.now, limit=MAX_ROWS)
+    rows, _ = queries.alerts(
+        visit.database,
+        replace(AlertFilter.of(visit.asked), page=1),
+        visit.now,
+        MAX_ROWS,
+        by_student=visit.may_search_students,
+    )
     names = [each for each in _EXPORTED if visit.may(Role.COACH) or each not in _FOR_COACHES]
     return [{name: row[name] for name in names} for row in with_subjects(visit, rows)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import RedirectResponse, Response
 
 from tutor_pipeline.core.errors import UsageError
+from tutor_pipeline.desk.formats import sentence
 from tutor_pipeline.desk.site import Limit, Place, Visit, redirect
 from tutor_pipeline.people.access import accounts, sign_ins
 from tutor_pipeline.people.access.accounts import Purpose
@@ -28,10 +29,9 @@ def sign_in(visit: Visit) -> Response:
         secret = sign_ins.sign_in(visit.database, name, visit.text("password"), address, visit.now)
     except (WrongError, PausedError) as error:
         status = 403 if isinstance(error, WrongError) else 429
-        why = str(error)
         return visit.page(
             "sign_in.html.j2", status, next=visit.text("next"), name=name,
-            why=f"{why[:1].upper()}{why[1:]}.",
+            why=f"{sentence(str(error))}.",
         )  # fmt: skip
     return _entered(visit, visit.back("/"), secret)
 
@@ -85,10 +85,9 @@ def set_password(visit: Visit) -> Response:
                 return _used(visit, "tutor-pipeline users reset NAME")
             accounts.set_password(visit.database, link.account, password)
     except UsageError as error:
-        why = str(error)
         return visit.page(
             "password.html.j2", 400, account=link.account, shortest=SHORTEST,
-            why=f"{why[:1].upper()}{why[1:]}.",
+            why=f"{sentence(str(error))}.",
         )  # fmt: skip
     return _entered(visit, redirect("/"), sign_ins.begin(visit.database, link.account, visit.now))
 

@@ -17,7 +17,7 @@ _SHADES = 5
 
 def show(visit: Visit) -> Response:
     """GET /patterns."""
-    if not queries.is_built(visit.database):
+    if not visit.is_built:
         return visit.page("empty.html.j2")
     rows = queries.by_hour(visit.database, visit.now)
     return visit.page(

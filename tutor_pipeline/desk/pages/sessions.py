@@ -55,7 +55,7 @@ GROUPS = (
 
 def list_(visit: Visit) -> Response:
     """GET /sessions."""
-    if not queries.is_built(visit.database):
+    if not visit.is_built:
         return visit.page("empty.html.j2")
     asked = SessionFilter.of(visit.asked)
     newest = queries.newest_day(visit.database, visit.now, asked.tutor)
@@ -63,19 +63,15 @@ def list_(visit: Visit) -> Response:
     rows, total = queries.sessions(visit.database, asked, on, visit.now, thresholds())
     return visit.page(
         "sessions.html.j2",
-        asked=asked,
         on=on,
         before=on and asked.address(day=(on - timedelta(days=1)).isoformat()),
         after=asked.address(day=(on + timedelta(days=1)).isoformat())
         if on and newest and on < newest
         else None,
-        rows=rows,
-        total=total,
-        shown=filters.shown(asked, total, "session"),
-        pages=filters.pages(asked, total),
         names=queries.tutor_names(visit.database, [row["tutor_id"] for row in rows]),
         students=queries.students(visit.database, [row["student_id"] for row in rows]),
         filters=filters,
+        **filters.listing(asked, rows, total, "session"),
     )
 
 
@@ -113,7 +109,7 @@ def one(visit: Visit) -> Response:
     session_id = visit.path("session_id")
     found = (
         queries.session(visit.database, session_id, visit.asked.get("of", ""))
-        if queries.is_built(visit.database)
+        if visit.is_built
         else None
     )
     if found is None:

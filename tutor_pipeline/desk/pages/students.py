@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from starlette.responses import Response
@@ -11,7 +10,6 @@ from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import filters, queries
 from tutor_pipeline.desk.filters import StudentFilter
 from tutor_pipeline.desk.formats import student
-from tutor_pipeline.desk.options import StudentNames
 from tutor_pipeline.desk.site import Limit, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
 from tutor_pipeline.people.access.roles import Role
@@ -21,24 +19,22 @@ _HIDDEN = ("name", "recommendations", "risk_reasons")
 
 def list_(visit: Visit) -> Response:
     """GET /students."""
-    if not queries.is_built(visit.database):
+    if not visit.is_built:
         return visit.page("empty.html.j2")
-    asked = _asked(visit, visit.asked)
-    rows, total = queries.students_listed(visit.database, asked)
+    asked = StudentFilter.of(visit.asked)
+    by_name = visit.may_search_students
+    rows, total = queries.students_listed(visit.database, asked, by_name=by_name)
     losing = queries.tutors_losing_students(visit.database, visit.now.astimezone(visit.zone).date())
     tutors = {row["last_tutor_id"] for row in rows} | {row["tutor_id"] for row in losing}
     return visit.page(
         "students.html.j2",
-        asked=asked,
         sentence=asked.sentence(),
-        rows=rows,
-        total=total,
-        shown=filters.shown(asked, total, "student"),
-        pages=filters.pages(asked, total),
+        by_name=by_name,
         segments=queries.segments(visit.database),
         losing=losing,
         names=queries.tutor_names(visit.database, {each for each in tutors if each}),
         filters=filters,
+        **filters.listing(asked, rows, total, "student"),
     )
 
 
@@ -52,16 +48,11 @@ def json(visit: Visit) -> Response:
     return as_json(visit, "students.json", _exported(visit))
 
 
-def _asked(visit: Visit, asked: Mapping[str, str]) -> StudentFilter:
-    """What is asked for. Who reads students by first name alone does not search their names."""
-    names = visit.site.options.student_names
-    may_search = visit.may(Role.COACH) or names is StudentNames.FULL
-    return replace(StudentFilter.of(asked), by_student=may_search)
-
-
 def _exported(visit: Visit) -> list[Row]:
-    asked = replace(_asked(visit, visit.asked), page=1)
-    rows, _ = queries.students_listed(visit.database, asked, limit=MAX_ROWS)
+    asked = replace(StudentFilter.of(visit.asked), page=1)
+    rows, _ = queries.students_listed(
+        visit.database, asked, MAX_ROWS, by_name=visit.may_search_students
+    )
     how = visit.site.options.student_names
     return [
         {"student": student(row, row["student_id"], how)}

@@ -31,21 +31,17 @@ _SESSIONS_SHOWN = 12
 
 def list_(visit: Visit) -> Response:
     """GET /tutors."""
-    if not queries.is_built(visit.database):
+    if not visit.is_built:
         return visit.page("empty.html.j2")
     asked = TutorFilter.of(visit.asked)
     rows, total = queries.tutors(visit.database, asked, visit.now)
     return visit.page(
         "tutors.html.j2",
-        asked=asked,
         sentence=asked.sentence(),
-        rows=rows,
-        total=total,
-        shown=filters.shown(asked, total, "tutor"),
-        pages=filters.pages(asked, total),
         subjects=queries.subjects(visit.database),
         certifications=queries.certifications(visit.database),
         filters=filters,
+        **filters.listing(asked, rows, total, "tutor"),
     )
 
 
@@ -73,7 +69,7 @@ def one(visit: Visit) -> Response:
 
 def show(visit: Visit, tutor_id: str, status: int = 200, **said: object) -> Response:
     """Returns the page of a tutor. `said`: what was filled into its forms, and why it is back."""
-    found = queries.tutor(visit.database, tutor_id) if queries.is_built(visit.database) else None
+    found = queries.tutor(visit.database, tutor_id) if visit.is_built else None
     if found is None:
         raise NotFoundError(
             f"There is no tutor {visible(tutor_id, 80)}. One who is new on the platform appears"

@@ -5,7 +5,6 @@ what belongs to rows that another one made, by their ids.
 """
 
 from tutor_pipeline.desk.queries.alert_rows import (
-    QUIET_DAYS,
     alert,
     alert_facets,
     alerts,
@@ -25,7 +24,7 @@ from tutor_pipeline.desk.queries.data_rows import (
     set_aside,
     verdict,
 )
-from tutor_pipeline.desk.queries.lines import SPARK_DAYS, band, history
+from tutor_pipeline.desk.queries.lines import band, history
 from tutor_pipeline.desk.queries.pattern_rows import by_hour, by_month, reasons
 from tutor_pipeline.desk.queries.people import (
     certifications,
@@ -39,7 +38,7 @@ from tutor_pipeline.desk.queries.people import (
     tutor_names,
 )
 from tutor_pipeline.desk.queries.session_rows import newest_day, session, sessions, sessions_by_id
-from tutor_pipeline.desk.queries.state import STALE_DAYS, facts, is_built, platform_bar
+from tutor_pipeline.desk.queries.state import facts, is_built, platform_bar
 from tutor_pipeline.desk.queries.student_rows import (
     segments,
     students_listed,
@@ -48,9 +47,6 @@ from tutor_pipeline.desk.queries.student_rows import (
 from tutor_pipeline.desk.queries.tutor_rows import tutor, tutors
 
 __all__ = [
-    "QUIET_DAYS",
-    "SPARK_DAYS",
-    "STALE_DAYS",
     "alert",
     "alert_facets",
     "alerts",

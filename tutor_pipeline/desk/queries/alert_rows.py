@@ -41,12 +41,13 @@ _ALERT_ORDER = {
 
 
 def alerts(
-    database: Database, asked: AlertFilter, now: datetime, limit: int = PAGE
+    database: Database, asked: AlertFilter, now: datetime, limit: int = PAGE, *, by_student: bool
 ) -> tuple[list[Row], int]:
     """Returns the alerts of a page with the tutor's name, and how many there are in all. Each with
-    its newest event (`event_no`, `newest_event`, `newest_actor`).
+    its newest event (`event_no`, `newest_event`, `newest_actor`). `by_student`: whether the search
+    looks at names of students, too.
     """
-    where, values = _alerts_where(database, asked, now)
+    where, values = _alerts_where(database, asked, now, by_student)
     tables = SQL(
         "{ops}.alerts as alerts left join {marts}.dim_tutors as tutors"
         " on alerts.tutor_id = tutors.tutor_id"
@@ -70,10 +71,10 @@ def alerts(
 
 
 def all_that_match(
-    database: Database, asked: AlertFilter, now: datetime, limit: int
+    database: Database, asked: AlertFilter, now: datetime, limit: int, *, by_student: bool
 ) -> dict[str, int]:
     """Returns the first alerts that fit, each with the number of its newest event."""
-    where, values = _alerts_where(database, asked, now)
+    where, values = _alerts_where(database, asked, now, by_student)
     rows = database.rows(
         database.sql(
             "select alerts.tutor_id, alerts.alert_id from {ops}.alerts as alerts"
@@ -93,7 +94,7 @@ def _of_alerts() -> SQL | Composed:
 
 
 def _alerts_where(
-    database: Database, asked: AlertFilter, now: datetime
+    database: Database, asked: AlertFilter, now: datetime, by_student: bool
 ) -> tuple[Composed, dict[str, Any]]:
     values: dict[str, Any] = {"now": now}
     conditions = [_STATE[asked.state]]
@@ -124,7 +125,7 @@ def _alerts_where(
         values |= {
             "q": asked.q,
             "like": like(asked.q),
-            "students": _students_called(database, asked.q) if asked.by_student else [],
+            "students": _students_called(database, asked.q) if by_student else [],
         }
     return database.sql(" and ".join(conditions)), values
 

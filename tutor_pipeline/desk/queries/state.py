@@ -6,9 +6,6 @@ from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.people.reports import status_queries
 from tutor_pipeline.people.reports.status_queries import exists
 
-STALE_DAYS = 7
-"""A newest session older than this is worth a word."""
-
 
 def is_built(database: Database) -> bool:
     """Whether there is anything to show: what a first refresh makes last is there."""
@@ -24,7 +21,6 @@ def facts(database: Database) -> Row:
         "stopped": status_queries.stopped_refresh(database),
         "stale": status_queries.is_stale(database),
         "newest_session_age_days": status_queries.newest_session_age_days(database),
-        "stale_days": STALE_DAYS,
     }
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from psycopg.sql import SQL
-
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.desk.filters import PAGE, StudentFilter
+from tutor_pipeline.desk.queries.paging import page_of
 from tutor_pipeline.desk.queries.people import like
 
 LOST_DAYS = 90
@@ -37,37 +36,29 @@ def segments(database: Database) -> dict[str | None, int]:
 
 
 def students_listed(
-    database: Database, asked: StudentFilter, limit: int = PAGE
+    database: Database, asked: StudentFilter, limit: int = PAGE, *, by_name: bool
 ) -> tuple[list[Row], int]:
-    """Returns the students of a page, and how many there are in all."""
-    values: dict[str, Any] = {"limit": limit, "offset": asked.offset}
+    """Returns the students of a page, and how many there are in all. `by_name`: whether the search
+    looks at names, too.
+    """
+    values: dict[str, Any] = {}
     conditions = [_GROUP[asked.group]]
     if asked.tutor:
         conditions.append("last_tutor_id = %(tutor)s")
         values["tutor"] = asked.tutor
     if asked.q:
-        by_name = " or name ilike %(like)s" if asked.by_student else ""
-        conditions.append(f"(student_id = %(q)s{by_name})")
+        name = " or name ilike %(like)s" if by_name else ""
+        conditions.append(f"(student_id = %(q)s{name})")
         values |= {"q": asked.q, "like": like(asked.q)}
-    listed = database.sql(statement(__file__, "students"))
-    where = database.sql(" and ".join(conditions))
-    total: int = database.value(
-        database.sql(
-            "select count(*) from ({listed}) as listed where {where}", listed=listed, where=where
-        ),
-        values,
+    return page_of(
+        database,
+        database.sql(statement(__file__, "students")),
+        asked,
+        limit,
+        where=conditions,
+        order=f"{_ORDER[asked.order]}, student_id",
+        values=values,
     )
-    rows = database.rows(
-        database.sql(
-            "select * from ({listed}) as listed where {where} order by {order}, student_id"
-            " limit %(limit)s offset %(offset)s",
-            listed=listed,
-            where=where,
-            order=SQL(_ORDER[asked.order]),
-        ),
-        values,
-    )
-    return rows, total
 
 
 def tutors_losing_students(database: Database, today: date) -> list[Row]:

@@ -12,6 +12,7 @@ from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.desk.filters import PAGE, TutorFilter
 from tutor_pipeline.desk.queries.alert_rows import with_events
+from tutor_pipeline.desk.queries.paging import page_of
 from tutor_pipeline.desk.queries.people import like, notes, risks
 from tutor_pipeline.judgement.lifecycle.active import ACTIVE
 from tutor_pipeline.people.reports import alert_queries
@@ -33,7 +34,7 @@ def tutors(
     database: Database, asked: TutorFilter, now: datetime, limit: int = PAGE
 ) -> tuple[list[Row], int]:
     """Returns the active tutors of a page, and how many there are in all."""
-    values: dict[str, Any] = {"now": now, "limit": limit, "offset": asked.offset}
+    values: dict[str, Any] = {"now": now}
     conditions = ["true"]
     if asked.group == "attention":
         conditions.append("alerts is not null")
@@ -53,25 +54,15 @@ def tutors(
     if asked.q:
         conditions.append("(tutor_id = %(q)s or name ilike %(like)s)")
         values |= {"q": asked.q, "like": like(asked.q)}
-    listed = database.sql(_TUTORS, active=SQL(ACTIVE))
-    where = database.sql(" and ".join(conditions))
-    total: int = database.value(
-        database.sql(
-            "select count(*) from ({listed}) as listed where {where}", listed=listed, where=where
-        ),
-        values,
+    return page_of(
+        database,
+        database.sql(_TUTORS, active=SQL(ACTIVE)),
+        asked,
+        limit,
+        where=conditions,
+        order=f"{_TUTOR_ORDER[asked.sorted_by]}, tutor_id",
+        values=values,
     )
-    rows = database.rows(
-        database.sql(
-            "select * from ({listed}) as listed where {where} order by {order}, tutor_id"
-            " limit %(limit)s offset %(offset)s",
-            listed=listed,
-            where=where,
-            order=SQL(_TUTOR_ORDER[asked.sorted_by]),
-        ),
-        values,
-    )
-    return rows, total
 
 
 def tutor(database: Database, tutor_id: str) -> Row | None:

@@ -18,6 +18,9 @@ from tutor_pipeline.judgement.lifecycle.store import last_applied
 from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.losses import ASSET, CHECK
 
+STALE_DAYS = 7
+"""If the newest session is older than this, today's windows are empty."""
+
 
 def exists(database: Database, schema: str, table: str) -> bool:
     """Returns whether a table or view exists and this role may read it."""
