@@ -4,22 +4,9 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("as_it_was")
+from tests.integration.moved_sessions import tutors_reschedule
 
-# Whoever else has an alert depends on the day: the synthetic platform ends yesterday.
-TWO_RESCHEDULE = """
-    with chosen as (
-        select tutor_id from platform.sessions
-        where status = 'completed' and scheduled_start > now() - interval '28 days'
-        group by tutor_id order by count(*) desc, tutor_id limit 2
-    ), moved as (
-        update platform.sessions set status = 'rescheduled', rescheduled_by = 'tutor'
-        where tutor_id in (select tutor_id from chosen) and status = 'completed'
-            and scheduled_start > now() - interval '28 days' and hashtext(id) % 2 = 0
-        returning id
-    )
-    delete from platform.session_feedback where session_id in (select id from moved)
-"""
+pytestmark = pytest.mark.usefixtures("as_it_was")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +14,7 @@ def enriched(project):
     # Under rules that find the same whoever else is there.
     project.settings["TUTOR_RULE_PROFILE"] = "conservative"
     project.run("generate", "--seed", "7")
-    project.execute(TWO_RESCHEDULE)
+    project.execute(tutors_reschedule(2))
     project.run("enrich")
     return project
 

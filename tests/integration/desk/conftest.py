@@ -25,6 +25,7 @@ from psycopg import sql
 
 from tests.conftest import Databases, undone
 from tests.integration.conftest import Project
+from tests.integration.moved_sessions import tutors_reschedule
 from tests.servers import free_port
 from tutor_pipeline.core.findings import (
     Evaluation,
@@ -45,21 +46,6 @@ from tutor_pipeline.people.access.roles import Role
 PATIENCE_SECONDS = 60
 SOURCE = "desk_source"
 
-# Whoever has an alert depends on the day: the platform ends yesterday. These three always do.
-_MOVE_SESSIONS = """
-    with chosen as (
-        select tutor_id from platform.sessions
-        where status = 'completed' and scheduled_start > now() - interval '28 days'
-        group by tutor_id order by count(*) desc, tutor_id limit 3
-    ), moved as (
-        update platform.sessions set status = 'rescheduled', rescheduled_by = 'tutor'
-        where tutor_id in (select tutor_id from chosen) and status = 'completed'
-            and scheduled_start > now() - interval '28 days' and hashtext(id) % 2 = 0
-        returning id
-    )
-    delete from platform.session_feedback where session_id in (select id from moved)
-"""
-
 
 @pytest.fixture(scope="session")
 def source(server_url: str, zygote: Any) -> str:
@@ -72,7 +58,7 @@ def source(server_url: str, zygote: Any) -> str:
             project = Project(home / "desk source", url, zygote)
             project.settings["TUTOR_RULE_PROFILE"] = "conservative"
             project.run("generate", "--seed", "7", "--tutors", "40", "--days", "60")
-            project.execute(_MOVE_SESSIONS)
+            project.execute(tutors_reschedule(3))
             project.run("enrich")
             with Warehouse(url).connect() as database:
                 of_others(database)
