@@ -27,7 +27,7 @@ The ends of past weeks, as moments: from the fifth week after the one of the fir
             - interval '1 microsecond' as as_of
         from (
             select min(session_on) as first_day
-            from {{ student_sessions() }} as taught
+            from {{ student_sessions(is_whole=true) }} as taught
             where student_id is not null and status not in ('scheduled', 'in_progress')
         ) as sessions
         cross join generate_series(

@@ -32,7 +32,7 @@ both kinds of evidence (tutor_evidence, student_evidence).
                 session_on,
                 scheduled_start,
                 created_at
-            from {{ student_sessions() if key == 'student_id' else ref('fct_sessions') }} as taught
+            from {{ student_sessions(is_whole=true) if key == 'student_id' else ref('fct_sessions') }} as taught
             where
                 session_on >= {{ newest }} - {{ 7 * asked_weeks }}
                 and session_on <= {{ newest }} + 14

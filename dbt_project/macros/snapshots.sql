@@ -4,12 +4,16 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
 -#}
 
 {% macro snapshot_rows(tutor_days, days, scope) -%}
+    {%- if has_excuses() %}
+    with
+    {{ as_known_then(scope) }}
+    {%- endif %}
     select
         tutor_id,
         session_on as snapshot_date,
         'daily' as period_type,
         {{ snapshot_measures() }}
-    from {{ tutor_days }}
+    from {{ snapshot_days_known(tutor_days, 'session_on') }} as days_known
     where session_on = any({{ days }}) and {{ scope }}
     group by tutor_id, session_on
     union all
@@ -18,9 +22,28 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
         {{ monday_of('session_on') }} as snapshot_date,
         'weekly' as period_type,
         {{ snapshot_measures() }}
-    from {{ tutor_days }}
+    from {{ snapshot_days_known(tutor_days, monday_of('session_on') ~ ' + 6') }} as days_known
     where {{ monday_of('session_on') }} + 6 = any({{ days }}) and {{ scope }}
     group by tutor_id, {{ monday_of('session_on') }}
+{%- endmacro %}
+
+{#- The days as they were known at the end of the day `then`: with the excuses that held by then. -#}
+{% macro snapshot_days_known(tutor_days, then) -%}
+    {%- if not has_excuses() -%}
+    {{ tutor_days }}
+    {%- else -%}
+    {%- set columns -%}
+        tutor_id, session_on, sessions_count, completed_count, not_held_count,
+            no_show_tutor_count, tutor_reschedule_count, score_sum, score_count, engagement_sum,
+            engagement_count, satisfaction_sum, satisfaction_count
+    {%- endset -%}
+    (
+        select {{ columns }} from {{ tutor_days }}
+        union all
+        select {{ columns }} from then_and_now
+        where {{ then }} >= known_from and {{ then }} < known_until
+    )
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro snapshot_measures() -%}

@@ -11,6 +11,64 @@ While dbt parses there are none yet.
     {{ return(tutor_metrics.macro.meta or {'int_tutor_days': {}, 'tutor_aggregates': {}}) }}
 {%- endmacro %}
 
+{#- What of a session a measure reads. The caller goes on with further conditions. `kinds`: SQL of the
+    kinds of which the session is excused, where `sessions` does not leave these out itself, and
+    columns that go on with it. -#}
+{% macro sessions_to_measure(sessions, kinds=none, further=()) -%}
+    select
+        {%- if kinds is none %}
+        *,
+        {%- else %}
+        {%- for column in columns_of_sessions() if column != 'excused_kinds' %}
+        {{ as_it_counts(column, column, kinds) }} as {{ column }},
+        {%- endfor %}
+        {%- for column, own in ratings_of_students().items() %}
+        {{ as_it_counts(column, own, kinds) }} as {{ own }},
+        {%- endfor %}
+        {%- for column in further %}
+        {{ column }},
+        {%- endfor %}
+        {{ kinds }} as excused_kinds,
+        {{ 'is_of_session,' if has_groups() }}
+        {%- endif %}
+        status = 'completed' as is_completed,
+        status = 'completed' and is_first_session as is_completed_first,
+        next_session_at <= {{ refresh()['as_of'] }} as is_followed,
+        (next_session_at at time zone '{{ pipeline_timezone() }}')::date - session_on
+            as days_to_next,
+        date_part('isodow', session_on) >= 6 as is_on_weekend
+    from {{ sessions }}
+    where
+        scheduled_start <= {{ refresh()['as_of'] }}
+        and status not in ('scheduled', 'in_progress')
+{%- endmacro %}
+
+{#- SQL of a measure over a group of these rows. -#}
+{% macro measure_value(name, entry) -%}
+    {%- set condition = entry.count or entry.where -%}
+    {%- if condition and entry.of != 'students' -%}
+        {%- set condition = of_sessions(condition) -%}
+    {%- endif -%}
+    {%- if entry.count -%}
+        count(*) filter (where {{ condition }})::integer
+    {%- elif entry.known -%}
+        count({{ entry.known }}) filter (where {{ condition }})::integer
+    {%- elif entry.sum -%}
+        coalesce(sum({{ millionths(entry.sum) }}) filter (where {{ condition }}), 0)::bigint
+    {%- else -%}
+        {{ entry.expr or name }}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro additive_measures() -%}
+    {%- set found = {} -%}
+    {%- for name, entry in tutor_metrics()['int_tutor_days'].items()
+        if entry.count or entry.known or entry.sum -%}
+        {%- do found.update({name: entry}) -%}
+    {%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}
+
 {% macro windows_of_measures() -%}
     {%- set used = {} -%}
     {%- for measure, entry in tutor_metrics()['int_tutor_days'].items() -%}
@@ -165,13 +223,13 @@ derived as (
             {%- for window in ('7d', '30d', '90d') %}
             when
                 {{ has_reschedules }}
-                and sessions_count_{{ window }} >= {{ min_sessions }}
+                and reschedule_due_count_{{ window }} >= {{ min_sessions }}
                 and {{ window_rate(
-                    'tutor_reschedule_count_' ~ window, 'sessions_count_' ~ window
+                    'tutor_reschedule_count_' ~ window, 'reschedule_due_count_' ~ window
                 ) }} > {{ var('high_reschedule_rate') }}
                 then true
             {%- endfor %}
-            when {{ has_reschedules }} and sessions_count_90d >= {{ min_sessions }} then false
+            when {{ has_reschedules }} and reschedule_due_count_90d >= {{ min_sessions }} then false
         end as is_high_reschedule,
         case
             when least(score_count_30d, score_count_prior_30d) >= {{ var('min_scored_30d') }}
@@ -338,7 +396,7 @@ last changed.
                     then least(later.updated_at, later.scheduled_start)
             end as gone_at
         from (
-            select * from {{ student_sessions() }} as taught
+            select * from {{ student_sessions(is_whole=true) }} as taught
             where
                 session_on > {{ after }}
                 and session_on <= {{ until }}
@@ -348,7 +406,7 @@ last changed.
                 and {{ scope }}
         ) as firsts
         inner join (
-            select * from {{ student_sessions() }} as taught
+            select * from {{ student_sessions(is_whole=true) }} as taught
             where session_on > {{ after }} and {{ scope }}
         ) as later
             on

@@ -30,6 +30,7 @@ OF_STUDENTS = " of students"
 
 _DEFINED_BY = (
     "macros/days_asked.sql",
+    "macros/excuses.sql",
     "macros/sessions_ahead.sql",
     "models/marts/tutor_evidence.sql",
     "models/intermediate/int_tutor_days.sql",

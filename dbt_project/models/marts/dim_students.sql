@@ -26,7 +26,7 @@ students as (
     select id from users
     where role = 'student'
     union
-    select student_id from {{ student_sessions() }} as taught
+    select student_id from {{ student_sessions(is_whole=true) }} as taught
     where student_id is not null
 )
 

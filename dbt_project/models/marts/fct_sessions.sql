@@ -56,8 +56,8 @@ derived as (
 )
 
 select
-    tutor_id,
-    session_id,
+    derived.tutor_id,
+    derived.session_id,
     student_id,
     session_on,
     scheduled_start,
@@ -125,7 +125,11 @@ select
     created_at,
     updated_at,
     audio_created_at,
-    feedback_submitted_at
+    feedback_submitted_at,
+    excuses.kinds as excused_kinds
 from derived
+left join {{ excused_sessions('undone_at is null and ' ~ scope) }} as excuses
+    on derived.tutor_id = excuses.tutor_id and derived.session_id = excuses.session_id
 -- A tutor's sessions lie together, newest first: the order in which everything reads them.
-order by tutor_id asc, session_on desc, scheduled_start desc, session_id desc
+order by
+    derived.tutor_id asc, session_on desc, scheduled_start desc, derived.session_id desc

@@ -74,7 +74,7 @@ ordered as materialized (
         row_number() over (
             partition by student_id, tutor_id order by scheduled_start, session_id
         ) = 1 as is_new_tutor
-    from {{ student_sessions() }} as taught
+    from {{ student_sessions(is_whole=true) }} as taught
     where
         student_id is not null
         and status not in ('scheduled', 'in_progress')

@@ -35,7 +35,7 @@ is older than all weeks that are looked at is in one more "week", which only cou
 {%- set recent %}
     student_id in (
         select taught.student_id
-        from {{ student_sessions() }} as taught
+        from {{ student_sessions(is_whole=true) }} as taught
         where
             taught.session_on >= {{ header.as_of_on }} - {{ var('asked_silence_days') }}
             and taught.status = 'completed'
@@ -97,7 +97,7 @@ known as materialized (
             {{ told.format('feedback_submitted_at') }} as feedback_on,
             {{ told.format('audio_created_at') }} as audio_on,
             {{ told.format('billed_at') }} as billed_on
-        from {{ student_sessions() }} as sessions
+        from {{ student_sessions(is_whole=true) }} as sessions
         left join {{ import_days }} as imports
             on
                 imports.recorded = 'sessions'

@@ -16,7 +16,7 @@
 {%- set some %}
     student_id in (
         select taught.student_id
-        from {{ student_sessions() }} as taught
+        from {{ student_sessions(is_whole=true) }} as taught
         where
             taught.student_id is not null
             and taught.session_on > {{ newest }} - {{ 7 * var('evidence_student_weeks') }}

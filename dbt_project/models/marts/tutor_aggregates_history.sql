@@ -24,6 +24,7 @@ asked                predicate on (tutor_id, as_of_date) that the rows must meet
 2. calendar   every tutor and day
 3. moving     what enters and leaves each window that day, added up from there on
 4. arrays     the values of all sessions that any of the days looks back to, newest first
+   (Where sessions were excused: known, what the sums and arrays were before that; macros/excuses.sql)
 5. converted  the days on which the pair of a first session had another one, held or ahead
 6. gathered   of each array, what the day looks back to
 7. measured   as in tutor_aggregates
@@ -38,6 +39,7 @@ asked                predicate on (tutor_id, as_of_date) that the rows must meet
 {%- set scope, asked = given('scope', 'true'), given('asked', 'true') -%}
 {%- set since = '(' ~ first_day ~ ' - ' ~ var('lookback_days') ~ ')' -%}
 {%- set ages = [0] + age_bands() -%}
+{%- set is_excused = has_excuses() -%}
 
 with
 
@@ -110,6 +112,29 @@ moving as (
     window so_far as (partition by calendar.tutor_id order by calendar.as_of_date)
 ),
 
+{% if is_excused -%}
+{{ as_known_then(scope) }},
+
+-- The days during which the same excuses of a tutor's sessions held.
+spans as (
+    select
+        tutor_id,
+        edge as known_from,
+        lead(edge) over (partition by tutor_id order by edge) as known_until
+    from (
+        select tutors.tutor_id, '-infinity'::date as edge from tutors
+        union distinct
+        select tutor_id, known_from as edge from excuse_spans
+        union distinct
+        select tutors.tutor_id, 'infinity'::date as edge from tutors
+    ) as edges
+),
+
+taught as (
+    {{ sessions_as_known() }}
+),
+
+{% endif -%}
 counted as not materialized (
     select
         *,
@@ -117,7 +142,7 @@ counted as not materialized (
         status = 'completed' as is_completed,
         status = 'completed' and is_first_session as is_completed_first,
         (next_session_at at time zone '{{ pipeline_timezone() }}')::date as next_session_on
-    from {{ student_sessions() }} as taught
+    from {{ student_sessions() ~ ' as taught' if not is_excused else 'taught' }}
     where
         session_on > {{ since }}
         and session_on <= {{ last_day }}
@@ -129,6 +154,7 @@ counted as not materialized (
 arrays as (
     select
         tutor_id
+        {{- ', known_from, known_until' if is_excused }}
         {%- for name, (value, _) in tutor_series().items() %}
         {%- set condition = of_sessions('is_completed and ' ~ value ~ ' is not null') %},
         array_agg({{ value }} {{ newest_first() }}) filter (where {{ condition }}) as {{ name }},
@@ -142,8 +168,37 @@ arrays as (
             as {{ name }}_end_days
         {%- endfor %}
     from counted
-    group by tutor_id
+    group by tutor_id{{ ', known_from, known_until' if is_excused }}
 ),
+
+{% if is_excused -%}
+known as (
+    select
+        calendar.tutor_id,
+        calendar.as_of_date
+        {%- for column, used in windows_of_measures().items() %}
+        {%- for window in used %}
+        {%- set first_age, end_age = age_windows()[window] %},
+        coalesce(sum(sums.{{ column }}) filter (
+            where calendar.as_of_date - sums.session_on >= {{ first_age }}
+            {%- if end_age is not none %}
+            and calendar.as_of_date - sums.session_on < {{ end_age }}
+            {%- endif %}
+        ), 0)::{{ 'double precision' if column.endswith('_sum') else 'integer' }}
+            as {{ column }}_{{ window }}
+        {%- endfor %}
+        {%- endfor %}
+    from calendar
+    inner join then_and_now as sums
+        on
+            calendar.tutor_id = sums.tutor_id
+            and calendar.as_of_date >= sums.session_on
+            and calendar.as_of_date >= sums.known_from
+            and calendar.as_of_date < sums.known_until
+    group by calendar.tutor_id, calendar.as_of_date
+),
+
+{% endif -%}
 
 converted as (
     select
@@ -172,7 +227,24 @@ converted as (
 
 gathered as (
     select
+        {%- if is_excused %}
+        moving.tutor_id,
+        moving.as_of_date,
+        moving.as_of,
+        moving.active_days_30d,
+        moving.last_session_on,
+        moving.last_session_at,
+        {%- for column, used in windows_of_measures().items() %}
+        {%- for window in used %}
+        {%- set name = column ~ '_' ~ window %}
+        moving.{{ name }} + coalesce(known.{{ name }}, 0) as {{ name }},
+        {%- endfor %}
+        {%- endfor %}
+        moving.score_count_30d + coalesce(known.score_count_30d, 0) as scored_30d,
+        {%- else %}
         moving.*,
+        moving.score_count_30d as scored_30d,
+        {%- endif %}
         {%- for name, (_, days) in tutor_series().items() %}
         {%- set age = last_day ~ ' - moving.as_of_date' %}
         arrays.{{ name }}[
@@ -185,11 +257,20 @@ gathered as (
             width_bucket(moving.as_of_date, {{ name }}_first_days)
             - width_bucket(moving.as_of_date, {{ name }}_end_days),
             0
-        ) as {{ name }},
+        ) as {{ name }}{{ ',' if not loop.last }}
         {%- endfor %}
-        moving.score_count_30d as scored_30d
     from moving
-    left join arrays on moving.tutor_id = arrays.tutor_id
+    left join arrays
+        on
+            moving.tutor_id = arrays.tutor_id
+            {%- if is_excused %}
+            and moving.as_of_date >= arrays.known_from
+            and moving.as_of_date < arrays.known_until
+    left join known
+        on
+            moving.tutor_id = known.tutor_id
+            and moving.as_of_date = known.as_of_date
+            {%- endif %}
     left join converted on moving.tutor_id = converted.tutor_id
     where moving.is_there and {{ asked }}
 ),

@@ -26,6 +26,7 @@ A report or a bill counts in the week in which it became known.
 2. billed, logged_in, offered, ahead   what other tables say, by week
    recorded       of past days: when what they rest on was recorded last
 3. calendar       every tutor and week
+   known          of past days: what excuses changed since (macros/excuses.sql)
 4. seen           this week and the weeks before it
 -#}
 {%- set header = refresh() -%}
@@ -36,6 +37,14 @@ A report or a bill counts in the week in which it became known.
 {%- set weeks = asked_weeks + 12 -%}
 {%- set since = '(' ~ newest ~ ' - ' ~ 7 * weeks ~ ')' -%}
 {%- set marks = ('score', 'rating', 'engagement', 'sentiment') -%}
+{#- What a week counts, and the measure that it adds up. -#}
+{%- set counts = {
+    'reschedules': 'tutor_reschedule_count', 'reschedules_due': 'reschedule_due_count',
+    'no_shows': 'no_show_tutor_count', 'no_shows_due': 'absence_due_count',
+    'cancelled': 'cancelled_count', 'not_held': 'not_held_count',
+    'lates': 'late_count', 'starts_known': 'late_minutes_count',
+} -%}
+{%- set is_excused = now is none and has_excuses() -%}
 {%- set logins = built(
     ref('int_tutor_logins'), 'null::text as tutor_id, null::date as login_on'
 ) -%}
@@ -77,12 +86,9 @@ taught as (
         {{ weeks_back('session_on', newest) }} as week,
         sum(sessions_count)::integer as sessions,
         sum(completed_count)::integer as completed,
-        sum(cancelled_count)::integer as cancelled,
-        sum(no_show_tutor_count)::integer as no_shows,
-        sum(not_held_count)::integer as not_held,
-        sum(tutor_reschedule_count)::integer as reschedules,
-        sum(late_count)::integer as lates,
-        sum(late_minutes_count)::integer as starts_known,
+        {%- for name, measure in counts.items() %}
+        sum({{ measure }})::integer as {{ name }},
+        {%- endfor %}
         {%- for mark in marks %}
         sum({{ mark }}_sum)::double precision as {{ mark }}_sum,
         sum({{ mark }}_count)::integer as {{ mark }}_count,
@@ -271,6 +277,40 @@ calendar as (
     cross join generate_series(0, {{ weeks - 1 }}) as series (week)
 ),
 
+{% if is_excused -%}
+{{ as_known_then(scope) }},
+
+-- What excuses that were not yet made, or were undone later, change in a past row.
+known as (
+    select
+        calendar.tutor_id,
+        calendar.week
+        {%- for name, ages in (('28d', (0, 28)), ('before', (28, 84))) %}
+        {%- set then %}
+            where calendar.as_of_date - sums.session_on >= {{ ages[0] }}
+            and calendar.as_of_date - sums.session_on < {{ ages[1] }}
+        {%- endset %}
+        {%- for event, measure in counts.items() %},
+        sum(sums.{{ measure }}) filter ({{ then }})::integer as {{ event }}_{{ name }}
+        {%- endfor %}
+        {%- for mark in marks %},
+        sum(sums.{{ mark }}_sum) filter ({{ then }})::double precision
+            as {{ mark }}_sum_{{ name }},
+        sum(sums.{{ mark }}_count) filter ({{ then }})::integer as {{ mark }}_count_{{ name }}
+        {%- endfor %}
+        {%- endfor %}
+    from calendar
+    inner join then_and_now as sums
+        on
+            calendar.tutor_id = sums.tutor_id
+            and calendar.as_of_date >= sums.session_on
+            and calendar.as_of_date >= sums.known_from
+            and calendar.as_of_date < sums.known_until
+    where calendar.week < {{ asked_weeks }}
+    group by calendar.tutor_id, calendar.week
+),
+
+{% endif -%}
 seen as (
     select
         calendar.tutor_id,
@@ -288,17 +328,20 @@ seen as (
 
         sum(taught.sessions) over recent_28 as sessions_28d,
         sum(taught.sessions) over before_28 as sessions_before,
-        {%- for event in (
-            'reschedules', 'no_shows', 'cancelled', 'not_held', 'lates', 'starts_known'
-        ) %}
-        sum(taught.{{ event }}) over recent_28 as {{ event }}_28d,
-        sum(taught.{{ event }}) over before_28 as {{ event }}_before,
-        {%- endfor %}
-
-        {%- for mark in marks %}
         {%- for days, name in (('recent_28', '28d'), ('before_28', 'before')) %}
-        sum(taught.{{ mark }}_sum) over {{ days }} / 1000000.0 as {{ mark }}_sum_{{ name }},
-        sum(taught.{{ mark }}_count) over {{ days }} as {{ mark }}_count_{{ name }},
+        {%- for event in counts %}
+        sum(taught.{{ event }}) over {{ days }}
+            {{- ' + coalesce(known.' ~ event ~ '_' ~ name ~ ', 0)' if is_excused }}
+            as {{ event }}_{{ name }},
+        {%- endfor %}
+        {%- for mark in marks %}
+        (
+            sum(taught.{{ mark }}_sum) over {{ days }}
+            {{- ' + coalesce(known.' ~ mark ~ '_sum_' ~ name ~ ', 0)' if is_excused }}
+        ) / 1000000.0 as {{ mark }}_sum_{{ name }},
+        sum(taught.{{ mark }}_count) over {{ days }}
+            {{- ' + coalesce(known.' ~ mark ~ '_count_' ~ name ~ ', 0)' if is_excused }}
+            as {{ mark }}_count_{{ name }},
         {%- endfor %}
         {%- endfor %}
 
@@ -335,6 +378,9 @@ seen as (
         on calendar.tutor_id = {{ relation }}.tutor_id and calendar.week = {{ relation }}.week
     {%- endfor %}
     left join logins_read on calendar.week = logins_read.week
+    {%- if is_excused %}
+    left join known on calendar.tutor_id = known.tutor_id and calendar.week = known.week
+    {%- endif %}
     window
         onwards as (
             partition by calendar.tutor_id order by calendar.week
@@ -380,9 +426,7 @@ select
     {%- for days in ('7d', '14d', '28d', 'before_14d', 'before_28d') %}
     coalesce(completed_{{ days }}, 0)::integer as completed_{{ days }},
     {%- endfor %}
-    {%- for event in (
-        'sessions', 'reschedules', 'no_shows', 'cancelled', 'lates', 'starts_known'
-    ) %}
+    {%- for event in ['sessions'] + counts.keys() | list if event != 'not_held' %}
     {%- for days in ('28d', 'before') %}
     {{ known_count(event, days, ('no_shows', 'cancelled')) }} as {{ event }}_{{ days }},
     {%- endfor %}

@@ -15,7 +15,7 @@
 ) %}
 
 -- depends_on: {{ ref('int_tutor_days') }}, {{ ref('dim_tutors') }}, {{ ref('fct_sessions') }},
--- {{ ref('int_tutor_logins') }}, {{ ref('int_import_days') }}
+-- {{ ref('fct_session_students') }}, {{ ref('int_tutor_logins') }}, {{ ref('int_import_days') }}
 {%- do staged('tutor_availability') %}
 {{ text_of('tutor_evidence', {
     'newest': newest, 'asked_weeks': var('evidence_weeks'), 'now': none, 'scope': 'true',

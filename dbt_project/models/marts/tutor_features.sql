@@ -30,6 +30,8 @@ became known counts from then on.
 {%- set last_day = given('last_day', as_of_on) -%}
 {%- set scope = given('scope', in_scope('tutor_id')) -%}
 {%- set feature_days = 60 -%}
+{#- Of past days: what was excused by then. -#}
+{%- set is_excused = given('base', none) is not none and has_excuses() -%}
 {#- A lesson of several students is one of each. -#}
 {%- set lessons_of_students = 'wide.sessions_completed_all' if not has_groups() else
     "(select count(*) from " ~ ref('fct_session_students') ~ " as taking_part where"
@@ -143,6 +145,10 @@ availability as (
     group by tutor_id, as_of_date
 ),
 
+{% if is_excused -%}
+{{ excuse_spans(scope) }},
+
+{% endif -%}
 sessions as not materialized (
     select
         asked.tutor_id,
@@ -156,7 +162,10 @@ sessions as not materialized (
         coalesce(held.actual_duration_minutes, held.scheduled_duration_minutes) as minutes,
         coalesce(held.subject_id, held.subject) as subject,
         case
-            when held.feedback_submitted_at is null or held.feedback_submitted_at <= asked.as_of
+            when
+                (held.feedback_submitted_at is null or held.feedback_submitted_at <= asked.as_of)
+                and ('quality' = any({{ 'known' if is_excused else 'held' }}.
+                    {{- 'kinds' if is_excused else 'excused_kinds' }})) is not true
                 then held.student_satisfaction_rating::numeric
         end as rating,
         held.billed_amount is not null
@@ -180,6 +189,14 @@ sessions as not materialized (
             and asked.as_of_date - {{ feature_days }} < held.session_on
             and asked.as_of_date >= held.session_on
             and asked.as_of >= held.scheduled_start
+    {%- if is_excused %}
+    left join excuse_spans as known
+        on
+            held.tutor_id = known.tutor_id
+            and held.session_id = known.session_id
+            and asked.as_of_date >= known.known_from
+            and asked.as_of_date < known.known_until
+    {%- endif %}
 ),
 
 activity as (

@@ -25,6 +25,7 @@ STATUSES = ["completed"] * 14 + [
     *("scheduled", "in_progress", "cancelled", "rescheduled", "rescheduled"),
     *("no_show_tutor", "no_show_student", "not_held"),
 ]
+EXCUSES = ("absence", "reschedule", "lateness", "quality", "all")
 PARTS = {
     "session_audio_metrics": (
         "tutor_talk_ratio student_talk_ratio student_engagement_score tutor_enthusiasm_score"
@@ -116,6 +117,20 @@ class Bench:
         for table in PARTS:
             self.insert(table, [random_part(rng, table, row) for row in made if rng.random() < 0.8])
         return [row["id"] for row in made]
+
+    def excuse(self, rng: random.Random, session: str, tutor: str, until: datetime) -> None:
+        """Excuse a session of something, some day after it, and perhaps undo that on a later one."""
+        at = until - timedelta(days=rng.randint(0, 60), hours=rng.randint(0, 30))
+        undone_at = at + timedelta(days=rng.randint(0, 20), minutes=1)
+        if rng.random() < 0.5 or undone_at > until:
+            undone_at = None
+        self.execute(
+            "insert into {ops}.session_excuses (tutor_id, session_id, kind, reason, excused_by,"
+            " excused_at, undone_by, undone_at) values (%s, %s, %s, 'outage', 'ada', %s, %s, %s)"
+            " on conflict do nothing",
+            *(tutor, session, rng.choice(EXCUSES), at),
+            *(None if undone_at is None else "ada", undone_at),
+        )
 
     def book(self) -> None:
         """Let sessions be booked up to 25 days before they begin, and change at any time from

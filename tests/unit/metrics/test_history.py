@@ -53,7 +53,8 @@ def start_over(bench: Any, seed: int, sessions: int = 150) -> None:
     bench.execute(
         "truncate {platform}.sessions, {platform}.tutors, {platform}.session_feedback,"
         " {platform}.session_audio_metrics, {platform}.session_transcript_metrics,"
-        " {platform}.session_video_metrics, {ops}.refresh_runs, {ops}.history_repairs"
+        " {platform}.session_video_metrics, {ops}.refresh_runs, {ops}.history_repairs,"
+        " {ops}.session_excuses"
     )
     bench.execute("drop table if exists {marts}.tutor_aggregates_history cascade")
     bench.insert("tutors", [{"user_id": tutor} for tutor in [*TUTORS, "idle"]])

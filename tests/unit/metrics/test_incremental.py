@@ -31,6 +31,7 @@ operations = st.lists(
     st.tuples(
         st.sampled_from(
             ["add", "edit", "move", "unassign", "delete", "feedback", "break", "repeat", "empty"]
+            + ["excuse", "excuse", "excuse"]
         ),
         st.integers(0, 2**32),
     ),
@@ -72,7 +73,9 @@ def change(bench: Any, rng: random.Random, operation: str, random_session: Calla
         return {tutor}
     touched = bench.rows("select tutor_id from {platform}.sessions where id = %s", session)
     tutors = {row["tutor_id"] for row in touched}
-    if operation == "delete":
+    if operation == "excuse":
+        bench.excuse(rng, session, rng.choice(sorted(map(str, tutors))), AS_OF)
+    elif operation == "delete":
         bench.execute("delete from {platform}.sessions where id = %s", session)
     elif operation == "feedback":
         bench.execute("delete from {platform}.session_feedback where session_id = %s", session)
@@ -98,7 +101,7 @@ def start_over(bench: Any, rng: random.Random) -> None:
     bench.execute(
         "truncate {platform}.sessions, {platform}.session_feedback,"
         " {platform}.session_audio_metrics, {platform}.session_transcript_metrics,"
-        " {platform}.session_video_metrics, {ops}.refresh_runs"
+        " {platform}.session_video_metrics, {ops}.refresh_runs, {ops}.session_excuses"
     )
     bench.fill(rng, TUTORS, 60)
 

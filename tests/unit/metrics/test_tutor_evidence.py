@@ -245,7 +245,9 @@ def expected(platform: Platform, tutor: str, day: date, now: datetime) -> dict[s
         started = [row for row in completed if row["actual_start"] is not None]
         late = timedelta(minutes=5)
         found |= {
-            f"sessions_{name}": len(rows),
+            **dict.fromkeys(
+                [f"sessions_{name}", f"reschedules_due_{name}", f"no_shows_due_{name}"], len(rows)
+            ),
             f"reschedules_{name}": sum(row["rescheduled_by"] == "tutor" for row in rows),
             f"no_shows_{name}": known_events(rows, "no_show_tutor"),
             f"cancelled_{name}": known_events(rows, "cancelled"),

@@ -194,8 +194,10 @@ def _evidence(
         "completed_28d": last_28,
         "completed_before_14d": before_14,
         "completed_before_28d": before_28,
-        "sessions_28d": last_28,
-        "sessions_before": before_28,
+        **dict.fromkeys(("sessions_28d", "reschedules_due_28d", "no_shows_due_28d"), last_28),
+        **dict.fromkeys(
+            ("sessions_before", "reschedules_due_before", "no_shows_due_before"), before_28
+        ),
         "starts_known_28d": last_28,
         "starts_known_before": before_28,
         "earned_28d": 20.0 * last_28,

@@ -81,6 +81,8 @@ def people(
     for days, at in (("28d", fall), ("before", 0.0)):
         done = columns["completed_28d" if days == "28d" else "completed_before_28d"]
         columns[f"sessions_{days}"] = done + rng.poisson(0.1 * done)
+        for event in ("reschedules", "no_shows"):
+            columns[f"{event}_due_{days}"] = columns[f"sessions_{days}"]
         columns[f"starts_known_{days}"] = done
         for event, (counted, among) in EVENTS.items():
             chance = np.clip(_EVENT_RATES[event] * np.exp(own()) + 0.2 * at, 0, 1)

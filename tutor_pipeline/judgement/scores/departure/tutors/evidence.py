@@ -36,22 +36,19 @@ from tutor_pipeline.judgement.scores.departure.measures import (
 )
 
 EVENTS = {
-    "reschedules": ("reschedules", "sessions"),
-    "no_shows": ("no_shows", "sessions"),
+    "reschedules": ("reschedules", "reschedules_due"),
+    "no_shows": ("no_shows", "no_shows_due"),
     "cancellations": ("cancelled", "sessions"),
     "lateness": ("lates", "starts_known"),
 }
 """Events of sessions: the column that counts them, and that of the sessions they can happen to."""
 MARKS = ("score", "rating", "engagement", "sentiment")
+_COUNTED = dict.fromkeys(("sessions", *(each for pair in EVENTS.values() for each in pair)))
 
 READS: tuple[str, ...] = (
     *("days_seen", "days_since_completed"),
     *(f"completed_{days}" for days in ("7d", "14d", "28d", "before_14d", "before_28d")),
-    *(
-        f"{column}_{days}"
-        for column in ("sessions", "reschedules", "no_shows", "cancelled", "lates", "starts_known")
-        for days in ("28d", "before")
-    ),
+    *(f"{column}_{days}" for column in _COUNTED for days in ("28d", "before")),
     *(f"{mark}_{days}" for mark in MARKS for days in ("28d", "28d_n", "before", "before_n")),
     *("earned_28d", "earned_before", "login_days_14d", "login_days_before"),
     *("hours_this_week", "hours_next_week", "usual_hours", "usual_hours_weeks"),
