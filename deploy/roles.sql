@@ -27,8 +27,8 @@
 --                  came in (staging, the payloads of the quarantine: they may hold anything the
 --                  platform has), no message to be sent, not the truth behind synthetic data,
 --                  nothing of the platform, nothing of Dagster's.
--- tutor_coach      the same, and what `alerts assign|ack|snooze|wake|resolve|reopen` and
---                  `rules override` write.
+-- tutor_coach      the same, and what `alerts assign|ack|snooze|wake|resolve|reopen`,
+--                  `excuses add|undo` and `rules override` write.
 -- tutor_desk       what the coach may; accounts, sign-ins, notes and downloads of the desk, which
 --                  nobody else but the pipeline reads.
 -- tutor_viewer     what the reader reads, and Dagster's database: for a web server that shows.
@@ -204,7 +204,9 @@ from (values
         ' snoozed_by, resolved_at, resolved_by, resolution, action_taken, known_session_ids,'
         ' owner)'),
     ('alert_events', 'insert'),
-    ('rule_overrides', 'insert, update, delete')
+    ('rule_overrides', 'insert, update, delete'),
+    ('session_excuses', 'select, insert, update (undone_by, undone_at)'),
+    ('session_ledger', 'select, update (pending_since, attempts)')
 ) as granted (name, rights)
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec

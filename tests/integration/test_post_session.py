@@ -19,6 +19,8 @@ import pytest
 
 from tests.integration.refreshes import Refreshes, differences, stopping_at, tables, until, written
 from tutor_pipeline.core.warehouse.locks import one_writer
+from tutor_pipeline.judgement.lifecycle import excuses
+from tutor_pipeline.judgement.lifecycle.excuses import ExcuseKind
 
 TUTORS = [f"P{number:02d}" for number in range(40)]
 POOR_FIRSTS = "poor_first_session_pattern"
@@ -535,3 +537,61 @@ def test_what_changes_during_a_full_refresh_still_waits_and_all_is_as_it_makes_i
         for table, rows in side.items():
             side[table] = {key: row for key, row in rows.items() if row.get("tutor_id") != tutor}
     assert differences(before, after) == {}
+
+
+def excuse(platform, session_id, kind=ExcuseKind.QUALITY):
+    """A session is excused. Returns the number of the excuse."""
+    tutor = session_id.partition("-")[0]
+    with platform.warehouse.connect() as database:
+        return excuses.excuse(
+            database, tutor, session_id, kind, reason="outage", by="ada", at=datetime.now(UTC)
+        )
+
+
+def test_an_excuse_is_a_change_of_its_session_and_so_is_undoing_it(platform, refreshes, tutor):
+    disappoint(platform, tutor)
+    refreshes.run()
+    assert history(platform, tutor) == [(POOR_FIRSTS, "opened")]
+    sessions = "select sessions_30d, first_session_avg_score_90d_n from marts.tutor_aggregates"
+    ((taught, scored),) = platform.query(f"{sessions} where tutor_id = %s", tutor)
+    number = excuse(platform, f"{tutor}-poor1")
+    assert taken(platform, refreshes.run()) == 1
+    told = [(POOR_FIRSTS, event) for event in ("opened", "excused", "resolved")]
+    assert history(platform, tutor) == told
+    assert platform.query("select resolution from ops.alerts where tutor_id = %s", tutor) == [
+        ("excused",)
+    ]
+    assert platform.query(f"{sessions} where tutor_id = %s", tutor) == [(taught, scored - 1)]
+    assert taken(platform, refreshes.run()) == 0
+    with platform.warehouse.connect() as database:
+        excuses.undo(database, number, by="bea", at=datetime.now(UTC))
+    assert taken(platform, refreshes.run()) == 1
+    assert history(platform, tutor) == [*told, (POOR_FIRSTS, "reopened")]
+    assert platform.query(f"{sessions} where tutor_id = %s", tutor) == [(taught, scored)]
+    assert waiting(platform) == set()
+
+
+def test_what_is_excused_while_a_pass_reads_waits_for_the_next(platform, refreshes, tutor):
+    disappoint(platform, tutor)
+    refreshes.run()
+    platform.execute(
+        f"update platform.sessions set overall_session_score = 5.4 where id = '{tutor}-poor0'"
+    )
+    with stopping_at(platform.url, "marts.tutor_aggregates") as wait:
+        run = refreshes.start()
+        wait()
+        # The pass has read the session, and is to record it as processed.
+        excuse(platform, f"{tutor}-poor0", ExcuseKind.ALL)
+    assert run.outcome().success
+    refreshes.run()
+    assert history(platform, tutor)[-1] == (POOR_FIRSTS, "resolved")
+    assert waiting(platform) == set()
+
+
+def test_a_session_of_two_months_ago_is_excused_too(platform, refreshes, tutor):
+    teach(platform, tutor, *range(100, 103), score=5.5, first=True, ago=timedelta(days=40))
+    refreshes.run("daily_refresh")
+    assert history(platform, tutor) == [(POOR_FIRSTS, "opened")]
+    excuse(platform, f"{tutor}-100")
+    assert taken(platform, refreshes.run()) == 1
+    assert history(platform, tutor)[-1] == (POOR_FIRSTS, "resolved")

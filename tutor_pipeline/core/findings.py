@@ -64,6 +64,7 @@ class Resolution(StrEnum):
 
     AUTO = "auto"
     EVIDENCE_GONE = "evidence_gone"
+    EXCUSED = "excused"
     PROFILE_SWITCHED = "profile_switched"
     RULE_RETIRED = "rule_retired"
     RULE_DISABLED = "rule_disabled"

@@ -35,6 +35,8 @@ from tutor_pipeline.core.warehouse.migrate import current, head
 from tutor_pipeline.core.warehouse.pool import NoConnectionError, Pool
 from tutor_pipeline.desk import formats, queries, words
 from tutor_pipeline.desk.options import Options, StudentNames
+from tutor_pipeline.judgement.lifecycle import excuses
+from tutor_pipeline.judgement.lifecycle.excuses import ExcuseKind
 from tutor_pipeline.people.access import sign_ins
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.access.sign_ins import Who
@@ -160,19 +162,39 @@ class Visit:
         )  # fmt: skip
 
     def _done(self) -> dict[str, Any] | None:
-        """What the visitor has just done to the alert that the address names (`done`)."""
+        """What the visitor has just done, to the alert or by the excuse that the address names
+        (`done`, `excused`), with the form that undoes it.
+        """
+        if excuse_id := self.asked.get("excused"):
+            return self._excused(excuse_id)
         if not (alert_id := self.asked.get("done")):
             return None
         found = queries.alert(self.database, alert_id)
         if found is None or found["newest_actor"] != self.account:
             return None
         what = words.happened(found["events"][-1], self.zone, self.now)
+        verb = words.UNDO.get(found["newest_event"])
+        fields = {"alert": f"{alert_id}:{found['event_no']}", "verb": verb}
         return {
             "words": f"You {what}. ({formats.title(found['title'])},"
             f" {formatting.visible(found['name'] or found['subject_id'], 80)})",
-            "undo": words.UNDO.get(found["newest_event"]),
-            "alert": found,
+            "undo": {"action": "/alerts/act", "fields": fields} if verb else None,
         }
+
+    def _excused(self, excuse_id: str) -> dict[str, Any] | None:
+        number = int(excuse_id) if excuse_id.isdecimal() and len(excuse_id) < 19 else 0
+        excuse = excuses.find(self.database, number)
+        if excuse is None:
+            return None
+        what = words.EXCUSED[ExcuseKind(excuse["kind"])]
+        fields = {"excuse_id": excuse_id}
+        soon = "Numbers and alerts follow within seconds."
+        if excuse["undone_at"] is None and excuse["excused_by"] == self.account:
+            told = f"You excused {what} of the session. {soon}"
+            return {"words": told, "undo": {"action": "/excuses/undo", "fields": fields}}
+        if excuse["undone_by"] == self.account:
+            return {"words": f"The session counts again ({what}). {soon}", "undo": None}
+        return None
 
     def back(self, default: str = "/", **changes: str) -> RedirectResponse:
         """Sends the browser back to the page that its form was on."""
@@ -430,6 +452,7 @@ def templates(folder: Path, make: Callable[[Path], Environment]) -> Environment:
         "title": formats.title,
         "tutor_name": formats.tutor,
         "usual": formats.usual,
+        "fitting": excuses.fitting,
         "flags": lambda session: list(words.flags(session)),
         "risk": words.risk,
         "ended": words.ended,
@@ -441,6 +464,8 @@ def templates(folder: Path, make: Callable[[Path], Environment]) -> Environment:
     environment.globals |= {
         "Role": Role,
         "REASONS": words.REASONS,
+        "EXCUSES": words.EXCUSES,
+        "EXCUSED": words.EXCUSED,
         "SNOOZES": words.SNOOZES,
         "RISK": words.RISK,
         "STATUS": words.STATUS,

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from tutor_pipeline.core.findings import Resolution
 from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.desk.formats import figure, moment
+from tutor_pipeline.judgement.lifecycle.excuses import ExcuseKind
 from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.reports.status_queries import STALE_DAYS
 
@@ -28,11 +29,28 @@ REASONS = {
 _ENDS = {
     Resolution.AUTO: "it no longer holds",
     Resolution.EVIDENCE_GONE: "its sessions are gone",
+    Resolution.EXCUSED: "a session was excused",
     Resolution.PROFILE_SWITCHED: "other rules are in force",
     Resolution.RULE_RETIRED: "its rule is no longer in use",
     Resolution.RULE_DISABLED: "its rule is off for this tutor",
     Resolution.TUTOR_INACTIVE: "the tutor is not active any more",
 } | REASONS
+
+EXCUSES = (
+    "the student asked for it",
+    "the platform failed",
+    "illness or an emergency",
+    "agreed beforehand",
+)
+"""Usual reasons to excuse a session; others are written."""
+EXCUSED = {
+    ExcuseKind.ABSENCE: "the absence",
+    ExcuseKind.RESCHEDULE: "the move",
+    ExcuseKind.LATENESS: "the late start",
+    ExcuseKind.QUALITY: "how it went",
+    ExcuseKind.ALL: "everything",
+}
+"""What a session is excused from."""
 
 SNOOZES = (("1", "until tomorrow"), ("7", "for 7 days"), ("30", "for 30 days"))
 """Days of a snooze."""
@@ -107,6 +125,11 @@ def happened(event: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> str:
             found = f"snoozed it until {moment(until, zone, now)}"
         case "resolved":
             found = f"resolved it: {ended(details['resolution'])}"
+        case "excused" | "unexcused":
+            what = EXCUSED[ExcuseKind(details["kind"])]
+            found = f"excused {what} of a session"
+            if name == "unexcused":
+                found = f"took back that {what} of a session is excused"
         case "opened":
             found = f"opened it as {details.get('severity', 'an alert')}"
         case _:
@@ -163,6 +186,8 @@ def flags(session: Mapping[str, Any]) -> Iterator[str]:
         yield f"tutor talked {figure(talk, '%')}"
     if session["technical_issues"]:
         yield "technical problem"
+    for excuse in number("excuses") or ():
+        yield f"{EXCUSED[ExcuseKind(excuse['kind'])]} excused"
 
 
 def banner(facts: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> list[str]:

@@ -30,11 +30,11 @@
         case when {{ has_reschedules }} then sum(tutor_reschedule_count) end::double precision
             as reschedules,
         sum(reschedule_due_count)::double precision as reschedules_due,
-        sum(score_sum)::double precision / 1000000 as score_sum,
+        sum(score_sum)::double precision as score_sum,
         sum(score_count)::double precision as score_count,
-        sum(rating_sum)::double precision / 1000000 as rating_sum,
+        sum(rating_sum)::double precision as rating_sum,
         sum(rating_count)::double precision as rating_count,
-        sum(engagement_sum)::double precision / 1000000 as engagement_sum,
+        sum(engagement_sum)::double precision as engagement_sum,
         sum(engagement_count)::double precision as engagement_count
 {%- endset %}
 {%- set is_excused = has_excuses() %}
@@ -110,7 +110,8 @@ windows as (
         case when coalesce(not_held_{{ window }}, 0) = 0 then
         {%- endif %}
         {{ part }}_{{ window }}
-        {%- if whole %} / nullif({{ whole }}_{{ window }}, 0){% endif %}
+        {%- if whole %} / nullif({{ whole }}_{{ window }}
+            {{- ' * 1000000' if part.endswith('_sum') }}, 0){% endif %}
         {{- ' end' if part == 'no_shows' }}
             as {{ name }}_{{ '30d' if window == 'recent' else 'prior_30d' }}
         {%- endfor %}

@@ -119,7 +119,7 @@ class Bench:
         return [row["id"] for row in made]
 
     def excuse(self, rng: random.Random, session: str, tutor: str, until: datetime) -> None:
-        """Excuse a session of something, some day after it, and perhaps undo that on a later one."""
+        """Excuse a session of something before `until`, and perhaps undo that later."""
         at = until - timedelta(days=rng.randint(0, 60), hours=rng.randint(0, 30))
         undone_at = at + timedelta(days=rng.randint(0, 20), minutes=1)
         if rng.random() < 0.5 or undone_at > until:

@@ -222,7 +222,12 @@ def test_an_excused_session_leaves_numerator_and_exposure(taught: Any) -> None:
     assert (row["avg_rating_30d"], row["avg_rating_30d_n"]) == ((2 + 15) / 4, 4)
     assert row["low_score_session_ids"] == ["poor0"]
     # Sessions stay sessions.
-    for column in ("sessions_30d", "sessions_completed_30d", "cancelled_30d", "completion_rate_30d"):
+    for column in (
+        "sessions_30d",
+        "sessions_completed_30d",
+        "cancelled_30d",
+        "completion_rate_30d",
+    ):
         assert row[column] == before[column] or column == "cancelled_30d"
     assert (before["cancelled_30d"], row["cancelled_30d"]) == (None, 0)
 

@@ -30,8 +30,10 @@ SNAPSHOT_DAYS = (date(2026, 1, 15), date(2026, 3, 17))
 operations = st.lists(
     st.tuples(
         st.sampled_from(
-            ["add", "edit", "move", "unassign", "delete", "feedback", "break", "repeat", "empty"]
-            + ["excuse", "excuse", "excuse"]
+            [
+                *("add", "edit", "move", "unassign", "delete", "feedback", "break", "repeat"),
+                *("empty", "excuse", "excuse", "excuse"),
+            ]
         ),
         st.integers(0, 2**32),
     ),

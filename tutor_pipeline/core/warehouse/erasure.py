@@ -136,6 +136,7 @@ RULES = (
     ),
     Rule("ops.notes", _TUTOR, (Rows(_ABOUT_STUDENT),), masked=("text",)),
     Rule("ops.rule_overrides", _TUTOR, masked=("reason",)),
+    Rule("ops.session_excuses", _TUTOR, masked=("reason",)),
     *(
         Rule(f"ops.{table}", _TUTOR)
         for table in (

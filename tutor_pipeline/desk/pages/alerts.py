@@ -98,10 +98,11 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
     found["sessions"] = [
         sessions[each] for each in found["evidence_session_ids"] if each in sessions
     ]
+    excused = queries.excused_sessions(visit.database, tutor_id, visit.now) if tutor_id else []
     found["missing_sessions"] = len(found["evidence_session_ids"]) - len(found["sessions"])
     students = queries.students(
         visit.database,
-        [row["student_id"] for row in sessions.values()] + [found["subject_id"]],
+        [row["student_id"] for row in [*sessions.values(), *excused]] + [found["subject_id"]],
     )
     found["line"] = None
     if found["subject_kind"] == SubjectKind.TUTOR:
@@ -112,6 +113,7 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
         status,
         alert=with_subjects(visit, [found])[0],
         students=students,
+        excused=excused,
         risk=queries.risks(visit.database, [tutor_id]).get(tutor_id)
         if found["subject_kind"] == SubjectKind.TUTOR
         else None,

@@ -37,7 +37,13 @@ from tutor_pipeline.desk.queries.people import (
     subjects,
     tutor_names,
 )
-from tutor_pipeline.desk.queries.session_rows import newest_day, session, sessions, sessions_by_id
+from tutor_pipeline.desk.queries.session_rows import (
+    excused_sessions,
+    newest_day,
+    session,
+    sessions,
+    sessions_by_id,
+)
 from tutor_pipeline.desk.queries.state import facts, is_built, platform_bar
 from tutor_pipeline.desk.queries.student_rows import (
     segments,
@@ -60,6 +66,7 @@ __all__ = [
     "counts",
     "earlier_alerts",
     "ending_snoozes",
+    "excused_sessions",
     "facts",
     "failing_checks",
     "history",

@@ -7,6 +7,8 @@ from datetime import date, datetime
 
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.desk.filters import PAGE, SessionFilter
+from tutor_pipeline.judgement.lifecycle import excuses
+from tutor_pipeline.sources.changes import ledger
 
 _SESSION_COLUMNS = (
     "tutor_id, session_id, student_id, session_on, scheduled_start, status, rescheduled_by,"
@@ -75,7 +77,7 @@ def sessions(
         " limit %(limit)s offset %(offset)s",
         values,
     )
-    return rows, total
+    return _with_excuses(database, rows), total
 
 
 def sessions_by_id(database: Database, wanted: Mapping[str, Collection[str]]) -> dict[str, Row]:
@@ -85,15 +87,34 @@ def sessions_by_id(database: Database, wanted: Mapping[str, Collection[str]]) ->
         " where tutor_id = any(%s) and session_id = any(%s)",
         (list(wanted), [each for ids in wanted.values() for each in ids]),
     )
-    return {row["session_id"]: row for row in rows}
+    return {row["session_id"]: row for row in _with_excuses(database, rows)}
+
+
+def _with_excuses(database: Database, rows: list[Row]) -> list[Row]:
+    """The sessions with the excuses in force (`excuses`), whether a refresh counts them yet or
+    not.
+    """
+    held = excuses.of_sessions(database, [(row["tutor_id"], row["session_id"]) for row in rows])
+    return [row | {"excuses": held.get((row["tutor_id"], row["session_id"]), [])} for row in rows]
+
+
+def excused_sessions(database: Database, tutor_id: str, now: datetime) -> list[Row]:
+    """Returns the sessions of a tutor that are excused and of which an alert could be, newest
+    first.
+    """
+    since = now - ledger.LOOKBACK
+    made = excuses.made(database, [tutor_id], since)
+    found = sessions_by_id(database, {tutor_id: {row["session_id"] for row in made}})
+    return sorted(found.values(), key=lambda row: row["scheduled_start"], reverse=True)
 
 
 def session(database: Database, session_id: str, tutor_id: str) -> Row | None:
     """Returns all that is known of a session. `tutor_id`: whose it is, '' = not known, which reads
     all sessions.
     """
-    return database.one(
+    found = database.one(
         "select * from {marts}.fct_sessions where session_id = %(session)s"
         " and (%(tutor)s = '' or tutor_id = %(tutor)s) limit 1",
         {"session": session_id, "tutor": tutor_id},
     )
+    return found and _with_excuses(database, [found])[0]

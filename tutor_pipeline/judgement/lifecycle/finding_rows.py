@@ -121,6 +121,10 @@ class FindingRows:
         )
         one_row = len(self._table.moments) > 1
         back_since = self._evaluation.as_of - _COMES_BACK
+        rows = found.fetchall()
+        unexcused = self._unexcused(
+            [(row[0], row[4]) for row in rows if row[6] == Resolution.EXCUSED]
+        )
         return {
             (Subject(tutor_id, SubjectKind(kind), subject_id), rule_id): ClosedRow(
                 occurrence,
@@ -129,6 +133,7 @@ class FindingRows:
                 row_id
                 if one_row
                 or (resolution == Resolution.EVIDENCE_GONE and resolved_at >= back_since)
+                or row_id in unexcused
                 else None,
                 newest_event,
                 _SEVERITIES.get(severity),
@@ -136,8 +141,18 @@ class FindingRows:
             for (
                 tutor_id, kind, subject_id, rule_id, row_id, occurrence, resolution, resolved_at,
                 severity, newest_event, sessions,
-            ) in found
+            ) in rows
         }  # fmt: skip
+
+    def _unexcused(self, rows: Collection[tuple[str, str]]) -> frozenset[str]:
+        """Return those of the rows (tutor, id) of which an excuse was undone since they closed."""
+        if not rows:
+            return frozenset()
+        tutors, ids = zip(*rows, strict=True)
+        found = self._execute(
+            statement(__file__, "unexcused"), {"tutors": list(tutors), "rows": list(ids)}
+        )
+        return frozenset(row_id for (row_id,) in found)
 
     def write(self, changes: Iterable[Change]) -> None:
         """Insert the opened rows and update the others that go on. Equal rows stay untouched."""

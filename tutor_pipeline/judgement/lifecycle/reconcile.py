@@ -75,12 +75,14 @@ def reconcile(
     closed_rows: Mapping[Pair, ClosedRow],
     active_tutors: Collection[str],
     without_evidence: Collection[Pair] = frozenset(),
+    excused: Collection[Pair] = frozenset(),
 ) -> Reconciled:
     """Turn an evaluation into changes of rows.
 
     `open_rows` are those of the tutors that the run covers. `closed_rows` has the newest closed row
     of each found pair without an open one. `active_tutors` are all active tutors of the platform.
-    `without_evidence` are open pairs with a session in their evidence that is no longer there.
+    `without_evidence` are open pairs with a session in their evidence that is no longer there;
+    `excused` those with one that somebody excused since they were last confirmed.
     """
     findings = {(each.subject, each.rule_id): each for each in evaluation.findings}
     changes: list[Change] = []
@@ -90,6 +92,15 @@ def reconcile(
         resolution = _resolution(row, finding, evaluation, active_tutors)
         if resolution is Resolution.AUTO and pair in without_evidence:
             resolution = Resolution.EVIDENCE_GONE
+        elif (
+            # A person's word: it closes what the profile leaves to people, and what is left of the
+            # evidence may be too little to evaluate the rule.
+            pair in excused
+            and finding is None
+            and resolution in (None, Resolution.AUTO)
+            and row.subject.tutor_id not in evaluation.skipped
+        ):
+            resolution = Resolution.EXCUSED
         if resolution:
             changes.append(_resolve(row, resolution))
         elif finding is not None:

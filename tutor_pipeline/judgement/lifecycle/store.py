@@ -42,13 +42,14 @@ def apply(
     active_tutors: Collection[str],
     scope: Collection[str] | None = None,
     without_evidence: Collection[Pair] = frozenset(),
+    excused: Collection[Pair] = frozenset(),
 ) -> Applied:
     """Reconcile an evaluation with the stored rows of its kind, in one transaction.
 
     `active_tutors` are all active tutors of the platform, whatever the run covers: open rows of
     others are closed. `scope` are the tutors that the run covers (None = all); rows of others stay
-    as they are. `without_evidence`: see there. If a transaction is already open, this is a part of
-    it.
+    as they are. `without_evidence`, `excused`: see there. If a transaction is already open, this is
+    a part of it.
 
     Raises RefusedError if `as_of` is older than the last one applied, or if no tutor is active
     although rows are open: then a load is broken.
@@ -56,7 +57,9 @@ def apply(
     with database.transaction():
         lock(database, evaluation.kind)
         rows = FindingRows(database, evaluation, run_id)
-        result = _reconciled(database, rows, evaluation, active_tutors, scope, without_evidence)
+        result = _reconciled(
+            database, rows, evaluation, active_tutors, scope, without_evidence, excused
+        )
         rows.reopen(result.changes)
         rows.write(result.changes)
         rows.resolve(result.changes)
@@ -77,7 +80,7 @@ def preview(
 ) -> Reconciled:
     """Return what `apply` would do, or raise what it would raise. Writes nothing, takes no lock."""
     rows = FindingRows(database, evaluation, run_id="")
-    return _reconciled(database, rows, evaluation, active_tutors, scope, frozenset())
+    return _reconciled(database, rows, evaluation, active_tutors, scope, frozenset(), frozenset())
 
 
 def without_evidence(
@@ -87,10 +90,23 @@ def without_evidence(
     their evidence that no longer counts. For a kind without a history none. Reads
     marts.fct_sessions.
     """
+    return _open_pairs(database, kind, scope, "without_evidence")
+
+
+def excused(database: Database, kind: Kind, scope: Collection[str] | None) -> frozenset[Pair]:
+    """Return the open pairs of the tutors in scope (None = all) with a session in their evidence
+    that somebody excused since they were last confirmed. For a kind without a history none.
+    """
+    return _open_pairs(database, kind, scope, "excused_evidence")
+
+
+def _open_pairs(
+    database: Database, kind: Kind, scope: Collection[str] | None, name: str
+) -> frozenset[Pair]:
     table = TABLES[kind]
     if table.events is None:
         return frozenset()
-    query = database.sql(statement(__file__, "without_evidence"), **table.identifiers)
+    query = database.sql(statement(__file__, name), **table.identifiers)
     found = database.execute(query, {"scope": None if scope is None else list(scope)})
     return frozenset(
         (Subject(tutor_id, SubjectKind(kind), subject_id), rule_id)
@@ -212,6 +228,7 @@ def _reconciled(
     active_tutors: Collection[str],
     scope: Collection[str] | None,
     without_evidence: Collection[Pair],
+    excused: Collection[Pair],
 ) -> Reconciled:
     """Return the changes of the stored rows. Raises RefusedError (see `apply`)."""
     if evaluation.as_of.tzinfo is None:
@@ -228,7 +245,7 @@ def _reconciled(
     open_pairs = {(row.subject, row.rule_id) for row in open_rows}
     found = {(each.subject, each.rule_id) for each in evaluation.findings}
     closed_rows = rows.closed_rows(found - open_pairs)
-    return reconcile(evaluation, open_rows, closed_rows, active_tutors, without_evidence)
+    return reconcile(evaluation, open_rows, closed_rows, active_tutors, without_evidence, excused)
 
 
 def _refuse_older(newest: datetime | None, evaluation: Evaluation) -> None:

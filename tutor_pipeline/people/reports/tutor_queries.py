@@ -123,6 +123,26 @@ def short_ids(database: Database) -> dict[str, str]:
     return shortened(row["tutor_id"] for row in database.rows(" union ".join(queries)))
 
 
+def tutor_of_session(database: Database, session_id: str) -> str:
+    """Returns whose session it is.
+
+    Raises UsageError for one that is not there, or that two tutors have; TutorPipelineError before
+    the first refresh.
+    """
+    if not exists(database, database.schemas.marts, "fct_sessions"):
+        raise TutorPipelineError("no session is known yet. Run: tutor-pipeline enrich")
+    rows = database.rows(
+        "select tutor_id from {marts}.fct_sessions where session_id = %s order by tutor_id limit 9",
+        (session_id,),
+    )
+    if len(rows) == 1:
+        return str(rows[0]["tutor_id"])
+    if not rows:
+        raise UsageError(f"there is no session {session_id!r}: give its whole id")
+    tutors = ", ".join(row["tutor_id"] for row in rows)
+    raise UsageError(f"{count(len(rows), 'tutor')} have a session {session_id!r}: {tutors}")
+
+
 def short_session_ids(database: Database, tutors: Sequence[str]) -> dict[str, dict[str, str]]:
     """Returns, by tutor, the ids of these tutors' sessions as people read them: each is told apart
     from the tutor's other sessions.

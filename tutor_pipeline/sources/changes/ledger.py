@@ -123,6 +123,25 @@ _BATCH = """
     where run_id = %s
 """
 
+# Excused, or that undone, after the run had read them: they wait for the next one.
+_EXCUSED_SINCE = """
+    select distinct known.tutor_id, known.session_id, known.pending_since
+    from {ops}.session_changes as taken
+    inner join {ops}.session_ledger as known
+        on taken.tutor_id = known.tutor_id and taken.session_id = known.session_id
+    inner join {ops}.session_excuses as excuses
+        on taken.tutor_id = excuses.tutor_id and taken.session_id = excuses.session_id
+    where taken.run_id = %s and known.pending_since > taken.pending_since
+"""
+
+_MARK_AGAIN = """
+    update {ops}.session_ledger as known
+    set pending_since = again.pending_since
+    from unnest(%s::text[], %s::text[], %s::timestamptz[])
+        as again (tutor_id, session_id, pending_since)
+    where known.tutor_id = again.tutor_id and known.session_id = again.session_id
+"""
+
 _SETTLE_GONE = """
     delete from {ops}.session_ledger as l
     using {ops}.session_changes as c
@@ -287,6 +306,20 @@ def take_all(database: Database, run_id: str, as_of: datetime) -> Batch:
         return _batch(database, run_id, as_of, is_alone=False)
 
 
+def mark(database: Database, tutor_id: str, session_id: str, now: datetime) -> bool:
+    """Marks a session as changed, however old it is, in the open transaction: what people say of
+    it counts for its tutor. Returns False for one that the ledger does not have: the next full
+    refresh finds the change.
+    """
+    _lock(database, "write")
+    marked = database.execute(
+        "update {ops}.session_ledger set pending_since = %s, attempts = 0"
+        " where tutor_id = %s and session_id = %s",
+        (now, tutor_id, session_id),
+    )
+    return marked.rowcount > 0
+
+
 def settle(database: Database, run_id: str) -> Settled:
     """Records the changes of `run_id` as processed, in the open transaction.
 
@@ -299,8 +332,11 @@ def settle(database: Database, run_id: str) -> Settled:
     values = {"run_id": run_id, "now": now, "timezone": database.timezone}
     if is_filled(database):
         database.execute(_NOTE_REPAIRS, values)
+    again = database.execute(_EXCUSED_SINCE, (run_id,)).fetchall()
     database.execute(_SETTLE_GONE, (run_id,))
     database.execute(_SETTLE, values)
+    if again:
+        database.execute(_MARK_AGAIN, tuple(map(list, zip(*again, strict=True))))
     healed = database.execute(
         "delete from {ops}.set_aside_tutors where tutor_id in"
         " (select tutor_id from {ops}.session_changes where run_id = %s)",

@@ -1,6 +1,7 @@
 """Queries for the versions of the platform's sessions: hashes of the columns that staging reads.
 
-A version covers the columns of the contract; changes of other columns do not matter. A missing
+A version covers the columns of the contract, and of what people excused the session; changes of
+other columns do not matter. A missing
 column or table counts as NULL, as in staging, so a new column without values changes no version.
 
 The queries leave out rows without a session id or a tutor id, with ids too long for an index, or
@@ -75,9 +76,18 @@ _WHOLE = """
         chosen.session_id,
         chosen.scheduled_start,
         chosen.session_version,
-        hash_record_extended(row(chosen.session_version, {versions}), 0) as version
+        hash_record_extended(row(chosen.session_version, {versions}, excuses.version), 0) as version
     from chosen
     {joins}
+    left join (
+        select
+            tutor_id,
+            session_id,
+            sum(hashtextextended(kind, 0)) as version
+        from {excuses}
+        where undone_at is null
+        group by tutor_id, session_id
+    ) as excuses on chosen.tutor_id = excuses.tutor_id and chosen.session_id = excuses.session_id
 """
 
 _ONE_PART = "left join {part} as {alias} on {key} = chosen.{id}"
@@ -158,9 +168,9 @@ def session_versions(
     """Returns a query of the sessions that started in (since, until], a row per tutor and session.
 
     Its columns: tutor_id, session_id, scheduled_start, session_version (bigint, of the session's
-    own columns) and, if `whole`, version (bigint, with its parts). Its parameters: since, until,
-    recent (the start of the window of changes) and, if `by_id`, session_ids: only these sessions
-    (see `ids_of_their_type`).
+    own columns) and, if `whole`, version (bigint, with its parts and excuses). Its parameters:
+    since, until, recent (the start of the window of changes) and, if `by_id`, session_ids: only
+    these sessions (see `ids_of_their_type`).
     """
     sessions = columns["sessions"]
     is_unique = sessions["id"].is_unique
@@ -239,7 +249,10 @@ def _with_parts(warehouse: Warehouse, columns: Columns, rows: sql.Composed) -> s
             else sql.SQL("{alias}.version").format(**names)
         )
     return sql.SQL(_WHOLE).format(
-        rows=rows, joins=sql.SQL("\n").join(joins), versions=sql.SQL(", ").join(versions)
+        rows=rows,
+        joins=sql.SQL("\n").join(joins),
+        versions=sql.SQL(", ").join(versions),
+        excuses=sql.Identifier(warehouse.schemas.ops, "session_excuses"),
     )
 
 

@@ -17,7 +17,7 @@ from tutor_pipeline.core.findings import (
     SubjectKind,
 )
 from tutor_pipeline.judgement.lifecycle import alert_actions
-from tutor_pipeline.judgement.lifecycle.store import apply, clear
+from tutor_pipeline.judgement.lifecycle.store import apply, clear, excused
 
 ACTIVE = frozenset({"T1", "T2", "T3"})
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -97,7 +97,7 @@ def db(warehouse):
         database.execute(
             "create table {marts}.fct_sessions (tutor_id text, session_id text,"
             " session_on date, scheduled_start timestamptz, status text, student_id text,"
-            " subject_id text, subject text,"
+            " subject_id text, subject text, is_tutor_reschedule boolean, is_late boolean,"
             " primary key (tutor_id, session_id))"
         )
     return warehouse
@@ -109,7 +109,10 @@ def empty(reader):
 
     def remove_all():
         clear(reader)
-        for table in ("rule_overrides", "current_tutor_risk", "churn_algorithm_weights", "notes"):
+        for table in (
+            *("rule_overrides", "current_tutor_risk", "churn_algorithm_weights", "notes"),
+            *("session_excuses", "session_ledger"),
+        ):
             reader.execute(f"truncate {{ops}}.{table}")
         reader.execute("truncate {marts}.fct_sessions")
 
@@ -129,6 +132,7 @@ def run(db):
                 run_id=run_id or f"run-{evaluation.as_of:%d}",
                 active_tutors=active,
                 scope=scope,
+                excused=excused(database, evaluation.kind, scope),
             )
 
     return run_once

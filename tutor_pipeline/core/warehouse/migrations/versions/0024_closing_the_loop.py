@@ -15,9 +15,7 @@ _RESOLUTIONS = (
     *("auto", "rule_retired", "rule_disabled", "tutor_inactive", "profile_switched"),
     *("evidence_gone", "coached", "fixed", "not_actionable", "other"),
 )
-_RETIRED = (
-    "'rule_retired', 'rule_disabled', 'tutor_inactive', 'profile_switched', 'evidence_gone'"
-)
+_RETIRED = "'rule_retired', 'rule_disabled', 'tutor_inactive', 'profile_switched', 'evidence_gone'"
 
 _ALERT_HISTORY = """
     create or replace view {{ops}}.alert_history as
