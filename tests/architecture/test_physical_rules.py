@@ -33,6 +33,7 @@ BIG = {
     "ops.alerts",
     "ops.alert_events",
     "ops.notes",
+    "ops.session_excuses",
     "ops.tutor_insights",
     "ops.achievements",
     "ops.current_tutor_risk",

@@ -76,8 +76,8 @@ class Lines:
 
     def __init__(self, visit: Visit, tutors: Sequence[str], metrics: Sequence[str]) -> None:
         self._visit = visit
-        today = visit.now.astimezone(visit.zone).date()
-        self._history = queries.history(visit.database, tutors, metrics, today)
+        self._today = visit.now.astimezone(visit.zone).date()
+        self._history = queries.history(visit.database, tutors, metrics, self._today)
         days = sorted({row["as_of_date"] for rows in self._history.values() for row in rows})
         self._weekly = tuple(days[::-_BAND_DAYS][::-1])
 
@@ -85,16 +85,27 @@ class Lines:
         """Returns the line of the first figure of an alert that has a history, with its name."""
         for metric, reading in metrics.items():
             threshold = reading.get("threshold")
-            is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-            found = self.of(tutor_id, metric, float(threshold) if is_number else None)
+            found = self.of(
+                tutor_id,
+                metric,
+                float(threshold) if _is_number(threshold) else None,
+                now=reading.get("value"),
+            )
             if found is not None:
                 return {"metric": metric, "line": found, "threshold": threshold}
         return None
 
-    def of(self, tutor_id: str, metric: str, threshold: float | None = None) -> charts.Line | None:
-        """Returns the line of a metric of a tutor."""
+    def of(
+        self, tutor_id: str, metric: str, threshold: float | None = None, *, now: object = None
+    ) -> charts.Line | None:
+        """Returns the line of a metric of a tutor. `now`: its present value, the last point where
+        it is a number.
+        """
         rows = self._history.get(tutor_id, [])
         points = [(row["as_of_date"], row.get(metric)) for row in rows]
+        # Where the history ends long ago, so did what is judged.
+        if points and 0 < (self._today - points[-1][0]).days < 3 and _is_number(now):
+            points.append((self._today, now))
         if not any(value is not None for _, value in points):
             return None
         return charts.line(_with_gaps(points), self._band(metric), threshold)
@@ -109,6 +120,10 @@ class Lines:
                 kept.clear()
             kept[key] = [(row["as_of_date"], row["low"], row["high"]) for row in rows]
         return kept[key]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _with_gaps(points: Sequence[charts.Point]) -> list[charts.Point]:

@@ -76,9 +76,12 @@ _WHOLE = """
         chosen.session_id,
         chosen.scheduled_start,
         chosen.session_version,
-        hash_record_extended(row(chosen.session_version, {versions}, excuses.version), 0) as version
+        hash_record_extended(row(chosen.session_version, {versions}), 0) as version
     from chosen
     {joins}
+"""
+
+_EXCUSES = """
     left join (
         select
             tutor_id,
@@ -248,11 +251,11 @@ def _with_parts(warehouse: Warehouse, columns: Columns, rows: sql.Composed) -> s
             if key.is_unique
             else sql.SQL("{alias}.version").format(**names)
         )
+    excuses = sql.Identifier(warehouse.schemas.ops, "session_excuses")
+    joins.append(sql.SQL(_EXCUSES).format(excuses=excuses))
+    versions.append(sql.SQL("excuses.version"))
     return sql.SQL(_WHOLE).format(
-        rows=rows,
-        joins=sql.SQL("\n").join(joins),
-        versions=sql.SQL(", ").join(versions),
-        excuses=sql.Identifier(warehouse.schemas.ops, "session_excuses"),
+        rows=rows, joins=sql.SQL("\n").join(joins), versions=sql.SQL(", ").join(versions)
     )
 
 

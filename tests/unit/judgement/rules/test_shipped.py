@@ -167,9 +167,9 @@ def a_crowd(catalogue, changes, others):
 ALERTS = [key for key, rule in RULES.items() if key[0] == "adaptive"
           and key[1] is Kind.ALERT and rule.unusual is not None]  # fmt: skip
 FAR_OUT = {
-    "no_show_pattern": {"no_show_tutor_30d": 6, "sessions_30d": 20},
+    "no_show_pattern": {"no_show_tutor_30d": 6, "no_show_tutor_30d_n": 20},
     "high_reschedule_rate": {
-        "tutor_reschedules_30d": 12, "sessions_30d": 20, "reschedule_rate_30d": 0.6,
+        "tutor_reschedules_30d": 12, "reschedule_rate_30d_n": 20, "reschedule_rate_30d": 0.6,
     },
     "chronic_lateness": {"late_count_30d": 12, "late_count_30d_n": 20},
     "declining_performance": {

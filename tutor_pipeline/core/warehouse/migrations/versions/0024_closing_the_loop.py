@@ -12,8 +12,8 @@ _EVENTS = (
     *("assigned", "woken"),
 )
 _RESOLUTIONS = (
-    *("auto", "rule_retired", "rule_disabled", "tutor_inactive", "profile_switched"),
-    *("evidence_gone", "coached", "fixed", "not_actionable", "other"),
+    *("auto", "rule_retired", "rule_disabled", "tutor_inactive", "coached", "fixed"),
+    *("not_actionable", "other", "profile_switched", "evidence_gone"),
 )
 _RETIRED = "'rule_retired', 'rule_disabled', 'tutor_inactive', 'profile_switched', 'evidence_gone'"
 
