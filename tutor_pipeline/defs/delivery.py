@@ -195,6 +195,7 @@ def _look(
     now: datetime,
 ) -> dg.RunRequest | dg.SkipReason:
     with warehouse.connect(autocommit=True) as database:
+        tell.remind(database, now)
         told = compose.may_tell(database, urls, now)
         notes, noted_since = compose.anything_due(database, told, now)
         due, due_since = deliver.anything_due(database, now)

@@ -20,12 +20,14 @@ from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.people.notify import compose, deliver, delivery_status, targets
+from tutor_pipeline.people.notify.kinds import alert as alert_message
 from tutor_pipeline.people.notify.kinds import digest as digest_message
 from tutor_pipeline.people.notify.kinds import incident as incident_message
 from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.people.reports import tutor_queries
 
 _TELL_SECONDS = 6
+_REMIND_SECONDS = 60
 
 
 def incident(
@@ -121,6 +123,7 @@ def send(
         lines.tell()
         now = _now()
         with warehouse.connect() as database:
+            remind(database, now)
             told = compose.may_tell(database, settings.addresses, now)
             to = {audience: list(addresses[audience]) for audience in told}
             cut = replace(setting(settings, now), ids=tutor_queries.short_ids(database))
@@ -137,6 +140,20 @@ def send(
     targets.prune(settings.messages_dir)
     with warehouse.connect() as database:
         return Sent(tally, delivery_status.counts(database), delivery_status.dead(database), broken)
+
+
+_reminded: dict[str, float] = {}
+
+
+def remind(database: Database, now: datetime) -> int:
+    """Note alerts that somebody is to be told of again, at most once a minute per database and
+    process. Returns how many were noted.
+    """
+    asked, where = time.monotonic(), database.warehouse.url
+    if asked - _reminded.get(where, float("-inf")) < _REMIND_SECONDS:
+        return 0
+    _reminded[where] = asked
+    return alert_message.remind(database, now)
 
 
 def digest(warehouse: Warehouse, week: str | None, run_id: str) -> tuple[date, bool]:

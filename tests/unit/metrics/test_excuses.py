@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.metrics.conftest import EXCUSES
@@ -119,9 +119,12 @@ def check_past_days_count_what_was_excused_by_then(bench: Any, seed: int, ages: 
             for tutor, row in past[table][day].items():
                 assert row == expected[tutor], (table, day, tutor)
                 compared += 1
-        assert past["platform_metrics"][day] == bench.row(
-            "select * from {marts}.platform_metrics where metric_date = %s", day
-        )
+        platform = bench.row("select * from {marts}.platform_metrics where metric_date = %s", day)
+        # Before the first reschedule that is recorded, none is known; today's table knows better.
+        knows = platform["reschedule_rate_30d"] is not None
+        for name, value in past["platform_metrics"][day].items():
+            if knows or not name.startswith("reschedule"):
+                assert value == platform[name], (day, name)
         bench.execute("truncate {ops}.session_excuses")
         bench.execute(
             "insert into {ops}.session_excuses overriding system value"
@@ -140,7 +143,10 @@ def test_past_days_count_what_was_excused_by_then(bench: Any, seed: int, age: in
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@settings(max_examples=6, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=6, database=None, phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 @given(seed=st.integers(0, 10**6), ages=st.lists(st.integers(0, 70), min_size=2, max_size=4))
 def test_past_days_count_what_was_excused_by_then_at_length(
     bench: Any, seed: int, ages: list[int]

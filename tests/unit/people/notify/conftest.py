@@ -38,7 +38,7 @@ _TRENDS = (
 )  # fmt: skip
 OURS = (
     "ops.outbox", "ops.messages", "ops.deliveries", "ops.alerts", "ops.alert_events",
-    "ops.incidents", "ops.tutor_insights", "ops.achievements", "ops.session_changes",
+    "ops.incidents", "ops.notes", "ops.tutor_insights", "ops.achievements", "ops.session_changes",
     "ops.tutor_health", "ops.current_tutor_risk", "marts.dim_tutors", "marts.tutor_aggregates",
     "marts.fct_sessions", "marts.platform_metrics",
 )  # fmt: skip

@@ -28,7 +28,7 @@ def alert(**changes):
         "title": "No-Show Pattern Detected", "description": "3 no-shows.", "excess": 0.5,
         "recommended_action": "Call", "evidence_session_ids": ["S1"], "name": "Sarah Chen",
         "is_high_reschedule": False, "sessions_30d": 12, "last_session_at": None, "segment": None,
-        "recommendations": [], "risk_level": "Low", "is_worse": False,
+        "recommendations": [], "risk_level": "Low", "why": "", "transition": "opened 1",
     } | changes  # fmt: skip
 
 

@@ -1,9 +1,11 @@
-"""Alerts: a critical one as it opens or becomes worse, the warnings of a day together."""
+"""Alerts: a critical one as it opens or becomes worse, and when nobody sees to it for a day; the
+warnings of a day together; any when its snooze has ended.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from tutor_pipeline.core.audiences import Audience
@@ -24,7 +26,13 @@ from tutor_pipeline.people.notify.message import (
 from tutor_pipeline.people.notify.wording import day_and_month, who
 
 KIND = "alert"
+REMIND_AFTER = timedelta(hours=24)
+"""After so long without an act somebody is reminded of a critical alert, once per opening."""
+
 _ALERTS = statement(__file__, "alert_messages")
+_WAITING = statement(__file__, "alert_waiting")
+_ENDED_WITHIN = timedelta(days=7)
+_REMINDED, _SNOOZE_ENDED = "reminded", "snooze ended"
 
 
 def note(
@@ -58,6 +66,70 @@ def note(
     return outbox.insert(database, rows)
 
 
+def remind(database: Database, now: datetime) -> int:
+    """Notes that a critical alert was told a day ago and nobody has done anything since, and that
+    the snooze of an alert has ended. Each once: per opening, per snooze. Returns how many it noted.
+    """
+    waiting = database.rows(_WAITING, {"now": now, "ended_since": now - _ENDED_WITHIN})
+    if not waiting:
+        return 0
+    values = {"ids": [row["alert_id"] for row in waiting]}
+    told = database.rows(
+        "select tutor_id, subject_id, transition, occurred_at from {ops}.outbox"
+        " where kind = 'alert' and subject_id = any(%(ids)s) and audience = 'critical'"
+        " and message_id is not null order by outbox_id",
+        values,
+    )
+    noted = database.rows(
+        "select alert_id, max(at) as at from {ops}.notes where alert_id = any(%(ids)s)"
+        " group by alert_id",
+        values,
+    )
+    last_note = {row["alert_id"]: row["at"] for row in noted}
+    last_told = {
+        (row["tutor_id"], row["subject_id"]): row
+        for row in told
+        if not row["transition"].startswith((_REMINDED, _SNOOZE_ENDED))
+    }
+    rows = []
+    for alert in waiting:
+        is_critical = alert["severity"] == Severity.CRITICAL
+        audience = Audience.CRITICAL if is_critical else Audience.WARNING
+        due_at = now if is_critical else outbox.next_summary(now, database.timezone)
+        for transition in _again(alert, last_told, last_note.get(alert["alert_id"]), now):
+            rows.append(
+                outbox.row(
+                    audience,
+                    KIND,
+                    alert["alert_id"],
+                    transition,
+                    now,
+                    due_at,
+                    None,
+                    tutor_id=alert["tutor_id"],
+                )
+            )
+    return outbox.insert(database, rows)
+
+
+def _again(
+    alert: Row, told: Mapping[tuple[str, str], Row], noted_at: datetime | None, now: datetime
+) -> Iterator[str]:
+    """Yields why somebody is told of an alert again."""
+    ended_at = alert["snoozed_until"]
+    if ended_at is not None and ended_at > now - _ENDED_WITHIN:
+        yield f"{_SNOOZE_ENDED} {alert['snooze_no']}"
+    opening = told.get((alert["tutor_id"], alert["alert_id"]))
+    if opening is None or alert["severity"] != Severity.CRITICAL or alert["owner"]:
+        return
+    acts = [at for at in (alert["excused_at"], noted_at) if at is not None]
+    if any(at >= opening["occurred_at"] for at in acts):
+        return
+    since = max(filter(None, (opening["occurred_at"], ended_at)))
+    if since <= now - REMIND_AFTER:
+        yield f"{_REMINDED} {opening['transition']}"
+
+
 def _is_news(change: Change, severity: Severity | None) -> bool:
     """Whether somebody is told: an alert that is back was told, unless it is worse now."""
     if change.step is Step.REOPENED:
@@ -75,8 +147,7 @@ def draft(database: Database, audience: Audience, rows: Sequence[Row], setting: 
         if why := reason_to_drop(row, alert, setting.made_at):
             dropped[row["outbox_id"]] = why
         elif alert is not None:
-            is_worse = row["transition"].startswith("escalated")
-            told.setdefault(_about(alert), []).append(row | alert | {"is_worse": is_worse})
+            told.setdefault(_about(alert), []).append(row | alert | {"why": _why(row)})
     # The warnings of a day always share one message.
     is_summary = audience is Audience.WARNING
     open_ = _open_warnings(database, setting.made_at) if is_summary else 0
@@ -94,15 +165,29 @@ def reason_to_drop(row: Row, alert: Row | None, now: datetime) -> str | None:
     """
     if alert is None:
         return "the alert is gone"
-    if alert["resolved_at"] is not None:
-        return "resolved before it was told"
-    if alert["snoozed_until"] is not None and alert["snoozed_until"] > now:
-        return "snoozed"
-    if alert["acknowledged_at"] is not None and alert["acknowledged_at"] >= row["occurred_at"]:
-        return "acknowledged before it was told"
-    if row["audience"] == Audience.WARNING and alert["severity"] == "critical":
-        return "told as critical"
-    return None
+    transition, snoozed_until = row.get("transition", ""), alert["snoozed_until"]
+    acknowledged_at, owner = alert["acknowledged_at"], alert.get("owner")
+    is_again = transition.startswith((_REMINDED, _SNOOZE_ENDED))
+    reasons = {
+        "resolved before it was told": alert["resolved_at"] is not None,
+        "snoozed": snoozed_until is not None and snoozed_until > now,
+        "acknowledged before it was told": acknowledged_at is not None
+        and (is_again or acknowledged_at >= row["occurred_at"]),
+        f"{owner} works on it": transition.startswith(_REMINDED) and owner is not None,
+        "told as critical": row["audience"] == Audience.WARNING
+        and alert["severity"] == Severity.CRITICAL,
+    }
+    return next((why for why, holds in reasons.items() if holds), None)
+
+
+def _why(row: Row) -> str:
+    """Why an alert is told that was told before."""
+    transition = row["transition"]
+    if transition.startswith("escalated"):
+        return "a warning until now"
+    if transition.startswith(_REMINDED):
+        return "told a day ago, and nobody has acknowledged it"
+    return "its snooze has ended" if transition.startswith(_SNOOZE_ENDED) else ""
 
 
 def message(
@@ -111,7 +196,7 @@ def message(
     """Returns a message about alerts of one subject, mostly a tutor, or of several: new critical
     alerts, or the warnings of a day with the number of all `open_warnings`.
 
-    Each row is an alert of `as_they_are` and has `is_worse`: it was a warning until now.
+    Each row is an alert of `as_they_are` and has `why`: why it is told again, '' the first time.
     """
     tutors = _by_tutor(rows, setting)
     if audience is Audience.WARNING:
@@ -124,9 +209,11 @@ def message(
         subject = f"{headline}: {count(len(rows), 'critical alert')}"
         lead = f"{count(len(rows), 'critical alert')}, the most pressing first."
     else:
-        headline = f"{tutors[0]['who']} needs a call"
+        is_reminder = all(row["transition"].startswith(_REMINDED) for row in rows)
+        headline = f"{tutors[0]['who']} {'still ' if is_reminder else ''}needs a call"
         titles = ", ".join(dict.fromkeys(row["title"] for row in rows))
-        subject, lead = f"Critical: {tutors[0]['who']}: {titles}", ""
+        word = "Reminder" if is_reminder else "Critical"
+        subject, lead = f"{word}: {tutors[0]['who']}: {titles}", ""
     after = ""
     if open_warnings > len(rows):
         others = open_warnings - len(rows)
@@ -192,7 +279,7 @@ def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
                 {
                     "alert_id": row["alert_id"],
                     "severity": row["severity"],
-                    "is_worse": row["is_worse"],
+                    "why": row["why"],
                     "title": row["title"],
                     "description": row["description"],
                     "recommended_action": row["recommended_action"],

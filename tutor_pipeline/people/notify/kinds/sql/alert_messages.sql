@@ -13,6 +13,7 @@ select
     alerts.triggered_date,
     alerts.acknowledged_at,
     alerts.acknowledged_by,
+    alerts.owner,
     alerts.snoozed_until,
     alerts.resolved_at,
     tutors.name,
