@@ -69,6 +69,7 @@ LOCAL = {
     "ops.source_states",
     "ops.reconcile_runs",
     "ops.session_days",
+    "ops.pipeline_zone",
     "ops.churn_algorithm_weights",
     "ops.student_scores",
     "ops.student_health",

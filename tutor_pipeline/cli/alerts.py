@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.markup import escape
@@ -22,6 +23,7 @@ from tutor_pipeline.cli.options import AsJson, IdForm, IdsAs
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import Severity
 from tutor_pipeline.core.formatting import count
+from tutor_pipeline.judgement.lifecycle import outcomes
 from tutor_pipeline.people.reports import alert_queries, tutor_queries
 
 
@@ -152,12 +154,20 @@ def activity(
     Example: [bold]tutor-pipeline alerts activity --days 7[/bold]
     """
     session = open_session(note)
-    since = datetime.now(UTC).date() - timedelta(days=days - 1)
+    now = datetime.now(UTC)
+    since = now.astimezone(ZoneInfo(session.warehouse.timezone)).date() - timedelta(days=days - 1)
     with session.warehouse.connect() as database:
         rows = alert_queries.activity(database, since, by_day=by_day)
+        ended, _ = outcomes.read(database, now)
     if as_json:
         emit_json(rows)
         return
+    if ended.ended:
+        out.print(f"{ended.headline}:")
+        for words, is_met in ended.sentences:
+            mark = {True: "[green]✓[/green]", False: "[yellow]![/yellow]", None: " "}[is_met]
+            out.print(f" {mark} {words}")
+        out.print()
     if not rows:
         out.print(f"Nothing happened to an alert since {since}.")
         return
@@ -168,10 +178,7 @@ def activity(
     for row in rows:
         table.add_row(*(_figure(name, row[name]) for name in columns))
     out.print(table)
-    out.print(
-        "[dim]goals: hours to ack under 24, not actionable under 15 %, coached 70 % or more;"
-        " 5 to 10 % of sessions opening an alert is usual over all types[/dim]"
-    )
+    out.print("[dim]5 to 10 % of sessions opening an alert is usual over all types[/dim]")
 
 
 _ACTIVITY = {

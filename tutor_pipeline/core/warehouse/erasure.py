@@ -182,6 +182,7 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "intermediate.int_import_days": "days of imports, and how much was imported",
     "marts.platform_metrics": "sums over everybody; the next refresh makes them anew",
     "ops.session_days": "sessions a day, of everybody",
+    "ops.pipeline_zone": "a time zone",
     "ops.refresh_runs": "as of when, and which days",
     "ops.refresh_passes": "counts and seconds",
     "ops.rule_coverage": "counts of tutors",

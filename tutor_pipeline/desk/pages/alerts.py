@@ -18,6 +18,7 @@ from tutor_pipeline.desk.formats import student
 from tutor_pipeline.desk.pages.cards import Lines
 from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
+from tutor_pipeline.judgement.lifecycle import outcomes
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.reports import alert_queries
 
@@ -130,17 +131,20 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
 
 def activity(visit: Visit) -> Response:
     """GET /alerts/activity: what became of alerts in 30 days, by type and by day."""
-    today = visit.now.date()  # days of `ops.alert_activity` are UTC's
+    today = visit.now.astimezone(visit.zone).date()
     since = today - timedelta(days=_ACTIVITY_DAYS - 1)
     by_day: dict[object, int] = {}
     for row in alert_queries.activity(visit.database, since, by_day=True):
         by_day[row["day"]] = by_day.get(row["day"], 0) + row["opened"]
+    ended, by_type = outcomes.read(visit.database, visit.now)
     days = [since + timedelta(days=number) for number in range(_ACTIVITY_DAYS)]
     return visit.page(
         "activity.html.j2",
         rows=alert_queries.activity(visit.database, since, by_day=False),
         bars=charts.bars([(each, by_day.get(each, 0)) for each in days]),
         days=_ACTIVITY_DAYS,
+        ended=ended,
+        by_type={each.alert_type: each for each in by_type},
     )
 
 

@@ -8,8 +8,9 @@ Does not belong here: decisions (`reconcile`), locks and transactions (`store`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import sql
@@ -305,12 +306,16 @@ class FindingRows:
     def count_sessions(self) -> None:
         """Store how many sessions were completed on each day, for statistics on the events.
 
-        Days are in UTC, as those of the events are.
+        Days are in the pipeline's zone, as those of the events are: it is stored, too.
         """
         if self._table.events is None:
             return
-        as_of = self._evaluation.as_of.astimezone(UTC)
-        since = (as_of - _COUNTED_AGAIN).date()
+        zone, as_of = self._database.timezone, self._evaluation.as_of
+        since = (as_of - _COUNTED_AGAIN).astimezone(ZoneInfo(zone)).date()
+        self._execute(
+            "update {ops}.pipeline_zone set timezone = %(zone)s where timezone <> %(zone)s",
+            {"zone": zone},
+        )
         # A separate statement: PostgreSQL does not use a second core in one that writes.
         days = self._execute(
             statement(__file__, "completed_per_day"), {"since": since, "as_of": as_of}

@@ -9,6 +9,7 @@ from typing import Any
 
 from tutor_pipeline.core.formatting import agree, count, label, percent, visible
 from tutor_pipeline.core.warehouse.database import Row
+from tutor_pipeline.judgement.lifecycle.outcomes import Outcomes
 from tutor_pipeline.people.notify.digest_data import MAX_LISTED
 from tutor_pipeline.people.notify.wording import day_and_month, joined, who
 
@@ -38,6 +39,7 @@ def digest(week: Row, ids: Mapping[str, str]) -> dict[str, Any]:
         "new": _listed([_new(row) for row in still_open]),
         "oldest": _listed([_oldest(row, at) for row in week["oldest"]], _MAX_OLDEST),
         "resolved": _resolved(week["resolved"]),
+        "outcomes": _outcomes(week["outcomes"]),
         "rising": [_mover(row) for row in week["rising"]],
         "falling": [_mover(row) for row in week["falling"]],
         "badges": _badges(week["badges"]),
@@ -106,6 +108,12 @@ def _resolution(row: Row) -> dict[str, Any]:
     if row["action_taken"]:
         parts.append(visible(row["action_taken"]))
     return {**row, "state": ", ".join(parts)}
+
+
+def _outcomes(found: Outcomes) -> str:
+    """Returns what became of critical alerts in a sentence; nothing where none ended."""
+    said = "; ".join(words for words, _ in found.sentences)
+    return f"{found.headline}: {said}." if said else ""
 
 
 def _mover(row: Row) -> dict[str, str]:

@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.warehouse.database import Database, Row
+from tutor_pipeline.judgement.lifecycle import outcomes
 from tutor_pipeline.judgement.lifecycle.active import tutors_in_need
 
 MAX_LISTED = 10
@@ -136,6 +137,7 @@ def week_data(database: Database, first_day: date, now: datetime) -> Row:
         "new": read(_NEW),
         "resolved": read(_RESOLVED),
         "oldest": read(_OLDEST),
+        "outcomes": outcomes.read(database, at)[0],
         "falling": [row for row in movers if row["change"] < 0][:MOVERS],
         "rising": [row for row in reversed(movers) if row["change"] > 0][:MOVERS],
         "badges": read(_BADGES),

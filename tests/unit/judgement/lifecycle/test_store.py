@@ -2,7 +2,8 @@
 
 import threading
 from dataclasses import replace
-from datetime import timedelta, timezone
+from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -487,28 +488,34 @@ def test_full_runs_count_the_completed_sessions_of_each_day(run, query, sessions
     assert days() == {-2: 1, -1: 2, 2: 1}
 
 
-def test_sessions_are_counted_on_the_day_of_utc(run, query, execute, make):
-    """Days are in UTC, as those of events, whatever the time zone of a session's day."""
-    first = (make.day(0) - timedelta(days=100)).replace(hour=0)
-    for number, (start, local) in enumerate(
-        (
-            (make.day(0).replace(hour=1), -1),  # the evening before, in America
-            (make.day(-1).replace(hour=23), 0),  # the morning after, in Asia
-            (first, -101),
-            (first - timedelta(seconds=1), -100),  # counted by an earlier run, if by any
-        )
-    ):
+def test_sessions_and_events_are_counted_on_the_day_of_the_pipeline(
+    db, run, query, execute, make, everything
+):
+    """Whatever the zone of the moment, and also after the zone was changed."""
+    kept = []
+    for zone, day in (("America/Los_Angeles", -1), ("Pacific/Kiritimati", 0), ("UTC", -1)):
+        execute("truncate {marts}.fct_sessions")
+        start = make.day(0).replace(hour=3) - timedelta(hours=6)
+        local = start.astimezone(ZoneInfo(zone)).date()
+        assert (local - make.day(0).date()).days == day
         execute(
-            "insert into {marts}.fct_sessions values ('T1', %s, %s, %s, 'completed')",
-            f"S{number}", make.day(local).date(), start,
+            "insert into {marts}.fct_sessions values ('T1', 'S1', %s, %s, 'completed')",
+            local, start,
         )  # fmt: skip
-    elsewhere = make.day(0).astimezone(timezone(timedelta(hours=14)))
-    assert elsewhere.date() > make.day(0).date()
-    run(replace(make.evaluation(make.finding()), as_of=elsewhere))
-    rows = query("select session_on, completed from {ops}.session_days order by 1")
-    assert [((row["session_on"] - make.day(0).date()).days, row["completed"]) for row in rows] == [
-        (-100, 1), (-1, 1), (0, 1),
-    ]  # fmt: skip
+        moment = make.day(0).replace(hour=3)
+        with replace(db, timezone=zone).connect() as database:
+            apply(
+                database,
+                replace(make.evaluation(make.finding()), as_of=moment),
+                run_id=zone,
+                active_tutors=ACTIVE,
+            )
+        rows = query("select session_on, completed from {ops}.session_days")
+        assert rows == [{"session_on": local, "completed": 1}]
+        opened = query("select day from {ops}.alert_activity")
+        assert opened == [{"day": moment.astimezone(ZoneInfo(zone)).date()}]
+        kept.append(local)
+    assert len(set(kept)) == 2
 
 
 def test_clear_removes_what_was_generated_and_keeps_what_people_set(

@@ -25,7 +25,7 @@ _ALERT_HISTORY = """
         events.event_no,
         alerts.alert_type,
         events.at,
-        (events.at at time zone 'UTC')::date as day,
+        (events.at at time zone {zone})::date as day,
         events.event,
         case
             when events.event <> 'resolved' then null
@@ -40,6 +40,7 @@ _ALERT_HISTORY = """
     from {{ops}}.alert_events as events
     inner join {{ops}}.alerts
         on events.tutor_id = alerts.tutor_id and events.alert_id = alerts.alert_id
+    {joined}
     -- Nothing else can follow a resolution of the same row.
     left join {{ops}}.alert_events as undone
         on
@@ -50,7 +51,37 @@ _ALERT_HISTORY = """
     comment on column {{ops}}.alert_history.resolved is
         'Of a resolution: by hand, auto, retired ({words}), or undone where the'
         ' alert was reopened later, whatever had closed it';
+    comment on column {{ops}}.alert_history.day is 'The day of `at`, {of_zone}';
+    comment on view {{ops}}.alert_activity is
+        'Per day ({of_zone}) and alert type: what happened, how long people took, and whether it was'
+        ' worth it; NULL where there is nothing to divide by';
+    comment on column {{ops}}.alert_activity.mean_hours_to_acknowledge is
+        'From triggered_date, of those acknowledged that day{of_hours}';
+    comment on column {{ops}}.alert_activity.not_actionable_share is
+        'Of those resolved by hand that day{of_not_actionable}';
+    comment on column {{ops}}.alert_activity.coached_share is
+        'Of those resolved by hand that day{of_coached}';
     """
+_BEFORE = {
+    "retired": _RETIRED,
+    "words": "the rule, the profile, the tutor or the evidence",
+    "zone": "'UTC'",
+    "joined": "",
+    "of_zone": "UTC",
+    "of_hours": "; goal: under 24",
+    "of_not_actionable": "; goal: under 0.15",
+    "of_coached": "; goal: at least 0.70",
+}
+_AFTER = {
+    "retired": f"{_RETIRED}, 'excused'",
+    "words": "the rule, the profile, the tutor, the evidence, an excuse",
+    "zone": "here.timezone",
+    "joined": "cross join {ops}.pipeline_zone as here",
+    "of_zone": "in the time zone of the pipeline",
+    "of_hours": "",
+    "of_not_actionable": "",
+    "of_coached": "",
+}
 
 
 def _may_be(table: str, column: str, *words: str) -> None:
@@ -95,20 +126,21 @@ def upgrade() -> None:
     distribute("session_excuses")
     _may_be("alert_events", "event", *_EVENTS, "excused", "unexcused")
     _may_be("alerts", "resolution", *_RESOLUTIONS, "excused")
-    run_sql(
-        _ALERT_HISTORY.format(
-            retired=f"{_RETIRED}, 'excused'",
-            words="the rule, the profile, the tutor, the evidence, an excuse",
-        )
-    )
+    run_sql("""
+        create table {ops}.pipeline_zone (
+            is_only boolean primary key default true check (is_only),
+            timezone text not null
+        );
+        comment on table {ops}.pipeline_zone is
+            'The time zone in which views count days: that of the newest full refresh';
+        insert into {ops}.pipeline_zone (timezone) values ('UTC');
+        """)
+    run_sql(_ALERT_HISTORY.format(**_AFTER))
 
 
 def downgrade() -> None:
-    run_sql(
-        _ALERT_HISTORY.format(
-            retired=_RETIRED, words="the rule, the profile, the tutor or the evidence"
-        )
-    )
+    run_sql(_ALERT_HISTORY.format(**_BEFORE))
+    run_sql("drop table {ops}.pipeline_zone")
     # History is never changed, but for words that the older tables do not know.
     run_sql("""
         delete from {ops}.alert_events where event in ('excused', 'unexcused');
