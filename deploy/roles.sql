@@ -30,7 +30,7 @@
 -- tutor_coach      the same, and what `alerts assign|ack|snooze|wake|resolve|reopen`,
 --                  `excuses add|undo` and `rules override` write.
 -- tutor_desk       what the coach may; accounts, sign-ins, notes and downloads of the desk, which
---                  nobody else but the pipeline reads.
+--                  nobody else but the pipeline reads; to whom an alert was told, for links in mails.
 -- tutor_viewer     what the reader reads, and Dagster's database: for a web server that shows.
 
 \set ON_ERROR_STOP on
@@ -220,7 +220,9 @@ from (values
     ('sign_in_links', 'select, insert, update, delete'),
     ('sign_in_failures', 'select, insert, update, delete'),
     ('notes', 'select, insert, delete'),
-    ('downloads', 'insert')
+    ('downloads', 'insert'),
+    ('outbox', 'select (outbox_id, kind, tutor_id, subject_id, message_id)'),
+    ('deliveries', 'select (message_id, target)')
 ) as granted (name, rights)
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec

@@ -23,9 +23,10 @@ from tutor_pipeline.cli.console import done, emit_json, note, out, warn
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.services import free_port
+from tutor_pipeline.core import secret_keys
 from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.formatting import count
-from tutor_pipeline.core.settings import DEFAULT_DESK_PORT, Settings
+from tutor_pipeline.core.settings import DEFAULT_DESK_PORT, Settings, load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.people.access import accounts, sign_ins
 from tutor_pipeline.people.access.accounts import Purpose
@@ -42,6 +43,7 @@ def register(app: typer.Typer) -> None:
     desk = typer.Typer(help="The pages of administrators and coaches.", invoke_without_command=True)
     desk.callback()(serve)
     desk.command()(link)
+    desk.command("rotate-key")(rotate_key)
     app.add_typer(desk, name="desk")
     users = typer.Typer(
         help="Who may sign in at the desk: add, list, role, reset, disable, enable, sign-out.",
@@ -133,6 +135,21 @@ def link() -> None:
     """
     session = open_session(note)
     out.print(sign_in_link(session.settings, session.warehouse), soft_wrap=True)
+
+
+def rotate_key() -> None:
+    """Make a new key for links in mails. Links that were sent before stay good.
+
+    Example: [bold]tutor-pipeline desk rotate-key[/bold]
+    """
+    settings = load_settings()
+    if settings.secret_key.get_secret_value():
+        raise UsageError(
+            "TUTOR_SECRET_KEY names the key: set it to a new one, a comma and the old one, for the"
+            " desk and for the pipeline; leave the old one out after a week"
+        )
+    secret_keys.rotate(settings.secret_key_file)
+    done("Links are signed with a new key. Restart the desk and `up`: they read it at their start")
 
 
 def sign_in_link(settings: Settings, warehouse: Warehouse) -> str:

@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tutor_pipeline.core import secret_keys
 from tutor_pipeline.core.audiences import Audience, split_addresses
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.paths import PROJECT_DIR
@@ -190,6 +191,11 @@ class Settings(BaseSettings):
     desk_url: HttpUrl | None = Field(
         None, description="where people reach the desk; none = that port on this machine"
     )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="key that signs links in mails, and behind a comma the one before; none = a"
+        " file in TUTOR_HOME",
+    )
     desk_proxies: DeskProxies = Field(
         "", description="addresses or networks whose X-Forwarded-For names the visitor"
     )
@@ -265,6 +271,24 @@ class Settings(BaseSettings):
         """Returns the URL of a validation report. `up` serves it."""
         base = self.reports_url or f"http://127.0.0.1:{self.reports_port_in_use}"
         return f"{base.rstrip('/')}/{quote(file_name)}"
+
+    @property
+    def desk_outside(self) -> str:
+        """The address at which people reach the desk from elsewhere, without a slash at the end;
+        '' where none is set.
+        """
+        return (self.desk_url or "").rstrip("/")
+
+    @property
+    def secret_key_file(self) -> Path:
+        """The file of the key that signs links, where no setting names one."""
+        return self.home / "secret_key"
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The keys of links, the newest first. Makes the file where there is none."""
+        named = secret_keys.given(self.secret_key.get_secret_value())
+        return named or secret_keys.of_file(self.secret_key_file)
 
     @property
     def desk_port_file(self) -> Path:

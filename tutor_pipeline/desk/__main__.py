@@ -40,6 +40,7 @@ def main() -> None:
             settings.ui_url or f"http://127.0.0.1:{settings.ui_port}",
             settings.desk_proxies,
             settings.reports_dir,
+            settings.secret_keys,
         )
         app = create_app(settings.locate().warehouse, options)
     except TutorPipelineError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,7 +22,7 @@ class Options:
     """Where a desk listens and how it names students. `public_url`: where people reach it, None =
     there. `ui_url`: where admins reach Dagster, '' = nowhere. `proxies`: whose word
     on a visitor's address is taken. `reports`: the folder of the validation reports, None = they
-    are on another machine.
+    are on another machine. `keys`: those of links in mails, the newest first.
     """
 
     host: str
@@ -32,6 +32,7 @@ class Options:
     ui_url: str = ""
     proxies: str = ""
     reports: Path | None = None
+    keys: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def url(self) -> str:

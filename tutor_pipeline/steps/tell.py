@@ -19,7 +19,7 @@ from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.refresh_runs import built_moment
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.incidents import Kind
-from tutor_pipeline.people.notify import compose, deliver, delivery_status, targets
+from tutor_pipeline.people.notify import compose, deliver, delivery_status, links, targets
 from tutor_pipeline.people.notify.kinds import alert as alert_message
 from tutor_pipeline.people.notify.kinds import digest as digest_message
 from tutor_pipeline.people.notify.kinds import incident as incident_message
@@ -115,7 +115,7 @@ def send(
     After `max_seconds` it takes nothing new.
     """
     addresses = targets.read(settings.addresses, settings.messages_dir)
-    sender = deliver.Sender(warehouse, addresses, _now, info)
+    sender = deliver.Sender(warehouse, addresses, _now, info, _signing(warehouse, settings))
     broken = compose.Composed()
     lines = _Lines(info, sender.tally)
 
@@ -140,6 +140,23 @@ def send(
     targets.prune(settings.messages_dir)
     with warehouse.connect() as database:
         return Sent(tally, delivery_status.counts(database), delivery_status.dead(database), broken)
+
+
+def _signing(
+    warehouse: Warehouse, settings: Settings
+) -> Callable[[targets.Outgoing, str], targets.Outgoing]:
+    """What puts signed links into a mail; nothing where nobody reaches the desk."""
+    base = settings.desk_outside
+    if not base:
+        return lambda message, _: message
+    keys = settings.secret_keys
+
+    def sign(message: targets.Outgoing, target: str) -> targets.Outgoing:
+        with warehouse.connect() as database:
+            told = links.told_by(database, message.message_id)
+        return links.signed(message, target, told, base, keys) if told else message
+
+    return sign
 
 
 _reminded: dict[str, float] = {}
@@ -173,7 +190,13 @@ def digest(warehouse: Warehouse, week: str | None, run_id: str) -> tuple[date, b
 
 def setting(settings: Settings, now: datetime) -> Setting:
     """What messages say about their origin."""
-    return Setting(settings.ui_address, settings.report_address(""), settings.timezone, now)
+    return Setting(
+        settings.ui_address,
+        settings.report_address(""),
+        settings.timezone,
+        now,
+        desk=settings.desk_outside,
+    )
 
 
 def last_week(now: datetime, timezone: str) -> date:

@@ -1,7 +1,7 @@
 """What became of critical alerts, beside the goals: what pages, commands and the digest share.
 
-An act is an acknowledgement with a note, an owner, an excuse, a note at the alert, or a resolution by
-hand, before the alert ended. An alert that only ended by itself had none.
+An act is an acknowledgement with a note, an owner, an excuse, a note at the alert, or a resolution
+by hand, before the alert ended. An alert that only ended by itself had none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tutor_pipeline.core.warehouse.statements import statement
 DAYS = 30
 """Alerts that ended in so many days are looked at."""
 ACTED_ON, HOURS, NOT_ACTIONABLE = 0.70, 24, 0.15
-"""The goals: at least this share acted on, fewer hours to acknowledge on average, and a smaller share
+"""The goals: at least this share acted on, fewer hours to acknowledge on average, a smaller share
 not actionable.
 """
 
@@ -47,7 +47,7 @@ class Outcomes:
 
     @property
     def sentences(self) -> list[tuple[str, bool | None]]:
-        """Each figure in words, with its n and the goal, and whether it is met (None: not known)."""
+        """Each figure in words, with n and goal, and whether that is met (None: unknown)."""
         if not self.ended:
             return []
         assert self.acted_on_share is not None
@@ -56,7 +56,8 @@ class Outcomes:
         return [
             (
                 f"{self.acted_on:,} of {self.ended:,} acted on"
-                f" ({percent(round(100 * self.acted_on_share, 1))}; goal: {percent(100 * ACTED_ON)} or more)",
+                f" ({percent(round(100 * self.acted_on_share, 1))};"
+                f" goal: {percent(100 * ACTED_ON)} or more)",
                 self.acted_on_share >= ACTED_ON,
             ),
             (

@@ -128,7 +128,8 @@ class Sender:
     """Sends what is due; any number of senders may work at the same time.
 
     `targets` are the addresses of each audience by name, `clock` returns the current time, `tell`
-    receives a sentence about each try that failed.
+    receives a sentence about each try that failed. `sign` puts signed links for one recipient (the
+    name of the target) into a mail; the same mail gets the same ones.
     """
 
     def __init__(
@@ -137,11 +138,13 @@ class Sender:
         targets: Mapping[Audience, Mapping[str, Target]],
         clock: Clock,
         tell: Callable[[str], None] = lambda _: None,
+        sign: Callable[[Outgoing, str], Outgoing] = lambda message, _: message,
     ) -> None:
         self._warehouse = warehouse
         self._targets = targets
         self._clock = clock
         self._tell = tell
+        self._sign = sign
         self._name = uuid4().hex
         pairs = [(audience, name) for audience, own in targets.items() for name in own]
         self._known = {
@@ -248,8 +251,9 @@ class Sender:
 
     def _send(self, claim: Claim) -> str | None:
         """Sends a message. Returns None when it arrived, else the reason."""
+        target, message = self._target(claim), claim.message
         try:
-            self._target(claim).send(claim.message)
+            target.send(self._sign(message, claim.target) if target.is_mail else message)
         except DeliveryError as error:
             return str(error)
         except Exception as error:  # a defect of one address must not stop the others

@@ -43,8 +43,8 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What all messages refer to: the URLs of the UI and of the reports, the time zone, the moment
-    at which they are made, the rule profile in force, and the ids of tutors as they are shown
-    where that is not whole.
+    at which they are made, the rule profile in force, the ids of tutors as they are shown where
+    that is not whole, and the URL of the desk, '' where people do not reach one.
     """
 
     ui: str
@@ -53,6 +53,7 @@ class Setting:
     made_at: datetime
     rules: str | None = None
     ids: Mapping[str, str] = field(default_factory=dict)
+    desk: str = ""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -95,6 +96,7 @@ def render(
         **content,
         "subject": title,
         "links": {"ui": setting.ui.rstrip("/"), "reports": setting.reports.rstrip("/")},
+        "desk": setting.desk,
         "made_at": setting.made_at,
         "rules": setting.rules,
         "whole_ids": ", ".join(visible(each, 60) for each in tutors if _is_cut(each, setting)),

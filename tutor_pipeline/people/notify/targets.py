@@ -22,6 +22,9 @@ from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.people.notify import mail
 
+MAIL_TO = re.compile(r"email to (.+) via ")
+"""The name of an address of mail begins like this; the group is the recipient."""
+
 FILE = "file"
 """The address that every audience has: a folder of messages on this machine."""
 
@@ -57,13 +60,14 @@ class Target:
     """An address. `name` holds no secret; `send` raises DeliveryError.
 
     Addresses with the same `host` are slow or down together. `problem` says what is wrong with the
-    setting, None = nothing.
+    setting, None = nothing. `is_mail`: one recipient alone reads it.
     """
 
     name: str
     send: Callable[[Outgoing], None] = field(repr=False)  # it holds the address
     host: str = ""
     problem: str | None = None
+    is_mail: bool = False
 
 
 Targets = Mapping[str, Target]
@@ -124,7 +128,7 @@ def _targets(audience: Audience, number: int, url: str) -> Iterator[Target]:
     if box is not None:
         for recipient in box.recipients:
             own = f"email to {recipient} via {box.host}"
-            yield Target(own, partial(_mail, box, recipient), host=box.host)
+            yield Target(own, partial(_mail, box, recipient), host=box.host, is_mail=True)
         return
     plugin.socket_connect_timeout = max(plugin.socket_connect_timeout, CONNECT_SECONDS)
     plugin.socket_read_timeout = max(plugin.socket_read_timeout, READ_SECONDS)

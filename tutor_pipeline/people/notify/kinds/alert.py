@@ -13,7 +13,7 @@ from tutor_pipeline.core.findings import Change, Severity, Step
 from tutor_pipeline.core.formatting import agree, count, label, visible
 from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.core.warehouse.statements import statement
-from tutor_pipeline.people.notify import outbox
+from tutor_pipeline.people.notify import links, outbox
 from tutor_pipeline.people.notify.message import (
     MAX_TOGETHER,
     Draft,
@@ -280,6 +280,7 @@ def _by_tutor(rows: Sequence[Row], setting: Setting) -> list[dict[str, Any]]:
                     "alert_id": row["alert_id"],
                     "severity": row["severity"],
                     "why": row["why"],
+                    "address": setting.desk and links.address(setting.desk, row["alert_id"]),
                     "title": row["title"],
                     "description": row["description"],
                     "recommended_action": row["recommended_action"],

@@ -53,8 +53,8 @@ _ALERT_HISTORY = """
         ' alert was reopened later, whatever had closed it';
     comment on column {{ops}}.alert_history.day is 'The day of `at`, {of_zone}';
     comment on view {{ops}}.alert_activity is
-        'Per day ({of_zone}) and alert type: what happened, how long people took, and whether it was'
-        ' worth it; NULL where there is nothing to divide by';
+        'Per day ({of_zone}) and alert type: what happened, how long people took, and whether it'
+        ' was worth it; NULL where there is nothing to divide by';
     comment on column {{ops}}.alert_activity.mean_hours_to_acknowledge is
         'From triggered_date, of those acknowledged that day{of_hours}';
     comment on column {{ops}}.alert_activity.not_actionable_share is
