@@ -206,7 +206,7 @@ from (values
     ('alert_events', 'insert'),
     ('rule_overrides', 'insert, update, delete'),
     ('session_excuses', 'select, insert, update (undone_by, undone_at)'),
-    ('session_ledger', 'select, update (pending_since, attempts)')
+    ('session_ledger', 'select, update (pending_since, attempts, version, session_version)')
 ) as granted (name, rights)
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
@@ -215,7 +215,7 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexe
 
 select format('grant %s on %s to %I', granted.rights, pg_class.oid::regclass, :'desk')
 from (values
-    ('accounts', 'select, update (password)'),
+    ('accounts', 'select, insert, update (role, password, disabled_at)'),
     ('sign_ins', 'select, insert, update, delete'),
     ('sign_in_links', 'select, insert, update, delete'),
     ('sign_in_failures', 'select, insert, update, delete'),

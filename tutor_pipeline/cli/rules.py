@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Annotated, Any
 
 import typer
@@ -22,16 +21,15 @@ from tutor_pipeline.core.findings import MAX_SKIPPED_SHARE, Change, Kind, Overri
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.judgement.lifecycle import overrides as exceptions
-from tutor_pipeline.judgement.lifecycle import store
 from tutor_pipeline.judgement.rules import describe
 from tutor_pipeline.judgement.rules.catalogue import Catalogue, load_catalogue
-from tutor_pipeline.judgement.rules.evaluate import evaluate
-from tutor_pipeline.judgement.rules.inputs import NUMERIC, Scale, nearest
+from tutor_pipeline.judgement.rules.inputs import nearest
 from tutor_pipeline.judgement.rules.profiles import shipped
 from tutor_pipeline.judgement.rules.rule import Rule
 from tutor_pipeline.metrics import wide_rows
 from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.reports import alert_queries, finding_queries, tutor_queries
+from tutor_pipeline.steps import preview
 
 Profile = Annotated[
     str | None,
@@ -195,7 +193,7 @@ def override(
     with warehouse.connect() as database:
         if remove:
             tutor_id = _whole(database, tutor_id, exceptions.list_all(database))
-            changed = exceptions.remove(database, kind, tutor_id, rule_id)
+            changed = exceptions.remove(database, kind, tutor_id, rule_id, datetime.now(UTC))
         else:
             tutor_id = tutor_queries.profile_of(database, tutor_id)["tutor_id"]
             exceptions.put(
@@ -219,19 +217,9 @@ def override(
 
 def _check_threshold(rule: Rule, threshold: float) -> None:
     """Raise UsageError unless the rule's first condition can have this threshold."""
-    condition = rule.when[0]
-    if condition.scale not in NUMERIC:
+    if (why := rule.refusal(threshold)) is not None:
         raise UsageError(
-            f"the first condition of {rule.id} has no number for a threshold; --disable switches"
-            " the rule off for the tutor"
-        )
-    if condition.scale is not Scale.COUNT:
-        return
-    least = 1 if condition.op == ">=" else 0
-    if not isfinite(threshold) or threshold != int(threshold) or threshold < least:
-        raise UsageError(
-            f"--threshold {threshold:g}: {condition.metric} is a count, so its threshold is a whole"
-            f" number, at least {least}; --disable switches the rule off for the tutor"
+            f"--threshold {threshold:g}: {why}; --disable switches the rule off for the tutor"
         )
 
 
@@ -333,8 +321,6 @@ def _as_dict(rule: Rule) -> dict[str, Any]:
 
 def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
     """By rule, what a run under these rules would do to the stored rows."""
-    from tutor_pipeline.steps.usual import exceptions_of, usual_here
-
     warehouse = session.warehouse
     rows: list[dict[str, Any]] = []
     alerts: dict[str, set[str]] = {}
@@ -348,15 +334,7 @@ def _effects(session: Session, catalogue: Catalogue) -> dict[str, Any]:
             wide = wide_rows.read(database, "", catalogue.columns(kind))
             if kind is not Kind.ALERT:
                 _assume(wide.rows, alerts)
-            found = evaluate(
-                catalogue,
-                kind,
-                wide.rows,
-                wide.as_of,
-                exceptions_of(database, kind, wide.as_of),
-                usual_here(database, catalogue, kind, wide, keep=False),
-            )
-            changes = store.preview(database, found, active_tutors=wide.active_tutors).changes
+            found, changes = preview.changes(database, catalogue, kind, wide)
             unreadable |= found.skipped
             would_fail |= found.skipped_share > MAX_SKIPPED_SHARE
             rows += _by_rule(kind, changes, found.evaluated)

@@ -41,6 +41,8 @@ def main() -> None:
             settings.desk_proxies,
             settings.reports_dir,
             settings.secret_keys,
+            settings.rule_profile,
+            settings.addresses,
         )
         app = create_app(settings.locate().warehouse, options)
     except TutorPipelineError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from tutor_pipeline.core.audiences import Audience
 
 
 class StudentNames(StrEnum):
@@ -22,7 +25,8 @@ class Options:
     """Where a desk listens and how it names students. `public_url`: where people reach it, None =
     there. `ui_url`: where admins reach Dagster, '' = nowhere. `proxies`: whose word
     on a visitor's address is taken. `reports`: the folder of the validation reports, None = they
-    are on another machine. `keys`: those of links in mails, the newest first.
+    are on another machine. `keys`: those of links in mails, the newest first. `rule_profile`: a
+    name or a file. `addresses`: those of messages, which hold secrets.
     """
 
     host: str
@@ -33,6 +37,8 @@ class Options:
     proxies: str = ""
     reports: Path | None = None
     keys: tuple[str, ...] = field(default=(), repr=False)
+    rule_profile: str = "adaptive"
+    addresses: Mapping[Audience, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @property
     def url(self) -> str:

@@ -103,8 +103,11 @@ def rule_inputs() -> dict[str, Mapping[str, Column]]:
     return {MAIN: metric_columns()[MAIN], **scores}
 
 
-def read(database: Database, run_id: str, columns: Sequence[str]) -> WideRows:
-    """Return the rows of the tutors that the refresh `run_id` covered; all if there is none.
+def read(
+    database: Database, run_id: str, columns: Sequence[str], tutors: Sequence[str] | None = None
+) -> WideRows:
+    """Return the rows of the tutors that the refresh `run_id` covered; all if there is none. Of
+    some `tutors` alone, if these are named.
 
     `columns` have the names that rules use: `metric` or `relation.column`. Scorers may also name
     `tutor_features.column`, `tutor_evidence.column` and `dim_tutors.column`. The as-of moment comes
@@ -121,7 +124,7 @@ def read(database: Database, run_id: str, columns: Sequence[str]) -> WideRows:
         " from {ops}.refresh_runs where run_id = %s",
         (run_id,),
     )
-    scope: tuple[str, ...] | None = None
+    scope: tuple[str, ...] | None = None if tutors is None else tuple(tutors)
     if header is not None and not header["is_full"]:
         found = database.execute(
             "select tutor_id from {ops}.refresh_scope where run_id = %s order by tutor_id",

@@ -157,7 +157,7 @@ def test_a_scanner_that_opens_everything_changes_nothing(linked, send):
     assert linked.rows("select * from ops.alert_events order by 1, 2, 3") == before
 
 
-@pytest.mark.parametrize("end", ["", "x", ".", "%00", "a" * 3000])
+@pytest.mark.parametrize("end", ["", "x", "%00", "a" * 3000])
 def test_a_forged_or_broken_link_is_none(linked, link, end):
     with linked.person(None) as client:
         for broken in (link[:-3] + end, link + "x" + end, f"{linked.url}/link/{end or 'x'}"):

@@ -78,7 +78,8 @@ class Outcomes:
     @property
     def headline(self) -> str:
         """How many there are."""
-        return f"{count(self.ended, 'critical alert')} ended in {DAYS} days"
+        number = count(self.ended, "critical alert") if self.ended else "No critical alert"
+        return f"{number} ended in {DAYS} days"
 
 
 def read(database: Database, until: datetime) -> tuple[Outcomes, list[Outcomes]]:

@@ -14,6 +14,7 @@ from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import Kind, Override
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.judgement.lifecycle.store import check_person
+from tutor_pipeline.sources.changes import ledger
 
 
 def read(database: Database, kind: Kind, as_of: datetime) -> tuple[Override, ...]:
@@ -45,7 +46,8 @@ def put(
     at: datetime,
     expires_at: datetime | None = None,
 ) -> None:
-    """Create or replace an exception. It applies from the next run on.
+    """Create or replace an exception. It applies from the next run on, which follows at once
+    where one stands by.
 
     Raises UsageError unless it either sets a finite threshold or disables the rule, has a reason
     and a person, and expires after `at`.
@@ -59,31 +61,36 @@ def put(
     check_person(by)
     if expires_at is not None and expires_at <= at:
         raise UsageError(f"{expires_at.isoformat()} is past: the exception would never count")
-    database.execute(
-        "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
-        " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " on conflict (tutor_id, kind, rule_id) do update set"
-        " threshold = excluded.threshold, disabled = excluded.disabled,"
-        " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at,"
-        " expires_at = excluded.expires_at",
-        (
-            override.tutor_id,
-            kind,
-            override.rule_id,
-            override.threshold,
-            override.disabled,
-            reason,
-            by,
-            at,
-            expires_at,
-        ),
-    )
+    with database.transaction():
+        database.execute(
+            "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
+            " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " on conflict (tutor_id, kind, rule_id) do update set"
+            " threshold = excluded.threshold, disabled = excluded.disabled,"
+            " reason = excluded.reason, set_by = excluded.set_by, set_at = excluded.set_at,"
+            " expires_at = excluded.expires_at",
+            (
+                override.tutor_id,
+                kind,
+                override.rule_id,
+                override.threshold,
+                override.disabled,
+                reason,
+                by,
+                at,
+                expires_at,
+            ),
+        )
+        ledger.mark_tutor(database, override.tutor_id, at)
 
 
-def remove(database: Database, kind: Kind, tutor_id: str, rule_id: str) -> bool:
+def remove(database: Database, kind: Kind, tutor_id: str, rule_id: str, at: datetime) -> bool:
     """Remove an exception. Returns False if there was none."""
-    removed = database.execute(
-        "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s",
-        (tutor_id, kind, rule_id),
-    )
-    return removed.rowcount > 0
+    with database.transaction():
+        removed = database.execute(
+            "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s",
+            (tutor_id, kind, rule_id),
+        ).rowcount
+        if removed:
+            ledger.mark_tutor(database, tutor_id, at)
+    return removed > 0

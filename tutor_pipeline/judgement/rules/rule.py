@@ -8,10 +8,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from tutor_pipeline.core.findings import Kind, Severity
-from tutor_pipeline.judgement.rules.inputs import OPEN_ALERTS, Scale
+from tutor_pipeline.judgement.rules.inputs import NUMERIC, OPEN_ALERTS, Scale
 from tutor_pipeline.judgement.rules.template import Template
 from tutor_pipeline.judgement.rules.usual import Unusual
 
@@ -67,6 +68,21 @@ class Rule:
     version: str
     unusual: Unusual | None = None
     beside: str | None = None
+
+    def refusal(self, threshold: float) -> str | None:
+        """Why the first condition cannot have this threshold; None if it can."""
+        condition = self.when[0]
+        if condition.scale not in NUMERIC:
+            return f"the first condition of {self.id} has no number for a threshold"
+        if not isfinite(threshold):
+            return f"{threshold:g} is no number for a threshold"
+        least = 1 if condition.op == ">=" else 0
+        if condition.scale is Scale.COUNT and (threshold != int(threshold) or threshold < least):
+            return (
+                f"{condition.metric} is a count, so its threshold is a whole number, at least"
+                f" {least}"
+            )
+        return None
 
     @property
     def columns(self) -> frozenset[str]:

@@ -320,6 +320,26 @@ def mark(database: Database, tutor_id: str, session_id: str, now: datetime) -> b
     return marked.rowcount > 0
 
 
+def mark_tutor(database: Database, tutor_id: str, now: datetime) -> bool:
+    """Marks a tutor's newest session as changed, in the open transaction: what people say of the
+    tutor counts at once. Returns False for one without sessions in the ledger.
+    """
+    newest: str | None = database.value(
+        "select session_id from {ops}.session_ledger where tutor_id = %s"
+        " order by scheduled_start desc nulls last, session_id limit 1",
+        (tutor_id,),
+    )
+    if newest is None or not mark(database, tutor_id, newest, now):
+        return False
+    # The session itself is as it was: without a version to compare it stays a change.
+    database.execute(
+        "update {ops}.session_ledger set version = null, session_version = null"
+        " where tutor_id = %s and session_id = %s",
+        (tutor_id, newest),
+    )
+    return True
+
+
 def settle(database: Database, run_id: str) -> Settled:
     """Records the changes of `run_id` as processed, in the open transaction.
 

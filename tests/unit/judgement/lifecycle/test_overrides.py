@@ -34,8 +34,8 @@ def test_overrides_are_made_replaced_listed_and_removed(db, make):
             "reason": "again", "set_by": "bob", "set_at": make.day(1), "threshold": 5.0,
         }  # fmt: skip
         assert (rows[2]["disabled"], rows[2]["expires_at"]) == (True, make.day(9))
-        assert overrides.remove(database, Kind.ALERT, "T1", "no_show")
-        assert not overrides.remove(database, Kind.ALERT, "T1", "no_show")
+        assert overrides.remove(database, Kind.ALERT, "T1", "no_show", make.day(2))
+        assert not overrides.remove(database, Kind.ALERT, "T1", "no_show", make.day(2))
         assert len(overrides.list_all(database)) == 3
 
 

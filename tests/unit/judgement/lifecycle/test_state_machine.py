@@ -264,7 +264,7 @@ class Machine(RuleBasedStateMachine):
         """Switch a rule off for a tutor, or on again."""
         if pair in self.disabled:
             self.disabled.remove(pair)
-            assert exceptions.remove(self.reader, Kind.ALERT, *pair)
+            assert exceptions.remove(self.reader, Kind.ALERT, *pair, self.now)
         else:
             self.disabled.add(pair)
             exceptions.put(
