@@ -483,6 +483,9 @@ select
         as no_show_tutor_30d,
     case when coalesce(not_held_90d, 0) = 0 then coalesce(no_show_tutor_90d, 0) end
         as no_show_tutor_90d,
+    -- Nothing is excused here.
+    coalesce(sessions_30d, 0) as no_show_tutor_30d_n,
+    coalesce(sessions_90d, 0) as no_show_tutor_90d_n,
     case when coalesce(not_held_30d, 0) = 0 then coalesce(no_show_student_30d, 0) end
         as no_show_student_30d,
     case when not_held_30d = 0 then no_show_tutor_30d::float8 / nullif(sessions_30d, 0) end
@@ -497,8 +500,11 @@ select
     case when :has_reschedules then coalesce(tutor_reschedules_90d, 0) end
         as tutor_reschedules_90d,
     rate_7d as reschedule_rate_7d,
+    coalesce(sessions_7d, 0) as reschedule_rate_7d_n,
     rate_30d as reschedule_rate_30d,
+    coalesce(sessions_30d, 0) as reschedule_rate_30d_n,
     rate_90d as reschedule_rate_90d,
+    coalesce(sessions_90d, 0) as reschedule_rate_90d_n,
     case
         when :has_reschedules and sessions_90d >= 5
             then

@@ -13,7 +13,7 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
         session_on as snapshot_date,
         'daily' as period_type,
         {{ snapshot_measures() }}
-    from {{ snapshot_days_known(tutor_days, 'session_on') }} as days_known
+    from {{ snapshot_days_known(tutor_days, 'session_on') }}
     where session_on = any({{ days }}) and {{ scope }}
     group by tutor_id, session_on
     union all
@@ -22,7 +22,7 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
         {{ monday_of('session_on') }} as snapshot_date,
         'weekly' as period_type,
         {{ snapshot_measures() }}
-    from {{ snapshot_days_known(tutor_days, monday_of('session_on') ~ ' + 6') }} as days_known
+    from {{ snapshot_days_known(tutor_days, monday_of('session_on') ~ ' + 6') }}
     where {{ monday_of('session_on') }} + 6 = any({{ days }}) and {{ scope }}
     group by tutor_id, {{ monday_of('session_on') }}
 {%- endmacro %}
@@ -42,7 +42,7 @@ its Sunday). The model writes the days of its partition; a refresh repairs what 
         union all
         select {{ columns }} from then_and_now
         where {{ then }} >= known_from and {{ then }} < known_until
-    )
+    ) as days_known
     {%- endif -%}
 {%- endmacro %}
 

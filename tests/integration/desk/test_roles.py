@@ -14,22 +14,35 @@ from tutor_pipeline.people.access.roles import Role
 pytestmark = pytest.mark.usefixtures("as_before")
 
 WHO = [None, *Role]
-_ANYBODY = {"/sign-in", "/sign-out", "/enter/x", "/password/x"}
+_ANYBODY = {"/sign-in", "/sign-out", "/enter/x", "/password/x", "/link/x"}
 _VIEWERS = {"/", "/help", "/welcomed", "/alerts", "/alerts/ALERT", "/alerts/activity", "/tutors",
             "/tutors/TUTOR", "/sessions", "/sessions/SESSION", "/account", "/data",
             "/students", "/patterns",
             "/account/sign-out",
             *(f"/{name}.{kind}" for name in ("alerts", "tutors", "sessions", "students")
               for kind in ("csv", "json"))}  # fmt: skip
-_COACHES = {"/alerts/act", "/notes", "/notes/remove", "/data/report"}
+_COACHES = {"/alerts/act", "/notes", "/notes/remove", "/data/report", "/excuses", "/excuses/undo"}
+_ADMINS = {"/settings", "/settings/exceptions", "/settings/exceptions/remove", "/settings/rules",
+           "/settings/messages", "/settings/messages/test",
+           *(f"/settings/accounts/{act}" for act in
+             ("add", "role", "reset", "disable", "enable", "sign-out"))}  # fmt: skip
 _FIELDS = {"/notes": {"text": "seen", "tutor_id": "TUTOR"},
-           "/alerts/act": {"alert": "ALERT:1", "verb": "acknowledge"}}  # fmt: skip
+           "/alerts/act": {"alert": "ALERT:1", "verb": "acknowledge"},
+           "/settings/accounts/add": {"name": "new", "role": "viewer"},
+           "/settings/accounts/role": {"name": "new", "role": "coach"},
+           "/settings/accounts/reset": {"name": "new"},
+           "/settings/accounts/disable": {"name": "new"},
+           "/settings/accounts/enable": {"name": "new"},
+           "/settings/accounts/sign-out": {"name": "new"}}  # fmt: skip
+_NEEDS_MORE = {"/excuses": 404, "/excuses/undo": 400, "/settings/exceptions": 400,
+               "/settings/messages/test": 400}  # fmt: skip
+"""What an empty form of these is answered with, by who may send it."""
 
 
 def address(place, desk):
     session = desk.rows("select tutor_id, session_id from marts.fct_sessions order by 1, 2")[0]
     known = {"{secret}": "x", "{alert_id:path}": "ALERT", "{tutor_id:path}": "TUTOR",
-             "{session_id:path}": "SESSION"}  # fmt: skip
+             "{session_id:path}": "SESSION", "{token}": "x"}  # fmt: skip
     path = place.path
     for name, value in known.items():
         path = path.replace(name, value)
@@ -45,7 +58,7 @@ def filled(text, real):
 
 def test_the_table_names_every_place(desk):
     named = {address(place, desk)[0] for place in PLACES}
-    assert named == _ANYBODY | _VIEWERS | _COACHES
+    assert named == _ANYBODY | _VIEWERS | _COACHES | _ADMINS
 
 
 @pytest.mark.parametrize("who", WHO, ids=str)
@@ -57,7 +70,7 @@ def test_each_role_may_what_the_table_says(desk, who):
             answer = client.request(place.method, filled(path, real), data=fields or None)
         where = f"{place.method} {path} as {who}"
         if path in _ANYBODY:
-            assert answer.status_code in (200, 303, 403, 410), where
+            assert answer.status_code in (200, 303, 403, 404, 410), where
         elif who is None:
             expected = 401 if path.endswith((".csv", ".json")) else 303
             assert answer.status_code == expected, where
@@ -65,6 +78,11 @@ def test_each_role_may_what_the_table_says(desk, who):
         elif path in _COACHES and who is Role.VIEWER:
             assert answer.status_code == 403, where
             assert "takes the role coach" in answer.text
+        elif path in _ADMINS and who is not Role.ADMIN:
+            assert answer.status_code == 403, where
+            assert "takes the role admin" in answer.text
+        elif place.method == "POST" and path in _NEEDS_MORE:
+            assert answer.status_code == _NEEDS_MORE[path], where
         else:
             # The desk of the tests has no folder of reports.
             allowed = {404} if path == "/data/report" else {200, 303}

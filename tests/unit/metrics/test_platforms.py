@@ -184,6 +184,8 @@ def test_only_the_sessions_are_needed(databases: Any, make_bench: Any, tmp_path:
         *(f"sessions_{days}d" for days in (7, 14, 30, 60, 90)),
         *(f"sessions_completed_{days}d" for days in (7, 14, 30, 90)),
         *("completion_rate_30d", "active_days_30d", "recent_session_ids"),
+        *("no_show_tutor_30d_n", "no_show_tutor_90d_n"),
+        *(f"reschedule_rate_{days}d_n" for days in (7, 30, 90)),
     }
 
 
