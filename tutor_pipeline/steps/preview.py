@@ -43,7 +43,9 @@ def changes(
     if exceptions is None:
         exceptions = exceptions_of(database, kind, wide.as_of)
     usual = usual_here(database, catalogue, kind, wide, keep=False)
-    found = evaluate(catalogue, kind, wide.rows, wide.as_of, exceptions, usual)
+    # A pass over others may have been applied since these rows were made.
+    as_of = max(wide.as_of, store.last_applied(database, kind) or wide.as_of)
+    found = evaluate(catalogue, kind, wide.rows, as_of, exceptions, usual)
     reconciled = store.preview(database, found, active_tutors=wide.active_tutors, scope=wide.scope)
     return found, reconciled.changes
 
