@@ -21,6 +21,7 @@ from tests.architecture.texts import PACKAGE
 from tests.unit.people.notify.test_message import SETTING, alert
 from tutor_pipeline.core.audiences import Audience
 from tutor_pipeline.core.formatting import agree, count, number, written
+from tutor_pipeline.judgement.lifecycle.outcomes import Outcomes
 from tutor_pipeline.judgement.quality.suites import load_suites
 from tutor_pipeline.judgement.rules.catalogue import load_catalogue
 from tutor_pipeline.judgement.rules.inputs import Inputs, Scale
@@ -220,6 +221,7 @@ def digest(n: int) -> Message:
             "sessions": {"sessions": n, "completed": n, "no_shows": n, "reschedules": n,
                          "score": 7.0},
             "new": [row] * (50 + n if n == ONE else 2), "oldest": [row] * 6,
+            "outcomes": Outcomes(None, n, n, n, n, 3.0),
             "resolved": [row, row | {"resolved_by": "pipeline"}], "rising": [mover],
             "falling": [mover], "badges": [badge], "trend": [trend],
         },

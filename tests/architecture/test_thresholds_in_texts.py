@@ -93,6 +93,7 @@ REASONS = [
     (r"desk/templates/", "(Calling at 3 pm|rows=\"3\")", "an example, and the height of a field"),
     (r"cli/(forget|launch)\.py", "exit (status )?3", "an exit status"),
     (r"cli/simulate\.py", "10000/day", "an example of what to write"),
+    (r"desk/pages/(rules|exceptions)\.py", r"8 or 0\.25", "an example of what to write"),
     (r"rules/describe\.py", "[35] of (16|8)", "an example of what an alert says"),
     (r"rules/describe\.py", "about 30 sessions a month", "advice"),
 ]  # fmt: skip

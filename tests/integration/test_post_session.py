@@ -595,3 +595,17 @@ def test_a_session_of_two_months_ago_is_excused_too(platform, refreshes, tutor):
     excuse(platform, f"{tutor}-100")
     assert taken(platform, refreshes.run()) == 1
     assert history(platform, tutor)[-1] == (POOR_FIRSTS, "resolved")
+
+
+def test_when_versions_are_made_otherwise_old_sessions_are_no_news(platform, refreshes, tutor):
+    """As after an update: all versions differ, and only what no run had taken is news."""
+    platform.execute("delete from ops.outbox where kind = 'session'")
+    told = "select subject_id from ops.outbox where kind = 'session'"
+    platform.execute(
+        "update ops.refresh_runs set source_shape = 'of an older program' where is_full;"
+        "update ops.session_ledger set version = version + 1"
+    )
+    teach(platform, tutor, "new")
+    refreshes.run("daily_refresh")
+    assert platform.query(told) == [(f"{tutor}-new",)]
+    assert waiting(platform) == set()

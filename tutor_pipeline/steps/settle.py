@@ -20,6 +20,8 @@ def full_refresh(warehouse: Warehouse, warn: Callable[[str], None]) -> tuple[int
         else:
             # Before the first refresh was settled, all changes are older than the installation.
             if ledger.is_filled(database):
-                session.note(database, run_id, datetime.now(UTC))
+                # Versions that are made otherwise than before tell nothing of what changed.
+                only_new = ledger.is_reshaped(database, run_id)
+                session.note(database, run_id, datetime.now(UTC), only_new=only_new)
             settled = ledger.settle(database, run_id).changes
         return settled, ledger.waiting(database, datetime.now(UTC))

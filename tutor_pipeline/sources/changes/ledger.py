@@ -64,6 +64,16 @@ _KNOWN_SHAPE = """
     limit 1
 """
 
+_SHAPES = """
+    select source_shape
+    from {ops}.refresh_runs
+    where is_full and source_shape is not null and started_at <= (
+        select started_at from {ops}.refresh_runs where run_id = %s
+    )
+    order by started_at desc, run_id desc
+    limit 2
+"""
+
 _NEWEST_FULL = """
     select run_id, as_of, started_at
     from {ops}.refresh_runs
@@ -381,6 +391,14 @@ def set_aside(database: Database, tutor_id: str, reason: str, run_id: str, now: 
     with _transaction(database):
         _lock(database, "write")
         _set_aside(database, tutor_id, reason, run_id, now)
+
+
+def is_reshaped(database: Database, run_id: str) -> bool:
+    """Whether a full refresh made versions otherwise than the one before it: of other columns, or
+    by other code. Its changes are then all sessions.
+    """
+    shapes = [shape for (shape,) in database.execute(_SHAPES, (run_id,))]
+    return len(shapes) > 1 and shapes[0] != shapes[1]
 
 
 def finished_refresh(database: Database) -> str | None:

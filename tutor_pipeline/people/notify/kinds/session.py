@@ -29,13 +29,19 @@ _SESSIONS = statement(__file__, "session_reports")
 _TUTORS = statement(__file__, "session_report_tutors")
 
 
-def note(database: Database, run_id: str, now: datetime) -> int:
+def note(database: Database, run_id: str, now: datetime, *, only_new: bool = False) -> int:
     """Notes the completed sessions that a run has taken (`ops.session_changes`), each session once
-    ever. Returns how many it noted. Must run before the ledger settles them.
+    ever; `only_new`: those alone that no run had taken before. Returns how many it noted. Must run
+    before the ledger settles them.
     """
     return database.execute(
         statement(__file__, "note_sessions"),
-        {"run_id": run_id, "now": now, "since": now - REPORTED_WITHIN},
+        {
+            "run_id": run_id,
+            "now": now,
+            "since": now - REPORTED_WITHIN,
+            "only_new": only_new,
+        },
     ).rowcount
 
 

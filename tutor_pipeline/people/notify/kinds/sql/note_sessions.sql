@@ -15,6 +15,7 @@ inner join {marts}.fct_sessions as sessions
     on changes.tutor_id = sessions.tutor_id and changes.session_id = sessions.session_id
 where
     changes.run_id = %(run_id)s
+    and (not %(only_new)s::boolean or changes.was_scheduled_start is null)
     and sessions.status = 'completed'
     and sessions.scheduled_start between %(since)s and %(now)s
 on conflict (tutor_id, kind, subject_id, transition, audience) do nothing
