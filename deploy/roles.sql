@@ -30,7 +30,8 @@
 -- tutor_coach      the same, and what `alerts assign|ack|snooze|wake|resolve|reopen`,
 --                  `excuses add|undo` and `rules override` write.
 -- tutor_desk       what the coach may; accounts, sign-ins, notes and downloads of the desk, which
---                  nobody else but the pipeline reads; to whom an alert was told, for links in mails.
+--                  nobody else but the pipeline reads; for links in mails, to whom alerts were
+--                  told.
 -- tutor_viewer     what the reader reads, and Dagster's database: for a web server that shows.
 
 \set ON_ERROR_STOP on

@@ -108,9 +108,44 @@ def groups_of_sessions(_scoped: bool) -> str:
     return "select session_id from session_students"
 
 
-def student_sessions() -> str:
+def student_sessions(is_whole: bool = False) -> str:
     """Sessions per student."""
-    return "(select * from fct_sessions)"
+    return f"(select * from fct_sessions where {str(is_whole).lower()})"
+
+
+def has_excuses() -> bool:
+    """A platform on which sessions were excused: the longer SQL."""
+    return True
+
+
+def excused_sessions(condition: str) -> str:
+    """The kinds of which sessions are excused."""
+    return f"(select tutor_id, session_id, kinds from session_excuses where {condition})"
+
+
+def excuse_spans(scope: str) -> str:
+    """The days during which excuses held."""
+    return f"excuse_spans as (select tutor_id, session_id from session_excuses where {scope})"
+
+
+def as_known_then(scope: str) -> str:
+    """What past days counted otherwise."""
+    return f"{excuse_spans(scope)}, then_and_now as (select tutor_id from excuse_spans)"
+
+
+def sessions_as_known(spans: str) -> str:
+    """Sessions as they were known then."""
+    return f"select * from {spans}"
+
+
+def sessions_to_measure(sessions: str) -> str:
+    """The sessions that measures count."""
+    return f"select * from {sessions} where status = 'completed'"
+
+
+def measure_value(name: str, entry: dict[str, str]) -> str:
+    """A measure."""
+    return f"count(*) filter (where {entry['count']})" if "count" in entry else name
 
 
 def of_sessions(condition: str) -> str:

@@ -203,10 +203,10 @@ excuse_spans as (
 {%- endmacro %}
 
 {#-
-The sessions of the tutors of `spans` (tutor_id, known_from, known_until), once for each of them, as
-they were known then. Needs the expressions of as_known_then.
+The sessions of the tutors of a relation of spans (tutor_id, known_from, known_until), once for each
+of them, as they were known then. Needs the expressions of as_known_then.
 -#}
-{% macro sessions_as_known() -%}
+{% macro sessions_as_known(spans) -%}
     select
         {%- for column in columns_of_sessions() if column != 'excused_kinds' %}
         {{ as_it_counts(column, 'whole.' ~ column, 'then_excused.kinds') }} as {{ column }},
@@ -215,7 +215,8 @@ they were known then. Needs the expressions of as_known_then.
         spans.known_from,
         spans.known_until
     from {{ student_sessions(is_whole=true) }} as whole
-    inner join spans on whole.tutor_id = spans.tutor_id and spans.known_until is not null
+    inner join {{ spans }} as spans
+        on whole.tutor_id = spans.tutor_id and spans.known_until is not null
     left join excuse_spans as then_excused
         on
             whole.tutor_id = then_excused.tutor_id

@@ -35,6 +35,7 @@ derived as (
     select
         clean_rows.*,
         pair_sessions.next_session_at,
+        excuses.kinds as excused_kinds,
         (clean_rows.scheduled_start at time zone '{{ pipeline_timezone() }}')::date as session_on,
         coalesce(
             clean_rows.session_number = 1, clean_rows.is_first_session, false
@@ -53,11 +54,15 @@ derived as (
         on
             clean_rows.tutor_id = pair_sessions.tutor_id
             and clean_rows.session_id = pair_sessions.session_id
+    left join {{ excused_sessions('undone_at is null and ' ~ scope) }} as excuses
+        on
+            clean_rows.tutor_id = excuses.tutor_id
+            and clean_rows.session_id = excuses.session_id
 )
 
 select
-    derived.tutor_id,
-    derived.session_id,
+    tutor_id,
+    session_id,
     student_id,
     session_on,
     scheduled_start,
@@ -126,10 +131,7 @@ select
     updated_at,
     audio_created_at,
     feedback_submitted_at,
-    excuses.kinds as excused_kinds
+    excused_kinds
 from derived
-left join {{ excused_sessions('undone_at is null and ' ~ scope) }} as excuses
-    on derived.tutor_id = excuses.tutor_id and derived.session_id = excuses.session_id
 -- A tutor's sessions lie together, newest first: the order in which everything reads them.
-order by
-    derived.tutor_id asc, session_on desc, scheduled_start desc, derived.session_id desc
+order by tutor_id asc, session_on desc, scheduled_start desc, session_id desc

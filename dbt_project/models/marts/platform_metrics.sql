@@ -74,7 +74,7 @@ known as (
             and calendar.metric_date < then_and_now.session_on + 60
             and calendar.metric_date >= then_and_now.known_from
             and calendar.metric_date < then_and_now.known_until
-    group by 1, 2
+    group by calendar.metric_date, calendar.metric_date - then_and_now.session_on < 30
 ),
 
 {% endif -%}

@@ -122,16 +122,25 @@ spans as (
         edge as known_from,
         lead(edge) over (partition by tutor_id order by edge) as known_until
     from (
-        select tutors.tutor_id, '-infinity'::date as edge from tutors
+        select
+            tutor_id,
+            '-infinity'::date as edge
+        from tutors
         union distinct
-        select tutor_id, known_from as edge from excuse_spans
+        select
+            tutor_id,
+            known_from as edge
+        from excuse_spans
         union distinct
-        select tutors.tutor_id, 'infinity'::date as edge from tutors
+        select
+            tutor_id,
+            'infinity'::date as edge
+        from tutors
     ) as edges
 ),
 
 taught as (
-    {{ sessions_as_known() }}
+    {{ sessions_as_known('spans') }}
 ),
 
 {% endif -%}

@@ -1,5 +1,5 @@
--- Open rows of some tutors (null = all) with a session in their evidence that somebody excused since
--- the row was last confirmed.
+-- Open rows of some tutors (null = all) with a session in their evidence that somebody excused
+-- since the row was last confirmed.
 select distinct
     held.tutor_id,
     {subject_kind},

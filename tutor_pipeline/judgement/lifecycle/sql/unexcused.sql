@@ -1,5 +1,5 @@
 -- Of some rows that closed because a session was excused, those of which that was undone since.
-select distinct held.{row_id} as row_id
+select distinct held.{row_id}
 from {ops}.{finding_table} as held
 inner join {ops}.session_excuses as excuses
     on

@@ -1,5 +1,5 @@
--- Open alerts that nobody acknowledged and that are not snoozed: critical ones, and those whose snooze
--- ended not long ago.
+-- Open alerts that nobody acknowledged and that are not snoozed: critical ones, and those whose
+-- snooze ended not long ago.
 select
     alerts.tutor_id,
     alerts.alert_id,
