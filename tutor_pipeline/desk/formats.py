@@ -77,11 +77,17 @@ def figure(value: Any, form: str = "") -> str:
 
 
 def metric(name: str) -> str:
-    """Returns a metric in words: tutor_reschedules_30d → Tutor reschedules in 30 days."""
-    found = re.fullmatch(r"(.+)_(\d+)d", name.rpartition(".")[2])
-    if found is None:
-        return formatting.label(name.rpartition(".")[2])
-    return f"{formatting.label(found[1])} in {formatting.count(int(found[2]), 'day')}"
+    """Returns a metric in words: tutor_reschedules_30d → Tutor reschedules in 30 days,
+    talk_ratio_last5 → Talk ratio in the last 5 sessions.
+    """
+    column = name.rpartition(".")[2]
+    if found := re.fullmatch(r"(.+)_(\d+)d", column):
+        return f"{formatting.label(found[1])} in {formatting.count(int(found[2]), 'day')}"
+    if found := re.fullmatch(r"(.+)_last(\d+)", column):
+        return (
+            f"{formatting.label(found[1])} in the last {formatting.count(int(found[2]), 'session')}"
+        )
+    return formatting.label(column)
 
 
 def title(text: str) -> str:

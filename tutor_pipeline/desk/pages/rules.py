@@ -12,7 +12,7 @@ from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.desk import queries
-from tutor_pipeline.desk.formats import sentence
+from tutor_pipeline.desk.formats import metric, sentence
 from tutor_pipeline.desk.site import Limit, Place, Visit
 from tutor_pipeline.judgement.lifecycle.store import profile_in_force
 from tutor_pipeline.judgement.rules import describe
@@ -49,7 +49,7 @@ def show(visit: Visit) -> Response:
         rules=[
             {
                 "rule": rule,
-                "unusual": describe.unusual(rule),
+                "unusual": describe.unusual(rule, _within),
                 "is_number": rule.when[0].scale in NUMERIC,
             }
             for rule in catalogue.rules
@@ -63,6 +63,12 @@ def show(visit: Visit) -> Response:
         SIGNS=_SIGNS,
         limits=sorted(thresholds().items()),
     )
+
+
+def _within(name: str) -> str:
+    """Returns a metric in words, as they stand within a sentence."""
+    words = metric(name)
+    return words[:1].lower() + words[1:]
 
 
 def rules_in_force(visit: Visit) -> Catalogue:

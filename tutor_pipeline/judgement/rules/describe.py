@@ -5,7 +5,7 @@ Belongs here: how a rule is written. Does not belong here: where the text goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tutor_pipeline.core import markdown
@@ -51,15 +51,15 @@ def summary(rule: Rule) -> str:
     return ("" if rule.is_enabled else "off: ") + " · ".join(parts)
 
 
-def unusual(rule: Rule) -> str:
+def unusual(rule: Rule, written: Callable[[str], str] = str) -> str:
     """Return what must be unusual: `surely over 1.5 times the others'`; empty for nothing.
 
-    Names the metric if it is not that of the principal condition.
+    Names the metric, as `written` writes it, if it is not that of the principal condition.
     """
     asked = rule.unusual
     if asked is None:
         return ""
-    metric = "" if asked.metric == rule.when[0].metric else f"{asked.metric} "
+    metric = "" if asked.metric == rule.when[0].metric else f"{written(asked.metric)} "
     if asked.times is not None:
         return f"{metric}surely over {asked.times:g} times the others'"
     assert asked.by is not None
