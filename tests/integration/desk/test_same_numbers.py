@@ -1,7 +1,10 @@
-"""Whatever people do: list, badge, digest, command line and page count the same."""
+"""Whatever people do: list, badge, digest, command line and page count the same; so do page,
+command line and digest of what became of alerts.
+"""
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import timedelta
 
@@ -10,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutor_pipeline.people.access.roles import Role
+from tutor_pipeline.people.notify import digest_content
 from tutor_pipeline.people.notify.digest_data import week_data
 
 ACTS = st.lists(
@@ -61,6 +65,48 @@ def counted(desk, client):
         + sum(row["severity"] == "critical" for row in listed if row not in about_tutors),
     }
     return tutors, critical
+
+
+def outcomes_told(desk, client):
+    """What each of the three says of critical alerts that ended."""
+    now = desk.clock() + timedelta(seconds=1)
+    page = html.unescape(client.get("/alerts/activity").text)
+    with desk.warehouse.connect() as database:
+        week = week_data(database, (now - timedelta(days=now.weekday())).date(), now)
+    digest = digest_content.digest(week, {})["outcomes"]
+    command = desk.project.run("alerts", "activity").stdout
+    found = {}
+    for name, text in (("page", page), ("digest", digest), ("command", command)):
+        words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+        found[name] = re.findall(
+            r"\d+ critical alerts? ended in 30 days|\d+ of \d+ acted on \([\d.]+ %"
+            r"|after [\d.]+ hours on average, of \d+|none acknowledged"
+            r"|\d+ not actionable \([\d.]+ %",
+            words.replace("\u00a0", " "),
+        )
+    return found
+
+
+@pytest.mark.usefixtures("as_before")
+def test_three_tell_the_same_outcomes(desk):
+    with desk.person(Role.COACH, "ada") as client:
+        told = outcomes_told(desk, client)
+        assert told["page"] == told["digest"] == told["command"]
+        critical = desk.rows(
+            "select alert_id from ops.alerts where severity = 'critical' and resolved_at is null"
+        )
+        for number, row in enumerate(critical):
+            for fields in (
+                {"verb": "acknowledge", "text": "seen"},
+                {"verb": "resolve", "reason": ("coached", "not_actionable")[number % 2]},
+            )[number % 3 == 2 :]:
+                posted = {**fields, "alert": desk.seen(row["alert_id"]), "bulk": "1"}
+                assert client.post("/alerts/act", data=posted).status_code == 200
+        told = outcomes_told(desk, client)
+        assert len(critical) > 1
+        assert len(told["page"]) == 4
+        assert told["page"] == told["digest"] == told["command"]
+        assert f"{len(critical)} of {len(critical)} acted on (100 %" in told["page"]
 
 
 @pytest.mark.usefixtures("as_before")
