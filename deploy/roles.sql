@@ -186,10 +186,19 @@ select format(
 from pg_class
 where relnamespace = (select oid from pg_namespace where nspname = :'ops')
     and relname = 'quarantine' \gexec
+-- What alerts follow from, without the words of people.
+select format('grant select (%s) on %s to %I', granted.columns, pg_class.oid::regclass, :'reader')
+from (values
+    ('notes', 'tutor_id, alert_id, at'),
+    ('session_excuses', 'tutor_id, session_id, kind, excused_at, undone_at'),
+    ('pipeline_zone', 'timezone')
+) as granted (name, columns)
+inner join pg_class on granted.name = pg_class.relname
+where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
 -- Withheld: messages, outbox, deliveries (texts to people, and where they go); erasures;
 -- refresh_scope, session_ledger, session_changes, source_states, history_repairs, feature_log (the
--- pipeline's book-keeping); accounts, sign_ins, sign_in_links, sign_in_failures, notes, downloads
--- (the desk's).
+-- pipeline's book-keeping); accounts, sign_ins, sign_in_links, sign_in_failures, downloads (the
+-- desk's); the words of notes and of excuses.
 
 select format('grant %I to %I', :'reader', member.name)
 from (values (:'coach'), (:'viewer'), (:'desk')) as member (name)
@@ -207,7 +216,8 @@ from (values
     ('alert_events', 'insert'),
     ('rule_overrides', 'insert, update, delete'),
     ('session_excuses', 'select, insert, update (undone_by, undone_at)'),
-    ('session_ledger', 'select, update (pending_since, attempts, version, session_version)')
+    ('session_ledger', 'select, update (pending_since, attempts, version, session_version)'),
+    ('session_changes', 'select (tutor_id, session_id)')
 ) as granted (name, rights)
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec

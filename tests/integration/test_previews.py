@@ -162,4 +162,5 @@ def test_thresholds_that_cannot_be_are_refused(catalogue):
         if rule.when[0].scale is Scale.COUNT:
             assert rule.refusal(2.5)
             assert rule.refusal(-1)
+            assert rule.refusal(1e308)
             assert rule.refusal(4) is None

@@ -18,7 +18,7 @@ from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson, By, IdForm, IdsAs, actor, moment
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import MAX_SKIPPED_SHARE, Change, Kind, Override, Step
-from tutor_pipeline.core.formatting import count
+from tutor_pipeline.core.formatting import count, visible
 from tutor_pipeline.core.settings import load_settings
 from tutor_pipeline.judgement.lifecycle import overrides as exceptions
 from tutor_pipeline.judgement.rules import describe
@@ -260,8 +260,8 @@ def overrides(
             row["kind"],
             escape(row["rule_id"]),
             "off" if row["disabled"] else f"{row['threshold']:g}",
-            escape(row["reason"]),
-            escape(row["set_by"]),
+            escape(visible(row["reason"])),
+            escape(visible(row["set_by"])),
             f"{row['expires_at']:%Y-%m-%d}" if row["expires_at"] else "–",
         )
     out.print(table)

@@ -31,6 +31,14 @@ DEFAULT_REPORTS_PORT = 3030
 DEFAULT_DESK_PORT = 3040
 
 
+def _secret_keys(named: SecretStr) -> SecretStr:
+    try:
+        secret_keys.given(named.get_secret_value())
+    except UsageError as error:
+        raise ValueError(str(error).partition(": ")[2]) from error
+    return named
+
+
 def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -104,6 +112,7 @@ DeskProxies = Annotated[str, AfterValidator(_proxies)]
 Champion = Annotated[str, AfterValidator(_champion)]
 SchemaPrefix = Annotated[str, AfterValidator(_schema_prefix)]
 TimezoneName = Annotated[str, AfterValidator(_timezone)]
+SecretKeys = Annotated[SecretStr, AfterValidator(_secret_keys)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 
@@ -191,7 +200,7 @@ class Settings(BaseSettings):
     desk_url: HttpUrl | None = Field(
         None, description="where people reach the desk; none = that port on this machine"
     )
-    secret_key: SecretStr = Field(
+    secret_key: SecretKeys = Field(
         SecretStr(""),
         description="key that signs links in mails, and behind a comma the one before; none = a"
         " file in TUTOR_HOME",

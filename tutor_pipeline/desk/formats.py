@@ -100,6 +100,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def closed(text: str) -> str:
+    """Returns a text as a sentence: with a capital, and something at its end that closes it."""
+    text = sentence(text.rstrip())
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def usual(reading: Mapping[str, Any]) -> str:
     """Returns the usual value beside a reading: of a count the share, else the mean."""
     value, found = reading.get("value"), reading.get("usual")

@@ -66,6 +66,9 @@ class Site:
     """What all tutors had of a metric on some days (`pages.cards`)."""
 
 
+_MOST_WAIT = 8
+
+
 class Limit(Enum):
     """What only a few may do at once, so that the others have connections: how many, and how long
     the next one waits.
@@ -77,18 +80,24 @@ class Limit(Enum):
 
     def __init__(self, size: int, seconds: float, why: str) -> None:
         self._slots = BoundedSemaphore(size)
+        # Whoever waits holds a thread that others need.
+        self._places = BoundedSemaphore(size + _MOST_WAIT)
         self._seconds = seconds
         self.why = why
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
-        """Waits for a turn. Gives whether it came."""
+        """Waits for a turn. Gives whether it came: at once not where many wait already."""
+        if not self._places.acquire(blocking=False):
+            yield False
+            return
         has_turn = self._slots.acquire(timeout=self._seconds)
         try:
             yield has_turn
         finally:
             if has_turn:
                 self._slots.release()
+            self._places.release()
 
 
 class NotFoundError(Exception):
@@ -188,7 +197,7 @@ class Visit:
             return None
         what = words.EXCUSED[ExcuseKind(excuse["kind"])]
         fields = {"excuse_id": excuse_id}
-        soon = "Numbers and alerts follow within seconds."
+        soon = "Numbers and alerts follow within seconds: then load the page again."
         if excuse["undone_at"] is None and excuse["excused_by"] == self.account:
             told = f"You excused {what} of the session. {soon}"
             return {"words": told, "undo": {"action": "/excuses/undo", "fields": fields}}

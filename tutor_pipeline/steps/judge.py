@@ -69,7 +69,7 @@ def judge(database: Database, catalogue: Catalogue, kind: Kind, run_id: str) -> 
         active_tutors=wide.active_tutors,
         scope=wide.scope,
         without_evidence=store.without_evidence(database, kind, wide.scope),
-        excused=store.excused(database, kind, wide.scope),
+        excused=store.excused(database, kind, wide.scope, wide.as_of),
     )
     if kind is Kind.ALERT:
         now = datetime.now(UTC)

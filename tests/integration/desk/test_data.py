@@ -90,7 +90,7 @@ def test_patterns_count_what_sql_counts(desk):
             page = client.get("/patterns").text
         heading = page.split("Moved by the tutor:")[1].split("</h2>")[0]
         assert f"({expected['moved']} of {expected['n']})" in heading
-        assert f"at {expected['hour']:02}:00" in heading or "most of them" in heading
+        assert f"at {expected['hour']:02}:00" in heading or "most often" in heading
     reasons = desk.rows("select distinct reschedule_reason as r from marts.fct_sessions"
                         " where is_tutor_reschedule and reschedule_reason is not null")  # fmt: skip
     with desk.person(Role.VIEWER) as client:

@@ -74,6 +74,15 @@ def test_a_viewer_sees_that_and_not_why(desk, ada, alert):
             assert "The move does not count: ada excused it" in text(page)
             assert "her mother is ill" not in page
             assert "/excuses" not in page
+        (day,) = desk.rows(
+            "select session_on::text as day from marts.fct_sessions where session_id = %s",
+            alert["session_id"],
+        )
+        for file in ("csv", "json"):
+            answer = viewer.get(f"/sessions.{file}?day={day['day']}&tutor={alert['tutor_id']}")
+            assert "reschedule" in answer.text
+            assert "her mother is ill" not in answer.text
+            assert "excused_by" not in answer.text
 
 
 def test_two_people_excuse_the_same(desk, ada, alert):

@@ -237,6 +237,8 @@ KEPT: Mapping[str, str] = {
     "quarantine": "history: what was wrong with which row",
     "dq_overrides": "an audit of who overrode checks",
     "rule_overrides": "set by people",
+    "session_excuses": "set by people",
+    "pipeline_zone": "one row",
     "churn_algorithm_weights": "scores name their version",
     "churn_weight_levels": "as long as the weights that they belong to",
     "current_tutor_risk": "a row per tutor",

@@ -17,15 +17,19 @@ from tutor_pipeline.people.notify import targets, trial
 from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.people.notify.targets import FILE, DeliveryError, Outgoing, Target
 
-_WAIT_SECONDS = 4.0
+_LOOK_AGAIN_SECONDS = "3"
 _lock = Lock()
 _results: dict[tuple[str, str], str | None] = {}
 """What became of the newest test of an address in this process: None = it is under way."""
 
 
 def show(visit: Visit) -> Response:
-    """GET /settings/messages."""
-    return _page(visit)
+    """GET /settings/messages; looks again while a test is under way."""
+    page = _page(visit)
+    with _lock:
+        if None in _results.values():
+            page.headers["Refresh"] = _LOOK_AGAIN_SECONDS
+    return page
 
 
 def test(visit: Visit) -> Response:
@@ -34,19 +38,18 @@ def test(visit: Visit) -> Response:
     if audience not in list(Audience):
         raise UsageError("The form names no audience: open its page anew")
     target = _read(visit)[Audience(audience)].get(name)
-    if target is None:
+    if target is None or name == FILE:
         raise UsageError("No setting names this address any more: open the page anew")
     key = (audience, name)
-    with _lock:
-        if _results.get(key, "") is None:
-            return _page(visit)
-        _results[key] = None
     message = _message(visit, Audience(audience))
-    # A server that is slow or down takes minutes: nobody waits for it here, nor does a connection.
-    thread = Thread(target=_send, args=(key, target, message), daemon=True)
-    thread.start()
-    thread.join(_WAIT_SECONDS)
-    return _page(visit)
+    with _lock:
+        is_under_way = _results.get(key, "") is None
+        if not is_under_way:
+            _results[key] = None
+    if not is_under_way:
+        # A server that is slow or down takes minutes: nobody waits for it here.
+        Thread(target=_send, args=(key, target, message), daemon=True).start()
+    return visit.back("/settings/messages")
 
 
 def _send(key: tuple[str, str], target: Target, message: Outgoing) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from tutor_pipeline.core.findings import Subject, SubjectKind
+from tutor_pipeline.core.findings import Kind, Subject, SubjectKind
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import charts, filters, queries
@@ -18,7 +18,7 @@ from tutor_pipeline.desk.formats import student
 from tutor_pipeline.desk.pages.cards import Lines
 from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.desk.tables import MAX_ROWS, as_csv, as_json
-from tutor_pipeline.judgement.lifecycle import outcomes
+from tutor_pipeline.judgement.lifecycle import outcomes, overrides
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.reports import alert_queries
 
@@ -109,12 +109,14 @@ def show(visit: Visit, alert_id: str, status: int = 200, **said: object) -> Resp
     if found["subject_kind"] == SubjectKind.TUTOR:
         lines = Lines(visit, [tutor_id], sorted(found["metrics"]))
         found["line"] = lines.of_alert(tutor_id, found["metrics"])
+    held = overrides.of(visit.database, Kind.ALERT, tutor_id, found["alert_type"], visit.now)
     return visit.page(
         "alert.html.j2",
         status,
         alert=with_subjects(visit, [found])[0],
         students=students,
         excused=excused,
+        exception=held if found["subject_kind"] == SubjectKind.TUTOR else None,
         risk=queries.risks(visit.database, [tutor_id]).get(tutor_id)
         if found["subject_kind"] == SubjectKind.TUTOR
         else None,

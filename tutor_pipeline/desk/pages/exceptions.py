@@ -11,7 +11,7 @@ from tutor_pipeline.core.findings import Kind, Override
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.core.warehouse.database import Row
 from tutor_pipeline.desk import queries
-from tutor_pipeline.desk.formats import sentence
+from tutor_pipeline.desk.formats import closed
 from tutor_pipeline.desk.pages.rules import rules_in_force
 from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.judgement.lifecycle import overrides
@@ -40,16 +40,16 @@ def save(visit: Visit) -> Response:
             at=visit.now, expires_at=_until(visit, asked["until"]),
         )  # fmt: skip
     except UsageError as error:
-        return _page(visit, asked, 400, f"{sentence(str(error))}. Nothing was changed.")
+        return _page(visit, asked, 400, f"{closed(str(error))} Nothing was changed.")
     return visit.back("/settings/exceptions", saved=wanted.tutor_id)
 
 
 def remove(visit: Visit) -> Response:
     """POST /settings/exceptions/remove: the rule counts for the tutor as for everybody."""
-    overrides.remove(
-        visit.database, Kind(visit.text("kind") or Kind.ALERT), visit.text("tutor"),
-        visit.text("rule"), visit.now,
-    )  # fmt: skip
+    kind = visit.text("kind") or Kind.ALERT
+    if kind not in list(Kind):
+        raise UsageError("The form names no kind of rule: open its page anew")
+    overrides.remove(visit.database, Kind(kind), visit.text("tutor"), visit.text("rule"), visit.now)
     return visit.back("/settings/exceptions")
 
 
@@ -65,8 +65,8 @@ def _page(
             wanted, about = _wanted(visit, asked)
             rule = preview.alert_rule(catalogue, wanted.rule_id)
             effect = preview.of_exception(visit.database, catalogue, wanted.tutor_id, rule, wanted)
-        except UsageError as error:
-            status, problem = 400, f"{sentence(str(error))}."
+        except TutorPipelineError as error:
+            status, problem = 400, closed(str(error))
     rows = overrides.list_all(visit.database)
     return visit.page(
         "exceptions.html.j2",
@@ -79,7 +79,7 @@ def _page(
         rows=rows,
         names=queries.tutor_names(visit.database, {row["tutor_id"] for row in rows}),
         rules=catalogue.of(Kind.ALERT),
-        saved=visit.asked.get("saved"),
+        saved=visit.asked.get("saved") in {row["tutor_id"] for row in rows},
     )
 
 

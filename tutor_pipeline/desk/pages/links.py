@@ -1,7 +1,7 @@
-"""A signed link of a mail: what the mail said of one alert, and saying that one sees to it.
+"""A signed link of a mail: one alert of it, who has taken it, and saying that one sees to it.
 
-It signs nobody in and shows no more than the mail. A scanner that opens every link changes nothing:
-only the form acts.
+It signs nobody in and shows no more than the mail and who acted. A scanner that opens every link
+changes nothing: only the form acts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def _page(
     who = wording.who(
         found | {"about_kind": found["subject_kind"], "about_id": found["subject_id"]}, {}
     )
-    is_snoozed = found["snoozed_until"] is not None and found["snoozed_until"] > visit.now
     return visit.page(
         "link.html.j2",
         status,
@@ -69,7 +68,6 @@ def _page(
         about=who,
         address=told.address,
         may_acknowledge=found["resolved_at"] is None and found["acknowledged_at"] is None,
-        is_snoozed=is_snoozed,
         said=said,
         text=visit.text("text"),
     )

@@ -12,7 +12,7 @@ from tutor_pipeline.core.errors import TutorPipelineError, UsageError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.formatting import visible
 from tutor_pipeline.desk import queries
-from tutor_pipeline.desk.formats import metric, sentence
+from tutor_pipeline.desk.formats import closed, metric
 from tutor_pipeline.desk.site import Limit, Place, Visit
 from tutor_pipeline.judgement.lifecycle.store import profile_in_force
 from tutor_pipeline.judgement.rules import describe
@@ -36,8 +36,8 @@ def show(visit: Visit) -> Response:
     if visit.asked.get("rule"):
         try:
             tried = _tried(visit, catalogue)
-        except UsageError as error:
-            problem, status = f"{sentence(str(error))}.", 400
+        except TutorPipelineError as error:
+            problem, status = closed(str(error)), 400
     if tried is not None:
         changed = (*tried["effect"].opens, *tried["effect"].closes)
         names = queries.tutor_names(visit.database, {each.tutor_id for each in changed})

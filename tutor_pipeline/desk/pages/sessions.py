@@ -28,7 +28,9 @@ GROUPS = (
         ("follow_up_booked", "Next session booked", ""),
     )),
     ("How it went", (
-        ("session_score", "Score (0 to 10)", "1"), ("student_satisfaction", "Rating (1 to 5)", "1"),
+        ("session_score", "Score (0 to 10)", "1"),
+        ("student_satisfaction_rating", "Rating (1 to 5)", ""),
+        ("student_satisfaction", "Satisfaction (0 to 10)", "1"),
         ("would_recommend", "Would recommend", ""),
         ("student_engagement_score", "Engagement (0 to 10)", "1"),
         ("tutor_enthusiasm_score", "Enthusiasm (0 to 10)", "1"),
@@ -98,7 +100,9 @@ def _exported(visit: Visit) -> list[Row]:
     how = visit.site.options.student_names
     return [
         {"tutor_name": names.get(row["tutor_id"])}
-        | row
+        # The words of an excuse are for those who may act.
+        | {name: value for name, value in row.items() if name != "excuses"}
+        | {"excused": ", ".join(each["kind"] for each in row["excuses"])}
         | {"student_name": student(students.get(row["student_id"]), row["student_id"], how)}
         for row in rows
     ]

@@ -17,11 +17,8 @@ from psycopg.types.json import Jsonb
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import Kind
 from tutor_pipeline.core.warehouse.database import Database, Row
-from tutor_pipeline.judgement.lifecycle.store import check_person, lock
+from tutor_pipeline.judgement.lifecycle.store import check_person, checked_reason, lock
 from tutor_pipeline.sources.changes import ledger
-
-MAX_CHARACTERS = 500
-"""The longest reason."""
 
 
 class ExcuseKind(StrEnum):
@@ -74,13 +71,7 @@ def excuse(
     of which nothing of that kind is said, or which is excused of it already; and without a reason.
     """
     check_person(by)
-    reason = " ".join(reason.split())
-    if not reason:
-        raise UsageError("say why: an excuse needs a reason")
-    if len(reason) > MAX_CHARACTERS:
-        raise UsageError(
-            f"the reason has {len(reason):,} characters, {MAX_CHARACTERS:,} are the most"
-        )
+    reason = checked_reason(reason, "an excuse")
     with database.transaction():
         lock(database, Kind.ALERT)
         _check(database, tutor_id, session_id, kind, at)

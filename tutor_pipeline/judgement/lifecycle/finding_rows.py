@@ -138,6 +138,7 @@ class FindingRows:
                 else None,
                 newest_event,
                 _SEVERITIES.get(severity),
+                unexcused.get(row_id),
             )
             for (
                 tutor_id, kind, subject_id, rule_id, row_id, occurrence, resolution, resolved_at,
@@ -145,15 +146,17 @@ class FindingRows:
             ) in rows
         }  # fmt: skip
 
-    def _unexcused(self, rows: Collection[tuple[str, str]]) -> frozenset[str]:
-        """Return those of the rows (tutor, id) of which an excuse was undone since they closed."""
+    def _unexcused(self, rows: Collection[tuple[str, str]]) -> dict[str, frozenset[str]]:
+        """Return, of the rows (tutor, id) of which an excuse was undone since they closed, the
+        sessions that count again.
+        """
         if not rows:
-            return frozenset()
+            return {}
         tutors, ids = zip(*rows, strict=True)
         found = self._execute(
             statement(__file__, "unexcused"), {"tutors": list(tutors), "rows": list(ids)}
         )
-        return frozenset(row_id for (row_id,) in found)
+        return {row_id: frozenset(sessions) for row_id, sessions in found}
 
     def write(self, changes: Iterable[Change]) -> None:
         """Insert the opened rows and update the others that go on. Equal rows stay untouched."""

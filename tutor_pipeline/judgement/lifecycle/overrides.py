@@ -13,7 +13,7 @@ from typing import Any
 from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.findings import Kind, Override
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.judgement.lifecycle.store import check_person
+from tutor_pipeline.judgement.lifecycle.store import check_person, checked_reason, lock
 from tutor_pipeline.sources.changes import ledger
 
 
@@ -36,6 +36,19 @@ def list_all(database: Database) -> list[dict[str, Any]]:
     )
 
 
+def of(
+    database: Database, kind: Kind, tutor_id: str, rule_id: str, at: datetime
+) -> dict[str, Any] | None:
+    """Return the exception of a tutor to a rule that is in force at a moment; None for none."""
+    found: dict[str, Any] | None = database.one(
+        "select threshold, disabled, reason, set_by, set_at, expires_at from {ops}.rule_overrides"
+        " where tutor_id = %s and kind = %s and rule_id = %s"
+        " and (expires_at is null or expires_at > %s)",
+        (tutor_id, kind, rule_id, at),
+    )
+    return found
+
+
 def put(
     database: Database,
     kind: Kind,
@@ -56,12 +69,12 @@ def put(
         raise UsageError("an exception is either another threshold or the rule switched off")
     if override.threshold is not None and not isfinite(override.threshold):
         raise UsageError(f"a threshold is a finite number, not {override.threshold}")
-    if not reason.strip():
-        raise UsageError("an exception needs a reason")
+    reason = checked_reason(reason, "an exception")
     check_person(by)
     if expires_at is not None and expires_at <= at:
         raise UsageError(f"{expires_at.isoformat()} is past: the exception would never count")
     with database.transaction():
+        lock(database, kind)
         database.execute(
             "insert into {ops}.rule_overrides (tutor_id, kind, rule_id, threshold, disabled,"
             " reason, set_by, set_at, expires_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -87,6 +100,7 @@ def put(
 def remove(database: Database, kind: Kind, tutor_id: str, rule_id: str, at: datetime) -> bool:
     """Remove an exception. Returns False if there was none."""
     with database.transaction():
+        lock(database, kind)
         removed = database.execute(
             "delete from {ops}.rule_overrides where tutor_id = %s and kind = %s and rule_id = %s",
             (tutor_id, kind, rule_id),

@@ -47,8 +47,9 @@ class ClosedRow:
 
     `known_sessions` are the tutor's sessions that were processed when somebody closed it by hand.
     `reopens` is its id if it reopens instead of a new row: the pair has only one row, or its
-    evidence had gone and is back. `newest_event` is the number of its newest event, 0 for a kind
-    without a history.
+    evidence had gone and is back. `reopens_with` are the sessions of which one is in the evidence
+    then (None: any). `newest_event` is the number of its newest event, 0 for a kind without a
+    history.
     """
 
     occurrence: int
@@ -57,6 +58,7 @@ class ClosedRow:
     reopens: str | None = None
     newest_event: int = 0
     severity: Severity | None = None
+    reopens_with: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +159,23 @@ def _is_of_somebody(subject: Subject, active_tutors: Collection[str]) -> bool:
 def _open(finding: Finding, earlier: ClosedRow | None, as_of: datetime) -> Change:
     pair = finding.subject, finding.rule_id
     occurrence = earlier.occurrence + 1 if earlier else 1
-    if earlier and earlier.reopens and earlier.newest_event:
+    reopens = earlier.reopens if earlier else None
+    if earlier and earlier.reopens_with is not None:
+        # An excuse that was undone brings back what rests on that session, nothing newer.
+        reopens = reopens if not earlier.reopens_with.isdisjoint(finding.evidence) else None
+    if earlier and reopens and earlier.newest_event:
         # The same alert, with what people did about it.
         return Change(
             Step.REOPENED,
             *pair,
-            earlier.reopens,
+            reopens,
             earlier.occurrence,
             earlier.newest_event + 1,
             finding,
             was=earlier.severity,
         )
-    if earlier and earlier.reopens:
-        return Change(Step.REOPENED, *pair, earlier.reopens, occurrence, None, finding)
+    if earlier and reopens:
+        return Change(Step.REOPENED, *pair, reopens, occurrence, None, finding)
     opened = row_id(*pair, as_of, occurrence)
     return Change(Step.OPENED, *pair, opened, occurrence, event_no=1, finding=finding)
 

@@ -33,6 +33,9 @@ from tutor_pipeline.judgement.lifecycle.finding_rows import ACTOR, FindingRows
 from tutor_pipeline.judgement.lifecycle.finding_tables import TABLES
 from tutor_pipeline.judgement.lifecycle.reconcile import Pair, Reconciled, reconcile
 
+MAX_REASON = 500
+"""The most characters of the reason of an excuse or an exception."""
+
 
 def apply(
     database: Database,
@@ -93,21 +96,28 @@ def without_evidence(
     return _open_pairs(database, kind, scope, "without_evidence")
 
 
-def excused(database: Database, kind: Kind, scope: Collection[str] | None) -> frozenset[Pair]:
+def excused(
+    database: Database, kind: Kind, scope: Collection[str] | None, as_of: datetime
+) -> frozenset[Pair]:
     """Return the open pairs of the tutors in scope (None = all) with a session in their evidence
-    that somebody excused since they were last confirmed. For a kind without a history none.
+    that somebody excused since they were last confirmed, and had not undone as of `as_of`. For a
+    kind without a history none.
     """
-    return _open_pairs(database, kind, scope, "excused_evidence")
+    return _open_pairs(database, kind, scope, "excused_evidence", as_of=as_of)
 
 
 def _open_pairs(
-    database: Database, kind: Kind, scope: Collection[str] | None, name: str
+    database: Database,
+    kind: Kind,
+    scope: Collection[str] | None,
+    name: str,
+    **parameters: object,
 ) -> frozenset[Pair]:
     table = TABLES[kind]
     if table.events is None:
         return frozenset()
     query = database.sql(statement(__file__, name), **table.identifiers)
-    found = database.execute(query, {"scope": None if scope is None else list(scope)})
+    found = database.execute(query, {"scope": None if scope is None else list(scope), **parameters})
     return frozenset(
         (Subject(tutor_id, SubjectKind(kind), subject_id), rule_id)
         for tutor_id, kind, subject_id, rule_id in found
@@ -127,6 +137,18 @@ def check_person(by: str) -> None:
         raise UsageError(
             f"{ACTOR!r} is the name under which runs act; say who you are with: --by NAME"
         )
+
+
+def checked_reason(reason: str, of: str) -> str:
+    """Return the reason of something (`an excuse`) with single blanks. Raise UsageError for one
+    without a letter or digit, or longer than MAX_REASON.
+    """
+    reason = " ".join(reason.split())
+    if not any(char.isalnum() for char in reason):
+        raise UsageError(f"say why: {of} needs a reason")
+    if len(reason) > MAX_REASON:
+        raise UsageError(f"the reason has {len(reason):,} characters, {MAX_REASON:,} are the most")
+    return reason
 
 
 def profile_in_force(database: Database) -> str | None:

@@ -16,6 +16,9 @@ from tutor_pipeline.judgement.rules.inputs import NUMERIC, OPEN_ALERTS, Scale
 from tutor_pipeline.judgement.rules.template import Template
 from tutor_pipeline.judgement.rules.usual import Unusual
 
+_LARGEST = 1e9
+"""No metric is larger, and no threshold nearer to 0 than one over this."""
+
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     ">": operator.gt,
@@ -76,6 +79,8 @@ class Rule:
             return f"the first condition of {self.id} has no number for a threshold"
         if not isfinite(threshold):
             return f"{threshold:g} is no number for a threshold"
+        if abs(threshold) > _LARGEST or 0 < abs(threshold) < 1 / _LARGEST:
+            return f"{threshold:g} is no threshold of a metric: it is too large or too small"
         least = 1 if condition.op == ">=" else 0
         if condition.scale is Scale.COUNT and (threshold != int(threshold) or threshold < least):
             return (

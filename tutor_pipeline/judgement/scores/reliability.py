@@ -23,13 +23,14 @@ from tutor_pipeline.judgement.scores.score import (
 )
 
 SCORER = "reliability_v1"
-VERSION = "1"
+VERSION = "2"
 HORIZON_DAYS = 30
 READS = (
     "tutor_id",
-    "sessions_30d",
     "no_show_tutor_30d",
+    "no_show_tutor_30d_n",
     "tutor_reschedules_30d",
+    "reschedule_rate_30d_n",
     "late_count_30d",
     "late_count_30d_n",
 )
@@ -48,8 +49,8 @@ class Measure:
 
 
 MEASURES = (
-    Measure("no_shows", "no_show_tutor_30d", "sessions_30d", 1, 2, "no-show"),
-    Measure("reschedules", "tutor_reschedules_30d", "sessions_30d", 2, 4, "reschedule"),
+    Measure("no_shows", "no_show_tutor_30d", "no_show_tutor_30d_n", 1, 2, "no-show"),
+    Measure("reschedules", "tutor_reschedules_30d", "reschedule_rate_30d_n", 2, 4, "reschedule"),
     Measure("late_starts", "late_count_30d", "late_count_30d_n", 2, 4, "late start"),
 )
 CONTRIBUTION = {Level.HIGH: 0.33, Level.MEDIUM: 0.1, Level.LOW: 0.0}

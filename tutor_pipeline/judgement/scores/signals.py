@@ -23,7 +23,7 @@ from tutor_pipeline.judgement.scores.score import (
 )
 
 SCORER = "signals_v1"
-VERSION = "1"
+VERSION = "2"
 HORIZON_DAYS = 30
 READS = (
     "tutor_id",
@@ -36,10 +36,12 @@ READS = (
     "avg_engagement_30d",
     "avg_engagement_30d_n",
     "reschedule_rate_30d",
+    "reschedule_rate_30d_n",
     "tutor_reschedules_30d",
     "first_session_avg_rating_90d",
     "first_session_avg_rating_90d_n",
     "no_show_tutor_30d",
+    "no_show_tutor_30d_n",
 )
 PROFILE_RATE = "profile_reschedule_rate"
 """The reschedule rate of the tutor's profile, which is no metric. Read where a row has it and the
@@ -144,7 +146,7 @@ def _fired(seen: Inputs) -> Iterator[Reason]:
         n = seen["avg_engagement_30d_n"]
         yield _reason("low_engagement", label, engagement, LOW_ENGAGEMENT, n)
 
-    rate, n = seen["reschedule_rate_30d"], seen["sessions_30d"]
+    rate, n = seen["reschedule_rate_30d"], seen["reschedule_rate_30d_n"]
     words = "of the sessions of 30 days were rescheduled by the tutor"
     # Where the platform records reschedules the count is known (0 without sessions), so only a
     # missing count means that the profile's rate is all there is.
@@ -164,7 +166,7 @@ def _fired(seen: Inputs) -> Iterator[Reason]:
     no_shows = seen["no_show_tutor_30d"]
     if no_shows is not None and no_shows > NO_SHOWS:
         label = f"{count(int(no_shows), 'no-show')} in 30 days, more than {NO_SHOWS}"
-        yield _reason("no_shows", label, no_shows, NO_SHOWS, seen["sessions_30d"])
+        yield _reason("no_shows", label, no_shows, NO_SHOWS, seen["no_show_tutor_30d_n"])
 
     sessions, of_month = seen["sessions_7d"], seen["sessions_30d"]
     if sessions is not None and of_month is not None and sessions < of_month / 4:

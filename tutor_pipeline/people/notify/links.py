@@ -1,8 +1,8 @@
 """Links in mails to one alert: signed, for one recipient, for seven days.
 
 They are put in when a mail is sent and stored nowhere. A link names the row of the outbox that the
-mail tells, and of whom it is a delivery. Whoever has it sees what the mail said and can acknowledge
-it under that address; it signs nobody in.
+mail tells, and of whom it is a delivery. Whoever has it sees that alert and who acted, and can
+acknowledge it under that address; it signs nobody in.
 """
 
 from __future__ import annotations
@@ -79,8 +79,10 @@ def follow(database: Database, token: str, keys: Sequence[str], now: datetime) -
     try:
         outbox_id, alert_id, mark, until = _serializer(keys).loads(token)
         is_over = now > datetime.fromtimestamp(until, UTC)
-    except (BadSignature, ValueError, TypeError, OverflowError) as error:
+    except (BadSignature, ValueError, TypeError, OverflowError, OSError) as error:
         raise NoLinkError from error
+    if type(outbox_id) is not int or not 0 < outbox_id < 2**63:
+        raise NoLinkError
     if is_over:
         raise OverError(f"It is older than {VALID_FOR.days} days.")
     row = database.one(

@@ -141,7 +141,10 @@ _EXCUSED_SINCE = """
         on taken.tutor_id = known.tutor_id and taken.session_id = known.session_id
     inner join {ops}.session_excuses as excuses
         on taken.tutor_id = excuses.tutor_id and taken.session_id = excuses.session_id
-    where taken.run_id = %s and known.pending_since > taken.pending_since
+    where
+        taken.run_id = %s
+        and known.pending_since is not null
+        and known.pending_since is distinct from taken.pending_since
 """
 
 _MARK_AGAIN = """
@@ -332,11 +335,14 @@ def mark(database: Database, tutor_id: str, session_id: str, now: datetime) -> b
 
 def mark_tutor(database: Database, tutor_id: str, now: datetime) -> bool:
     """Marks a tutor's newest session as changed, in the open transaction: what people say of the
-    tutor counts at once. Returns False for one without sessions in the ledger.
+    tutor counts at once. Prefers one that no run has taken, for that run may have judged already.
+    Returns False for one without sessions in the ledger.
     """
     newest: str | None = database.value(
-        "select session_id from {ops}.session_ledger where tutor_id = %s"
-        " order by scheduled_start desc nulls last, session_id limit 1",
+        "select session_id from {ops}.session_ledger as known where tutor_id = %s"
+        " order by exists (select 1 from {ops}.session_changes as taken"
+        " where taken.tutor_id = known.tutor_id and taken.session_id = known.session_id),"
+        " scheduled_start desc nulls last, session_id limit 1",
         (tutor_id,),
     )
     if newest is None or not mark(database, tutor_id, newest, now):

@@ -132,7 +132,7 @@ def run(db):
                 run_id=run_id or f"run-{evaluation.as_of:%d}",
                 active_tutors=active,
                 scope=scope,
-                excused=excused(database, evaluation.kind, scope),
+                excused=excused(database, evaluation.kind, scope, evaluation.as_of),
             )
 
     return run_once

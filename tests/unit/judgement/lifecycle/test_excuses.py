@@ -73,6 +73,36 @@ def test_an_alert_closes_because_of_an_excuse_and_opens_again_with_it(
     assert events()[3:] == [("reopened", "pipeline")]
 
 
+def test_what_is_newer_than_an_undone_excuse_is_a_new_alert(
+    run, make, sessions, excuse, undo, alerts
+):
+    sessions(S1=-3, S2=-2, S3=40, S4=41)
+    run(make.evaluation(make.finding(evidence=("S2", "S1")), at=0))
+    number = excuse("S1")
+    run(make.evaluation(at=1.5, evaluated={"no_show": {"T1"}}))
+    undo(number, at=2)
+    run(make.evaluation(at=3, evaluated={"no_show": {"T1"}}))
+    run(make.evaluation(make.finding(evidence=("S4", "S3")), at=42))
+    before, new = alerts()
+    assert before["resolution"] == "excused"
+    assert (new["resolved_at"], new["triggered_date"]) == (None, make.day(42))
+
+
+def test_an_excuse_that_was_undone_while_a_run_worked_still_closes_as_one(
+    run, make, sessions, excuse, undo, alerts
+):
+    sessions(S1=-3, S2=-2)
+    run(make.evaluation(make.finding(evidence=("S2", "S1")), at=0))
+    undo(excuse("S1", at=1), at=2)
+    # As of its beginning the session was excused, and so it read the figures.
+    run(make.evaluation(at=1.5, evaluated={"no_show": {"T1"}}))
+    (closed,) = alerts()
+    assert closed["resolution"] == "excused"
+    run(make.evaluation(make.finding(evidence=("S2", "S1")), at=2.5))
+    (again,) = alerts()
+    assert (again["alert_id"], again["resolved_at"]) == (closed["alert_id"], None)
+
+
 def test_a_new_session_makes_a_new_alert_while_the_excuse_holds(
     run, make, sessions, excuse, alerts
 ):

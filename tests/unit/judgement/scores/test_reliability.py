@@ -9,9 +9,10 @@ from tutor_pipeline.judgement.scores.score import Level, Status, Target
 
 RELIABLE = {
     "tutor_id": "T1",
-    "sessions_30d": 20,
     "no_show_tutor_30d": 0,
+    "no_show_tutor_30d_n": 20,
     "tutor_reschedules_30d": 0,
+    "reschedule_rate_30d_n": 20,
     "late_count_30d": 0,
     "late_count_30d_n": 15,
 }
@@ -44,7 +45,7 @@ def test_the_worst_decides_and_the_reasons_say_why():
     ]
     assert found.reasons[0].label == "5 late starts in 15 sessions of 30 days: high from 4"
     assert (found.target, found.horizon_days) == (Target.TUTOR_RELIABILITY, 30)
-    assert (found.scorer, found.version, found.is_probability) == ("reliability_v1", "1", False)
+    assert (found.scorer, found.version, found.is_probability) == ("reliability_v1", "2", False)
 
 
 def test_a_reliable_tutor_has_no_reason():
@@ -65,7 +66,12 @@ def test_what_is_not_known_is_not_evaluated_and_the_rest_counts():
 @pytest.mark.parametrize(
     "changed",
     [
-        {"sessions_30d": 0, "late_count_30d": None, "late_count_30d_n": 0},
+        {
+            "no_show_tutor_30d_n": 0,
+            "reschedule_rate_30d_n": 0,
+            "late_count_30d": None,
+            "late_count_30d_n": 0,
+        },
         dict.fromkeys(("no_show_tutor_30d", "tutor_reschedules_30d", "late_count_30d")),
     ],
 )
@@ -73,6 +79,13 @@ def test_nothing_known_is_no_score(changed):
     found = of(**changed)
     assert (found.level, found.score, found.status) == (None, None, Status.INSUFFICIENT_DATA)
     assert len(found.reasons) == 3
+
+
+def test_what_is_excused_is_no_exposure():
+    found = of(no_show_tutor_30d_n=0, tutor_reschedules_30d=4, reschedule_rate_30d_n=15)
+    assert [reason.code for reason in found.reasons] == ["reschedules", "no_shows"]
+    assert found.reasons[0].label == "4 reschedules in 15 sessions of 30 days: high from 4"
+    assert found.reasons[1].label.startswith("No-shows: unknown")
 
 
 def test_a_higher_level_is_a_higher_score_and_contributions_add_up():

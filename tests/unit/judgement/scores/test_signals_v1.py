@@ -19,10 +19,12 @@ STEADY = {
     "avg_engagement_30d": 6.0,
     "avg_engagement_30d_n": 9,
     "reschedule_rate_30d": 0.1,
+    "reschedule_rate_30d_n": 12,
     "tutor_reschedules_30d": 1,
     "first_session_avg_rating_90d": 4.0,
     "first_session_avg_rating_90d_n": 4,
     "no_show_tutor_30d": 0,
+    "no_show_tutor_30d_n": 12,
 }
 ALL_BAD = {
     "avg_rating_7d": 3.0,
@@ -120,7 +122,7 @@ def test_what_an_administrator_reads():
         ("3 no-shows in 30 days, more than 2", 3, 2, 12),
         ("Ratings fell from 4.4 to 3.0", 3.0, 4.4, 5),
     ]
-    assert (found.subject_id, found.scorer, found.version) == ("T1", "signals_v1", "1")
+    assert (found.subject_id, found.scorer, found.version) == ("T1", "signals_v1", "2")
     assert (found.target, found.horizon_days) == (Target.TUTOR_RISK, 30)
     assert not found.is_probability
 
@@ -174,9 +176,11 @@ def rows_of_a_platform(draw):
         "avg_rating_30d": draw(maybe(st.floats(1, 5))) if month else None,
         **_average(draw, "avg_engagement_30d", 0, 10, month),
         "reschedule_rate_30d": draw(maybe(st.floats(0, 1))) if month else None,
+        "reschedule_rate_30d_n": month,
         "tutor_reschedules_30d": draw(maybe(st.integers(0, month))),
         **_average(draw, "first_session_avg_rating_90d", 1, 5, quarter),
         "no_show_tutor_30d": draw(maybe(st.integers(0, min(month, 9)))),
+        "no_show_tutor_30d_n": month,
     }
 
 

@@ -60,7 +60,7 @@ def test_somebody_is_reminded_once_after_a_day(remind, told, compose, run):
     *_, message = run("select subject, text_body from ops.messages order by made_at")
     assert message["subject"] == "Reminder: Sarah Chen (T1): No-Show Pattern Detected"
     assert message["text_body"].startswith("Sarah Chen (T1) still needs a call")
-    assert "(told a day ago, and nobody has acknowledged it)" in message["text_body"]
+    assert "(told over a day ago, and nobody has acknowledged it)" in message["text_body"]
 
 
 @pytest.mark.usefixtures("opened")

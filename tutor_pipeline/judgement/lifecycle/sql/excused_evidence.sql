@@ -13,5 +13,6 @@ inner join {ops}.session_excuses as excuses
         and held.last_confirmed_at < excuses.excused_at
 where
     held.resolved_at is null
-    and excuses.undone_at is null
+    -- What the run still read as excused.
+    and (excuses.undone_at is null or excuses.undone_at > %(as_of)s)
     and (%(scope)s::text[] is null or held.tutor_id = any(%(scope)s::text[]))

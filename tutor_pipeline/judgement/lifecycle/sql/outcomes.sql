@@ -1,14 +1,21 @@
 -- What became of the critical alerts that ended in some days, by type and (alert_type null) of all.
 with ended as (
     select
-        tutor_id,
-        alert_id,
-        alert_type,
-        triggered_date,
-        resolved_at,
-        resolution
-    from {ops}.alerts
-    where severity = 'critical' and resolved_at > %(since)s and resolved_at <= %(until)s
+        alerts.tutor_id,
+        alerts.alert_id,
+        alerts.alert_type,
+        alerts.triggered_date,
+        alerts.resolved_at,
+        alerts.resolution,
+        max(events.event_no) filter (where events.event = 'resolved') as ended_no
+    from {ops}.alerts as alerts
+    inner join {ops}.alert_events as events
+        on alerts.tutor_id = events.tutor_id and alerts.alert_id = events.alert_id
+    where
+        alerts.severity = 'critical'
+        and alerts.resolved_at > %(since)s
+        and alerts.resolved_at <= %(until)s
+    group by alerts.tutor_id, alerts.alert_id
 ),
 
 happened as (
@@ -24,7 +31,8 @@ happened as (
     from ended
     inner join {ops}.alert_events as events
         on ended.tutor_id = events.tutor_id and ended.alert_id = events.alert_id
-    where events.at <= ended.resolved_at
+    -- A run closes an alert as of its beginning; what came before in the history came before.
+    where events.event_no < ended.ended_no
     group by ended.tutor_id, ended.alert_id
 ),
 
@@ -42,6 +50,7 @@ outcomes as (
     select
         ended.alert_type,
         ended.resolution = any(%(by_hand)s)
+        or ended.resolution = 'excused'
         or coalesce(happened.has_act, false)
         or noted.alert_id is not null as is_acted_on,
         ended.resolution = 'not_actionable' as is_not_actionable,

@@ -1,5 +1,8 @@
--- Of some rows that closed because a session was excused, those of which that was undone since.
-select distinct held.{row_id}
+-- Of some rows that closed because a session was excused, the sessions of which that was undone
+-- since.
+select
+    held.{row_id},
+    array_agg(distinct excuses.session_id) as sessions
 from {ops}.{finding_table} as held
 inner join {ops}.session_excuses as excuses
     on
@@ -10,3 +13,4 @@ where
     held.resolution = 'excused'
     and held.tutor_id = any(%(tutors)s::text[])
     and held.{row_id} = any(%(rows)s::text[])
+group by held.{row_id}

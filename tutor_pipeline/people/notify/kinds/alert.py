@@ -73,11 +73,14 @@ def remind(database: Database, now: datetime) -> int:
     waiting = database.rows(_WAITING, {"now": now, "ended_since": now - _ENDED_WITHIN})
     if not waiting:
         return 0
-    values = {"ids": [row["alert_id"] for row in waiting]}
+    values = {
+        "tutors": sorted({row["tutor_id"] for row in waiting}),
+        "ids": [row["alert_id"] for row in waiting],
+    }
     told = database.rows(
-        "select tutor_id, subject_id, transition, occurred_at from {ops}.outbox"
-        " where kind = 'alert' and subject_id = any(%(ids)s) and audience = 'critical'"
-        " and message_id is not null order by outbox_id",
+        "select tutor_id, subject_id, audience, transition, occurred_at, message_id"
+        " from {ops}.outbox where kind = 'alert' and tutor_id = any(%(tutors)s)"
+        " and subject_id = any(%(ids)s) order by outbox_id",
         values,
     )
     noted = database.rows(
@@ -89,14 +92,20 @@ def remind(database: Database, now: datetime) -> int:
     last_told = {
         (row["tutor_id"], row["subject_id"]): row
         for row in told
-        if not row["transition"].startswith((_REMINDED, _SNOOZE_ENDED))
+        if row["audience"] == Audience.CRITICAL
+        and row["message_id"] is not None
+        and not row["transition"].startswith((_REMINDED, _SNOOZE_ENDED))
     }
+    # Whoever was told: an alert that eased since is not told to others.
+    known = {(row["tutor_id"], row["subject_id"], row["transition"]) for row in told}
     rows = []
     for alert in waiting:
         is_critical = alert["severity"] == Severity.CRITICAL
         audience = Audience.CRITICAL if is_critical else Audience.WARNING
         due_at = now if is_critical else outbox.next_summary(now, database.timezone)
         for transition in _again(alert, last_told, last_note.get(alert["alert_id"]), now):
+            if (alert["tutor_id"], alert["alert_id"], transition) in known:
+                continue
             rows.append(
                 outbox.row(
                     audience,
@@ -186,7 +195,7 @@ def _why(row: Row) -> str:
     if transition.startswith("escalated"):
         return "a warning until now"
     if transition.startswith(_REMINDED):
-        return "told a day ago, and nobody has acknowledged it"
+        return "told over a day ago, and nobody has acknowledged it"
     return "its snooze has ended" if transition.startswith(_SNOOZE_ENDED) else ""
 
 

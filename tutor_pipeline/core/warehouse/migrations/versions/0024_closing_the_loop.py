@@ -124,6 +124,8 @@ def upgrade() -> None:
             'Since when it no longer holds; null = it holds';
         """)
     distribute("session_excuses")
+    # Each mail with links asks which alerts it tells.
+    run_sql("create index outbox_message on {ops}.outbox (message_id) where kind = 'alert';")
     _may_be("alert_events", "event", *_EVENTS, "excused", "unexcused")
     _may_be("alerts", "resolution", *_RESOLUTIONS, "excused")
     run_sql("""
@@ -141,6 +143,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     run_sql(_ALERT_HISTORY.format(**_BEFORE))
     run_sql("drop table {ops}.pipeline_zone")
+    run_sql("drop index {ops}.outbox_message")
     # History is never changed, but for words that the older tables do not know.
     run_sql("""
         delete from {ops}.alert_events where event in ('excused', 'unexcused');
