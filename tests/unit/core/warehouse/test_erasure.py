@@ -78,6 +78,10 @@ def of_tutor(id_):
             "tutor_id": id_, "kind": "alert", "rule_id": "no_show_pattern", "disabled": True,
             "reason": "on leave", "set_by": "ada", "set_at": NOW,
         }],
+        "session_excuses": [{
+            "tutor_id": id_, "session_id": session, "kind": "absence",
+            "reason": f"{id_} was ill", "excused_by": "ada", "excused_at": NOW,
+        }],
         "current_tutor_risk": [{
             "tutor_id": id_, "as_of": NOW, "scorer": "s", "version": "1", "is_probability": False,
             "status": "ok",
