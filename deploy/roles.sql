@@ -176,7 +176,7 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
         'score_references', 'model_versions', 'accepted_columns', 'feature_log_days',
         'backtest_runs', 'backtest_metrics', 'dq_results',
         'dq_overrides', 'validation_reports', 'incidents', 'refresh_runs', 'refresh_passes',
-        'platform_loads', 'set_aside_tutors'
+        'platform_loads', 'set_aside_tutors', 'pipeline_zone'
     ) \gexec
 -- How many rows wait, since when and why; not what is in them.
 select format(
@@ -190,8 +190,7 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
 select format('grant select (%s) on %s to %I', granted.columns, pg_class.oid::regclass, :'reader')
 from (values
     ('notes', 'tutor_id, alert_id, at'),
-    ('session_excuses', 'tutor_id, session_id, kind, excused_at, undone_at'),
-    ('pipeline_zone', 'timezone')
+    ('session_excuses', 'tutor_id, session_id, kind, excused_at, undone_at')
 ) as granted (name, columns)
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
