@@ -234,6 +234,13 @@ def as_before(desk: Desk, server_url: str) -> Iterator[None]:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+@pytest.fixture
+def ada(desk: Desk, as_before: None) -> Iterator[httpx.Client]:
+    """A coach who is signed in."""
+    with desk.person(Role.COACH, "ada") as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def chromium(starts_something: None) -> Iterator[Any]:
     """The system's Chromium. Skips where there is none."""

@@ -20,12 +20,6 @@ pytestmark = pytest.mark.usefixtures("as_before")
 
 
 @pytest.fixture
-def ada(desk, as_before):
-    with desk.person(Role.COACH, "ada") as client:
-        yield client
-
-
-@pytest.fixture
 def bob(desk, as_before):
     with desk.person(Role.COACH, "bob") as client:
         yield client

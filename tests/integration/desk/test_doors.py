@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from threading import Event, Semaphore
 
 import httpx
 import pytest
@@ -143,6 +145,28 @@ def test_of_many_at_once_some_are_asked_to_wait_and_nobody_else_is(desk):
     assert "Too many people sign in" in answer.text
     with desk.person(None) as client:
         assert try_in(client).status_code == 303
+
+
+def test_where_many_wait_the_next_is_told_at_once(monkeypatch):
+    """Each that waits holds one of the threads that serve all pages."""
+    monkeypatch.setattr(Limit.ACTS, "_seconds", 600)
+    inside, is_over = Semaphore(0), Event()
+
+    def act():
+        with Limit.ACTS.taken() as has_turn:
+            inside.release()
+            assert is_over.wait(600)
+        return has_turn
+
+    with ThreadPoolExecutor(12) as pool:
+        first = [pool.submit(act) for _ in range(2)]
+        assert all(inside.acquire(timeout=60) for _ in first)
+        others = [pool.submit(act) for _ in range(10)]
+        # Eight wait; the other two are told without waiting for any of them.
+        assert all(inside.acquire(timeout=60) for _ in range(2))
+        is_over.set()
+        assert all(each.result(60) for each in first)
+        assert sorted(each.result(60) for each in others) == [False] * 2 + [True] * 8
 
 
 @pytest.mark.usefixtures("ada")

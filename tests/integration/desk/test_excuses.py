@@ -12,12 +12,6 @@ pytestmark = pytest.mark.usefixtures("as_before")
 
 
 @pytest.fixture
-def ada(desk, as_before):
-    with desk.person(Role.COACH, "ada") as client:
-        yield client
-
-
-@pytest.fixture
 def alert(desk, as_before):
     """An alert about sessions that a tutor moved, with the newest of them."""
     (row,) = desk.rows(

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.desk.conftest import serving
 from tests.servers import MailServer, free_port, part
 from tutor_pipeline.people.access.roles import Role
+from tutor_pipeline.people.notify import links
 
 KEY = "k" * 40
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -166,6 +167,14 @@ def test_a_forged_or_broken_link_is_none(linked, link, end):
             if len(broken) < 2000:
                 assert "no link of ours" in answer.text
             assert press_anyway(client, broken).status_code == 404
+
+
+@pytest.mark.parametrize("number", ["x", {}, [], True, None, 1.5, "\0", -1, 0, 2**63, "1 or 1=1"])
+@pytest.mark.parametrize("until", [2**31, 2**62, -(10**18), "x"])
+def test_what_we_never_sign_is_none_of_ours(linked, number, until):
+    token = links._serializer([KEY]).dumps([number, "a", "b", until])
+    with linked.person(None) as client:
+        assert client.get(f"{linked.url}/link/{token}").status_code == 404
 
 
 def press_anyway(client, link):

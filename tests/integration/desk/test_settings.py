@@ -92,7 +92,7 @@ def test_what_cannot_be_done_to_accounts(configured, admin, act, fields, said):
 
 def test_an_exception_shows_its_effect_is_made_and_removed(configured, admin):
     (row,) = configured.rows(
-        "select alerts.tutor_id, name from ops.alerts as alerts"
+        "select alerts.tutor_id, alert_id, name from ops.alerts as alerts"
         " inner join marts.dim_tutors as tutors on alerts.tutor_id = tutors.tutor_id"
         " where alert_type = 'high_reschedule_rate' and resolved_at is null order by 1 limit 1"
     )
@@ -112,6 +112,10 @@ def test_an_exception_shows_its_effect_is_made_and_removed(configured, admin):
         "select tutor_id from ops.session_ledger where pending_since is not null"
     )
     assert waits == [{"tutor_id": row["tutor_id"]}], "the alert follows at once"
+    with configured.person(Role.VIEWER) as viewer:
+        shown = text(viewer.get(f"/alerts/{row['alert_id']}"))
+    assert "An exception holds for this tutor: an alert from 99, until" in shown
+    assert "exam weeks" not in shown
     off = admin.get("/settings/exceptions", params=asked | {"how": "off"})
     assert f"of {row['name']} closes" in text(off)
     admin.post(
@@ -149,6 +153,19 @@ def test_exceptions_that_cannot_be(configured, admin, fields, said):
     assert configured.rows("select * from ops.rule_overrides") == []
     shown = admin.get("/settings/exceptions", params=form)
     assert shown.status_code in (200, 400)
+
+
+def test_what_no_form_sends_and_who_does_not_teach(configured, admin):
+    form = {"tutor": "T1", "rule": "high_reschedule_rate", "kind": "xyz"}
+    assert admin.post("/settings/exceptions/remove", data=form).status_code == 400
+    assert "is made" not in admin.get("/settings/exceptions?saved=1").text
+    (row,) = configured.rows(
+        "select tutor_id from marts.dim_tutors where not is_active order by 1 limit 1"
+    )
+    asked = {"tutor": row["tutor_id"], "rule": "high_reschedule_rate", "how": "off"}
+    answer = admin.get("/settings/exceptions", params=asked)
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text
 
 
 # Thresholds

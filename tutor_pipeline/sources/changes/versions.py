@@ -1,8 +1,8 @@
 """Queries for the versions of the platform's sessions: hashes of the columns that staging reads.
 
 A version covers the columns of the contract, and of what people excused the session; changes of
-other columns do not matter. A missing
-column or table counts as NULL, as in staging, so a new column without values changes no version.
+other columns do not matter. A missing column or table counts as NULL, as in staging, so a new
+column without values changes no version.
 
 The queries leave out rows without a session id or a tutor id, with ids too long for an index, or
 without a valid start. Such rows stay in quarantine, where the daily refresh puts them.

@@ -9,6 +9,13 @@ from tutor_pipeline.core.warehouse.database import Warehouse
 URL = "postgresql://app:p%40ss@db.example.com:5433/live"
 
 
+def test_a_key_that_is_too_short_is_named_before_anything_is_sent(monkeypatch):
+    monkeypatch.setenv("TUTOR_SECRET_KEY", "k" * 32 + "," + "short")
+    with pytest.raises(UsageError, match=r"TUTOR_SECRET_KEY.*at least 32 characters") as error:
+        load_settings()
+    assert "short" not in str(error.value)
+
+
 def test_the_defaults(monkeypatch):
     monkeypatch.delenv("TUTOR_HOME", raising=False)
     settings = load_settings()

@@ -188,6 +188,15 @@ def test_the_words_beside_the_goals(found, words):
     assert [f"{marks[is_met]} {said}" for said, is_met in found.sentences] == words
 
 
+def test_what_people_do_while_a_run_works_counts(run, make, read, act, open_ids):
+    run(make.evaluation(make.finding(), at=0))
+    (alert_id,) = open_ids().values()
+    act(alert_actions.acknowledge, [alert_id], make.day(2.1), note="calling")
+    # It judges later than that, as of its beginning.
+    run(make.evaluation(at=2, evaluated={"no_show": {"T1"}}))
+    assert read(3)[0] == Outcomes(None, 1, 1, 0, 1, pytest.approx(2.1 * 24))
+
+
 def test_the_end_alone_is_no_act(run, make, read, act, open_ids):
     run(make.evaluation(make.finding(), make.finding("T2"), at=0))
     first, second = open_ids().values()

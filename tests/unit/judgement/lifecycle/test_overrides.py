@@ -46,6 +46,8 @@ def test_overrides_are_made_replaced_listed_and_removed(db, make):
         (Override("T1", "no_show", threshold=3, disabled=True), {}, "either"),
         (Override("T1", "no_show", threshold=float("nan")), {}, "finite"),
         (Override("T1", "no_show", threshold=3), {"reason": " "}, "reason"),
+        (Override("T1", "no_show", threshold=3), {"reason": "\u202e ."}, "reason"),
+        (Override("T1", "no_show", threshold=3), {"reason": "x" * 501}, "characters"),
         (Override("T1", "no_show", threshold=3), {"by": ""}, "who"),
         (Override("T1", "no_show", threshold=3), {"by": "pipeline"}, "who you are"),
         (Override("T1", "no_show", threshold=3), {"expires_at": -1}, "past"),

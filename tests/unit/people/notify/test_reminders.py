@@ -94,6 +94,19 @@ def test_an_excuse_or_a_note_is_an_act(remind, event, insert, run):
 
 
 @pytest.mark.usefixtures("opened")
+def test_an_excuse_that_was_undone_is_no_act(remind, event, insert, run):
+    insert(
+        "ops.session_excuses", tutor_id="T1", session_id="S1", kind="absence", reason="ill",
+        excused_by="ada", excused_at=after(hours=1),
+    )  # fmt: skip
+    ((number,),) = [tuple(row.values()) for row in run("select excuse_id from ops.session_excuses")]
+    event(2, "excused", after(hours=1), excuse_id=number)
+    assert remind(after(hours=30)) == 0
+    run("update ops.session_excuses set undone_by = 'ada', undone_at = %s", after(hours=2))
+    assert remind(after(hours=30)) == 1
+
+
+@pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -151,6 +164,15 @@ def test_each_snooze_that_has_ended_is_told_once(remind, event, run, told, compo
     # A day after the end nobody has acted.
     assert remind(after(hours=103)) == 0
     assert remind(after(hours=104)) == 1
+
+
+@pytest.mark.usefixtures("opened")
+def test_who_was_told_of_a_critical_alert_tells_the_others(remind, event, run):
+    event(2, "snoozed", NOW)
+    run("update ops.alerts set snoozed_until = %s, snoozed_by = 'ada'", after(hours=2))
+    assert remind(after(hours=2)) == 1
+    run("update ops.alerts set severity = 'warning'")
+    assert remind(after(hours=3)) == 0
 
 
 def test_the_end_of_a_warning_s_snooze_comes_with_the_next_summary(

@@ -17,7 +17,7 @@ from tutor_pipeline.sources.changes import ledger, versions
 NOW = datetime(2026, 3, 18, 15, 30, tzinfo=UTC)
 
 CLEARED = (
-    *(f"{{ops}}.{table}" for table in ("session_ledger", "session_changes")),
+    *(f"{{ops}}.{table}" for table in ("session_ledger", "session_changes", "session_excuses")),
     *(f"{{ops}}.{table}" for table in ("set_aside_tutors", "history_repairs")),
     *(f"{{ops}}.{table}" for table in ("refresh_runs", "reconcile_runs")),
     *(f"{{platform}}.{table}" for table in ("sessions", *versions.PARTS)),

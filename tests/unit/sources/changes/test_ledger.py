@@ -181,6 +181,41 @@ def test_what_changes_while_a_refresh_reads_is_taken_again(desk):
     assert desk.process() == []
 
 
+def test_an_excuse_while_a_refresh_works_waits_for_the_next(desk):
+    desk.add("S1")
+    desk.fill()
+    desk.execute("update {platform}.sessions set status = 'cancelled'")
+    batch = desk.take()
+    # Whoever excuses may have another clock, and be behind.
+    at = desk.now - HOUR
+    desk.execute(
+        "insert into {ops}.session_excuses"
+        " (tutor_id, session_id, kind, reason, excused_by, excused_at)"
+        " values ('T1', 'S1', 'all', 'ill', 'ada', %s)",
+        at,
+    )
+    with desk.warehouse.connect() as database:
+        assert ledger.mark(database, "T1", "S1", at)
+    desk.settle(batch)
+    assert desk.process() == ["T1"]
+    assert desk.process() == []
+
+
+def test_what_is_said_of_a_tutor_waits_though_a_refresh_has_judged(desk):
+    desk.add("S1", days=1)
+    desk.add("S2", days=2)
+    desk.fill()
+    desk.execute("update {platform}.sessions set status = 'cancelled' where id = 'S1'")
+    batch = desk.take()
+    with desk.warehouse.connect() as database:
+        assert ledger.mark_tutor(database, "T1", desk.now)
+        assert not ledger.mark_tutor(database, "T2", desk.now)
+    desk.settle(batch)
+    assert desk.pending() == {("T1", "S2")}
+    assert desk.process() == ["T1"], "a session without a change stays marked"
+    assert desk.process() == []
+
+
 def test_what_was_not_settled_is_taken_again_by_the_next(desk):
     desk.add("S1", "T1")
     desk.fill()
