@@ -159,12 +159,14 @@ def test_where_many_wait_the_next_is_told_at_once(monkeypatch):
         return has_turn
 
     with ThreadPoolExecutor(12) as pool:
-        first = [pool.submit(act) for _ in range(2)]
-        assert all(inside.acquire(timeout=60) for _ in first)
-        others = [pool.submit(act) for _ in range(10)]
-        # Eight wait; the other two are told without waiting for any of them.
-        assert all(inside.acquire(timeout=60) for _ in range(2))
-        is_over.set()
+        try:
+            first = [pool.submit(act) for _ in range(2)]
+            assert all(inside.acquire(timeout=60) for _ in first)
+            others = [pool.submit(act) for _ in range(10)]
+            # Eight wait; the other two are told without waiting for any of them.
+            assert all(inside.acquire(timeout=60) for _ in range(2))
+        finally:
+            is_over.set()
         assert all(each.result(60) for each in first)
         assert sorted(each.result(60) for each in others) == [False] * 2 + [True] * 8
 
