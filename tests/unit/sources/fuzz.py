@@ -207,6 +207,8 @@ def _broken(
         # Its first line only is taken: what a line end within it would cut off is a row of its own.
         fields = [field.replace("\n", "").replace("\r", "") for field in row.values()]
         fields = fields[: rng.randrange(1, len(fields))] if rng.random() < 0.5 else [*fields, "x"]
+        if not any(map(str.strip, fields)):
+            fields[0] = "x"  # a line of blanks is no row
         return line_of(fields).encode()
     if kind == "quote":
         texts = [
