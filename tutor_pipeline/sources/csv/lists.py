@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from tutor_pipeline.sources.csv.problems import TWO_READINGS, UNPARSABLE, BadValueError
+from tutor_pipeline.sources.problems import TWO_READINGS, UNPARSABLE, BadValueError
 
 _ELEMENT = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",{}\\]*))\s*(?:,|$)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from tutor_pipeline.sources.csv.problems import (
+from tutor_pipeline.sources.problems import (
     OUT_OF_RANGE,
     UNKNOWN_VALUE,
     UNPARSABLE,

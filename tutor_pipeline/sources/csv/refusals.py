@@ -8,7 +8,7 @@ from tutor_pipeline.core.formatting import count, either, visible
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.sources.csv.folder import DOCUMENT
 from tutor_pipeline.sources.csv.format import CsvColumn, CsvFile, csv_format
-from tutor_pipeline.sources.csv.problems import (
+from tutor_pipeline.sources.problems import (
     MISSING,
     OUT_OF_RANGE,
     SUFFIXES,

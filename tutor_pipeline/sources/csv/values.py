@@ -4,7 +4,7 @@ Files repeat their values, so each distinct text of a column is parsed once and 
 makes 26 columns a row affordable in Python.
 
 Belongs here: what each text means. Does not belong here: the words that mean something in every
-column (format.yml), moments and lists (moments.py, lists.py).
+column (format.yml), moments and lists (`sources.moments`, lists.py).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 from tutor_pipeline.sources.csv.format import CsvColumn, csv_format
 from tutor_pipeline.sources.csv.lists import items_of
-from tutor_pipeline.sources.csv.moments import moment_of
-from tutor_pipeline.sources.csv.problems import (
+from tutor_pipeline.sources.moments import moment_of
+from tutor_pipeline.sources.problems import (
     MISSING,
     OUT_OF_RANGE,
     TWO_READINGS,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from tutor_pipeline.sources.csv.problems import (
+from tutor_pipeline.sources.problems import (
     OUT_OF_RANGE,
     TWO_READINGS,
     UNPARSABLE,
