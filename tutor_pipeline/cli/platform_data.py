@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tutor_pipeline.sources.csv.importing import ImportSummary
     from tutor_pipeline.sources.csv.mapped_files import MappedFiles
 
-SYNTHETIC, CSV = "synthetic", "csv"
+SYNTHETIC, CSV, EVENTS = "synthetic", "csv", "events"
+_REAL = (CSV, EVENTS)
 REFUSED = 3
 
 
@@ -173,7 +174,7 @@ def import_(
                 _forget_truth(database)
             _forget_findings_of_another(database, CSV, {})
             replaced = "tutor-pipeline import --clear" if clear else None
-            _remember_load(database, CSV, {"folder": str(folder.resolve())}, replaced=replaced)
+            remember_load(database, CSV, {"folder": str(folder.resolve())}, replaced=replaced)
 
     with progress_bar(f"Importing {folder}") as update:
         summary = import_folder(
@@ -288,7 +289,7 @@ def generate_into(session: Session, parameters: Parameters) -> dict[str, int]:
         # One transaction: a kill leaves a platform and what is known of it, or neither.
         load(database, population, progress=update, on_wait=note)
         _forget_findings_of_another(database, SYNTHETIC, _plain(parameters))
-        _remember_load(database, SYNTHETIC, _plain(parameters), replaced="tutor-pipeline generate")
+        remember_load(database, SYNTHETIC, _plain(parameters), replaced="tutor-pipeline generate")
     rows = {table: row_count(columns) for table, columns in population.platform.items()}
     done(
         f"Loaded {count(sum(rows.values()), 'row')}, {count(rows['sessions'], 'session')} among"
@@ -303,10 +304,11 @@ def _generating(parameters: Parameters) -> str:
 
 
 def refuse_to_replace_an_import(session: Session) -> None:
-    """Raise RefusedError if the platform schema holds imported data."""
-    if last_load(session) == CSV:
+    """Raise RefusedError if the platform schema holds imported data, or that of events."""
+    if (last := last_load(session)) in _REAL:
+        what = "imported data" if last == CSV else "what events brought"
         raise RefusedError(
-            "the platform schema holds imported data, which generating would replace.\n"
+            f"the platform schema holds {what}, which generating would replace.\n"
             "To replace it: tutor-pipeline generate --replace. To keep it, use another"
             " TUTOR_HOME (or TUTOR_PLATFORM_SCHEMA) for the synthetic platform."
         )
@@ -332,7 +334,7 @@ def last_load(session: Session) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _remember_load(
+def remember_load(
     database: Database, kind: str, parameters: dict[str, Any], *, replaced: str | None
 ) -> None:
     """Record a load. `replaced`: the command that removed what was there before, None = none."""
@@ -359,10 +361,12 @@ def _forget_findings_of_another(database: Database, kind: str, parameters: dict[
     ).fetchone()
     if last is None:
         return
-    same = last[0] == kind and (
+    # An import adds to what events brought.
+    same = kind in _REAL and last[0] in _REAL
+    same = same or (
+        last[0] == kind
         # Loads recorded before worlds existed were the ordinary one.
-        kind == CSV
-        or {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
+        and {"world": ORDINARY.name, **last[1], "end": None} == {**parameters, "end": None}
     )
     if same:
         return

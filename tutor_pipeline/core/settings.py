@@ -211,6 +211,12 @@ class Settings(BaseSettings):
     desk_student_names: Literal["full", "short", "id"] = Field(
         "short", description="how the desk names students: short is first name and initial"
     )
+    events_port: int = Field(
+        3050, ge=1, le=65535, description="port of `tutor-pipeline events serve`"
+    )
+    events_host: str = Field(
+        "127.0.0.1", min_length=1, description="address `tutor-pipeline events serve` listens on"
+    )
     ui_url: HttpUrl | None = Field(
         None, description="where people reach the UI; none = TUTOR_UI_PORT on this machine"
     )

@@ -28,6 +28,7 @@ from tutor_pipeline.desk.options import Options
 from tutor_pipeline.desk.pages import places
 from tutor_pipeline.desk.site import Site, endpoint, render, templates
 from tutor_pipeline.metrics.thresholds import thresholds
+from tutor_pipeline.sources.events.receiver.app import Receiver
 
 _FOLDER = Path(__file__).parent
 _CONNECTIONS = 4
@@ -58,11 +59,13 @@ def create_app(
         for name, content in static.items()
     }
     site = Site(pool, options, ZoneInfo(warehouse.timezone), made, clock)
+    receiver = Receiver(warehouse, pool, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with pool:
-            yield
+            async with receiver.running():
+                yield
 
     def ready() -> Response:
         try:
@@ -114,4 +117,4 @@ def create_app(
     )
     # An id may end in a slash; an address is never guessed.
     app.router.redirect_slashes = False
-    return Gate(app, options)
+    return Gate(app, receiver.app, options)

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tutor_pipeline.desk.options import Options
 
+API = "/v1/"
+"""How the addresses of the API of events begin."""
 MAX_BODY = 256 * 1024
 """Bytes of a form."""
 TOO_LONG = f"That is too much for one form: {MAX_BODY // 1024} kB at most. Nothing was changed."
@@ -42,10 +44,13 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 class Gate:
-    """An ASGI application in front of the desk."""
+    """An ASGI application in front of the desk, and of the API of events: programs call that, with
+    bodies and signatures of their own, and no cookie counts there.
+    """
 
-    def __init__(self, app: ASGIApp, options: Options) -> None:
+    def __init__(self, app: ASGIApp, api: ASGIApp, options: Options) -> None:
         self._app = app
+        self._api = api
         self._options = options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,13 +59,18 @@ class Gate:
             await self._app(scope, receive, send)
             return
         with_headers = self._adding_headers(send)
-        refused = self._refusal(scope["method"], Headers(scope=scope))
+        headers = Headers(scope=scope)
+        if scope["path"].startswith(API):
+            refused = self._of_anybody(headers)
+            await (refused or self._api)(scope, receive, with_headers)
+            return
+        refused = self._of_anybody(headers) or self._refusal(scope["method"], headers)
         if refused is not None:
             await refused(scope, receive, with_headers)
             return
         await self._app(scope, _limited(receive), with_headers)
 
-    def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
+    def _of_anybody(self, headers: Headers) -> PlainTextResponse | None:
         cookies = sum(len(value) for name, value in headers.raw if name == b"cookie")
         everything = sum(len(name) + len(value) for name, value in headers.raw)
         if cookies > MAX_COOKIE or everything > MAX_HEADERS:
@@ -75,6 +85,10 @@ class Gate:
                 f" ({self._options.url}), or name this one in TUTOR_DESK_URL.\n",
                 421,
             )
+        return None
+
+    def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
+        host = headers.get("host", "")
         if int(headers.get("content-length") or 0) > MAX_BODY:
             return _too_long()
         if method == "POST" and headers.get("content-type", _FORM).split(";")[0] != _FORM:

@@ -61,6 +61,13 @@ def ensure_platform(database: Database, on_wait: Callable[[str], None] = lambda 
         database.execute(_TABLES)
 
 
+def reserve(database: Database) -> bool:
+    """Keeps everybody else from writing to the platform until the transaction ends. Returns False
+    while another process writes to it.
+    """
+    return database.lock(_LOCK, schema=database.schemas.platform, wait=False)
+
+
 def ensure_session_students(database: Database) -> None:
     """Creates the table of who takes part in a session in the platform that is ours."""
     database.execute(_SESSION_STUDENTS)

@@ -8,6 +8,7 @@ from tutor_pipeline.core.formatting import count, either, visible
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.sources.csv.folder import DOCUMENT
 from tutor_pipeline.sources.csv.format import CsvColumn, CsvFile, csv_format
+from tutor_pipeline.sources.csv.staged_files import StagedFile
 from tutor_pipeline.sources.problems import (
     MISSING,
     OUT_OF_RANGE,
@@ -16,7 +17,6 @@ from tutor_pipeline.sources.problems import (
     UNKNOWN_VALUE,
     UNPARSABLE,
 )
-from tutor_pipeline.sources.csv.staged_files import StagedFile
 
 _MAX_VALUE = 60
 _FIRST_OF_EACH = """

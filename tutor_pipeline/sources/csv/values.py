@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from tutor_pipeline.sources.csv.format import CsvColumn, csv_format
 from tutor_pipeline.sources.csv.lists import items_of
+from tutor_pipeline.sources.csv.readings import Reading
 from tutor_pipeline.sources.moments import moment_of
 from tutor_pipeline.sources.problems import (
     MISSING,
@@ -26,7 +27,6 @@ from tutor_pipeline.sources.problems import (
     UNPARSABLE,
     BadValueError,
 )
-from tutor_pipeline.sources.csv.readings import Reading
 
 NULL = "\\N"
 POSTGRES_TYPES = {

@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
 
-import numpy as np
 import psycopg
 from psycopg import sql
 
@@ -22,16 +21,19 @@ from tutor_pipeline.core.warehouse.database import Database, Warehouse
 from tutor_pipeline.core.warehouse.marked_schemas import schema_mark
 from tutor_pipeline.core.warehouse.platform import is_ours, refuse_mapping
 from tutor_pipeline.core.warehouse.statements import statement
-from tutor_pipeline.sources.synthetic.burnout import live_through
+from tutor_pipeline.sources.synthetic.casting import (
+    BARGAIN,
+    KNOWN_FOR,
+    Teacher,
+    cast_of,
+    everybody,
+)
 from tutor_pipeline.sources.synthetic.live_events import Cast, Event, Pair, Verb, Write
-from tutor_pipeline.sources.synthetic.live_simulation import MOST_PAIRS, traits_of
+from tutor_pipeline.sources.synthetic.live_simulation import MOST_PAIRS
 from tutor_pipeline.sources.synthetic.parameters import Parameters
-from tutor_pipeline.sources.synthetic.personas import draw_traits
-from tutor_pipeline.sources.synthetic.population import make_ids
 
 _MOST_HELD = 8  # open transactions; before another one opens, the first to end is committed early
 _RETRY_SECONDS = 1.0
-_KNOWN_FOR = timedelta(days=30)  # a tutor's own students had a session within this time
 
 _ACTIVE_TUTORS = """
     select
@@ -49,7 +51,6 @@ _ACTIVE_TUTORS = """
     order by tutors.user_id
 """
 _KNOWN_PAIRS = statement(__file__, "known_pairs")
-_BARGAIN = 1 / 7  # the mean of what the generator draws
 
 
 def refuse_others(database: Database) -> None:
@@ -71,31 +72,19 @@ def read_cast(database: Database, parameters: Parameters, now: datetime) -> Cast
     Raises RefusedError for a platform that is not ours or that has none of these tutors.
     """
     refuse_others(database)
-    everybody = make_ids("T", np.arange(1, parameters.tutors + 1), 4, parameters.tutors)
-    place = {value.decode(): i for i, value in enumerate(everybody.tolist())}
-    found = [row for row in database.execute(_ACTIVE_TUTORS) if row[0] in place]
+    here = everybody(parameters)
+    found = [row for row in database.execute(_ACTIVE_TUTORS) if row[0] in here]
     if not found:
         raise RefusedError(
             "the platform has no tutors to simulate. Run first: tutor-pipeline generate"
         )
-    pairs: dict[str, list[Pair]] = {tutor_id: [] for tutor_id, _, _ in found}
-    known = {"since": now - _KNOWN_FOR, "most": MOST_PAIRS, "bargain": _BARGAIN}
-    for tutor_id, *pair in database.execute(_KNOWN_PAIRS, known):
-        if tutor_id in pairs:
-            pairs[tutor_id].append(Pair(*pair))
-    # The platform does not store traits: draw them again with the same seed.
-    rows = np.array([place[tutor_id] for tutor_id, _, _ in found])
-    traits = draw_traits(parameters.seed, parameters.tutors, parameters.knobs)
-    hidden = live_through(parameters.seed, traits, parameters.days, parameters.knobs)
-    return Cast(
-        tutor_ids=tuple(pairs),
-        traits=traits_of(traits, rows),
-        burnout=hidden.burnout[rows, -1],
-        spirits=hidden.spirits[rows, -1],
-        hourly_rate=np.array([rate for _, rate, _ in found]),
-        subjects=tuple(tuple((key, name) for key, name in taught) for _, _, taught in found),
-        pairs=tuple(map(tuple, pairs.values())),
-    )
+    teachers = [
+        Teacher(tutor_id, rate, tuple((key, name) for key, name in taught))
+        for tutor_id, rate, taught in found
+    ]
+    known = {"since": now - KNOWN_FOR, "most": MOST_PAIRS, "bargain": BARGAIN}
+    pairs = database.execute(_KNOWN_PAIRS, known)
+    return cast_of(parameters, teachers, ((tutor_id, Pair(*pair)) for tutor_id, *pair in pairs))
 
 
 @dataclass(slots=True)

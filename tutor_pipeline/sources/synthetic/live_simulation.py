@@ -42,7 +42,6 @@ from tutor_pipeline.sources.synthetic.population import (
     Columns,
     blank,
     concat,
-    is_missing,
     make_ids,
     pick,
     stream,
@@ -53,6 +52,7 @@ from tutor_pipeline.sources.synthetic.profiles import (
     SUBJECT_CHOICE,
     People,
 )
+from tutor_pipeline.sources.synthetic.rows import plain
 from tutor_pipeline.sources.synthetic.sessions import (
     BEGINS_SHARE,
     DURATION_SHARES,
@@ -448,23 +448,10 @@ def _by_session(
     found: list[defaultdict[str, list[dict[str, Any]]]] = [defaultdict(list) for _ in place]
     for table, columns in tables.items():
         key = "id" if table == "sessions" else "session_id"
-        for values in zip(*map(_plain, columns.values()), strict=True):
+        for values in zip(*map(plain, columns.values()), strict=True):
             row = dict(zip(columns, values, strict=True))
             found[place[row[key]]][table].append(row)
     return found
-
-
-def _plain(values: Array) -> list[Any]:
-    """Returns a column as Python values: None for NULL, timestamps in UTC."""
-    plain = values.tolist()
-    match values.dtype.kind:
-        case "S":
-            plain = [value.decode() for value in plain]
-        case "M":
-            plain = [value and value.replace(tzinfo=UTC) for value in plain]
-        case "i" if values.dtype.itemsize == 1:
-            plain = [value == 1 for value in plain]
-    return [None if gone else value for value, gone in zip(plain, is_missing(values), strict=True)]
 
 
 def _bytes(values: Sequence[str]) -> Array:

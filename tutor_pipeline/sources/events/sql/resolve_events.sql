@@ -1,0 +1,9 @@
+-- Entries of the quarantine whose events are no longer quarantined.
+update {ops}.quarantine as kept set resolved_at = %(as_of)s
+from {ops}.event_inbox as stored
+where
+    kept.resolved_at is null
+    and kept.source like 'events:%%'
+    and kept.source = 'events:' || stored.source
+    and kept.row_key = stored.event_id
+    and stored.state not in ('quarantined', 'waiting')

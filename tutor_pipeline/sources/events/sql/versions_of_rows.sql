@@ -1,0 +1,8 @@
+-- What is known of rows, by their names.
+select
+    row_key,
+    versions,
+    deleted,
+    kept
+from {ops}.event_versions
+where row_name = any(%s)
