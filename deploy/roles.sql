@@ -11,9 +11,9 @@
 --   prefix     before the names of our schemas (TUTOR_SCHEMA_PREFIX)        none
 --   reporting  schema of the views for readers (TUTOR_REPORTING_SCHEMA)     <prefix>reporting
 --   dagster    Dagster's own database                                       <database>_dagster
---   pipeline, reader, coach, viewer, desk   names of the roles              tutor_pipeline, …
---   imports    1 = `import` or `generate` makes and fills the platform's schema itself: the
---              pipeline may then create schemas in this database, and no foreign one is granted
+--   pipeline, reader, coach, viewer, desk, events   names of the roles      tutor_pipeline, …
+--   imports    1 = `import`, `generate` or events fill a platform's schema that the pipeline makes
+--              itself: it may then create schemas in this database, and no foreign one is granted
 --
 -- On a cluster (Citus), run it on the coordinator; it reaches the workers by itself. Who is no
 -- superuser must own the database on every node: making one on the coordinator does not do that.
@@ -33,6 +33,10 @@
 --                  nobody else but the pipeline reads; for links in mails, to whom alerts were
 --                  told.
 -- tutor_viewer     what the reader reads, and Dagster's database: for a web server that shows.
+-- tutor_events     what `tutor-pipeline events serve` does: stores events that a platform pushes,
+--                  with the secrets of who signs them, and writes the rows of the platform's schema
+--                  that the pipeline made. Without imports=1 there is no such schema, and the role
+--                  may nothing: a foreign platform is read, never written.
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -44,6 +48,7 @@
 \if :{?coach} \else \set coach tutor_coach \endif
 \if :{?viewer} \else \set viewer tutor_viewer \endif
 \if :{?desk} \else \set desk tutor_desk \endif
+\if :{?events} \else \set events tutor_events \endif
 \if :{?imports} \else \set imports 0 \endif
 \set staging :prefix staging
 \set intermediate :prefix intermediate
@@ -56,12 +61,16 @@ begin;
 -- The roles ---------------------------------------------------------------------------------------
 
 select format('create role %I login', wanted.name)
-from (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as wanted (name)
+from
+    (values
+        (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk'), (:'events')
+    ) as wanted (name)
 where not exists (select 1 from pg_roles where rolname = wanted.name) \gexec
 
 -- Who is no superuser can make nothing in the name of a role without being a member of it.
-select format('grant %I to current_user', :'pipeline')
-where not pg_has_role(:'pipeline', 'usage') \gexec
+select format('grant %I to current_user', wanted.name)
+from (values (:'pipeline'), (:'events')) as wanted (name)
+where not pg_has_role(wanted.name, 'usage') \gexec
 
 select format('grant connect on database %I to %I, %I', :'DBNAME', :'reader', :'pipeline') \gexec
 select format('grant temporary on database %I to %I', :'DBNAME', :'pipeline') \gexec
@@ -161,7 +170,8 @@ select format(
 
 -- Tables of ops are made by migrations and stay. A new one is read by nobody until it stands here.
 select format(
-    'revoke all on all tables in schema %I from %I, %I, %I', :'ops', :'reader', :'coach', :'desk'
+    'revoke all on all tables in schema %I from %I, %I, %I, %I',
+    :'ops', :'reader', :'coach', :'desk', :'events'
 ) \gexec
 select format('grant select on %I.%I to %I', :'ops', relname, :'reader')
 from pg_class
@@ -176,7 +186,7 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
         'score_references', 'model_versions', 'accepted_columns', 'feature_log_days',
         'backtest_runs', 'backtest_metrics', 'dq_results',
         'dq_overrides', 'validation_reports', 'incidents', 'refresh_runs', 'refresh_passes',
-        'platform_loads', 'set_aside_tutors', 'pipeline_zone'
+        'platform_loads', 'set_aside_tutors', 'pipeline_zone', 'event_rejections'
     ) \gexec
 -- How many rows wait, since when and why; not what is in them.
 select format(
@@ -190,14 +200,18 @@ where relnamespace = (select oid from pg_namespace where nspname = :'ops')
 select format('grant select (%s) on %s to %I', granted.columns, pg_class.oid::regclass, :'reader')
 from (values
     ('notes', 'tutor_id, alert_id, at'),
-    ('session_excuses', 'tutor_id, session_id, kind, excused_at, undone_at')
+    ('session_excuses', 'tutor_id, session_id, kind, excused_at, undone_at'),
+    -- What became of events, never what they say.
+    ('event_inbox', 'source, event_id, received_no, received_at, type, event_at, state, state_at,'
+        ' reasons, waits_on, due_at, attempts, tutor_id, student_id, session_id')
 ) as granted (name, columns)
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
 -- Withheld: messages, outbox, deliveries (texts to people, and where they go); erasures;
 -- refresh_scope, session_ledger, session_changes, source_states, history_repairs, feature_log (the
 -- pipeline's book-keeping); accounts, sign_ins, sign_in_links, sign_in_failures, downloads (the
--- desk's); the words of notes and of excuses.
+-- desk's); the words of notes and of excuses; bodies of events, event_versions, event_erasures.
+-- event_secrets and event_erasure_key are read by the pipeline and by `events` alone.
 
 select format('grant %I to %I', :'reader', member.name)
 from (values (:'coach'), (:'viewer'), (:'desk')) as member (name)
@@ -237,6 +251,49 @@ from (values
 inner join pg_class on granted.name = pg_class.relname
 where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
 
+-- Who takes events ------------------------------------------------------------------------------
+
+\if :imports
+select format('grant connect on database %I to %I', :'DBNAME', :'events') \gexec
+select format('grant usage on schema %I to %I', :'ops', :'events') \gexec
+select format('grant %s on %s to %I', granted.rights, pg_class.oid::regclass, :'events')
+from (values
+    ('alembic_version', 'select'),
+    ('event_inbox', 'select, insert, update'),
+    ('event_versions', 'select, insert, update'),
+    ('event_rejections', 'select, insert, update'),
+    ('event_erasures', 'select, update (dropped)'),
+    ('event_erasure_key', 'select'),
+    ('event_secrets', 'select'),
+    -- An entry that is there already takes its new values: for that they must be readable.
+    ('quarantine', 'select, insert, update'),
+    ('platform_loads', 'select')
+) as granted (name, rights)
+inner join pg_class on granted.name = pg_class.relname
+where relnamespace = (select oid from pg_namespace where nspname = :'ops') \gexec
+-- Only where the pipeline made the schema.
+select statement
+from
+    pg_namespace,
+    lateral (values
+        (1, format('grant usage, create on schema %I to %I', nspname, :'events')),
+        (2, format('grant select, insert, update, delete on all tables in schema %I to %I',
+            nspname, :'events')),
+        (3, format('alter default privileges for role %I in schema %I'
+            ' grant select, insert, update, delete on tables to %I',
+            :'pipeline', nspname, :'events')),
+        -- Events make one table where a platform teaches groups: session_students.
+        (4, format('alter default privileges for role %I in schema %I grant all on tables to %I',
+            :'events', nspname, :'pipeline'))
+    ) as step (no, statement)
+where nspname = :'platform'
+    and obj_description(pg_namespace.oid, 'pg_namespace') like 'Made by tutor-pipeline%'
+order by step.no \gexec
+\else
+select format('revoke connect on database %I from %I', :'DBNAME', :'events') \gexec
+select format('revoke all on schema %I from %I', :'ops', :'events') \gexec
+\endif
+
 commit;
 
 -- Dagster's own database: runs, events, ticks. Only the pipeline has to do with it ----------------
@@ -264,25 +321,34 @@ from (
     union all
     select format('%s is a superuser: nothing here binds it', rolname)
     from pg_roles
-    where rolsuper and rolname in (:'pipeline', :'reader', :'coach', :'viewer', :'desk')
+    where rolsuper
+        and rolname in (:'pipeline', :'reader', :'coach', :'viewer', :'desk', :'events')
     union all
     select format('%s may create tables in the schema %s', role.name, nspname)
-    from pg_namespace,
-        (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as role (name)
+    from
+        pg_namespace,
+        (values
+            (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk'), (:'events')
+        ) as role (name)
     where nspname = :'platform' and :imports = 0
         and has_schema_privilege(role.name, pg_namespace.oid, 'create')
     union all
     select format('%s may write to %s', role.name, pg_class.oid::regclass)
-    from pg_class,
-        (values (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as role (name)
+    from
+        pg_class,
+        (values
+            (:'pipeline'), (:'reader'), (:'coach'), (:'viewer'), (:'desk'), (:'events')
+        ) as role (name)
     where relnamespace = (select oid from pg_namespace where nspname = :'platform')
         and relkind in ('r', 'p', 'v', 'm', 'f') and :imports = 0
         and has_table_privilege(role.name, pg_class.oid, 'insert, update, delete, truncate')
     union all
     select format('%s may read %s', role.name, pg_class.oid::regclass)
-    from pg_class, (values (:'reader'), (:'coach'), (:'viewer'), (:'desk')) as role (name)
+    from
+        pg_class,
+        (values (:'reader'), (:'coach'), (:'viewer'), (:'desk'), (:'events')) as role (name)
     where relnamespace = (select oid from pg_namespace where nspname = :'platform')
-        and relkind in ('r', 'p', 'v', 'm', 'f')
+        and relkind in ('r', 'p', 'v', 'm', 'f') and not (:imports = 1 and role.name = :'events')
         and has_table_privilege(role.name, pg_class.oid, 'select')
 ) as said \gexec
 

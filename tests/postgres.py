@@ -76,6 +76,10 @@ class PostgresServer:
         self._run("pg_ctl", "start", "-w", "-t", "120", "-D", str(self._data), "-l", log)
         return self
 
+    def stop(self) -> None:
+        """Stop it as a crash does; `start` recovers what was committed."""
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", str(self._data))
+
     def standby(self, **settings: str) -> Standby:
         """A hot standby that follows this server."""
         return Standby(self, **settings)

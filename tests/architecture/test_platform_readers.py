@@ -10,6 +10,7 @@ from tutor_pipeline.core.paths import DBT_PROJECT_DIR, PROJECT_DIR
 # tables a schema has.
 ITS_MAKERS = (
     "tutor_pipeline/sources/csv/",
+    "tutor_pipeline/sources/events/tables.py",
     "tutor_pipeline/sources/synthetic/",
     "tutor_pipeline/core/warehouse/sql/platform.sql",
     "tutor_pipeline/core/warehouse/sql/session_students.sql",

@@ -29,6 +29,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from tutor_pipeline.cli.server import _fail_runs_left_behind
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.settings import Settings
+from tutor_pipeline.core.warehouse.platform import reserve
 from tutor_pipeline.core.warehouse.refresh_runs import RefreshRun, write_header
 from tutor_pipeline.core.warehouse.standing import present
 from tutor_pipeline.definitions import build_defs, defs
@@ -54,6 +55,7 @@ from tutor_pipeline.judgement.quality.outcome import Outcome, Status
 from tutor_pipeline.judgement.quality.results import record
 from tutor_pipeline.people import incidents
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.events import applying
 from tutor_pipeline.sources.losses import Limits, accept
 from tutor_pipeline.steps import losses
 from tutor_pipeline.steps.names import Job
@@ -679,6 +681,73 @@ def test_a_stuck_queue_is_one_incident_that_says_why(place):
     assert "known: All are known." in row["details"]["why"]
     place.fill()
     assert place.look("watch") == "nothing waits; 0 open incidents; 1 closed"
+
+
+def event(place, event_id, state="waiting", minutes=0, **values):
+    place.execute(
+        "insert into {ops}.event_inbox (source, event_id, received_at, state_at, type, body,"
+        " digest, state, error) values (%s, %s, %s, now(), %s, '', '', %s, %s)",
+        values.get("source", "shop"), event_id,
+        datetime.now(UTC) - timedelta(minutes=minutes, days=values.get("days", 0)),
+        values.get("type", "session.completed"), state, values.get("error"),
+    )  # fmt: skip
+
+
+def test_events_that_nobody_applies_are_an_incident_until_somebody_does(place):
+    event(place, "e1", minutes=1)
+    assert "0 open incidents" in place.look("watch")
+    event(place, "e2", minutes=25)
+    for _ in range(2):
+        assert "1 open incident (stuck_queue events)" in place.look("watch")
+    (row,) = place.incidents()
+    assert row["title"] == "2 events wait, the oldest for 25 min"
+    assert row["details"]["why"].startswith("nobody applies them: the desk or")
+    assert row["occurrences"] == 1
+    with place.warehouse.connect() as database:
+        assert reserve(database)
+        place.look("watch")
+        assert "has been writing to the platform since" in place.incidents()[0]["details"]["why"]
+        database.lock(applying.LOCK)
+        place.look("watch")
+        assert "they are being applied" in place.incidents()[0]["details"]["why"]
+    place.execute("update {ops}.event_inbox set state = 'applied'")
+    assert place.look("watch").endswith("0 open incidents; 1 closed")
+
+
+def test_each_type_of_events_that_is_not_read_is_told_once(place):
+    for number, kind in enumerate(("a\x1b", "a\x1b", "b")):
+        event(place, f"e{number}", "unknown", type=kind)
+    event(place, "other", "unknown", type="b", source="app")
+    event(place, "old", "unknown", type="old", days=8)
+    for _ in range(2):
+        place.look("watch")
+    found = {row["subject"]: row for row in place.incidents()}
+    assert set(found) == {"shop: a\\u001b", "shop: b", "app: b"}
+    assert found["shop: a\\u001b"]["details"]["events"] == 2
+    assert all(row["kind"] == "unknown_events" for row in found.values())
+    assert [row["occurrences"] for row in found.values()] == [1, 1, 1]
+    messages = "select count(*) from {ops}.outbox where kind = 'incident'"
+    with place.warehouse.connect() as database:
+        assert database.value(messages) == 3
+    for number in range(30):
+        event(place, f"many{number}", "unknown", type=f"t{number}")
+    place.look("watch")
+    assert len(place.incidents()) == 11
+    place.execute("update {ops}.event_inbox set received_at = now() - interval '8 days'")
+    assert "11 closed" in place.look("watch")
+
+
+def test_events_on_which_applying_fails_are_an_incident_of_their_source(place):
+    for number in range(3):
+        event(place, f"e{number}", "dead", error=f"ValueError: {number}")
+    for _ in range(2):
+        place.look("watch")
+    (row,) = place.incidents()
+    assert (row["kind"], row["subject"], row["occurrences"]) == ("dead_events", "shop", 1)
+    assert row["title"] == "3 events of shop cannot be applied"
+    assert row["details"]["why"] == "e2: ValueError: 2"
+    place.execute("update {ops}.event_inbox set state = 'waiting'")
+    assert "1 closed" in place.look("watch")
 
 
 def test_tutors_set_aside_are_incidents_but_never_a_storm(place):

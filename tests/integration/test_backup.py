@@ -22,6 +22,8 @@ KEPT = {
     "rule_overrides": "*",
     "churn_algorithm_weights": "*",
     "model_versions": "*",
+    # As they are: sources go on signing with them.
+    "event_secrets": "*",
 }
 GROWING = ("alert_events", "score_references")
 """Rows are added to these, never changed."""
@@ -75,6 +77,7 @@ def running(project):
     # Under rules that look at nobody else: what is dealt with makes no room for another.
     project.settings["TUTOR_RULE_PROFILE"] = "conservative"
     project.run("generate")
+    project.run("events", "secrets", "add", "shop")
     project.run("enrich")
     ids = [row["alert_id"] for row in project.json("alerts", "list")]
     assert len(ids) >= 3
@@ -98,6 +101,7 @@ def test_a_backup_restores_what_cannot_be_computed_again(running, tmp_path):
     rows = grown(running)
     assert before["ops", "alert_events"][0] > 3
     assert history["model_versions"]
+    assert history["event_secrets"]
     assert rows["score_references"]
     assert all(mark.startswith("Made by tutor-pipeline") for _, mark in marks)
 

@@ -2,7 +2,10 @@
 and everything beyond it is refused by PostgreSQL itself.
 """
 
+import socket
 import subprocess
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -15,6 +18,7 @@ import pytest
 from psycopg import sql
 from starlette.testclient import TestClient
 
+from tests.servers import free_port
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.desk.app import create_app
@@ -22,6 +26,7 @@ from tutor_pipeline.desk.options import Options
 from tutor_pipeline.people.access import accounts
 from tutor_pipeline.people.access.roles import Role as AccountRole
 from tutor_pipeline.sources.contract import load_contract
+from tutor_pipeline.sources.events.sending import NotTakenError, Sender
 from tutor_pipeline.sources.synthetic.generator import generate
 from tutor_pipeline.sources.synthetic.load import load
 from tutor_pipeline.sources.synthetic.parameters import Parameters
@@ -39,9 +44,12 @@ WITHHELD = {
     "accounts", "sign_ins", "sign_in_links", "sign_in_failures", "downloads",
     # The pipeline's own book-keeping.
     "erasures", "refresh_scope", "session_ledger", "session_changes", "source_states",
-    "history_repairs", "feature_log",
+    "history_repairs", "feature_log", "event_versions", "event_erasures",
+    # What signs events, and what erased people are hashed with.
+    "event_secrets", "event_erasure_key",
 }  # fmt: skip
-IN_PART = {"quarantine", "notes", "session_excuses"}
+IN_PART = {"quarantine", "notes", "session_excuses", "event_inbox"}
+PATIENCE_SECONDS = 60
 
 
 @dataclass
@@ -53,6 +61,7 @@ class Roles:
     coach: str
     viewer: str
     desk: str
+    events: str
     admin: str
     app: str
 
@@ -64,7 +73,7 @@ def roles(server_url):
     roles = Roles(
         *(
             f"{name}-{run}"
-            for name in ("pipeline", "reader", "coach", "viewer", "desk", "admin", "app")
+            for name in ("pipeline", "reader", "coach", "viewer", "desk", "events", "admin", "app")
         )
     )
     with psycopg.connect(server_url, autocommit=True) as connection:
@@ -104,7 +113,7 @@ class Site:
     def run_sql_file(self, url, **variables):
         named = {"pipeline": self.roles.pipeline, "reader": self.roles.reader}
         named |= {"coach": self.roles.coach, "viewer": self.roles.viewer}
-        named |= {"desk": self.roles.desk}
+        named |= {"desk": self.roles.desk, "events": self.roles.events}
         named |= {"platform": "school", **variables}
         return subprocess.run(
             [PSQL, "-X", "-d", url, "-f", ROLES_SQL, *(f"-v{k}={v}" for k, v in named.items())],
@@ -152,7 +161,7 @@ def site(roles, new_project, tmp_path_factory):
     said = site.install(site.url(roles.admin))
     assert "run this file again" in said
     with psycopg.connect(project.url) as connection:
-        for name in (roles.pipeline, roles.reader, roles.coach, roles.viewer, roles.desk):
+        for name in vars(roles).values():
             connection.execute(
                 sql.SQL("alter role {} password 'secret'").format(sql.Identifier(name))
             )
@@ -407,6 +416,132 @@ def test_the_desk_serves_its_pages_and_acts(site, roles):
     for role in (roles.reader, roles.coach, roles.viewer):
         refused(site, role, *(f"select * from ops.{name}" for name in (
             "accounts", "sign_ins", "sign_in_links", "sign_in_failures", "notes")))  # fmt: skip
+
+
+def test_where_the_platform_is_another_products_events_may_nothing(site, roles):
+    refused(
+        site,
+        roles.events,
+        "select state from ops.event_inbox",
+        "select secret from ops.event_secrets",
+        "select * from marts.dim_tutors",
+        "select * from school.sessions",
+        "insert into school.subjects (id, name) values ('x', 'x')",
+    )
+
+
+def test_what_events_say_is_read_by_nobody_else(site, roles):
+    for role in (roles.reader, roles.coach, roles.viewer, roles.desk):
+        site.query(role, "select source, event_id, state, reasons from ops.event_inbox")
+        site.query(role, "select reason, requests from ops.event_rejections")
+        refused(
+            site,
+            role,
+            "select body from ops.event_inbox",
+            "select error from ops.event_inbox",
+            "update ops.event_inbox set state = 'waiting'",
+            "select secret from ops.event_secrets",
+            "select key from ops.event_erasure_key",
+            "select hash from ops.event_erasures",
+            "select kept from ops.event_versions",
+        )
+    # So the desk takes none.
+    options = Options("127.0.0.1", 3040)
+    warehouse = Warehouse(site.url(roles.desk), Schemas(platform="school"))
+    with TestClient(create_app(warehouse, options), options.url) as client:
+        signed = {
+            "webhook-id": "e1",
+            "webhook-timestamp": f"{int(time.time())}",
+            "webhook-signature": f"v1,{'A' * 43}=",
+        }
+        answer = client.post("/v1/events/shop", content=b"{}", headers=signed)
+    assert answer.status_code == 403
+    assert "tutor-pipeline events serve" in answer.json()["message"]
+
+
+def say(kind, minute, **data):
+    at = datetime.now(UTC) - timedelta(hours=1) + timedelta(minutes=minute)
+    return {"id": f"e{minute}", "type": kind, "timestamp": at.isoformat(), "data": data}
+
+
+def test_events_are_taken_with_the_rights_of_their_role(new_project, site, roles, tmp_path):
+    """On a database in which the pipeline makes the platform's schema."""
+    project = new_project()
+    of_it = Site(project, roles)
+    here = {"imports": "1", "platform": "platform"}
+    assert of_it.run_sql_file(project.url, **here).returncode == 0
+    pipeline = of_it.as_role(roles.pipeline, project.home)
+    pipeline.run("status")
+    secret = pipeline.json("events", "secrets", "add", "shop")["secret"]
+    done = of_it.run_sql_file(project.url, **here)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    port = free_port()
+    process = of_it.as_role(roles.events, tmp_path).start("events", "serve", "--port", f"{port}")
+    try:
+        to = Sender(f"http://127.0.0.1:{port}", "shop", secret)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        for event in (
+            say("tutor.updated", 1, tutor_id="T1", name="Ada Park"),
+            say("session.scheduled", 2, session_id="S1", tutor_id="T1",
+                scheduled_start="2026-03-02T16:00:00Z"),
+            say("session_students.upserted", 3, session_id="S1", student_id="P1"),
+            say("session.cancelled", 4, session_id="S1"),
+            say("session.feedback", 5, session_id="S9", student_satisfaction_rating=4),
+            say("subjects.upserted", 6, id="math", name="Math"),
+            say("subjects.deleted", 7, id="math"),
+        ):  # fmt: skip
+            assert to.send(event).status == "accepted"
+        with pytest.raises(NotTakenError, match="signature"):
+            Sender(f"http://127.0.0.1:{port}", "shop", f"whsec_{'A' * 44}").send(
+                say("tutor.updated", 8, tutor_id="T2")
+            )
+        for query, expected in (
+            ("select distinct state from ops.event_inbox order by 1", [("applied",),
+                                                                       ("quarantined",)]),
+            ("select status from platform.sessions", [("cancelled",)]),
+            ("select student_id from platform.session_students", [("P1",)]),
+            ("select source, reasons from ops.quarantine",
+             [("events:shop", ["unknown_session"])]),
+            ("select source, requests from ops.event_rejections", [("shop", 1)]),
+        ):  # fmt: skip
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while (found := of_it.query(roles.pipeline, query)) != expected:
+                assert time.monotonic() < deadline, (query, found)
+                time.sleep(0.2)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+    # What events made is the pipeline's to erase, to import over and to compute from.
+    forgotten = pipeline.json("forget", "--student", "P1", "--yes")
+    assert forgotten["rows"]["platform.session_students"] == 1
+    with of_it.connect(roles.pipeline) as connection:
+        connection.execute("truncate platform.session_students")
+    assert of_it.run_sql_file(project.url, **here).returncode == 0
+    refused(
+        of_it,
+        roles.events,
+        "select * from ops.alerts",
+        "select * from ops.messages",
+        "delete from ops.quarantine",
+        "select * from ops.erasures",
+        "delete from ops.event_inbox",
+        "delete from ops.event_erasures",
+        "insert into ops.event_secrets (source, secret, added_at)"
+        " values ('x', decode(repeat('00', 32), 'hex'), now())",
+        "update ops.event_erasure_key set key = ''",
+        "truncate platform.sessions",
+        "drop table platform.sessions",
+        "alter table platform.sessions add column mine text",
+        "create table ops.mine (id integer)",
+        "create schema mine",
+    )
 
 
 def test_the_file_says_what_is_too_much(site, roles):

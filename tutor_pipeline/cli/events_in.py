@@ -59,7 +59,7 @@ def serve(
         note("Events carry names and words of people: put a proxy with TLS in front")
     done(f"Taking events at http://{host}:{port}/v1/events/SOURCE; the API: /v1/docs")
     uvicorn.run(
-        create_app(session.warehouse),
+        create_app(session.warehouse, lambda: datetime.now(UTC)),
         host=host,
         port=port,
         # It bounds the headers of a request, which the faster one does not.

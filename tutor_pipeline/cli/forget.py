@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -144,7 +145,7 @@ def _look(session: Session, role: Role, id_: str) -> _Found:
 
     warehouse, found = session.warehouse, _Found(role, id_)
     with warehouse.connect() as database:
-        person = erasure.known(database, role, id_)
+        person = _known(database, role, id_)
         _ask_platform(database, person, found)
         with database.transaction(force_rollback=True):
             found.rows = _erase_rows(database, person, found)
@@ -170,7 +171,7 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
         for what in (HISTORY, REFRESH):
             held.enter_context(one_writer(warehouse, what, warn))
         with warehouse.connect() as database:
-            person = erasure.known(database, role, id_)
+            person = _known(database, role, id_)
             _ask_platform(database, person, found)
             _refuse_while_named(found)
         found.files = files.files_about(session.settings.home, person)
@@ -178,6 +179,9 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
         with warehouse.connect() as database:
             for kind in Kind:
                 store.lock(database, kind)
+            erasure.lock_queues(database)
+            # What events brought meanwhile is theirs, too.
+            person = _known(database, role, id_)
             erasure.drop_remains(database)
             found.rows = _erase_rows(database, person, found)
             if found.rows:
@@ -199,6 +203,14 @@ def _erase(session: Session, role: Role, id_: str, who: str) -> _Found:
     return found
 
 
+def _known(database: Database, role: Role, id_: str) -> Person:
+    """The person, with what our tables and a platform of ours know."""
+    from tutor_pipeline.sources.personal_rows import with_sessions_of_ours
+
+    person = erasure.known(database, role, id_)
+    return with_sessions_of_ours(database, person) if is_ours(database) else person
+
+
 def _ask_platform(database: Database, person: Person, found: _Found) -> None:
     """Whether the pipeline owns the platform, or the platform still names the person."""
     from tutor_pipeline.sources.personal_rows import named_in
@@ -209,11 +221,18 @@ def _ask_platform(database: Database, person: Person, found: _Found) -> None:
 
 
 def _erase_rows(database: Database, person: Person, found: _Found) -> dict[str, int]:
+    from tutor_pipeline.sources.events import erased
     from tutor_pipeline.sources.personal_rows import erase_from_ours
 
-    rows = erasure.erase(database, person)
-    if found.is_our_platform:
-        rows |= erase_from_ours(database, _contract(), person)
+    with database.transaction() as all_of_it:
+        # Read before the rows are gone: what names them later is dropped.
+        erased.remember(database, person, datetime.now(UTC))
+        rows = erasure.erase(database, person)
+        if found.is_our_platform:
+            rows |= erase_from_ours(database, _contract(), person)
+        if not rows:
+            # Of whom there is nothing, an id may be mistyped: its events come in.
+            raise psycopg.Rollback(all_of_it)
     return rows
 
 

@@ -305,13 +305,19 @@ def _generating(parameters: Parameters) -> str:
 
 def refuse_to_replace_an_import(session: Session) -> None:
     """Raise RefusedError if the platform schema holds imported data, or that of events."""
-    if (last := last_load(session)) in _REAL:
+    last = last_load(session)
+    if last == CSV or (last == EVENTS and _has_events(session)):
         what = "imported data" if last == CSV else "what events brought"
         raise RefusedError(
             f"the platform schema holds {what}, which generating would replace.\n"
             "To replace it: tutor-pipeline generate --replace. To keep it, use another"
             " TUTOR_HOME (or TUTOR_PLATFORM_SCHEMA) for the synthetic platform."
         )
+
+
+def _has_events(session: Session) -> bool:
+    with session.warehouse.connect() as database:
+        return bool(database.value("select exists (select 1 from {ops}.event_versions)"))
 
 
 def is_loaded(session: Session, parameters: Parameters) -> bool:
@@ -326,7 +332,7 @@ def is_loaded(session: Session, parameters: Parameters) -> bool:
 
 
 def last_load(session: Session) -> str | None:
-    """What filled the platform schema last: synthetic, csv, or None if the pipeline never did."""
+    """What filled the platform schema last: synthetic, csv, events, or None."""
     with session.warehouse.connect() as database:
         row = database.execute(
             "select kind from {ops}.platform_loads order by load_no desc limit 1"

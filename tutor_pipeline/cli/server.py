@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psycopg
 import typer
@@ -45,6 +45,9 @@ from tutor_pipeline.core.paths import PROJECT_DIR
 from tutor_pipeline.core.settings import Settings, load_settings
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.standing import stands_by
+
+if TYPE_CHECKING:
+    from tutor_pipeline.sources.events.inbox import Queue
 
 _END_SECONDS = 30
 _ALIVE_SECONDS = 120
@@ -303,6 +306,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
     from tutor_pipeline.people.notify import delivery_status
     from tutor_pipeline.people.reports import status_queries
     from tutor_pipeline.sources.changes import ledger
+    from tutor_pipeline.sources.events import inbox, overview
 
     now = datetime.now(UTC)
     with session.warehouse.connect() as database:
@@ -314,6 +318,8 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
         broken = incidents.listed(database)
         messages = delivery_status.counts(database)
         is_ready = stands_by(database)
+        events = inbox.queue(database) if overview.is_used(database) else None
+        unknown = overview.unknown_types(database) if events else []
     settings = session.settings
     return {
         "database": {
@@ -341,6 +347,7 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
             "a_refresh_stands_by": is_ready,
         },
         "last_pass": last_pass,
+        **(_events(events, len(unknown)) if events else {}),
         "messages": {
             "to_be_told_later": messages["noted"],
             "on_their_way": messages["waiting"],
@@ -351,6 +358,18 @@ def _facts(session: Session) -> dict[str, dict[str, Any]]:
             "open": len(broken),
             **{f"{each['kind']} {visible(each['subject'])}": each["title"] for each in broken},
         },
+    }
+
+
+def _events(queue: Queue, unknown_types: int) -> dict[str, dict[str, Any]]:
+    return {
+        "events": {
+            "waiting": queue.waiting,
+            "oldest": queue.oldest_at and queue.oldest_at.isoformat(" ", "seconds"),
+            "quarantined": queue.quarantined,
+            "unknown_types": unknown_types,
+            "dead": queue.dead,
+        }
     }
 
 

@@ -1,35 +1,42 @@
-"""The verb simulate: commits sessions to the synthetic platform in real time."""
+"""The verb simulate: commits sessions to the synthetic platform in real time, or posts events."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutor_pipeline.cli.console import done, emit_json, err, note
-from tutor_pipeline.cli.installation import Session, open_session
-from tutor_pipeline.cli.options import AsJson
+from tutor_pipeline.cli.console import done, emit_json, err, note, progress_bar, warn
+from tutor_pipeline.cli.installation import Session, open_session, yesterday
+from tutor_pipeline.cli.options import AsJson, day
 from tutor_pipeline.cli.platform_data import SYNTHETIC
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.formatting import count
+from tutor_pipeline.sources.synthetic.live_events import Event, Kind, Plan
 from tutor_pipeline.sources.synthetic.parameters import Parameters
 
 if TYPE_CHECKING:
-    from tutor_pipeline.sources.synthetic.live_events import Event
+    from tutor_pipeline.cli.simulate_posted import Told
     from tutor_pipeline.sources.synthetic.live_player import Summary
+
+SIGNED_BY = "TUTOR_EVENT_SECRET"
+"""The environment variable that holds the secret with which events are signed."""
 
 RATE_UNITS = {"day": 86_400, "h": 3_600, "min": 60, "s": 1}
 DURATION_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _NUMBER = r"(\d+(?:\.\d+)?)"
+_POSTED = "Events instead of a database"
+_TUTORS, _DAYS = 30, 30
 _SLICE_SECONDS = 0.2  # how soon a signal to stop is noticed
 
 
@@ -60,6 +67,46 @@ def simulate(
         Path | None,
         typer.Option(metavar="FILE", help="Add a JSON line per committed transaction."),
     ] = None,
+    post: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Make up a platform and send its life as signed events to the receiver at this"
+            " address, past days first. Needs no database here.",
+            rich_help_panel=_POSTED,
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The source that sends, as the receiver knows it.",
+            rich_help_panel=_POSTED,
+        ),
+    ] = None,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"A file with the secret of the source. Default: {SIGNED_BY}.",
+            rich_help_panel=_POSTED,
+        ),
+    ] = None,
+    tutors: Annotated[
+        int | None, typer.Option(help=f"Default {_TUTORS}.", rich_help_panel=_POSTED)
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(help=f"Past days; default {_DAYS}.", rich_help_panel=_POSTED)
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="The last past day, default yesterday. Same seed, tutors, days and end: the same"
+            " events.",
+            rich_help_panel=_POSTED,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add sessions to the synthetic platform in real time, as a live platform does.
@@ -67,13 +114,42 @@ def simulate(
     Metrics and feedback follow later; some sessions are corrected, moved or deleted. Ctrl-C stops.
 
     Example: [bold]tutor-pipeline simulate --rate 10000/day --burst 500 --for 10m[/bold]
+
+    With --post it sends signed events instead; with --rate 0 those of the past days alone.
+
+    Example: [bold]TUTOR_EVENT_SECRET=whsec_… tutor-pipeline simulate --post http://127.0.0.1:3040
+    --source demo --rate 500/h[/bold]
     """
+    per = per_second(rate)
+    until = None if duration is None else seconds(duration)
+    only_past = post is not None and not per and not burst
+    plan = None if only_past else Plan(per, burst, seed, poor_firsts)
+    if post is not None:
+        if source is None:
+            raise UsageError("--post needs --source NAME: the source that the secret was made for")
+        made_up = Parameters(
+            end=_past_day(end),
+            tutors=_TUTORS if tutors is None else tutors,
+            days=_DAYS if days is None else days,
+            seed=seed,
+        )
+        _post(Receiver(post, source, _secret(secret_file)), made_up, plan, until, log, as_json)
+        return
+    for option, value in {
+        "--source": source, "--secret-file": secret_file, "--tutors": tutors, "--days": days,
+        "--end": end,
+    }.items():  # fmt: skip
+        if value is not None:
+            raise UsageError(f"{option} goes with --post; without it the platform is there already")
+    assert plan is not None
+    _commit(plan, rate, until, log, as_json)
+
+
+def _commit(plan: Plan, rate: str, until: float | None, log: Path | None, as_json: bool) -> None:
+    """Commit a simulation to the database."""
     from tutor_pipeline.sources.synthetic import live_player
-    from tutor_pipeline.sources.synthetic.live_events import Plan
     from tutor_pipeline.sources.synthetic.live_simulation import simulate as simulated
 
-    plan = Plan(per_second(rate), burst, seed, poor_firsts)
-    until = None if duration is None else seconds(duration)
     session = open_session(note)
     with session.warehouse.connect() as database:
         live_player.refuse_others(database)
@@ -83,7 +159,7 @@ def simulate(
     summary, counts = _play(session, simulated(cast, plan, started), until, log)
     if as_json:
         emit_json(
-            {"seed": seed, "started_at": started, "ended_at": datetime.now(UTC)}
+            {"seed": plan.seed, "started_at": started, "ended_at": datetime.now(UTC)}
             | {"tutors": len(cast.tutor_ids), "by_kind": counts}
             | asdict(summary)
         )
@@ -91,12 +167,114 @@ def simulate(
         _report(summary, counts)
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where events are sent, and as whom."""
+
+    url: str
+    source: str
+    secret: str
+
+
+def _post(
+    receiver: Receiver,
+    made_up: Parameters,
+    plan: Plan | None,
+    until: float | None,
+    log: Path | None,
+    as_json: bool,
+) -> None:
+    """Send the past of a made-up platform, then what happens from now on."""
+    from tutor_pipeline.cli import simulate_posted as posted
+    from tutor_pipeline.sources.events.sending import Sender
+    from tutor_pipeline.sources.synthetic import generate
+    from tutor_pipeline.sources.synthetic.casting import cast_of_population
+    from tutor_pipeline.sources.synthetic.live_simulation import simulate as simulated
+
+    counts: dict[Any, int] = dict.fromkeys(Kind, 0)
+    played = posted.Played()
+    with ExitStack() as stack:
+        write_line = stack.enter_context(_log(log))
+        stopped = stack.enter_context(_signals())
+
+        def wait(seconds: float) -> bool:
+            return _wait(seconds, stopped)
+
+        sender = Sender(
+            receiver.url,
+            receiver.source,
+            receiver.secret,
+            tell=note,
+            wait=wait,
+            clock=lambda: datetime.now(UTC),
+        )
+        population = generate(made_up)
+        events = posted.history_of(population)
+        with progress_bar("Sending events") as progress:
+            history = posted.send_history(
+                sender, events, progress=progress, is_stopped=lambda: bool(stopped)
+            )
+        _report_events(f"{count(made_up.days, 'day')} to {made_up.end}", history)
+        if plan is not None and not stopped:
+            started = datetime.now(UTC)
+            cast = cast_of_population(population, started)
+            note(f"Going on with {count(len(cast.tutor_ids), 'tutor')} (Ctrl-C stops)")
+            status = stack.enter_context(err.status("", refresh_per_second=2))
+
+            def sent(transaction: Event) -> None:
+                counts[transaction.kind] += 1
+                write_line(log_line(transaction, datetime.now(UTC)))
+                status.update(_listed(counts))
+
+            played = posted.play(
+                sender, simulated(cast, plan, started), started, until=until, wait=wait, sent=sent
+            )
+    if plan is not None:
+        _report_events(_listed(counts) or "nothing since", played.told)
+    if as_json:
+        emit_json(
+            {"seed": made_up.seed, "end": made_up.end, "tutors": made_up.tutors}
+            | {"past": history.statuses, "since": played.told.statuses, "by_kind": counts}
+            | {"transactions": played.transactions, "given_up": played.given_up}
+        )
+
+
+def _report_events(what: str, told: Told) -> None:
+    statuses = ", ".join(f"{each.replace('_', ' ')} {n:,}" for each, n in told.statuses.items())
+    done(f"Sent {count(told.statuses.total(), 'event')} ({what}): {statuses or 'none'}")
+    for event_id, problems in told.problems.items():
+        warn(f"{event_id} does not count as it is: {', '.join(problems)}")
+
+
+def _secret(file: Path | None) -> str:
+    """The secret of the source. Raises UsageError."""
+    if file is None:
+        if not (secret := os.environ.get(SIGNED_BY, "").strip()):
+            raise UsageError(
+                f"{SIGNED_BY} is not set: put the secret of the source there (whsec_…), or into a"
+                " file and say --secret-file FILE. Where the receiver runs, make one with"
+                " tutor-pipeline events secrets add NAME"
+            )
+        return secret
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--secret-file {file}: {getattr(error, 'strerror', error)}") from error
+
+
+def _past_day(end: str | None) -> date:
+    """The day, by default yesterday. Raises UsageError for one that is not over."""
+    found = yesterday() if end is None else day(end, "--end")
+    if found > yesterday():
+        raise UsageError(f"--end {end}: name a day that is over (in UTC), {yesterday()} at most")
+    return found
+
+
 def _play(
     session: Session, events: Iterator[Event], until: float | None, log: Path | None
 ) -> tuple[Summary, dict[Any, int]]:
     """Commit events at their times. Returns a summary and the counts by kind."""
     from tutor_pipeline.sources.synthetic import live_player
-    from tutor_pipeline.sources.synthetic.live_events import Kind
 
     counts: dict[Any, int] = dict.fromkeys(Kind, 0)
     with ExitStack() as stack:

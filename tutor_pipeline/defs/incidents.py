@@ -11,8 +11,10 @@ import dagster as dg
 import psycopg
 
 from tutor_pipeline.core.errors import TutorPipelineError
-from tutor_pipeline.core.formatting import agree, count, span
+from tutor_pipeline.core.formatting import agree, count, span, visible
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
+from tutor_pipeline.core.warehouse.locks import is_locked
+from tutor_pipeline.core.warehouse.platform import is_ours, who_writes
 from tutor_pipeline.defs.common import run_records
 from tutor_pipeline.defs.common.project import load_project
 from tutor_pipeline.defs.common.required import required
@@ -23,6 +25,7 @@ from tutor_pipeline.people.incidents import Kind
 from tutor_pipeline.people.notify import delivery_status
 from tutor_pipeline.sources import relations
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.events import applying, inbox, overview
 from tutor_pipeline.sources.losses import ASSET, CHECK, Limits, has_states, headline
 from tutor_pipeline.steps import losses, tell
 from tutor_pipeline.steps.names import Job
@@ -30,12 +33,16 @@ from tutor_pipeline.steps.order import FINDINGS_REST_ON
 from tutor_pipeline.steps.rebuild_history import EQUALS_A_REBUILD
 
 STUCK_AFTER = timedelta(minutes=10)
-NEW_SESSIONS = "new sessions"
-"""The subject of a stuck queue."""
+NEW_SESSIONS, EVENTS = "new sessions", "events"
+"""The subjects of stuck queues."""
+UNKNOWN_FOR = timedelta(days=7)
+"""A type of events that is not read is no incident when none came for so long."""
 
 MOST_OF_ONE_CAUSE = 3
 """Maximum number of incidents when one cause breaks many checks or tutors; they name the rest."""
-THE_OTHERS = "the other tutors"
+MOST_TYPES = 10
+"""Maximum number of incidents about types of events that are not read."""
+THE_OTHERS, OTHER_TYPES = "the other tutors", "the other types"
 THE_PLATFORM = "the platform"
 _SHOWN = 50
 
@@ -93,8 +100,10 @@ def build_incident_sensors(
         minimum_interval_seconds=30,
         default_status=status,
         description="Opens an incident when a session waits for over"
-        f" {span(STUCK_AFTER.total_seconds())}, a tutor is set aside, rows differ from a rebuild,"
-        " or messages do not arrive. Closes incidents that are over.",
+        f" {span(STUCK_AFTER.total_seconds())} or an event for over"
+        f" {span(inbox.STUCK_AFTER.total_seconds())}, a tutor or an event is set aside, a type of"
+        " events is not known, rows differ from a rebuild, or messages do not arrive. Closes"
+        " incidents that are over.",
     )
     def watch(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SkipReason:
         try:
@@ -242,7 +251,78 @@ class _Watch:
             _report_loss(self.database, self.lost, None, self.now)
         return {THE_PLATFORM} if self.lost else set()
 
-    def stuck_queue(self, queue: ledger.Queue) -> set[str]:
+    def stuck_queues(self, queue: ledger.Queue) -> set[str]:
+        return self._stuck_sessions(queue) | self._stuck_events()
+
+    def _stuck_events(self) -> set[str]:
+        queue = inbox.queue(self.database)
+        if queue.oldest_at is None or not queue.is_stuck(self.now):
+            return set()
+        self.report(
+            Kind.STUCK_QUEUE,
+            EVENTS,
+            f"{count(queue.waiting, 'event')} {agree(queue.waiting, 'waits', 'wait')}, the oldest"
+            f" for {span((self.now - queue.oldest_at).total_seconds())}",
+            {
+                "events": queue.waiting,
+                "oldest_at": queue.oldest_at.isoformat(),
+                "why": self._why_events_wait(),
+            },
+        )
+        return {EVENTS}
+
+    def _why_events_wait(self) -> str:
+        if not is_ours(self.database):
+            return "the platform is not one that the pipeline made: events are not written to it"
+        if is_locked(self.database, applying.LOCK):
+            return "they are being applied, and come faster than that; or a replay is at work"
+        return who_writes(self.database) or (
+            "nobody applies them: the desk or `tutor-pipeline events serve` must run"
+        )
+
+    def unknown_events(self, _: ledger.Queue) -> set[str]:
+        found = [
+            row
+            for row in overview.unknown_types(self.database)
+            if self.now - row["last_at"] < UNKNOWN_FOR
+        ]
+        reported = {f"{row['source']}: {visible(row['type'])}": row for row in found[:MOST_TYPES]}
+        for subject, row in reported.items():
+            self.report(
+                Kind.UNKNOWN_EVENTS,
+                subject,
+                f"{row['source']} pushes what is not read: {visible(row['type'])}",
+                {
+                    "why": f"{count(row['events'], 'event')} so far, kept",
+                    "events": row["events"],
+                    "last_at": row["last_at"].isoformat(),
+                },
+            )
+        if others := found[MOST_TYPES:]:
+            named = [f"{row['source']}: {visible(row['type'])}" for row in others]
+            self.report(
+                Kind.UNKNOWN_EVENTS,
+                OTHER_TYPES,
+                f"events of {count(len(found), 'type')} that are not read come",
+                {"why": ", ".join(named[:MOST_OF_ONE_CAUSE]), "types": named[:_SHOWN]},
+            )
+        return {*reported, *([OTHER_TYPES] if others else [])}
+
+    def dead_events(self, _: ledger.Queue) -> set[str]:
+        rows = overview.dead(self.database)
+        for row in rows:
+            self.report(
+                Kind.DEAD_EVENTS,
+                row["source"],
+                f"{count(row['events'], 'event')} of {row['source']} cannot be applied",
+                {
+                    "why": f"{visible(row['event_id'])}: {row['error']}",
+                    "events": row["events"],
+                },
+            )
+        return {row["source"] for row in rows}
+
+    def _stuck_sessions(self, queue: ledger.Queue) -> set[str]:
         if self.lost:
             return set()  # what is waited for has an incident of its own
         waits = timedelta() if queue.oldest_at is None else self.now - queue.oldest_at
@@ -368,7 +448,9 @@ class _Watch:
 
 _LASTING: Mapping[Kind, Callable[[_Watch, ledger.Queue], set[str]]] = {
     Kind.SOURCE_LOSS: _Watch.source_loss,
-    Kind.STUCK_QUEUE: _Watch.stuck_queue,
+    Kind.STUCK_QUEUE: _Watch.stuck_queues,
+    Kind.UNKNOWN_EVENTS: _Watch.unknown_events,
+    Kind.DEAD_EVENTS: _Watch.dead_events,
     Kind.TUTOR_SET_ASIDE: _Watch.tutors_set_aside,
     Kind.DRIFT: _Watch.drifts,
     Kind.UNDELIVERED: _Watch.undelivered,

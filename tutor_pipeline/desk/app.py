@@ -59,7 +59,7 @@ def create_app(
         for name, content in static.items()
     }
     site = Site(pool, options, ZoneInfo(warehouse.timezone), made, clock)
-    receiver = Receiver(warehouse, pool, clock=clock)
+    receiver = Receiver(warehouse, pool, clock)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -9,11 +9,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tutor_pipeline.core.findings import Resolution
-from tutor_pipeline.core.formatting import count, visible
+from tutor_pipeline.core.formatting import count, label, visible
 from tutor_pipeline.desk.formats import figure, moment
 from tutor_pipeline.judgement.lifecycle.excuses import ExcuseKind
 from tutor_pipeline.metrics.thresholds import thresholds
 from tutor_pipeline.people.reports.status_queries import STALE_DAYS
+from tutor_pipeline.sources.problems import (
+    MISSING,
+    OUT_OF_RANGE,
+    TWO_READINGS,
+    UNKNOWN_VALUE,
+    UNPARSABLE,
+)
 
 MAX_ACCOUNT = 64
 """The most characters of the name of an account."""
@@ -82,6 +89,34 @@ STATUS = {
     "scheduled": "planned",
     "in_progress": "going on",
 }
+
+
+_SET_ASIDE = {
+    "unknown_tutor": "About a tutor who has not come yet",
+    "unknown_session": "About a session that has not come yet",
+    "timestamp_ahead": "Dated later than now",
+    "malformed_json": "Not JSON",
+    "nothing_said": "It says nothing",
+}
+_WRONG = {
+    MISSING: "is missing",
+    UNPARSABLE: "can't be read",
+    OUT_OF_RANGE: "is out of range",
+    UNKNOWN_VALUE: "has a value that is not known",
+    TWO_READINGS: "can be read in two ways",
+}
+
+
+def why_set_aside(reason: str) -> str:
+    """Returns the reason for which an event is set aside: tutor_id_missing → Tutor id is
+    missing.
+    """
+    if reason in _SET_ASIDE:
+        return _SET_ASIDE[reason]
+    for suffix, what in _WRONG.items():
+        if reason.endswith(f"_{suffix}"):
+            return f"{label(reason.removesuffix(f'_{suffix}'))} {what}"
+    return label(reason)
 
 
 def risk(row: Mapping[str, Any] | None) -> str | None:

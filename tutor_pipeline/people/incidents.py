@@ -28,6 +28,8 @@ class Kind(StrEnum):
     LEAKAGE = "leakage"
     HELD_BACK = "held_back"
     SOURCE_LOSS = "source_loss"
+    UNKNOWN_EVENTS = "unknown_events"
+    DEAD_EVENTS = "dead_events"
 
 
 MEANING: Mapping[Kind, tuple[str, str]] = {
@@ -40,7 +42,7 @@ MEANING: Mapping[Kind, tuple[str, str]] = {
         "tutor-pipeline validate shows the rows: mend them on the platform, then enrich",
     ),
     Kind.STUCK_QUEUE: (
-        "sessions are not processed; alerts are as of before them",
+        "sessions, or events, are not processed; alerts are as of before them",
         "see why; over when they are processed",
     ),
     Kind.TUTOR_SET_ASIDE: (
@@ -70,6 +72,16 @@ MEANING: Mapping[Kind, tuple[str, str]] = {
         " stay as they are",
         "see who copies or hides them; over when they are back. If they are gone for good:"
         " tutor-pipeline enrich --accept-loss",
+    ),
+    Kind.UNKNOWN_EVENTS: (
+        "a platform pushes events of a type that is not read; they are kept and change nothing",
+        "tutor-pipeline events types lists those that are read: have the sender name one of them;"
+        " over when none came for a week",
+    ),
+    Kind.DEAD_EVENTS: (
+        "applying an event fails; it is set aside, the others go on",
+        "tutor-pipeline events dead shows the error; once its cause is mended:"
+        " tutor-pipeline events replay --id ID",
     ),
 }
 """What each kind means, and what to do next."""

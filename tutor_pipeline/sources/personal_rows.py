@@ -7,6 +7,7 @@ the keys of users, tutors and students. Other columns are not read.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -15,6 +16,7 @@ from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.marked_schemas import MARK, schema_mark
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
+from tutor_pipeline.core.warehouse.platform import has_session_students
 from tutor_pipeline.sources.contract import Contract
 from tutor_pipeline.sources.relations import read_columns, shown
 
@@ -65,6 +67,30 @@ def _columns_of(contract: Contract, role: Role) -> Iterator[tuple[str, str]]:
         for column in table.columns:
             if column.name == f"{role}_id" or (table.name, column.name) in keys:
                 yield table.name, column.name
+
+
+def with_sessions_of_ours(database: Database, person: Person) -> Person:
+    """Returns the person with the sessions that a platform schema says are theirs, which we made:
+    no refresh may have read them yet. Those that another tutor has by now are not a tutor's.
+    """
+    if person.role is Role.STUDENT:
+        found = database.execute(
+            "select id from {platform}.sessions where student_id = %s", (person.id,)
+        ).fetchall()
+        if has_session_students(database):
+            found += database.execute(
+                "select session_id from {platform}.session_students where student_id = %s",
+                (person.id,),
+            ).fetchall()
+        return replace(person, lessons=person.lessons | {session for (session,) in found})
+    owners = dict(
+        database.execute(
+            "select id, tutor_id from {platform}.sessions where tutor_id = %s or id = any(%s)",
+            (person.id, list(person.sessions)),
+        ).fetchall()
+    )
+    theirs = {session for session, tutor in owners.items() if tutor == person.id}
+    return replace(person, sessions=(person.sessions - owners.keys()) | theirs)
 
 
 def erase_from_ours(database: Database, contract: Contract, person: Person) -> dict[str, int]:

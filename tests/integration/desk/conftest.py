@@ -100,6 +100,32 @@ def of_others(database: Any) -> None:
     )  # fmt: skip
 
 
+def some_events(database: Any) -> None:
+    """Events of each state but those that wait, and requests that were not accepted."""
+    states = {
+        "applied": [[]] * 3,
+        "quarantined": [["unknown_session"], ["unknown_session", "hourly_rate_out_of_range"],
+                        ["x" * 70]],
+        "unknown": [[]] * 2,
+        "dead": [[]],
+    }  # fmt: skip
+    for state, each in states.items():
+        for number, reasons in enumerate(each):
+            database.execute(
+                "insert into {ops}.event_inbox (source, event_id, received_at, state_at, type,"
+                " body, digest, state, reasons, error) values ('shop', %s, now(), now(), %s,"
+                " '{{\"secret\": 1}}', '', %s, %s, %s)",
+                (f"{state} {number}", f"session.<b>{'o' * 45}" if state == "unknown" else "t",
+                 state, reasons, "secret" if state == "dead" else None),
+            )  # fmt: skip
+    for source, reason in (("shop", "webhook-id is missing"), ("(unknown)", "n" * 90)):
+        database.execute(
+            "insert into {ops}.event_rejections (hour, source, reason, requests, last_at, last_id)"
+            " values (date_trunc('hour', now()), %s, %s, 1200, now(), 'secret')",
+            (source, reason),
+        )
+
+
 @dataclass
 class Desk:
     """A desk that serves a database, and people who are signed in at it."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.desk.conftest import PATIENCE_SECONDS
+from tests.integration.desk.conftest import PATIENCE_SECONDS, some_events
 from tutor_pipeline.people.access import accounts
 from tutor_pipeline.people.access.accounts import Purpose
 from tutor_pipeline.people.access.roles import Role
@@ -24,6 +24,8 @@ LARGE, SMALL = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 @pytest.fixture
 def paths(desk):
     """Addresses of every kind of page."""
+    with desk.warehouse.connect() as database:
+        some_events(database)
     alert = desk.alert()
     tutor = desk.rows("select tutor_id from ops.alerts where alert_id = %s", alert)[0]["tutor_id"]
     session = desk.rows("select session_id from marts.fct_sessions where tutor_id = %s limit 1",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.integration.desk.conftest import Desk, serving
+from tests.integration.desk.conftest import Desk, serving, some_events
 from tests.servers import free_port
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.access.roles import Role
 from tutor_pipeline.people.incidents import Kind
+from tutor_pipeline.sources.events import applying
 
 pytestmark = pytest.mark.usefixtures("as_before")
 
@@ -52,6 +54,36 @@ def test_what_is_broken_stands_there_with_what_to_do(desk):
         page = client.get("/data").text
     assert "sessions wait" not in page
     assert "unique" not in page
+
+
+def test_events_are_counted_and_never_shown(desk):
+    with desk.person(Role.VIEWER) as client:
+        assert ">Events<" not in client.get("/data").text
+    with desk.warehouse.connect() as database:
+        some_events(database)
+        database.execute(
+            "insert into {ops}.quarantine (source, row_key, payload, reasons, first_seen,"
+            " last_seen) values ('events:shop', 'k', '{{}}', '{{of_an_event}}', now(), now())"
+        )
+    with desk.warehouse.connect() as held:
+        held.lock(applying.LOCK)  # nobody applies
+        with desk.warehouse.connect() as database:
+            database.execute(
+                "insert into {ops}.event_inbox (source, event_id, received_at, state_at, type,"
+                " body, digest) values ('shop', 'w', now() - interval '3 days', now(), 't',"
+                " 'secret', '')"
+            )
+        with desk.person(Role.VIEWER) as client:
+            page = client.get("/data").text
+    text = " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert "The platform sent 9 events in the last 24 hours. 1 event waits to be taken in" in text
+    assert "3 with something wrong or missing, 2 of a type that is not read, 1 on which" in text
+    assert "About a session that has not come yet 2 Hourly rate is out of range 1" in text
+    assert f"Of the type session.&lt;b&gt;{'o' * 45}" in text
+    assert "webhook-id is missing shop 1,200" in text
+    assert "tutor-pipeline events list" in text
+    assert "secret" not in page
+    assert "Of an event" not in page
 
 
 def test_the_report_is_for_coaches_and_can_do_nothing(desk, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor_pipeline.desk.words import falls_below_on
+from tutor_pipeline.desk.words import falls_below_on, why_set_aside
 
 TODAY = date(2026, 12, 1)
 
@@ -50,3 +50,19 @@ def test_on_that_day_the_count_is_below_and_the_day_before_it_is_not(ages, thres
 )
 def test_what_is_not_known_is_not_said(metrics, ages):
     assert falls_below_on(metrics, sessions(*ages), TODAY) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("unknown_tutor", "About a tutor who has not come yet"),
+        ("tutor_id_missing", "Tutor id is missing"),
+        ("hourly_rate_out_of_range", "Hourly rate is out of range"),
+        ("status_unknown_value", "Status has a value that is not known"),
+        ("timestamp_two_readings", "Timestamp can be read in two ways"),
+        ("data_missing", "Data is missing"),
+        ("something_else", "Something else"),
+    ],
+)
+def test_why_an_event_is_set_aside_is_said_in_words(reason, says):
+    assert why_set_aside(reason) == says

@@ -13,19 +13,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
+from tutor_pipeline.core.warehouse.statements import statement
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows about the person. They are deleted, or updated with the assignments `put`.
 
-    %(id)s is the person's id, %(ids)s are the forms of it that a column may hold.
+    %(id)s is the person's id, %(ids)s are the forms of it that a column may hold, %(sessions)s a
+    tutor's sessions, %(lessons)s those of a student.
     """
 
     where: str
@@ -37,7 +40,9 @@ class Rule:
     """How a person is erased from a table (schema.name, without prefix).
 
     `masked`: text or JSON columns of rows about other people that may name the person. `sampled`:
-    those of them in which a session of the person may stand alone.
+    those of them in which a session of the person may stand alone. `strict`: columns, of JSON or of
+    texts that may be JSON, in which ids of other things stand. `forgets`: an assignment where
+    something is masked.
     """
 
     table: str
@@ -45,6 +50,8 @@ class Rule:
     student: tuple[Rows, ...] = ()
     masked: tuple[str, ...] = ()
     sampled: tuple[str, ...] = ()
+    strict: tuple[str, ...] = ()
+    forgets: str | None = None
 
     def of(self, role: Role) -> tuple[Rows, ...]:
         """Returns the rows about a person of that role."""
@@ -61,6 +68,29 @@ _AND_WITHOUT_TEXTS = f"{_NO_LONGER_OF}, feedback_text = null, reschedule_reason 
 # A malformed line of a file has no named fields: any field of it counts.
 _IN_A_MALFORMED_LINE = (
     "payload ? 'raw' and regexp_split_to_array(payload ->> 'raw', '[,\"]') && %(ids)s::text[]"
+)
+
+# Where an event says it: of its session, whose student may have spoken in words.
+_WORDS = (
+    "type like 'session_transcript_highlights.%%' or body ~ '\"(feedback_text|reschedule_reason)\"'"
+)
+EVENTS_ABOUT: Mapping[Role, str] = {
+    Role.TUTOR: "tutor_id = any(%(ids)s) or session_id = any(%(sessions)s)",
+    Role.STUDENT: f"student_id = any(%(ids)s) or (session_id = any(%(lessons)s) and ({_WORDS}))",
+}
+"""Which events of the inbox are about a person of that role, as a condition."""
+_OF_THEIR_SESSION = "source like 'events:%%' and payload ->> 'session_id' = any(%(sessions)s)"
+# Where the key of a row of the platform has a student.
+_STUDENT_AT = {
+    "students": 0,
+    "student_churn_reasons": 0,
+    "student_progress": 0,
+    "session_students": 1,
+}
+_OF_A_USER = "table_name = 'users' and row_key[1] = any(%(ids)s)"
+_OF_A_STUDENT = " or ".join(
+    f"table_name = '{table}' and row_key[{at + 1}] = any(%(ids)s)"
+    for table, at in _STUDENT_AT.items()
 )
 
 # Who took part in lessons of several students, and where the words about a lesson stand.
@@ -161,7 +191,12 @@ RULES = (
     Rule("ops.set_aside_tutors", _TUTOR, masked=("reason",)),
     Rule(
         "ops.quarantine",
-        (Rows(f"payload ->> 'tutor_id' = any(%(ids)s) or ({_IN_A_MALFORMED_LINE})"),),
+        (
+            Rows(
+                f"payload ->> 'tutor_id' = any(%(ids)s) or ({_IN_A_MALFORMED_LINE})"
+                f" or ({_OF_THEIR_SESSION})"
+            ),
+        ),
         (Rows(f"payload ->> 'student_id' = any(%(ids)s) or ({_IN_A_MALFORMED_LINE})"),),
         masked=("payload", "raw"),
     ),
@@ -173,6 +208,36 @@ RULES = (
         masked=("title", "details"),
     ),
     Rule("ops.outbox", _TUTOR, masked=("details",)),
+    # Of what is masked, a digest would tell whether a guess is right.
+    Rule(
+        "ops.event_inbox",
+        (Rows(EVENTS_ABOUT[Role.TUTOR]),),
+        (Rows(EVENTS_ABOUT[Role.STUDENT]),),
+        masked=("body", "error"),
+        strict=("body", "event_id", "session_id"),
+        forgets="digest = ''",
+    ),
+    Rule(
+        "ops.event_versions",
+        (Rows(f"tutor_id = any(%(ids)s) or session_id = any(%(sessions)s) or {_OF_A_USER}"),),
+        (
+            Rows(f"{_OF_A_USER} or {_OF_A_STUDENT}"),
+            Rows("table_name = 'session_transcript_highlights' and session_id = any(%(lessons)s)"),
+            # Values of rows that wait: a session comes without its student.
+            Rows(
+                "kept ->> 'student_id' = any(%(ids)s)",
+                "kept = kept - array['student_id', 'reschedule_reason']",
+            ),
+            Rows(
+                "kept ?| array['feedback_text', 'reschedule_reason']"
+                " and session_id = any(%(lessons)s)",
+                "kept = kept - array['feedback_text', 'reschedule_reason']",
+            ),
+        ),
+        masked=("versions", "deleted", "kept"),
+        strict=("versions", "deleted", "kept", "row_key", "session_id"),
+    ),
+    Rule("ops.event_rejections", masked=("last_id",)),
     # `_erase_messages` deletes messages about the person, and their deliveries.
     Rule("ops.messages", masked=("subject",)),
     Rule("ops.deliveries", masked=("last_error",)),
@@ -206,6 +271,9 @@ NOTHING_PERSONAL: Mapping[str, str] = {
     "ops.sign_in_failures": "counts, by hashes",
     "ops.downloads": "which lists staff downloaded: addresses of pages without their search words",
     "ops.erasures": "that somebody was erased, never who",
+    "ops.event_secrets": "secrets of sources of events",
+    "ops.event_erasures": "hashes of whom was erased, which only their key makes from an id",
+    "ops.event_erasure_key": "that key",
     "ops.alembic_version": "one revision",
 }
 """Our other tables, and why nothing in them is about one person."""
@@ -225,22 +293,19 @@ class Left:
     of_other_role: bool
 
 
+_SESSIONS_BY_EVENTS = statement(__file__, "sessions_by_events")
+_LESSONS_BY_EVENTS = statement(__file__, "lessons_by_events")
+_WITH_SESSIONS = {
+    Role.TUTOR: ("staging.session_rows", "marts.fct_sessions", "ops.session_ledger"),
+    Role.STUDENT: ("staging.session_rows", "marts.fct_sessions", _LISTS),
+}
+
+
 def known(database: Database, role: Role, id_: str) -> Person:
-    """Returns the person with what our tables know: a tutor's sessions, name and e-mail address."""
+    """Returns the person with what our tables know: a tutor's sessions, or those in which a student
+    took part; name and e-mail address. A platform of ours knows more (`sources.personal_rows`).
+    """
     there = _tables(database)
-    sessions: set[str] = set()
-    if role is Role.TUTOR:
-        for table in ("staging.session_rows", "marts.fct_sessions", "ops.session_ledger"):
-            if table in there:
-                rows = database.execute(
-                    database.sql(
-                        "select distinct session_id from {table} where tutor_id = %s"
-                        " and session_id is not null",
-                        table=_name(database, table),
-                    ),
-                    (id_,),
-                )
-                sessions.update(session for (session,) in rows)
     contact: tuple[str, ...] = ()
     people = f"marts.dim_{role}s"
     if people in there:
@@ -253,7 +318,43 @@ def known(database: Database, role: Role, id_: str) -> Person:
             (id_,),
         )
         contact = tuple(each for each in (row or {}).values() if each and each.strip())
+    sessions = _sessions_with(database, role, id_, there)
+    if role is Role.STUDENT:
+        return Person(role, id_, contact=contact, lessons=frozenset(sessions))
+    sessions -= _of_others(database, id_, sessions)
     return Person(role, id_, frozenset(sessions), contact)
+
+
+def _sessions_with(database: Database, role: Role, id_: str, there: set[str]) -> set[str]:
+    """Returns all sessions that something says are theirs."""
+    sessions: set[str] = set()
+    whose = sql.Identifier(f"{role}_id")
+    for table in _WITH_SESSIONS[role]:
+        if table in there:
+            rows = database.execute(
+                database.sql(
+                    "select distinct session_id from {table} where {whose} = %s"
+                    " and session_id is not null",
+                    table=_name(database, table),
+                    whose=whose,
+                ),
+                (id_,),
+            )
+            sessions.update(session for (session,) in rows)
+    ids = list(Person(role, id_).ids)
+    by_events = _SESSIONS_BY_EVENTS if role is Role.TUTOR else _LESSONS_BY_EVENTS
+    sessions.update(each for (each,) in database.execute(by_events, {"ids": ids}))
+    return sessions
+
+
+def _of_others(database: Database, id_: str, sessions: set[str]) -> set[str]:
+    """Returns those of the sessions that an event gave to another tutor."""
+    rows = database.execute(
+        "select session_id from {ops}.event_versions"
+        " where table_name = 'sessions' and session_id = any(%s) and tutor_id <> %s",
+        (list(sessions), id_),
+    )
+    return {session for (session,) in rows}
 
 
 def erase(database: Database, person: Person) -> dict[str, int]:
@@ -261,7 +362,7 @@ def erase(database: Database, person: Person) -> dict[str, int]:
 
     Skips tables that do not exist yet. Repeating it changes nothing.
     """
-    _lock_queues(database)
+    lock_queues(database)
     erased: dict[str, int] = {}
     there = _tables(database)
     rules = [rule for rule in RULES if rule.table in there]
@@ -329,13 +430,13 @@ def _count(erased: dict[str, int], table: str, rows: int) -> None:
         erased[table] = erased.get(table, 0) + rows
 
 
-# Locks of those who write without the lock of refreshes: composing messages (`notify.compose`), and
-# the sensor that compares the ledger (`changes.ledger`), in the order in which the sensor takes its
-# two.
-_QUEUES = ("outbox", "session_ledger compare", "session_ledger write")
+# Locks of those who write without the lock of refreshes: composing messages (`notify.compose`), the
+# sensor that compares the ledger (`changes.ledger`), in the order in which the sensor takes its
+# two, and applying events (`events.applying`).
+_QUEUES = ("outbox", "session_ledger compare", "session_ledger write", "event_inbox apply")
 
 
-def _lock_queues(database: Database) -> None:
+def lock_queues(database: Database) -> None:
     """Locks these writers out until the transaction ends: they must not write what they read
     before it.
     """
@@ -352,8 +453,18 @@ def _apply(database: Database, table: str, rows: Rows, person: Person) -> int:
             put=sql.SQL(rows.put or ""),
             where=database.sql(rows.where),
         ),
-        {"id": person.id, "ids": list(person.ids)},
+        parameters_of(person),
     ).rowcount
+
+
+def parameters_of(person: Person) -> dict[str, Any]:
+    """Returns the parameters of the conditions of `Rows`, and of EVENTS_ABOUT."""
+    return {
+        "id": person.id,
+        "ids": list(person.ids),
+        "sessions": list(person.sessions),
+        "lessons": list(person.lessons),
+    }
 
 
 _TEXTS_OF_MESSAGE = ("subject", "text_body", "html_body")
@@ -420,19 +531,33 @@ def _mask(database: Database, rule: Rule, column: str, person: Person) -> int:
         },
     ).fetchall()
     update = database.sql(
-        "update {table} set {column} = %s{cast} where {column} = %s{cast}",
+        "update {table} set {column} = %s{cast}{forgets} where {column} = %s{cast}",
         table=table,
         column=name,
         cast=sql.SQL("::jsonb" if is_json else ""),
+        forgets=sql.SQL(f", {rule.forgets}" if rule.forgets else ""),
     )
+    is_strict = column in rule.strict
     changed = 0
     for (text,) in values:
-        value = json.loads(text) if is_json else text
-        masked = person.masked(value, column)
+        value = json.loads(text) if is_json else _read(text) if is_strict else text
+        masked = person.masked(value, column, strictly=is_strict)
         if masked != value:
-            new = json.dumps(masked) if is_json else masked
+            new = masked if isinstance(value, str) and not is_json else _written(masked)
             changed += database.execute(update, (new, text)).rowcount
     return changed
+
+
+def _read(text: str) -> Any:
+    """Returns the JSON of a text, the text itself where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 _HAS_SESSION = sql.SQL(
@@ -489,6 +614,8 @@ def _left_in(
         table=sql.Identifier(schema, table),
         holds=_may_name(columns),
     )
+    name = f"{schema.removeprefix(database.schemas.prefix)}.{table}"
+    strict = next((rule.strict for rule in RULES if rule.table == name), ())
     # By id alone: nobody knows any more whose a session was.
     alone, other = Person(person.role, person.id), Person(person.role.other, person.id)
     counts = Counter[tuple[str, bool]]()
@@ -500,18 +627,29 @@ def _left_in(
                 column: None if text is None else json.loads(text)
                 for column, text in zip(columns, row, strict=True)
             }
-            for column, value in values.items():
-                # Whose id it is stands beside it.
-                is_subject = column == "subject_id" and "subject_kind" in values
-                key = f"{values['subject_kind']}_id" if is_subject else column
-                if alone.is_named_in(value, key):
+            for column in values:
+                value, key = _said(column, values)
+                is_strict = column in strict
+                if is_strict and isinstance(value, str):
+                    value = _read(value)
+                if alone.is_named_in(value, key, strictly=is_strict):
                     counts[column, False] += 1
-                elif other.is_named_in(value, key):
+                elif other.is_named_in(value, key, strictly=is_strict):
                     counts[column, True] += 1
     return [
         Left(f"{schema}.{table}", column, rows, of_other_role)
         for (column, of_other_role), rows in counts.items()
     ]
+
+
+def _said(column: str, values: Mapping[str, Any]) -> tuple[Any, str]:
+    """Returns a value, and the key that says whose it is: that may stand beside it."""
+    if column == "subject_id" and "subject_kind" in values:
+        return values[column], f"{values['subject_kind']}_id"
+    at = _STUDENT_AT.get(values.get("table_name") or "")
+    if column in ("row_key", "row_name") and at is not None:
+        return values["row_key"][at], "student_id"
+    return values[column], column
 
 
 def _tables(database: Database) -> set[str]:

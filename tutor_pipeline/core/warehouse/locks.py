@@ -105,5 +105,10 @@ def is_held(database: Database, what: str) -> bool:
     return bool(database.value(f"select exists ({_HELD})", (_key(database.warehouse, what),)))
 
 
+def is_locked(database: Database, name: str) -> bool:
+    """Whether some transaction holds the lock `name` of `Database.lock`."""
+    return bool(database.value(f"select exists ({_HELD})", (f"{database.schemas.ops}.{name}",)))
+
+
 def _key(warehouse: Warehouse, what: str) -> str:
     return f"{what} {warehouse.schemas.ops}"

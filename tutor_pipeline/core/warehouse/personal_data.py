@@ -21,8 +21,8 @@ from tutor_pipeline.core.findings import Step
 ERASED = "(erased)"
 """Replaces an id in texts that stay because they are about others too."""
 
-_LONGEST_KEPT = (120, 256)
-"""Characters of a long id that samples of checks, and staging, keep."""
+_LONGEST_KEPT = (120, 255, 256)
+"""Characters of a long id that samples of checks, the inbox of events, and staging keep."""
 
 # Keys and columns whose values are ids. Elsewhere "5" may be a rating.
 _OF_IDS = re.compile(r"(^|_)(id|ids|tutors?|students?|subject|key|skipped|unreadable)$")
@@ -42,7 +42,8 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Person:
-    """A tutor or a student. `sessions` are a tutor's.
+    """A tutor or a student. `sessions` are a tutor's, `lessons` those in which a student took part:
+    they stay their tutors', without the student's words.
 
     `contact` is a name and an e-mail address. Only messages and files are searched for them,
     because others may have the same name.
@@ -52,13 +53,14 @@ class Person:
     id: str
     sessions: frozenset[str] = field(default=frozenset(), repr=False)
     contact: tuple[str, ...] = field(default=(), repr=False)
+    lessons: frozenset[str] = field(default=frozenset(), repr=False)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The id, and the shortened forms that are kept of a long one."""
-        sample, staged = _LONGEST_KEPT
+        sample, *whole = _LONGEST_KEPT
         cut = [f"{self.id[:sample]}…"] if len(self.id) > sample else []
-        cut += [self.id[:staged]] if len(self.id) > staged else []
+        cut += [self.id[:kept] for kept in whole if len(self.id) > kept]
         return (self.id, *cut)
 
     @cached_property
@@ -80,27 +82,33 @@ class Person:
         """
         return rf"^{self.id}$|\"{self.id}\"|tutor|student|[|]" if self.is_number else ""
 
-    def masked(self, value: Any, key: str = "") -> Any:
+    def masked(self, value: Any, key: str = "", *, strictly: bool = False) -> Any:
         """Returns a text or JSON without mentions of the person. `key` is the key of the value.
 
-        Values under a key of the other role stay: the same id is another person there.
+        Values under a key of the other role stay: the same id is another person there. `strictly`:
+        ids of sessions and of other things stand beside it, so an id of digits counts only under a
+        key of the person's role.
         """
         if self.role.other in key:
             return value
         if isinstance(value, str):
-            return self._masked_text(value, key)
+            return self._masked_text(value, key, strictly)
         if isinstance(value, list | tuple):
-            return [self.masked(each, key) for each in value]
+            return [self.masked(each, key, strictly=strictly) for each in value]
         if isinstance(value, dict):
             return {
-                ERASED if self._is_named(name, key) else name: self.masked(each, str(name))
+                ERASED if self._is_named(name, key, strictly) else name: self.masked(
+                    each, str(name), strictly=strictly
+                )
                 for name, each in value.items()
             }
+        if strictly and type(value) is int and self._is_named(str(value), key, strictly):
+            return ERASED
         return value
 
-    def is_named_in(self, value: Any, key: str = "") -> bool:
+    def is_named_in(self, value: Any, key: str = "", *, strictly: bool = False) -> bool:
         """Whether a text or JSON names the person."""
-        return bool(self.masked(value, key) != value)
+        return bool(self.masked(value, key, strictly=strictly) != value)
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -120,15 +128,17 @@ class Person:
         told = {each for each in self.sessions if not each.isdigit()}
         return not told.isdisjoint(re.findall(r"[\w-]+", text)) if told else False
 
-    def _masked_text(self, text: str, key: str) -> str:
-        if self._is_named(text, key) or (
+    def _masked_text(self, text: str, key: str, strictly: bool) -> str:
+        if self._is_named(text, key, strictly) or (
             text in self.sessions and (not text.isdigit() or _OF_IDS.search(key))
         ):
             return ERASED
         return self._pattern.sub(lambda found: found[0][: -len(found["id"])] + ERASED, text)
 
-    def _is_named(self, text: object, key: str) -> bool:
-        return text in self.ids and (not self.is_number or bool(_OF_IDS.search(key)))
+    def _is_named(self, text: object, key: str, strictly: bool) -> bool:
+        if text not in self.ids or not self.is_number:
+            return text in self.ids
+        return bool(_OF_IDS.search(key)) and (not strictly or self.role in key)
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

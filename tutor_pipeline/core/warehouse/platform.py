@@ -68,6 +68,25 @@ def reserve(database: Database) -> bool:
     return database.lock(_LOCK, schema=database.schemas.platform, wait=False)
 
 
+def who_writes(database: Database) -> str | None:
+    """Returns who writes to the platform, and since when, as the beginning of a sentence; None:
+    nobody.
+    """
+    holder = database.one(_HOLDER, (f"{database.schemas.platform}.{_LOCK}",))
+    if holder is None:
+        return None
+    where = f" from {holder['client']}" if holder["client"] else ""
+    return (
+        f"{holder['name']}{where} has been writing to the platform since {moment(holder['since'])}"
+    )
+
+
+def has_session_students(database: Database) -> bool:
+    """Whether the platform says who takes part in a session."""
+    found = "select to_regclass(quote_ident(%s) || '.session_students') is not null"
+    return bool(database.value(found, (database.schemas.platform,)))
+
+
 def ensure_session_students(database: Database) -> None:
     """Creates the table of who takes part in a session in the platform that is ours."""
     database.execute(_SESSION_STUDENTS)
@@ -85,11 +104,5 @@ def refuse_mapping(database: Database) -> None:
 
 
 def _waits_for(database: Database) -> str:
-    holder = database.one(_HOLDER, (f"{database.schemas.platform}.{_LOCK}",))
-    if holder is None:
-        return "Another process is writing to the platform; waiting for it to finish"
-    where = f" from {holder['client']}" if holder["client"] else ""
-    return (
-        f"{holder['name']}{where} has been writing to the platform since"
-        f" {moment(holder['since'])}; waiting for it to finish"
-    )
+    who = who_writes(database) or "Another process is writing to the platform"
+    return f"{who}; waiting for it to finish"

@@ -201,6 +201,21 @@ RULES = (
         """(stored.message_id is not null or stored.dropped is not null)
         and stored.occurred_at < %(before)s""",
     ),
+    # Sent again after that, an event changes nothing: what it said stands in `event_versions`.
+    *(
+        Rule(
+            "event_inbox",
+            ("source", "event_id"),
+            days,
+            f"stored.state in ({states}) and stored.state_at < %(before)s",
+        )
+        for days, states in (
+            (30, "'applied'"),
+            (90, "'dropped', 'quarantined', 'unknown', 'dead'"),
+        )
+    ),
+    Rule("event_rejections", ("hour", "source", "reason"), 30, "stored.last_at < %(before)s"),
+    Rule("event_secrets", ("secret_id",), 7, "stored.ends_at < %(before)s"),
     Rule("sign_ins", ("token_hash",), 0, "stored.ends_at < %(before)s"),
     Rule("sign_in_links", ("token_hash",), 7, "stored.ends_at < %(before)s"),
     Rule("sign_in_failures", ("who_hash",), 1, "stored.last_at < %(before)s"),
@@ -254,9 +269,22 @@ KEPT: Mapping[str, str] = {
     "history_repairs": "gone when the history is repaired",
     "erasures": "proves erasures; it names nobody",
     "platform_loads": "a row per load of data",
+    "event_versions": "an event that comes late must find what is newer than itself",
+    "event_erasures": "hashes: what names somebody who was erased is dropped, however late",
+    "event_erasure_key": "one row",
     "alembic_version": "one row",
 }
 """The other tables of `ops`, and why their rows are never too old."""
+
+
+# Entries of the quarantine whose event is deleted: nothing is left to mend.
+_CLOSE = """
+    update {ops}.quarantine as kept set resolved_at = %s
+    where kept.resolved_at is null and kept.source like 'events:%%' and not exists (
+        select 1 from {ops}.event_inbox as stored
+        where stored.source = substr(kept.source, 8) and stored.event_id = kept.row_key
+    )
+"""
 
 
 def delete_old(database: Database, now: datetime) -> dict[str, int]:
@@ -279,6 +307,7 @@ def delete_old(database: Database, now: datetime) -> dict[str, int]:
             deleted[rule.table] += rows
             if rows < BATCH:
                 break
+    database.execute(_CLOSE, (now,))
     return deleted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from tutor_pipeline.core.formatting import label
-from tutor_pipeline.desk import queries
+from tutor_pipeline.desk import queries, words
 from tutor_pipeline.desk.site import Limit, NotFoundError, Place, Visit
 from tutor_pipeline.people import incidents
 from tutor_pipeline.people.access.roles import Role
@@ -36,6 +36,8 @@ def show(visit: Visit) -> Response:
         incidents=broken,
         set_aside=queries.set_aside(visit.database),
         refreshes=queries.newest_refreshes(visit.database),
+        events=queries.events(visit.database, visit.now),
+        why=words.why_set_aside,
         has_report=_report(visit) is not None,
     )
 

@@ -19,6 +19,7 @@ from tutor_pipeline.desk.queries.alert_rows import (
     with_events,
 )
 from tutor_pipeline.desk.queries.data_rows import (
+    events,
     failing_checks,
     newest_refreshes,
     set_aside,
@@ -66,6 +67,7 @@ __all__ = [
     "counts",
     "earlier_alerts",
     "ending_snoozes",
+    "events",
     "excused_sessions",
     "facts",
     "failing_checks",

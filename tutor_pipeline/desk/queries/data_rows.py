@@ -1,8 +1,14 @@
-"""How sound the data is: the newest verdict, failing checks, rows set aside, refreshes."""
+"""How sound the data is: the newest verdict, failing checks, rows set aside, refreshes, events."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from tutor_pipeline.core.warehouse.database import Database, Row
+from tutor_pipeline.sources.events import inbox, overview
+
+_LATELY = timedelta(days=1)
+_MOST_REASONS = 5
 
 
 def verdict(database: Database) -> Row | None:
@@ -32,18 +38,42 @@ def failing_checks(database: Database) -> list[Row]:
 
 
 def set_aside(database: Database) -> list[Row]:
-    """Returns the incoming rows that are set aside now, by source and reason: rows, first_seen."""
+    """Returns the incoming rows that are set aside now, by source and reason: rows, first_seen.
+    Events are counted by `events`.
+    """
     return database.rows(
         """
         select entries.source, reasons.reason, count(*) as rows, min(entries.first_seen) as since
         from {ops}.quarantine as entries
         cross join unnest(entries.reasons) as reasons (reason)
-        where entries.resolved_at is null
+        where entries.resolved_at is null and not starts_with(entries.source, 'events:')
         group by entries.source, reasons.reason
         order by rows desc, entries.source, reasons.reason
         limit 100
         """
     )
+
+
+def events(database: Database, now: datetime) -> Row | None:
+    """Returns how events fare, None where none ever came: how many came lately (`received`), the
+    `queue` of those that wait, why others are set aside (`reasons`), `types` that are not read, and
+    requests that were not accepted lately (`rejected`).
+    """
+    rejected = database.rows(
+        "select source, reason, sum(requests)::bigint as requests from {ops}.event_rejections"
+        " where last_at >= %s group by source, reason order by requests desc, source, reason"
+        " limit 20",
+        (now - _LATELY,),
+    )
+    if not rejected and not database.value("select exists (select 1 from {ops}.event_inbox)"):
+        return None
+    return {
+        "received": overview.received(database, now - _LATELY),
+        "queue": inbox.queue(database),
+        "reasons": overview.reasons(database, _MOST_REASONS),
+        "types": overview.unknown_types(database)[:_MOST_REASONS],
+        "rejected": rejected,
+    }
 
 
 def newest_refreshes(database: Database) -> Row:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.event_versions import forget_all
 from tutor_pipeline.sources.csv.existing import keeps_all
 from tutor_pipeline.sources.csv.format import Target
 from tutor_pipeline.sources.csv.staged_files import StagedFile
@@ -21,13 +22,14 @@ _REMOVE_STALE = """
 
 
 def clear_platform(database: Database) -> None:
-    """Removes all rows of the platform."""
+    """Removes all rows of the platform, and what is known of them by events."""
     tables = database.execute(
         "select tablename from pg_tables where schemaname = %s order by tablename",
         (database.schemas.platform,),
     )
     names = [sql.Identifier(database.schemas.platform, name) for (name,) in tables]
     database.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(names)))
+    forget_all(database)
 
 
 def load_rows(database: Database, staged: StagedFile, target: Target) -> int:

@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from tutor_pipeline.sources.csv.format import CsvColumn, csv_format
@@ -187,12 +188,17 @@ def _number(text: str, column: CsvColumn) -> str:
 
 def _percent(text: str, column: CsvColumn) -> str:
     """Returns the percentage as a share."""
-    return repr(_within(_parsed(text.removesuffix("%").rstrip()), column) / 100)
+    return repr(_hundredth(_within(_parsed(text.removesuffix("%").rstrip()), column)))
 
 
 def _share(text: str, column: CsvColumn) -> str:
     number = _parsed(text.removesuffix("%").rstrip())
-    return repr(_within(number / 100 if text.endswith("%") else number, column))
+    return repr(_within(_hundredth(number) if text.endswith("%") else number, column))
+
+
+def _hundredth(number: float) -> float:
+    """Returns the float that is 0.007 for 0.7, as it is written: dividing gives the one before."""
+    return float(Decimal(repr(number)).scaleb(-2))
 
 
 def _within(number: float, column: CsvColumn) -> float:

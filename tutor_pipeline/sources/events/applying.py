@@ -104,7 +104,7 @@ def apply_waiting(database: Database, now: datetime, limit: int = BATCH) -> Appl
     with database.long_transaction():
         if not _may_write(database):
             return Applied(is_held_up=True)
-        events = [Stored(*row) for row in database.execute(_TAKE, (limit,))]
+        events = [Stored(*row) for row in database.execute(_TAKE, {"most": limit})]
         if events:
             _apply_all(database, events, now)
     return Applied(len(events), is_more=len(events) == limit)
@@ -214,7 +214,7 @@ def _drop_erased(database: Database, events: Sequence[Stored]) -> list[Stored]:
     dropped = {number: each for number, each in dropped.items() if each}
     for each in dropped.values():
         erased.count_dropped(database, (found[name] for name in each))
-    database.execute(_DROP, (list(dropped),))
+    database.execute(_DROP, {"numbers": list(dropped)})
     return [event for event in events if event.number not in dropped]
 
 
@@ -374,7 +374,7 @@ class _Batch:
     def finish(self) -> None:
         """Writes what became of the events, and keeps the quarantine."""
         inbox.mark(self.database, self.states, self.details)
-        released = self.database.execute(_RELEASED, {"names": list(self.settled)}).rowcount
+        released = self.database.execute(_RELEASED, {"names": list(self.settled)}).fetchall()
         bad = [number for number, state in self.states.items() if state is State.QUARANTINED]
         if bad:
             quarantine.record(
@@ -382,8 +382,9 @@ class _Batch:
                 self.database.sql(_BAD_EVENTS),
                 {"as_of": self.now, "numbers": bad, "max_key": MAX_BUSINESS_KEY},
             )
-        if released or len(bad) < len(self.states):
-            self.database.execute(_RESOLVE, {"as_of": self.now})
+        good = [number for number, state in self.states.items() if state is not State.QUARANTINED]
+        good += [number for (number,) in released]
+        self.database.execute(_RESOLVE, {"as_of": self.now, "numbers": good})
 
 
 def _reason(waits_for: str) -> str:

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 _LONGEST = 200
 """Characters kept of a type."""
 _EXACT = 2**53
+_DEEPEST = 64
+"""Levels of JSON: far fewer than Python can go down, wherever a body is read."""
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -52,7 +54,8 @@ def parse(raw: bytes) -> Body:
         if not isinstance(value, dict):
             raise ValueError("no object")
         said = value.pop("id", None)
-        text = canonical(value)
+        value = _normal(value)
+        text = _text(value)
     except (ValueError, RecursionError):
         text = raw.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         return Body(None, text, hashlib.sha256(raw).digest())
@@ -63,24 +66,32 @@ def parse(raw: bytes) -> Body:
 def canonical(value: Any) -> str:
     """Returns JSON with sorted keys and no blanks, in ASCII: one text for what means the same.
 
-    Raises ValueError for what JSON has no number for.
+    Raises ValueError for what JSON has no number for, and for what is nested too deep.
     """
-    return json.dumps(
-        _normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return _text(_normal(value))
 
 
 def again(text: str) -> Body:
     """Returns the body of a stored text."""
-    return parse(text.encode("utf-8", "surrogatepass"))
+    body = parse(text.encode("utf-8", "surrogatepass"))
+    # What was no JSON is none now, though its text was mended where it could not be stored.
+    return body if body.text == text else Body(None, text, body.digest)
 
 
-def _normal(value: Any) -> Any:
+def _text(value: Any) -> str:
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+
+
+def _normal(value: Any, left: int = _DEEPEST) -> Any:
     """Returns the value with 1.0 as 1: a program of theirs may write either."""
-    if isinstance(value, dict):
-        return {name: _normal(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_normal(each) for each in value]
+    if isinstance(value, dict | list):
+        if not left:
+            raise ValueError("nested too deep")
+        if isinstance(value, list):
+            return [_normal(each, left - 1) for each in value]
+        return {name: _normal(each, left - 1) for name, each in value.items()}
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return int(value)
     return value

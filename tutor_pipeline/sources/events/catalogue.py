@@ -75,8 +75,9 @@ class Field:
 
     def schema(self) -> dict[str, Any]:
         """Returns its JSON schema."""
-        # An id may be a number on the platform.
-        kinds = [*JSON_TYPES[self.column.type], *(["integer"] if self.is_id else [])]
+        kinds = list(JSON_TYPES["double precision" if self.is_minutes else self.column.type])
+        if self.is_id:  # it may be a number on the platform
+            kinds.append("integer")
         schema: dict[str, Any] = {"description": self.column.description}
         if self.is_key or self.is_required:
             schema["type"] = kinds[0] if len(kinds) == 1 else kinds

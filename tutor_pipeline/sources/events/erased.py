@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.erasure import EVENTS_ABOUT, parameters_of
 from tutor_pipeline.core.warehouse.personal_data import Person, Role
 
 Name = tuple[str, str]
@@ -33,7 +34,7 @@ def named_by(type_: str, event_id: str, source: str, data: dict[str, Any]) -> It
 
 def erased(database: Database, names: Iterable[Name]) -> dict[Name, bytes]:
     """Returns those of the names that were erased, each with its hash."""
-    if not database.value("select exists (select from {ops}.event_erasures)"):
+    if not database.value("select exists (select 1 from {ops}.event_erasures)"):
         return {}
     key = _key(database)
     hashes = {_hash(key, name): name for name in names}
@@ -59,10 +60,8 @@ def remember(database: Database, person: Person, now: datetime) -> None:
     if person.role is Role.TUTOR:
         names += [("session", each) for each in person.sessions]
     events = database.execute(
-        "select source, event_id from {ops}.event_inbox where"
-        + (" tutor_id" if person.role is Role.TUTOR else " student_id")
-        + " = %s or (%s and session_id = any(%s))",
-        (person.id, person.role is Role.TUTOR, list(person.sessions)),
+        f"select source, event_id from {{ops}}.event_inbox where {EVENTS_ABOUT[person.role]}",
+        parameters_of(person),
     )
     names += [("event", f"{source}/{event_id}") for source, event_id in events]
     key = _key(database)

@@ -50,8 +50,10 @@ class Incoming:
 
     def row(self) -> tuple[Any, ...]:
         """Returns what is stored of it."""
-        data = self.body.data
-        people = (_id(data.get(name)) for name in ("tutor_id", "student_id", "session_id"))
+        names = ("tutor_id", "student_id", "session_id")
+        if self.body.type.startswith("users."):
+            names = ("id", "id", "session_id")  # of either role
+        people = (_id(self.body.data.get(name)) for name in names)
         return (self.source, self.event_id, self.body.type, self.body.text, self.body.digest,
                 *people)  # fmt: skip
 
@@ -71,6 +73,9 @@ class Queue:
         return self.oldest_at is not None and now - self.oldest_at > STUCK_AFTER
 
 
+_STORED_COLUMNS = ("source", "event_id", "type", "body", "digest", "tutor_id", "student_id",
+                   "session_id")  # fmt: skip
+
 _STORE = statement(__file__, "store_events")
 _STORED = statement(__file__, "stored_digests")
 _QUEUE = statement(__file__, "queue_of_events")
@@ -83,7 +88,9 @@ def store(database: Database, events: Sequence[Incoming]) -> list[Answer]:
 
     An id that is there with the same content is a duplicate, with another one a conflict.
     """
-    stored = database.execute(_STORE, _lists([event.row() for event in events])).fetchall()
+    stored = database.execute(
+        _STORE, _lists(_STORED_COLUMNS, [event.row() for event in events])
+    ).fetchall()
     new = {tuple(row) for row in stored}
     answers: list[Answer | None] = []
     for event in events:
@@ -95,7 +102,10 @@ def store(database: Database, events: Sequence[Incoming]) -> list[Answer]:
         digests = {
             (source, event_id): bytes(digest)
             for source, event_id, digest in database.execute(
-                _STORED, _lists([(event.source, event.event_id) for event in known])
+                _STORED,
+                _lists(
+                    ("sources", "event_ids"), [(event.source, event.event_id) for event in known]
+                ),
             )
         }
         for at, event in enumerate(events):
@@ -128,7 +138,7 @@ def listed(
     """
     return database.rows(
         _LISTED,
-        {"states": list(states), "source": source, "type": kind, "about": about, "limit": limit},
+        {"states": list(states), "source": source, "type": kind, "about": about, "most": limit},
     )
 
 
@@ -136,6 +146,20 @@ def shown(database: Database, event_id: str) -> list[Row]:
     """Returns all that is stored of an event: one row per source that has the id."""
     return database.rows(
         "select * from {ops}.event_inbox where event_id = %s order by source", (event_id,)
+    )
+
+
+def try_again(database: Database, source: str, event_id: str) -> bool:
+    """Lets an event that is not applied wait again, so that it is. Returns whether there is one."""
+    return (
+        database.execute(
+            "update {ops}.event_inbox set state = 'waiting', state_at = clock_timestamp(),"
+            " reasons = '{{}}', waits_on = '{{}}', due_at = null, error = null"
+            " where source = %s and event_id = %s"
+            " and state in ('quarantined', 'unknown', 'dead')",
+            (source, event_id),
+        ).rowcount
+        > 0
     )
 
 
@@ -147,8 +171,8 @@ def _id(value: Any) -> str | None:
     return value[:255]
 
 
-def _lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _lists(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def mark(
@@ -162,4 +186,4 @@ def mark(
         for number, state in states.items()
     ]
     if rows:
-        database.execute(_MARK, (Jsonb(rows),))
+        database.execute(_MARK, {"events": Jsonb(rows)})

@@ -11,9 +11,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse import platform
+from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.events import aliases
 from tutor_pipeline.sources.events.bodies import Body
 from tutor_pipeline.sources.events.catalogue import (
@@ -45,6 +48,12 @@ _INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_TABLE = re.compile(
+    r"^create table (?:if not exists )?{platform}\.(\w+) \((.+?)^\);", re.MULTILINE | re.DOTALL
+)
+_COLUMN = re.compile(
+    r"^ +(\w+) (?:numeric\((\d+), (\d+)\)|[a-z ]+?)( not null| primary key)?,?$", re.MULTILINE
+)
 
 
 class UnknownTypeError(TutorPipelineError):
@@ -98,13 +107,13 @@ def read(body: Body, event_id: str, now: datetime, types: Catalogue | None = Non
     reasons: list[str] = []
     changes: list[Change] = []
     rank = 0
-    if "data" not in body.value or not isinstance(body.value["data"], dict):
+    if not isinstance(body.value.get("data"), dict):
         reasons.append("data_missing")
     for name, data in parts:
         if name not in types.types:
             raise UnknownTypeError(body.type)
         rank = max(rank, types.types[name].rank)
-        if not reasons:
+        if "data_missing" not in reasons:
             found = _Data(types.types[name], data)
             changes += found.changes()
             reasons += found.reasons
@@ -165,6 +174,12 @@ class _Data:
             own = [each for each in names if not self.kind.fields[each].is_key]
             if not (fields if not own else all(values.get(each) is not None for each in own)):
                 return None
+        for column, value in fields.items():
+            is_needed, largest = _of_ours().get((target.table, column), (False, math.inf))
+            if value is None and is_needed:
+                self.reasons.append(f"{target.fields[column]}_{MISSING}")
+            elif isinstance(value, int | float) and abs(value) > largest:
+                self.reasons.append(f"{target.fields[column]}_{OUT_OF_RANGE}")
         for column, value in target.set.items():
             # A program that sends whole rows sends this too; it must not say something else.
             if self.data.get(column, value) != value:
@@ -186,7 +201,7 @@ def value_of(of: Field, value: Any) -> Any:
             raise BadValueError(MISSING)
         return None
     read_value = _READERS[of.column.type](of, value)
-    if of.is_key and not of.accepted and (read_value == "" or len(str(read_value)) > MAX_ID):
+    if of.is_id and not 0 < len(read_value) <= MAX_ID:
         raise BadValueError(OUT_OF_RANGE if read_value else MISSING)
     return read_value
 
@@ -256,6 +271,22 @@ def _number(of: Field, value: Any) -> float | int:
     if not math.isfinite(number):
         raise BadValueError(OUT_OF_RANGE)
     return number
+
+
+@cache
+def _of_ours() -> Mapping[tuple[str, str], tuple[bool, float]]:
+    """Returns (table, column) → what the tables of our platform take beyond the contract: whether
+    each row must have a value, and the largest number.
+    """
+    made = "\n".join(
+        statement(platform.__file__, name) for name in ("platform", "session_students")
+    )
+    found = {}
+    for table, columns in _TABLE.findall(made):
+        for column, digits, places, needed in _COLUMN.findall(columns):
+            largest = 10 ** (int(digits) - int(places)) - 10 ** -int(places) if digits else math.inf
+            found[table, column] = (bool(needed), largest)
+    return found
 
 
 def _parsed(value: Any) -> float | int:

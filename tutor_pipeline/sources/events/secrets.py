@@ -101,7 +101,7 @@ def shown(secret: bytes) -> str:
 
 def _refuse_unknown(database: Database, source: str) -> None:
     if not database.value(
-        "select exists (select from {ops}.event_secrets where source = %s)", (source,)
+        "select exists (select 1 from {ops}.event_secrets where source = %s)", (source,)
     ):
         raise UsageError(
             f"no source is called {source!r}; those there are: tutor-pipeline events secrets list"

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tutor_pipeline.core.warehouse.database import Database
-from tutor_pipeline.core.warehouse.platform import ensure_session_students
+from tutor_pipeline.core.warehouse.platform import ensure_session_students, has_session_students
 from tutor_pipeline.core.warehouse.statements import statement
 from tutor_pipeline.sources.contract import load_contract
 from tutor_pipeline.sources.events.catalogue import load_types
@@ -54,7 +54,7 @@ def name_of(table: str, key: Sequence[str]) -> str:
 def read_tables(database: Database) -> dict[str, Table]:
     """Returns the tables that events write, by name, those before others that refer to them."""
     needed: dict[str, list[str]] = defaultdict(list)
-    for table, column in database.execute(_NEEDED, (database.schemas.platform,)):
+    for table, column in database.execute(_NEEDED, {"schema": database.schemas.platform}):
         needed[table].append(column)
     keys = load_types().keys
     return {
@@ -76,7 +76,7 @@ def read_tables(database: Database) -> dict[str, Table]:
 
 def existing(database: Database, table: Table, keys: Collection[Key]) -> set[Key]:
     """Returns which of these rows their table has."""
-    if not keys or (table.name == "session_students" and not _has_lists(database)):
+    if not keys or (table.name == "session_students" and not has_session_students(database)):
         return set()
     return {tuple(map(_text, row)) for row in _select(database, table, table.key, keys)}
 
@@ -104,7 +104,7 @@ def known(database: Database, table: Table, keys: Collection[Key]) -> dict[Key, 
     there = existing(database, table, keys)
     for key in there:
         rows[key].is_there = True
-    found = database.execute(_VERSIONS, ([name_of(table.name, key) for key in keys],))
+    found = database.execute(_VERSIONS, {"names": [name_of(table.name, key) for key in keys]})
     for key, versions, deleted, kept in found:
         row = rows[tuple(key)]
         row.versions = unpacked(versions)
@@ -117,7 +117,10 @@ def waiting_for(database: Database, table: str, names: Collection[str]) -> set[K
     """Returns the rows of a table that wait for one of these."""
     if not names:
         return set()
-    return {tuple(key) for (key,) in database.execute(_WAITING_FOR, (table, list(names)))}
+    return {
+        tuple(key)
+        for (key,) in database.execute(_WAITING_FOR, {"table": table, "names": list(names)})
+    }
 
 
 def parts_of(database: Database, table: Table, sessions: Collection[str]) -> set[Key]:
@@ -129,7 +132,7 @@ def parts_of(database: Database, table: Table, sessions: Collection[str]) -> set
         (table.name, list(sessions)),
     )
     keys = {tuple(key) for (key,) in found}
-    if table.name != "session_students" or _has_lists(database):
+    if table.name != "session_students" or has_session_students(database):
         rows = database.execute(
             database.sql(
                 "select {key} from {platform}.{table} where session_id = any(%s)",
@@ -144,7 +147,12 @@ def parts_of(database: Database, table: Table, sessions: Collection[str]) -> set
 
 def write(database: Database, table: Table, steps: Mapping[Key, Step]) -> None:
     """Writes rows to their table."""
-    if table.name == "session_students" and any(step.inserts for step in steps.values()):
+    if (
+        table.name == "session_students"
+        and any(step.inserts for step in steps.values())
+        # Whoever may only write rows asks for nothing where it is there.
+        and not has_session_students(database)
+    ):
         ensure_session_students(database)
     _delete(database, table, [key for key, step in steps.items() if step.deletes])
     for put, chosen in (
@@ -239,11 +247,6 @@ def owners_of(table: Table, key: Key, row: Row) -> dict[str, str | None]:
         value = key[table.key.index(column)] if column in table.key else row.said(column)
         found[column] = None if value is None else str(value)
     return found
-
-
-def _has_lists(database: Database) -> bool:
-    found = "select to_regclass(quote_ident(%s) || '.session_students')"
-    return bool(database.value(found, (database.schemas.platform,)))
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from tutor_pipeline.core.errors import RefusedError
 from tutor_pipeline.core.warehouse.database import Database
+from tutor_pipeline.core.warehouse.event_versions import forget_all
 from tutor_pipeline.core.warehouse.marked_schemas import ensure_marked_schema
 from tutor_pipeline.core.warehouse.platform import ensure_platform
 from tutor_pipeline.core.warehouse.statements import statement
@@ -49,6 +50,7 @@ def load(
         database.execute(_TRUTH_DDL)
         if not replace:
             _refuse_sessions(database)
+        forget_all(database)
         for schema, tables in schemas.items():
             known = _column_types(database, schema)
             names = [sql.Identifier(schema, table) for table in known]

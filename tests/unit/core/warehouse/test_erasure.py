@@ -1,5 +1,6 @@
 """All about a person goes from every table of `ops`, and nothing of those with similar ids."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,7 @@ from tutor_pipeline.core.warehouse.retention import sizes
 from tutor_pipeline.people.notify.compose import compose
 from tutor_pipeline.people.notify.message import Setting
 from tutor_pipeline.sources.changes import ledger
+from tutor_pipeline.sources.events import applying
 
 NOW = datetime(2026, 11, 20, 5, tzinfo=UTC)
 TODAY = NOW.date()
@@ -43,6 +45,19 @@ _CHECK = {
 _ENTRY = {"source": "platform.sessions", "reasons": ["x"], "first_seen": NOW, "last_seen": NOW}
 _TOLD = {"audience": "critical", "occurred_at": NOW, "due_at": NOW}
 _MESSAGE = {"audience": "critical", "kind": "alert", "items": 1, "made_at": NOW}
+_EVENT = {
+    "source": "shop", "received_at": NOW, "state_at": NOW, "type": "session.completed",
+    "body": "{}", "digest": b"d",
+}  # fmt: skip
+
+
+def _row(table, *key, versions=(), **values):
+    """What is known of a row of the platform by events."""
+    return {
+        "row_name": "/".join([table, *(part.replace("/", "%2F") for part in key)]),
+        "table_name": table, "row_key": list(key), "versions": Jsonb(list(versions)),
+        "changed_at": NOW, **values,
+    }  # fmt: skip
 
 
 def of_tutor(id_):
@@ -106,6 +121,31 @@ def of_tutor(id_):
         "quarantine": [
             {**_ENTRY, "row_key": f"of {id_}", "business_key": session,
              "payload": Jsonb({"session_id": session, "tutor_id": id_, "rating": "5"})},
+            {**_ENTRY, "source": "events:shop", "row_key": f"e3 of {id_}", "business_key": session,
+             "payload": Jsonb({"type": "session.feedback", "session_id": session})},
+        ],
+        "event_inbox": [
+            {**_EVENT, "event_id": f"e1 of {id_}", "tutor_id": id_, "session_id": session,
+             "body": json.dumps({"data": {"tutor_id": id_, "session_id": session}})},
+            {**_EVENT, "event_id": f"e2 of {id_}", "tutor_id": id_[:255], "type": "users.deleted",
+             "student_id": id_[:255], "body": json.dumps({"data": {"id": id_}})},
+            # These say only which session it is.
+            {**_EVENT, "event_id": f"e3 of {id_}", "session_id": session, "state": "quarantined",
+             "waits_on": [f"sessions/{session}"]},
+            {**_EVENT, "event_id": f"e4 of {id_}", "session_id": f"new of {id_}"},
+            {**_EVENT, "event_id": f"e5 of {id_}", "session_id": f"newer of {id_}"},
+        ],
+        "event_versions": [
+            _row("sessions", session, tutor_id=id_, session_id=session,
+                 versions=[["2026", 4, f"shop/e1 of {id_}", ["status"]]]),
+            _row("sessions", f"new of {id_}", tutor_id=id_, session_id=f"new of {id_}",
+                 kept=Jsonb({"tutor_id": id_}), waits_on=[f"tutors/{id_}"]),
+            _row("sessions", f"newer of {id_}", tutor_id=id_, session_id=f"newer of {id_}",
+                 deleted=Jsonb(["2026", 9, f"shop/e1 of {id_}"])),
+            _row("session_feedback", session, session_id=session),
+            _row("tutors", id_, tutor_id=id_),
+            _row("users", id_),
+            _row("student_progress", "St9", id_, "2026-11-01", tutor_id=id_),
         ],
         "incidents": [{
             "kind": "tutor_set_aside", "subject": id_, "title": f"tutor {id_} is set aside",
@@ -147,6 +187,22 @@ def of_student(id_):
         "quarantine": [
             {**_ENTRY, "row_key": f"of {id_}",
              "payload": Jsonb({"tutor_id": "T9", "student_id": id_})},
+        ],
+        "event_inbox": [
+            {**_EVENT, "event_id": f"e1 of {id_}", "tutor_id": "T9", "student_id": id_,
+             "session_id": f"S with {id_}", "body": json.dumps({"data": {"student_id": id_}})},
+            {**_EVENT, "event_id": f"e2 of {id_}", "session_id": f"S with {id_}",
+             "type": "session.feedback", "body": '{"data":{"feedback_text":"I liked it"}}'},
+            {**_EVENT, "event_id": f"e3 of {id_}", "session_id": f"S with {id_}",
+             "type": "session_transcript_highlights.upserted", "body": '{"data":{"text":"oh"}}'},
+        ],
+        "event_versions": [
+            _row("students", id_),
+            _row("users", id_),
+            _row("student_churn_reasons", id_, "price"),
+            _row("student_progress", id_, "T9", "2026-11-01", tutor_id="T9"),
+            _row("session_students", f"S with {id_}", id_, session_id=f"S with {id_}"),
+            _row("session_transcript_highlights", f"H of {id_}", session_id=f"S with {id_}"),
         ],
     }  # fmt: skip
 
@@ -359,6 +415,85 @@ def test_a_message_still_on_its_way_is_made_anew_for_the_others(database):
     assert database.execute("select * from ops.deliveries").fetchall() == []
 
 
+def test_values_of_events_stay_without_the_student_and_their_words(database):
+    """Of rows that wait, and of events about others."""
+    insert(database, {
+        "event_inbox": [
+            {**_EVENT, "event_id": "booked", "tutor_id": "T9", "student_id": "St1",
+             "session_id": "S1"},
+            {**_EVENT, "event_id": "held", "tutor_id": "T9", "session_id": "S1"},
+            {**_EVENT, "event_id": "other", "tutor_id": "T9", "session_id": "S2", "error": "St1?",
+             "body": '{"data":{"feedback_text":"St1 was late, St10 too"}}'},
+        ],
+        "event_versions": [
+            _row("sessions", "S1", tutor_id="T9", session_id="S1", waits_on=["tutors/T9"],
+                 versions=[["2026", 1, "shop/for St1", ["student_id", "tutor_id"]]],
+                 kept=Jsonb({"tutor_id": "T9", "student_id": "St1", "reschedule_reason": "ill"})),
+            _row("sessions", "S2", tutor_id="T9", session_id="S2",
+                 kept=Jsonb({"student_id": "St10", "reschedule_reason": "ill"})),
+            _row("session_feedback", "S1", session_id="S1",
+                 kept=Jsonb({"feedback_text": "so did I", "student_satisfaction_rating": 4})),
+            _row("session_feedback", "S2", session_id="S2", kept=Jsonb({"feedback_text": "no"})),
+        ],
+        "event_rejections": [
+            {"hour": NOW, "source": "shop", "reason": "late", "requests": 1, "last_at": NOW,
+             "last_id": "about St1"},
+        ],
+    })  # fmt: skip
+    assert forget(database, Role.STUDENT, "St1") == {
+        "ops.event_inbox": 3, "ops.event_versions": 3, "ops.event_rejections": 1,
+    }  # fmt: skip
+    assert database.execute(
+        "select event_id, body, error, digest from ops.event_inbox order by 1"
+    ).fetchall() == [
+        ("held", "{}", None, b"d"),
+        ("other", f'{{"data":{{"feedback_text":"{ERASED} was late, St10 too"}}}}', f"{ERASED}?",
+         b""),
+    ]  # fmt: skip
+    assert database.execute(
+        "select row_name, kept, versions from ops.event_versions order by 1"
+    ).fetchall() == [
+        ("session_feedback/S1", {"student_satisfaction_rating": 4}, []),
+        ("session_feedback/S2", {"feedback_text": "no"}, []),
+        ("sessions/S1", {"tutor_id": "T9"},
+         [["2026", 1, f"shop/for {ERASED}", ["student_id", "tutor_id"]]]),
+        ("sessions/S2", {"student_id": "St10", "reschedule_reason": "ill"}, []),
+    ]  # fmt: skip
+
+
+def test_an_id_that_is_a_number_is_not_that_of_something_else_in_events(database):
+    kept = {"tutor_id": "7", "subject_id": "5", "notes": "tutor 5 is away"}
+    insert(database, {
+        "event_inbox": [{**_EVENT, "event_id": "e5", "session_id": "5", "tutor_id": "7",
+                         "body": '{"data":{"session_id":"5","tutor_id":"7","rating":5}}'}],
+        "event_versions": [_row("sessions", "8", kept=Jsonb(kept), tutor_id="7", session_id="8")],
+    })  # fmt: skip
+    person = erasure.known(database, Role.TUTOR, "5")
+    assert erase(database, person) == {"ops.event_versions": 1}
+    assert database.value("select kept from ops.event_versions") == {
+        **kept, "notes": f"tutor {ERASED} is away",
+    }  # fmt: skip
+
+
+def test_a_session_that_another_tutor_has_by_now_is_that_ones(database):
+    insert(database, {
+        "session_ledger": [{"tutor_id": "T1", "session_id": "S1"}],
+        "event_inbox": [
+            {**_EVENT, "event_id": "booked", "tutor_id": "T1", "session_id": "S1"},
+            {**_EVENT, "event_id": "moved", "tutor_id": "T2", "session_id": "S1"},
+            {**_EVENT, "event_id": "held", "session_id": "S1"},
+        ],
+        "event_versions": [
+            _row("sessions", "S1", tutor_id="T2", session_id="S1"),
+            _row("session_feedback", "S1", session_id="S1"),
+        ],
+    })  # fmt: skip
+    assert forget(database, Role.TUTOR, "T1") == {"ops.session_ledger": 1, "ops.event_inbox": 1}
+    assert database.execute("select event_id from ops.event_inbox order by 1").fetchall() == [
+        ("held",), ("moved",),
+    ]  # fmt: skip
+
+
 def waits(warehouse, work):
     """Sees that it waits for a lock, and ends it."""
     with (
@@ -375,7 +510,7 @@ def waits(warehouse, work):
             done.result()
 
 
-def test_meanwhile_nobody_composes_or_compares(database):
+def test_meanwhile_nobody_composes_compares_or_replays(database):
     """What they read before the erasure they could write after it."""
     erase(database, erasure.known(database, Role.TUTOR, "T1"))
     setting = Setting("http://ui", "http://reports", "UTC", NOW)
@@ -388,8 +523,11 @@ def test_meanwhile_nobody_composes_or_compares(database):
         in_a_transaction,
         lambda other: ledger.set_aside(other, "T1", "no", "r", NOW),
         lambda other: ledger.take(other, "r", NOW),
+        lambda other: applying.replay(other, NOW),
     ):
         waits(database.warehouse, work)
+    with database.warehouse.connect(autocommit=True) as other:
+        assert applying.apply_waiting(other, NOW) == applying.Applied(is_held_up=True)
 
 
 def test_what_is_left_is_told_with_its_place(database):
@@ -398,12 +536,20 @@ def test_what_is_left_is_told_with_its_place(database):
     insert(database, of_tutor("T9"))
     database.execute("update ops.alerts set description = 'as X does' where subject_id = 'T9'")
     database.execute("update ops.quarantine set row_key = md5(row_key)")
+    database.execute(
+        "update ops.event_inbox set event_id = md5(event_id), session_id = md5(session_id);"
+        "delete from ops.event_versions where table_name not in ('students', 'users')"
+    )
     person = erasure.known(database, Role.TUTOR, "X")
     erase(database, person)
     found = left(database, person, database.schemas.ours)
     assert found == [
         Left("ops.alerts", "subject_id", 2, True),
         Left("ops.alerts", "description", 1, False),
+        Left("ops.event_inbox", "body", 1, True),
+        Left("ops.event_inbox", "student_id", 1, True),
+        Left("ops.event_versions", "row_name", 1, True),
+        Left("ops.event_versions", "row_key", 1, True),
         Left("ops.feature_log", "student_id", 1, True),
         Left("ops.notes", "subject_id", 2, True),
         Left("ops.quarantine", "payload", 1, True),

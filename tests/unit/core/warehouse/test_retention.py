@@ -75,6 +75,18 @@ ROWS = {
         "message_id": "m", "audience": "critical", "kind": "alert", "items": 1, "subject": "s",
         "text_body": "t", "html_body": "h", "made_at": NOW,
     },
+    "event_inbox": {
+        "source": "shop", "event_id": "e", "received_at": NOW - timedelta(days=9999),
+        "type": "session.completed", "body": "{}", "digest": b"d", "state": "applied",
+        "state_at": NOW,
+    },
+    "event_rejections": {
+        "hour": NOW - timedelta(days=9999), "source": "shop", "reason": "r", "requests": 1,
+        "last_at": NOW, "last_id": "e",
+    },
+    "event_secrets": {
+        "source": "shop", "secret": b"s" * 32, "added_at": NOW - timedelta(days=9999),
+    },
     "deliveries": {
         "message_id": "m", "target": "file", "state": "sent", "due_at": NOW, "ended_at": NOW,
     },
@@ -227,6 +239,9 @@ def test_the_ledger_of_a_platform_at_rest_is_never_empty(warehouse):
         ("session_ledger", "session_id", "scheduled_start", LOOKBACK.days + 1),
         ("incidents", "subject", "closed_at", 365),
         ("outbox", "subject_id", "occurred_at", 90),
+        ("event_inbox", "event_id", "state_at", 30),
+        ("event_rejections", "reason", "last_at", 30),
+        ("event_secrets", "source", "ends_at", 7),
         ("messages", "message_id", "made_at", 90),
     ],
 )
@@ -240,6 +255,53 @@ def test_a_row_goes_once_it_is_older_than_that(warehouse, table, name, age, days
     )
     assert clean(warehouse) == {table: 1}
     assert left(warehouse, table, name) == ["as old", "newest"]
+
+
+def test_events_stay_by_what_became_of_them(warehouse):
+    insert(
+        warehouse,
+        "event_inbox",
+        *(
+            {"event_id": f"{state} {days}", "state": state, "state_at": ago(days)}
+            for state in ("waiting", "applied", "quarantined", "unknown", "dead", "dropped")
+            for days in (31, 91, 999)
+        ),
+    )
+    insert(warehouse, "event_secrets", {"source": "good"}, {"source": "old", "ends_at": ago(8)})
+    assert clean(warehouse) == {"event_inbox": 11, "event_secrets": 1}
+    assert left(warehouse, "event_inbox", "event_id") == [
+        "dead 31", "dropped 31", "quarantined 31", "unknown 31",
+        "waiting 31", "waiting 91", "waiting 999",
+    ]  # fmt: skip
+    assert left(warehouse, "event_secrets", "source") == ["good"]
+
+
+def test_entries_of_events_that_are_deleted_are_closed(warehouse):
+    days = {"kept": 1, "gone": 91}
+    insert(
+        warehouse,
+        "event_inbox",
+        *(
+            {"event_id": id_, "state": "quarantined", "state_at": ago(age)}
+            for id_, age in days.items()
+        ),
+    )
+    with warehouse.connect() as database:
+        database.execute(
+            "insert into ops.quarantine (source, row_key, payload, reasons, first_seen, last_seen)"
+            " select source, key, '{{}}', '{{x}}', %s, %s from (values ('events:shop', 'kept'),"
+            " ('events:shop', 'gone'), ('events:other', 'kept'), ('csv:sessions.csv', 'gone'))"
+            " as entry (source, key)",
+            (ago(91), ago(91)),
+        )
+    assert clean(warehouse) == {"event_inbox": 1}
+    with warehouse.connect() as database:
+        assert database.execute(
+            "delete from ops.quarantine returning source, row_key, resolved_at"
+        ).fetchall() == [
+            ("events:shop", "kept", None), ("csv:sessions.csv", "gone", None),
+            ("events:shop", "gone", NOW), ("events:other", "kept", NOW),
+        ]  # fmt: skip
 
 
 def test_other_tables(warehouse):

@@ -165,8 +165,11 @@ def lives(draw: Callable[..., Any]) -> list[dict[str, Any]]:
 
 
 # A database for each example: shrinking would take minutes.
-@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate],
-          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=40,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(lives(), st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_matter(
     door: Door, made: list[dict[str, Any]], chance: random.Random

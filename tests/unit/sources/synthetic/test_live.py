@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -17,9 +18,10 @@ from tutor_pipeline.cli.simulate import log_line, per_second, seconds
 from tutor_pipeline.core.errors import RefusedError, UsageError
 from tutor_pipeline.core.warehouse.database import Schemas, Warehouse
 from tutor_pipeline.sources.synthetic import Parameters, generate
+from tutor_pipeline.sources.synthetic.casting import cast_of_population
 from tutor_pipeline.sources.synthetic.live_events import Cast, Delay, Event, Habits, Kind, Plan
 from tutor_pipeline.sources.synthetic.live_player import Summary, play, read_cast
-from tutor_pipeline.sources.synthetic.live_simulation import simulate
+from tutor_pipeline.sources.synthetic.live_simulation import MOST_PAIRS, simulate
 from tutor_pipeline.sources.synthetic.load import load
 
 PARAMETERS = Parameters.preset("dev", date(2026, 11, 19))
@@ -122,6 +124,42 @@ def test_the_cast_is_the_active_tutors_with_their_students(
     assert len(pairs) > 100
     assert all(pair.held == held.get((t, pair.student_id), pair.held) for t, pair in pairs)
     assert all(cast.subjects)
+
+
+@pytest.mark.parametrize("primary", ["", "update platform.tutors set primary_subject = null"])
+def test_a_population_gives_the_cast_that_its_platform_gives(
+    warehouse: Warehouse, primary: str
+) -> None:
+    """Without a database, for instance to send events, the same tutors teach the same students."""
+    population = generate(replace(PARAMETERS, days=60, sessions_per_day=40))
+    parameters = population.parameters
+    with warehouse.connect() as connection:
+        load(connection, population)
+        if primary:
+            connection.execute(primary)
+            tutors = population.platform["tutors"]
+            nothing = {"primary_subject": np.full(parameters.tutors, b"")}
+            population = replace(
+                population, platform={**population.platform, "tutors": {**tutors, **nothing}}
+            )
+        read = read_cast(connection, parameters, START)
+    made = cast_of_population(population, START)
+    assert (made.tutor_ids, made.subjects) == (read.tutor_ids, read.subjects)
+    assert made.pairs == read.pairs
+    assert any(len(pairs) == MOST_PAIRS for pairs in made.pairs)
+    for name in ("burnout", "spirits", "hourly_rate"):
+        assert (getattr(made, name) == getattr(read, name)).all()
+    for trait in fields(made.traits):
+        assert (getattr(made.traits, trait.name) == getattr(read.traits, trait.name)).all()
+
+
+def test_a_population_in_which_nobody_teaches_is_refused() -> None:
+    population = generate(PARAMETERS)
+    tutors = population.platform["tutors"]
+    left = {"active_status": np.zeros(PARAMETERS.tutors, dtype=np.int8)}
+    population = replace(population, platform={**population.platform, "tutors": {**tutors, **left}})
+    with pytest.raises(RefusedError, match="no tutor of this platform teaches any more"):
+        cast_of_population(population, START)
 
 
 def test_the_platform_holds_what_was_committed(warehouse: Warehouse, cast: Cast) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,14 +17,17 @@ from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.migrate import current, head
 from tutor_pipeline.core.warehouse.pool import Pool
 from tutor_pipeline.sources.events.receiver.app import Receiver
+from tutor_pipeline.sources.events.receiver.limits import Limits
 
 _CONNECTIONS, _WAIT_SECONDS, _LONGEST_SECONDS = 2, 2.0, 30.0
 
 
-def create_app(warehouse: Warehouse) -> Starlette:
+def create_app(
+    warehouse: Warehouse, clock: Callable[[], datetime], limits: Limits | None = None
+) -> Starlette:
     """Returns the receiver of a warehouse, with /healthz and /readyz."""
     pool = Pool(warehouse, size=_CONNECTIONS, seconds=_WAIT_SECONDS, longest=_LONGEST_SECONDS)
-    receiver = Receiver(warehouse, pool)
+    receiver = Receiver(warehouse, pool, clock, limits)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -55,19 +55,30 @@ _FLUSH_SECONDS = 1.0
 
 
 class _RefusedError(Exception):
-    """A request is not taken. `reason` is for who runs the pipeline, empty = nothing to count."""
+    """A request is not taken. `reason` is for who runs the pipeline, empty = nothing to count.
+    `id_`: the webhook-id, where it is known.
+    """
 
     def __init__(
-        self, status: int, message: str, reason: str = "", *, retry_after: float | None = None
+        self,
+        status: int,
+        message: str,
+        reason: str = "",
+        *,
+        id_: str = "",
+        retry_after: float | None = None,
+        closes: bool = False,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.reason = status, message, reason
-        self.retry_after = retry_after
+        self.status, self.message, self.reason, self.id = status, message, reason, id_
+        self.retry_after, self.closes = retry_after, closes
 
     def answer(self) -> Response:
         headers = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        if self.closes:
+            headers["Connection"] = "close"
         return JSONResponse({"message": self.message}, self.status, headers)
 
 
@@ -80,9 +91,8 @@ class Receiver:
         self,
         warehouse: Warehouse,
         pool: Pool,
-        *,
+        clock: Callable[[], datetime],
         limits: Limits | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._pool = pool
         self._limits = limits or Limits()
@@ -107,6 +117,7 @@ class Receiver:
             flushing.cancel()
             with suppress(asyncio.CancelledError):
                 await flushing
+            await self._write_rejected()
             await self._storing.stop()
             await run_in_threadpool(self._applier.stop)
 
@@ -153,81 +164,77 @@ class Receiver:
         most_bytes: int,
     ) -> Response:
         """Verifies a request and hands its body on; answers whatever happens."""
-        claimed = ""
+        ends_at = asyncio.get_running_loop().time() + self._limits.seconds
+        id_ = ""
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                if request.headers.get("content-encoding", "identity") != "identity":
-                    raise _RefusedError(
-                        415, "Send the body as it is, not compressed.", "compressed body"
-                    )
-                signed, body = await self._verified(source, request, most_bytes)
-                claimed = signed.id
-                response: Response = await take(source, signed.id, body)
+            signed, body = await self._verified(source, request, most_bytes, ends_at)
+            id_ = signed.id
+            async with _until(ends_at, _away()):
+                response: Response = await take(source, id_, body)
                 return response
         except _RefusedError as refused:
             if refused.reason:
-                self._note(source, refused.reason, claimed)
+                self._note(source, refused.reason, id_ or refused.id)
             return refused.answer()
         except NotStoredError:
-            return _come_again("The event was not stored: the database does not answer.").answer()
-        except TimeoutError:
-            self._note(source, "it took too long to come in", claimed)
-            return _RefusedError(
-                408, f"The request took longer than {self._limits.seconds:.0f} s; send it again."
-            ).answer()
+            return _away().answer()
         except ClientDisconnect:
             return Response(status_code=400)
 
     async def _verified(
-        self, source: str, request: Request, most_bytes: int
+        self, source: str, request: Request, most_bytes: int, ends_at: float
     ) -> tuple[Signed, bytes]:
         if self._unverified >= self._limits.unverified:
             raise _come_again("Too many requests come in at this moment.", "too many at once", 1)
         self._unverified += 1
+        claimed = ""
         try:
-            try:
-                signed = read_headers(request.headers.raw)
-            except BadSignatureError as problem:
-                raise _RefusedError(401, NOT_SIGNED, str(problem)) from problem
-            known = await self._secrets_of(source)
+            async with _until(ends_at, _away()):
+                known = await self._secrets_of(source)
+            if request.headers.get("content-encoding", "identity") != "identity":
+                raise _RefusedError(
+                    415, "Send the body as it is, not compressed.", "compressed body"
+                )
+            signed = read_headers(request.headers.raw)
+            claimed = signed.id
             verifier = Verifier(signed, known)
-            body = await self._body(request, verifier, most_bytes)
-            try:
-                if not known:
-                    raise BadSignatureError("the source has no secret")
-                verifier.verify(body)
-            except BadSignatureError as problem:
-                raise _RefusedError(401, NOT_SIGNED, str(problem)) from problem
-            return signed, body
+            async with _until(ends_at, self._too_slow(claimed)):
+                await self._take_in(request, verifier, most_bytes)
+            return signed, verifier.body()
+        except BadSignatureError as problem:
+            raise _RefusedError(401, NOT_SIGNED, str(problem), id_=claimed) from problem
         finally:
             self._unverified -= 1
 
     async def _secrets_of(self, source: str) -> Sequence[bytes]:
-        if not self._secrets.is_fresh:
-            try:
-                await run_in_threadpool(self._secrets.read)
-            except psycopg.errors.InsufficientPrivilege as error:
-                raise _RefusedError(
-                    403,
-                    "No events are taken at this address. They have one of their own: that of"
-                    " tutor-pipeline events serve.",
-                ) from error
-            except (psycopg.Error, TutorPipelineError) as error:
-                raise _come_again("The database does not answer.") from error
-        return self._secrets.known.get(source, ())
+        try:
+            return await self._secrets.of(source)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise _RefusedError(
+                403,
+                "No events are taken at this address. They have one of their own: that of"
+                " tutor-pipeline events serve.",
+            ) from error
+        except (psycopg.Error, TutorPipelineError) as error:
+            raise _away() from error
 
-    async def _body(self, request: Request, verifier: Verifier, most_bytes: int) -> bytes:
+    async def _take_in(self, request: Request, verifier: Verifier, most_bytes: int) -> None:
         said = request.headers.get("content-length", "0")
         if not said.isdecimal() or int(said) > most_bytes:
             raise _too_long(most_bytes)
-        parts, size = [], 0
+        size = 0
         async for part in request.stream():
             size += len(part)
             if size > most_bytes:
                 raise _too_long(most_bytes)
             verifier.update(part)
-            parts.append(part)
-        return b"".join(parts)
+
+    def _too_slow(self, id_: str) -> _RefusedError:
+        # Whoever still sends it must not keep the connection.
+        return _RefusedError(
+            408, f"The request took longer than {self._limits.seconds:g} s; send it again.",
+            "it took too long to come in", id_=id_, closes=True,
+        )  # fmt: skip
 
     async def _one(self, source: str, id_: str, raw: bytes) -> Response:
         self._keep_pace(source, 1)
@@ -243,14 +250,14 @@ class Receiver:
         return JSONResponse(self._told(event, answer))
 
     async def _batch(self, source: str, id_: str, raw: bytes) -> Response:
-        cut = lines.cut(raw)
+        # In a thread: other requests go on meanwhile.
+        cut = await run_in_threadpool(lines.cut, raw, self._limits.lines)
         if len(cut) > self._limits.lines:
             raise _RefusedError(
                 413, f"A batch has up to {self._limits.lines:,} lines; send several.",
                 "too many lines",
             )  # fmt: skip
         self._keep_pace(source, len(cut))
-        # In a thread: other requests go on meanwhile.
         found = await run_in_threadpool(lines.read, cut, source, id_, self._limits.event)
         events = [line.event for line in found if line.event is not None]
         answers = await self._storing.store(events)
@@ -285,17 +292,20 @@ class Receiver:
             )  # fmt: skip
 
     def _note(self, source: str, reason: str, id_: str, times: int = 1) -> None:
-        known = source if source in self._secrets.known else rejections.UNKNOWN
-        log.info("not accepted from %s: %s", known, reason)
-        for _ in range(times):
-            self._rejected.add(known, reason, id_, self._clock())
+        known = source if self._secrets.is_source(source) else rejections.UNKNOWN
+        self._rejected.add(known, reason, id_, self._clock(), times)
 
     async def _flush(self) -> None:
-        """Writes counts of what was not accepted, once a second."""
+        """Tells of requests that were not accepted, once a second: anybody may send any number."""
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
-            if counts := self._rejected.taken():
-                await run_in_threadpool(self._write, counts)
+            await self._write_rejected()
+
+    async def _write_rejected(self) -> None:
+        if counts := self._rejected.taken():
+            for (_, source, reason), each in counts.items():
+                log.warning("not accepted from %s: %s (%d)", source, reason, each.requests)
+            await run_in_threadpool(self._write, counts)
 
     def _write(self, counts: Any) -> None:
         try:
@@ -303,6 +313,20 @@ class Receiver:
                 rejections.write(database, counts)
         except (psycopg.Error, TutorPipelineError) as error:
             log.warning("rejected requests are not counted: %s", error)
+
+
+@asynccontextmanager
+async def _until(ends_at: float, otherwise: _RefusedError) -> AsyncIterator[None]:
+    """Ends what is done within at a time of the loop, and raises `otherwise` then."""
+    try:
+        async with asyncio.timeout_at(ends_at):
+            yield
+    except TimeoutError:
+        raise otherwise from None
+
+
+def _away() -> _RefusedError:
+    return _come_again("Nothing was stored: the database does not answer.")
 
 
 def _come_again(message: str, reason: str = "", seconds: float = _RETRY_SECONDS) -> _RefusedError:

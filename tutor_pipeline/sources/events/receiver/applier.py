@@ -24,9 +24,9 @@ _IDLE_SECONDS = 60.0
 """Without events for so long, the connection is given back."""
 _ANYTHING = """
     select exists (
-        select from {ops}.event_inbox where state in ('waiting', 'quarantined')
+        select 1 from {ops}.event_inbox where state in ('waiting', 'quarantined')
     ) or exists (
-        select from {ops}.event_versions where kept is not null
+        select 1 from {ops}.event_versions where kept is not null
     )
 """
 
@@ -58,14 +58,21 @@ class Applier:
         self._thread.join(seconds)
 
     def _run(self) -> None:
+        said = ""
         while not self._ending:
             try:
                 if self._new.is_set() or self._is_anything():
                     self._apply()
                 else:
                     self._new.wait(LOOK_SECONDS)
+                said = ""
+            except psycopg.errors.InsufficientPrivilege:
+                # The desk's role in a database with roles: another process takes events there.
+                self._pause(LOOK_SECONDS)
             except (psycopg.Error, TutorPipelineError) as error:
-                log.warning("events wait: %s", str(error).strip().partition("\n")[0])
+                # Once: a database may be away for long.
+                if said != (said := str(error).strip().partition("\n")[0]):
+                    log.warning("events wait: %s", said)
                 self._pause(_FAILED_SECONDS)
             except Exception:
                 log.exception("events wait: applying them failed")

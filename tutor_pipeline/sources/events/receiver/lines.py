@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 from tutor_pipeline.sources.events.bodies import parse
 from tutor_pipeline.sources.events.inbox import Incoming
@@ -17,10 +18,17 @@ class Line:
     event: Incoming | None
 
 
-def cut(body: bytes) -> list[tuple[int, bytes]]:
-    """Returns the lines that have something in them, each with its number."""
-    lines = ((number, raw.strip()) for number, raw in enumerate(body.split(b"\n"), start=1))
-    return [(number, raw) for number, raw in lines if raw]
+def cut(body: bytes, most: int) -> list[tuple[int, bytes]]:
+    """Returns the lines that have something in them, each with its number; of more than `most` one
+    too many, whatever else there is.
+    """
+    found: list[tuple[int, bytes]] = []
+    for number, line in enumerate(BytesIO(body), start=1):
+        if raw := line.strip():
+            found.append((number, raw))
+            if len(found) > most:
+                break
+    return found
 
 
 def read(

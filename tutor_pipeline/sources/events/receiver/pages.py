@@ -34,6 +34,16 @@ _DESCRIPTION = (
     " applied once what it waits for comes. Of each field the latest event counts, by the"
     " `timestamp` in its body; a field that an event does not carry is left as it is."
 )
+_KINDS = {
+    "text": "text",
+    "timestamptz": "moment",
+    "date": "day",
+    "integer": "whole number",
+    "double precision": "number",
+    "numeric": "number",
+    "boolean": "true, false",
+    "jsonb": "JSON",
+}
 _STATUS = {
     "type": "string",
     "enum": ["accepted", "duplicate", "conflict", "too_long"],
@@ -198,6 +208,7 @@ def html(document: Mapping[str, Any]) -> str:
         types=types,
         examples={name: json.dumps(example(each), indent=2) for name, each in types.items()},
         aliases=aliases.NAMES,
+        kinds=_KINDS,
     )
 
 

@@ -6,6 +6,7 @@ An answer follows the commit, so that whoever is told "accepted" need not send a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +18,8 @@ from tutor_pipeline.core.warehouse.pool import Pool
 from tutor_pipeline.sources.events import inbox
 from tutor_pipeline.sources.events.inbox import Answer, Incoming
 
+log = logging.getLogger(__name__)
+
 MOST_AT_ONCE = 1_000
 """Events of one transaction, unless one request has more."""
 MOST_WAITING = 10_000
@@ -27,15 +30,18 @@ class NotStoredError(Exception):
     """The events were not stored; the sender must send them again."""
 
 
+_Waiting = tuple[Sequence[Incoming], asyncio.Future[list[Answer]]]
+
+
 class Storing:
     """Stores events in groups. `stored` is called after each commit, in another thread."""
 
     def __init__(self, pool: Pool, stored: Callable[[], None]) -> None:
         self._pool = pool
         self._stored = stored
-        self._waiting: asyncio.Queue[tuple[Sequence[Incoming], asyncio.Future[list[Answer]]]]
-        self._waiting = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._events = 0
+        self._said = ""
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "store-events")
 
@@ -50,9 +56,7 @@ class Storing:
             with suppress(asyncio.CancelledError):
                 await self._task
         while not self._waiting.empty():
-            _, told = self._waiting.get_nowait()
-            if not told.done():
-                told.set_exception(NotStoredError())
+            _tell_nothing_was_stored([self._waiting.get_nowait()])
         self._thread.shutdown(wait=False)
 
     async def store(self, events: Sequence[Incoming]) -> list[Answer]:
@@ -78,24 +82,37 @@ class Storing:
             events = [event for some, _ in group for event in some]
             try:
                 answers = await loop.run_in_executor(self._thread, self._write, events)
-            except (psycopg.Error, TutorPipelineError) as error:
-                for _, told in group:
-                    if not told.done():
-                        told.set_exception(NotStoredError(str(error)))
-                continue
             except asyncio.CancelledError:
-                for _, told in group:
-                    if not told.done():
-                        told.set_exception(NotStoredError())
+                _tell_nothing_was_stored(group)
                 raise
+            except Exception as error:
+                # Whatever it is: the next ones must be stored all the same.
+                self._warn(error)
+                _tell_nothing_was_stored(group)
+                continue
+            self._said = ""
             start = 0
             for some, told in group:
                 if not told.done():
                     told.set_result(answers[start : start + len(some)])
                 start += len(some)
 
+    def _warn(self, error: Exception) -> None:
+        if not isinstance(error, psycopg.Error | TutorPipelineError):
+            log.error("storing events failed", exc_info=error)
+        # Once: a database may be away for long.
+        elif self._said != (said := str(error).strip().partition("\n")[0]):
+            self._said = said
+            log.warning("events are not stored: %s", said)
+
     def _write(self, events: Sequence[Incoming]) -> list[Answer]:
         with self._pool.connection() as database, database.transaction():
             answers = inbox.store(database, events)
         self._stored()
         return answers
+
+
+def _tell_nothing_was_stored(group: Sequence[_Waiting]) -> None:
+    for _, told in group:
+        if not told.done():
+            told.set_exception(NotStoredError())

@@ -10,4 +10,4 @@ update {ops}.event_inbox set
     reasons = '{{}}',
     waits_on = '{{}}',
     error = null
-where received_no = any(%s)
+where received_no = any(%(numbers)s)

@@ -22,4 +22,4 @@ where
         %(about)s::text is null or %(about)s in (event_id, tutor_id, student_id, session_id)
     )
 order by received_no desc
-limit %(limit)s
+limit %(most)s

@@ -7,13 +7,15 @@ update {ops}.event_inbox as stored set
     waits_on = coalesce(new.waits_on, '{{}}'),
     due_at = new.due_at,
     error = new.error
-from jsonb_to_recordset(%s) as new (
-    received_no bigint,
-    state text,
-    event_at timestamptz,
-    reasons text [],
-    waits_on text [],
-    due_at timestamptz,
-    error text
-)
+from
+    jsonb_to_recordset(%(events)s)
+        as new (
+            received_no bigint,
+            state text,
+            event_at timestamptz,
+            reasons text[],
+            waits_on text[],
+            due_at timestamptz,
+            error text
+        )
 where stored.received_no = new.received_no

@@ -5,7 +5,7 @@ select
 from pg_attribute as columns
 inner join pg_class as tables on columns.attrelid = tables.oid
 where
-    tables.relnamespace = to_regnamespace(quote_ident(%s))
+    tables.relnamespace = to_regnamespace(quote_ident(%(schema)s))
     and tables.relkind in ('r', 'p')
     and columns.attnum > 0
     and columns.attnotnull

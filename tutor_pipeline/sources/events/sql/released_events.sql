@@ -16,3 +16,4 @@ from (
     where waiting.state = 'quarantined' and waiting.waits_on && %(names)s::text[]
 ) as rest
 where stored.received_no = rest.received_no
+returning stored.received_no

@@ -2,8 +2,8 @@
 update {ops}.quarantine as kept set resolved_at = %(as_of)s
 from {ops}.event_inbox as stored
 where
-    kept.resolved_at is null
-    and kept.source like 'events:%%'
+    stored.received_no = any(%(numbers)s)
+    and stored.state not in ('quarantined', 'waiting')
     and kept.source = 'events:' || stored.source
     and kept.row_key = stored.event_id
-    and stored.state not in ('quarantined', 'waiting')
+    and kept.resolved_at is null

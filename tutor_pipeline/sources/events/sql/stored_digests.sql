@@ -4,5 +4,5 @@ select
     stored.event_id,
     stored.digest
 from {ops}.event_inbox as stored
-inner join unnest(%s::text[], %s::text[]) as wanted (source, event_id)
+inner join unnest(%(sources)s::text[], %(event_ids)s::text[]) as wanted (source, event_id)
     on stored.source = wanted.source and stored.event_id = wanted.event_id

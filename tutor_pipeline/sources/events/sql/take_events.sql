@@ -7,4 +7,4 @@ select
 from {ops}.event_inbox
 where state = 'waiting'
 order by received_no
-limit %s
+limit %(most)s

@@ -5,4 +5,4 @@ select
     deleted,
     kept
 from {ops}.event_versions
-where row_name = any(%s)
+where row_name = any(%(names)s)

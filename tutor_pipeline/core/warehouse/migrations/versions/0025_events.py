@@ -60,6 +60,7 @@ def upgrade() -> None:
             where state <> 'applied';
         create index event_inbox_waits_on on {ops}.event_inbox using gin (waits_on)
             where state = 'quarantined';
+        create index event_inbox_received_at on {ops}.event_inbox using brin (received_at);
         create index event_inbox_session on {ops}.event_inbox (session_id);
         create index event_inbox_tutor on {ops}.event_inbox (tutor_id);
         create index event_inbox_state_at on {ops}.event_inbox (state_at);
