@@ -238,7 +238,7 @@ def month(tutors: int) -> Population:
     return generate(Parameters(end=LAST_DAY, tutors=tutors, days=DAYS))
 
 
-SIZES = [40, pytest.param(150, marks=pytest.mark.long)]
+SIZES = [40, pytest.param(150, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])]
 
 
 @pytest.mark.parametrize("tutors", SIZES)

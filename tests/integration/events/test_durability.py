@@ -18,9 +18,9 @@ import pytest
 
 from tests.conftest import Databases
 from tests.integration.events.conftest import Receiver
-from tests.integration.events.lives import Event, in_peace, life, platform, states
 from tests.integration.events.signing import Answer, Sender, until
 from tests.postgres import PostgresServer, Proxy
+from tests.unit.sources.events.lives import Event, in_peace, life, platform, states
 from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.unit.sources.conftest import SESSION, Export, Imports
 from tutor_pipeline.core.errors import RefusedError, TutorPipelineError
 from tutor_pipeline.sources.csv.mapped_files import MappedFiles
-from tutor_pipeline.sources.moments import moment_of
-from tutor_pipeline.sources.problems import BadValueError
 from tutor_pipeline.sources.csv.readings import Meaning
 from tutor_pipeline.sources.mapping.files import mapped_files
 from tutor_pipeline.sources.mapping.reading import read_map
+from tutor_pipeline.sources.moments import moment_of
+from tutor_pipeline.sources.problems import BadValueError
 
 MAP = """
 files:

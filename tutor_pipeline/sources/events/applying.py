@@ -177,8 +177,12 @@ def _apply_all(database: Database, events: Sequence[Stored], now: datetime) -> N
     try:
         with database.transaction():
             _apply(database, events, now)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise  # the server's fault, not theirs
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        psycopg.errors.InsufficientPrivilege,
+    ):
+        raise  # the fault of the server or of our role, not theirs
     except Exception as error:
         if len(events) > 1:
             half = len(events) // 2

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.sources.events import applying, inbox
 from tutor_pipeline.sources.events.bodies import parse
-from tutor_pipeline.sources.events.inbox import Incoming, State
+from tutor_pipeline.sources.events.inbox import Incoming
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TABLES = ("users", "tutors", "students", "sessions", "session_feedback", "session_audio_metrics",

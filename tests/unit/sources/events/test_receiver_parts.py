@@ -110,7 +110,7 @@ def test_the_api_is_valid_openapi(pages: dict[str, httpx.Response]) -> None:
     for path in document["paths"].values():
         assert list(path) == ["post"]
         assert set(path["post"]["responses"]) == {
-            "200", "401", "403", "408", "409", "413", "415", "429", "503",
+            "200", "401", "403", "404", "408", "409", "413", "415", "429", "503",
         }  # fmt: skip
         names = {each["name"] for each in path["post"]["parameters"]}
         assert names == {"source", "webhook-id", "webhook-timestamp", "webhook-signature"}
@@ -153,7 +153,7 @@ def test_the_page_names_every_type_and_alias(pages: dict[str, httpx.Response]) -
             assert f"<code>{field}</code>" in text
     for name in aliases.NAMES:
         assert f"<code>{name}</code>" in text
-    for status in (200, 401, 403, 408, 409, 413, 415, 429, 503):
+    for status in (200, 401, 403, 404, 408, 409, 413, 415, 429, 503):
         assert f"<td>{status}</td>" in text
 
 

@@ -78,6 +78,7 @@ def _answer(description: str, schema: Mapping[str, Any], **more: Any) -> dict[st
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     401: _answer("The signature was not accepted; one text for every cause.", _MESSAGE),
     403: _answer("No events are taken at this address.", _MESSAGE),
+    404: {"description": "There is no such address."},
     408: _answer("The request did not come in within 10 seconds.", _MESSAGE),
     409: _answer("Another event has this webhook-id.", _MESSAGE),
     413: _answer("Too long: an event over 20 kB, a batch over 5 MB or 1,000 lines.", _MESSAGE),

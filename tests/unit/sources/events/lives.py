@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,9 +20,12 @@ Event = dict[str, Any]
 BEGAN = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def life(chance: random.Random, tutors: int = 4, sessions: int = 12) -> Iterator[Event]:
+def life(
+    chance: random.Random, tutors: int = 4, sessions: int = 12, *, by_the_way: bool = True
+) -> Iterator[Event]:
     """Yields events without end, each with an id: about few rows, so that they meet; in any order,
-    so that some wait for others.
+    so that some wait for others. `by_the_way`: some tell when a session was to begin only by when
+    it began.
     """
     for number in itertools.count():
         at = BEGAN + timedelta(minutes=chance.randrange(50_000))
@@ -37,9 +41,10 @@ def life(chance: random.Random, tutors: int = 4, sessions: int = 12) -> Iterator
             ("session.scheduled", {**named, "tutor_id": tutor,
                                    "scheduled_start": start.isoformat()}),
             ("session.completed", {**named, "actual_duration": number % 90}),
-            ("session_completed", {**named, "tutor_id": tutor, "rating": 1 + number % 5,
-                                   "started_at": start.isoformat(),
-                                   "ended_at": (start + timedelta(hours=1)).isoformat()}),
+            *([("session_completed", {
+                **named, "tutor_id": tutor, "rating": 1 + number % 5,
+                "started_at": start.isoformat(),
+                "ended_at": (start + timedelta(hours=1)).isoformat()})] if by_the_way else []),
             ("session.cancelled", named),
             ("session.feedback", {**named, "feedback_text": f"f{number}"}),
             ("session.metrics", {**named, "empathy_score": number % 10, "clarity_score": None}),
@@ -78,21 +83,34 @@ def states(warehouse: Warehouse) -> dict[str, tuple[str, list[str]]]:
     return {row["event_id"]: (row["state"], sorted(row["reasons"])) for row in rows}
 
 
-def in_peace(
-    warehouse: Warehouse, events: Sequence[Event], source: str = "shop", now: datetime | None = None
-) -> None:
-    """Stores and applies events, one batch after the other."""
-    made = [Incoming(source, each["id"], parse(_body(each))) for each in events]
+def store(warehouse: Warehouse, events: Sequence[Event], source: str = "shop") -> list[str]:
+    """Stores events as the receiver does. Returns what their sender is told."""
+    made = [Incoming(source, each["id"], parse(json.dumps(each).encode())) for each in events]
+    with warehouse.connect() as database:
+        return [str(answer) for answer in inbox.store(database, made)]
+
+
+def apply(warehouse: Warehouse, now: datetime | None = None, limit: int = applying.BATCH) -> None:
+    """Applies what waits."""
     now = now or datetime.now(UTC)
-    for start in range(0, len(made), 1_000):
-        with warehouse.connect() as database:
-            inbox.store(database, made[start : start + 1_000])
     with warehouse.connect(autocommit=True) as database:
-        while applying.apply_waiting(database, now).is_more:
+        while applying.apply_waiting(database, now, limit).is_more:
             pass
 
 
-def _body(event: Event) -> bytes:
-    import json
+def in_peace(warehouse: Warehouse, events: Sequence[Event]) -> None:
+    """Stores and applies events, one batch after the other."""
+    for start in range(0, len(events), 1_000):
+        store(warehouse, events[start : start + 1_000])
+    apply(warehouse)
 
-    return json.dumps(event).encode()
+
+def clear(warehouse: Warehouse) -> None:
+    """Empties the platform, and all that is known of events."""
+    with warehouse.connect() as database:
+        here = [name for name in tables() if database.value(
+            "select to_regclass(%s)", (f"platform.{name}",))]  # fmt: skip
+        for name in here:
+            database.execute(f"delete from {{platform}}.{name}")
+        for name in ("event_inbox", "event_versions", "event_erasures", "quarantine"):
+            database.execute(f"delete from {{ops}}.{name}")
