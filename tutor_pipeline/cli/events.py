@@ -35,6 +35,7 @@ from tutor_pipeline.sources.events import (
 from tutor_pipeline.sources.events.bodies import again
 from tutor_pipeline.sources.events.catalogue import EventType, Field, load_types
 from tutor_pipeline.sources.events.inbox import State
+from tutor_pipeline.sources.events.reading import remarks_on
 
 _REJECTED_FOR = timedelta(days=7)
 
@@ -129,7 +130,11 @@ def show(event_id: EventId, source: OfSource = None, as_json: AsJson = False) ->
     now = datetime.now(UTC)
     with session.warehouse.connect() as database:
         found = [
-            row | {"rows": holding.held_by(database, row["source"], event_id, row["body"], now)}
+            row
+            | {
+                "rows": holding.held_by(database, row["source"], event_id, row["body"], now),
+                "ignored": remarks_on(again(row["body"]), event_id, now).get("ignored", []),
+            }
             for row in _found(database, event_id, source)
         ]
     for number, row in enumerate(found):
@@ -183,6 +188,8 @@ def _show(row: Mapping[str, Any]) -> None:
         table.add_row("row", _text(held.row))
         for what, said in _of_row(held):
             table.add_row("", _text(f"{what} {said}"))
+    if ignored := row["ignored"]:
+        table.add_row("not read", _text(", ".join(ignored)))
     out.print(table)
     if not row["body"]:
         out.print("It named somebody who was erased: nothing of it is left.")

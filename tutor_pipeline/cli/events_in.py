@@ -14,6 +14,7 @@ from tutor_pipeline.cli.desk import is_loopback
 from tutor_pipeline.cli.installation import Session, open_session
 from tutor_pipeline.cli.options import AsJson
 from tutor_pipeline.cli.platform_data import EVENTS, SYNTHETIC, last_load, remember_load
+from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.core.formatting import count
 from tutor_pipeline.core.warehouse.database import Database
 from tutor_pipeline.core.warehouse.platform import ensure_platform
@@ -99,21 +100,29 @@ def rotate(
     Example: [bold]tutor-pipeline events secrets rotate shop --keep 2[/bold]
     """
     session = open_session(note)
+    kept, now = timedelta(hours=keep), datetime.now(UTC)
     with session.warehouse.connect() as database:
-        secret = secrets.rotate(database, source, datetime.now(UTC), timedelta(hours=keep))
+        secret = secrets.rotate(database, source, now, kept)
     _print(session, source, secret, as_json)
+    if not as_json:
+        note(f"The secrets before are good until {_moment(now + kept)}; sooner: secrets revoke")
 
 
 def revoke(
     source: Source,
     secret: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Only this one, as `list` shows it.")
+        int | None, typer.Option(metavar="NUMBER", help="This one, as `list` shows it.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
-    """End all secrets of a source, or one of them. Its events are refused within two seconds.
+    """End a secret of a source, or all. What is signed with it is refused within two seconds.
 
     Example: [bold]tutor-pipeline events secrets revoke shop --secret 3[/bold]
     """
+    if (secret is None) != everything:
+        raise UsageError(
+            "which? Say --secret NUMBER (tutor-pipeline events secrets list), or --all"
+        )
     session = open_session(note)
     with session.warehouse.connect() as database:
         ended = secrets.revoke(database, source, datetime.now(UTC), secret)

@@ -92,7 +92,11 @@ class Gate:
         if int(headers.get("content-length") or 0) > MAX_BODY:
             return _too_long()
         if method == "POST" and headers.get("content-type", _FORM).split(";")[0] != _FORM:
-            return PlainTextResponse("The desk takes forms of its own pages, and no files.\n", 415)
+            return PlainTextResponse(
+                "The desk takes forms of its own pages, and no files. Events go to"
+                " /v1/events/SOURCE.\n",
+                415,
+            )
         if method not in _CHANGES_NOTHING and not self._is_own_form(headers, host):
             return PlainTextResponse(
                 "This form was not sent by a page of the desk; nothing was changed.\n"

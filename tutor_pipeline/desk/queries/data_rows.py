@@ -8,7 +8,7 @@ from tutor_pipeline.core.warehouse.database import Database, Row
 from tutor_pipeline.sources.events import inbox, overview
 
 _LATELY = timedelta(days=1)
-_MOST_REASONS = 5
+_MOST_REASONS = 20
 
 
 def verdict(database: Database) -> Row | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -48,6 +49,12 @@ def parts_of(name: str, data: Data) -> Iterator[Part]:
         yield from _ALIASES[name](data)
     else:
         yield name, data
+
+
+def ignored(name: str, data: Data) -> list[str]:
+    """Returns the fields of an alias's data that it does not have."""
+    known = re.findall(r"\w+", NAMES[name]) if name in NAMES else None
+    return [] if known is None else [each for each in data if each not in known]
 
 
 def _minutes(started: Any, ended: Any) -> float | None:

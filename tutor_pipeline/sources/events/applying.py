@@ -189,8 +189,14 @@ def _apply_all(database: Database, events: Sequence[Stored], now: datetime) -> N
             _apply_all(database, events[:half], now)
             _apply_all(database, events[half:], now)
             return
-        log.exception("event %s of %s cannot be applied", events[0].event_id, events[0].source)
-        said = f"{type(error).__name__}: {str(error).strip()}"[:_LONGEST_ERROR].replace("\0", "")
+        # What PostgreSQL says in detail repeats the row, with names and words of people.
+        told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        said = f"{type(error).__name__}: {(told or str(error)).strip()}"
+        said = said[:_LONGEST_ERROR].replace("\0", "")
+        log.error(
+            "event %s of %s cannot be applied: %s", events[0].event_id, events[0].source, said,
+            exc_info=None if told else error,
+        )  # fmt: skip
         inbox.mark(database, {events[0].number: State.DEAD}, {events[0].number: {"error": said}})
 
 
@@ -360,7 +366,9 @@ class _Batch:
                 )
                 if steps[key].inserts:
                     self.appeared.add(name)
-                elif steps[key].deletes and table.name == "sessions":
+                # A deletion takes the parts with it, also where later events make the session anew.
+                is_gone = steps[key].deletes and not steps[key].inserts
+                if table.name == "sessions" and (is_gone or row.deleted > row.was_deleted):
                     self.gone.add(key[0])
             if key in waits:
                 self.waiting[name] = [_reason(each) for each in waits[key]]

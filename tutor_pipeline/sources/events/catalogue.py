@@ -51,6 +51,7 @@ class _Type(YamlModel):
     deletes: bool = False
     required: tuple[str, ...] = ()
     accepted: Mapping[str, tuple[str, ...]] = {}
+    example: tuple[str, ...] = ()
     targets: tuple[_Target, ...]
 
 
@@ -117,7 +118,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A type of events. `fields` are all fields of its data, by name."""
+    """A type of events. `fields` are all fields of its data, by name; `usual` those that one of it
+    has.
+    """
 
     name: str
     says: str
@@ -125,6 +128,7 @@ class EventType:
     deletes: bool
     targets: tuple[Target, ...]
     fields: Mapping[str, Field]
+    usual: tuple[str, ...]
 
     def schema(self) -> dict[str, Any]:
         """Returns the JSON schema of its data."""
@@ -192,7 +196,8 @@ def _event_type(name: str, made: _Type, minutes: Iterable[str]) -> EventType:
         targets.append(
             Target(target.table, target.key, named, target.set, target.otherwise, target.optional)
         )
-    return EventType(name, made.says, made.rank, made.deletes, tuple(targets), fields)
+    usual = made.example or tuple(fields)
+    return EventType(name, made.says, made.rank, made.deletes, tuple(targets), fields, usual)
 
 
 def _columns(table: Table, target: _Target) -> list[Column]:

@@ -59,7 +59,7 @@ def _held(database: Database, event: str, changes: Mapping[str, Change]) -> Iter
             name,
             tuple(each.removeprefix(_BY_THE_WAY) for each in fields),
             {
-                each: says.get(each) or says.get(EXISTENCE) or ""
+                each: says.get(each) or says.get(EXISTENCE) or (row["deleted"] or (0, 0, ""))[2]
                 for each in change.fields
                 if each not in fields
             },

@@ -76,13 +76,14 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What an event says. `reasons`: why it cannot count as it is; then it changes nothing.
-    `due_at`: when it may be tried again.
+    `due_at`: when it may be tried again. `ignored`: fields of its data that no type of events has.
     """
 
     version: Version | None
     changes: tuple[Change, ...]
     reasons: tuple[str, ...] = ()
     due_at: datetime | None = None
+    ignored: tuple[str, ...] = ()
 
 
 def event_time(body: Body) -> datetime:
@@ -107,6 +108,7 @@ def read(body: Body, event_id: str, now: datetime, types: Catalogue | None = Non
     reasons: list[str] = []
     changes: list[Change] = []
     rank = 0
+    ignored = aliases.ignored(body.type, body.data)
     if not isinstance(body.value.get("data"), dict):
         reasons.append("data_missing")
     for name, data in parts:
@@ -117,26 +119,32 @@ def read(body: Body, event_id: str, now: datetime, types: Catalogue | None = Non
             found = _Data(types.types[name], data)
             changes += found.changes()
             reasons += found.reasons
+            ignored += found.ignored
     if not reasons and not changes:
         reasons.append(NOTHING_SAID)
+    ignored = sorted(set(ignored))
     try:
         at = event_time(body)
     except BadValueError as problem:
-        return Reading(None, (), (f"timestamp_{problem}", *reasons))
+        return Reading(None, (), (f"timestamp_{problem}", *reasons), ignored=tuple(ignored))
     version = Version.of(at, rank, event_id)
     if reasons:
-        return Reading(version, (), tuple(dict.fromkeys(reasons)))
+        return Reading(version, (), tuple(dict.fromkeys(reasons)), ignored=tuple(ignored))
     if at > now + MOST_AHEAD:
-        return Reading(version, (), (AHEAD,), due_at=at - MOST_AHEAD)
-    return Reading(version, tuple(changes))
+        return Reading(version, (), (AHEAD,), at - MOST_AHEAD, tuple(ignored))
+    return Reading(version, tuple(changes), ignored=tuple(ignored))
 
 
-def problems_of(body: Body, event_id: str, now: datetime) -> list[str]:
-    """Returns what its sender can be told of an event at once: why it cannot count as it is."""
+def remarks_on(body: Body, event_id: str, now: datetime) -> dict[str, list[str]]:
+    """Returns what its sender can be told of an event at once: why it cannot count as it is
+    (`problems`), and which fields of it nobody reads (`ignored`); what there is of them.
+    """
     try:
-        return list(read(body, event_id, now).reasons)
+        found = read(body, event_id, now)
     except UnknownTypeError:
-        return ["type_unknown"]
+        return {"problems": ["type_unknown"]}
+    told = {"problems": list(found.reasons), "ignored": list(found.ignored)}
+    return {name: each for name, each in told.items() if each}
 
 
 class _Data:
@@ -146,6 +154,8 @@ class _Data:
         self.kind = kind
         self.data = data
         self.reasons: list[str] = []
+        set_by_type = {column for target in kind.targets for column in target.set}
+        self.ignored = [name for name in data if name not in kind.fields.keys() | set_by_type]
         self._values: dict[str, Any] = {}
         for name, each in kind.fields.items():
             if name in data or each.is_key or each.is_required:

@@ -65,13 +65,23 @@ def rotate(database: Database, source: str, now: datetime, kept: timedelta = KEP
 
 
 def revoke(database: Database, source: str, now: datetime, number: int | None = None) -> int:
-    """Ends the secrets of a source now, or the one of a number. Returns how many that were."""
+    """Ends the secrets of a source now, or the one of a number. Returns how many that were.
+
+    Raises UsageError: there is none that is good.
+    """
     _refuse_unknown(database, source)
-    return database.execute(
+    ended = database.execute(
         "update {ops}.event_secrets set ends_at = %s where source = %s"
         " and (ends_at is null or ends_at > %s) and (%s::bigint is null or secret_id = %s)",
         (now, source, now, number, number),
     ).rowcount
+    if not ended:
+        raise UsageError(
+            f"{source} has no secret that is good"
+            + ("" if number is None else f" under the number {number}")
+            + "; see: tutor-pipeline events secrets list"
+        )
+    return ended
 
 
 def listed(database: Database) -> list[Row]:

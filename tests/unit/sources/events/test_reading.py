@@ -17,8 +17,8 @@ from tutor_pipeline.sources.events.reading import (
     Change,
     Reading,
     UnknownTypeError,
-    problems_of,
     read,
+    remarks_on,
     value_of,
 )
 from tutor_pipeline.sources.problems import SUFFIXES, BadValueError
@@ -242,7 +242,9 @@ def test_whatever_comes_is_a_change_or_has_reasons(data: st.DataObject) -> None:
     )
     assert len(set(reading.reasons)) == len(reading.reasons)
     assert read(again(body.text), "shop/e1", NOW) == reading
-    assert problems_of(body, "e1", NOW) == list(reading.reasons)
+    told = remarks_on(body, "e1", NOW)
+    assert told.get("problems", []) == list(reading.reasons)
+    assert told.get("ignored", []) == list(reading.ignored)
     json.dumps([dict(change.fields) for change in reading.changes], allow_nan=False)
 
 
@@ -355,7 +357,7 @@ def test_types_that_are_none() -> None:
         with pytest.raises(UnknownTypeError):
             said(kind, {})
         body = parse(json.dumps({"type": kind, "timestamp": "x"}).encode())
-        assert problems_of(body, "e", NOW) == ["type_unknown"]
+        assert remarks_on(body, "e", NOW) == {"problems": ["type_unknown"]}
     assert read(parse(b"no"), "e", NOW).reasons == ("malformed_json",)
 
 
@@ -412,3 +414,19 @@ def test_each_type_needs_its_keys_and_nothing_else(kind: EventType) -> None:
     nulls = said(kind.name, dict.fromkeys(kind.fields)).reasons
     assert missing <= set(nulls)
     assert all(each.endswith("_missing") for each in nulls)
+
+
+def test_fields_that_nobody_reads_are_named() -> None:
+    def ignored(kind: str, data: dict[str, Any]) -> list[str]:
+        body = parse(json.dumps({"type": kind, "timestamp": "2026-01-02T03:04:05Z", "data": data})
+                     .encode())  # fmt: skip
+        return remarks_on(body, "e", NOW).get("ignored", [])
+
+    assert ignored("session.feedback", {"session_id": "S", "rating": 4, "comment": "x"}) == [
+        "comment", "rating",
+    ]  # fmt: skip
+    # What a type sets may be said, too, and an alias has fields of its own.
+    assert ignored("session.completed", {"session_id": "S", "status": "completed"}) == []
+    assert ignored("session_completed", {"session_id": "S", "started_at": "x", "stars": 1}) == [
+        "stars"
+    ]

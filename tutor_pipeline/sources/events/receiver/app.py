@@ -17,6 +17,7 @@ import psycopg
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from tutor_pipeline.core.errors import TutorPipelineError
@@ -25,7 +26,7 @@ from tutor_pipeline.core.warehouse.pool import Pool
 from tutor_pipeline.sources.events import rejections
 from tutor_pipeline.sources.events.bodies import parse
 from tutor_pipeline.sources.events.inbox import Answer, Incoming
-from tutor_pipeline.sources.events.reading import problems_of
+from tutor_pipeline.sources.events.reading import remarks_on
 from tutor_pipeline.sources.events.receiver import lines, pages
 from tutor_pipeline.sources.events.receiver.applier import Applier
 from tutor_pipeline.sources.events.receiver.known_secrets import KnownSecrets
@@ -138,6 +139,11 @@ class Receiver:
         @app.post("/v1/events/{source}/batch", **pages.BATCH)
         async def batch(source: str, request: Request) -> Response:
             return await self._answered(source, request, self._batch, self._limits.body)
+
+        @app.exception_handler(HTTPException)
+        async def not_there(request: Request, error: HTTPException) -> Response:
+            message = "Events go by POST to /v1/events/SOURCE, many to /v1/events/SOURCE/batch."
+            return JSONResponse({"message": message}, error.status_code, error.headers)
 
         described = pages.described(app)
         page = pages.html(described)
@@ -262,8 +268,9 @@ class Receiver:
         events = [line.event for line in found if line.event is not None]
         answers = await self._storing.store(events)
         told = await run_in_threadpool(self._all_told, found, answers)
-        if conflicts := sum(each["status"] == Answer.CONFLICT for each in told):
-            self._note(source, "an id with another body", id_, conflicts)
+        for each in told:
+            if each["status"] == Answer.CONFLICT:
+                self._note(source, "an id with another body", each["id"])
         return JSONResponse({"events": told})
 
     def _all_told(self, found: Sequence[Line], answers: Sequence[Answer]) -> list[dict[str, Any]]:
@@ -278,10 +285,8 @@ class Receiver:
     def _told(self, event: Incoming, answer: Answer) -> dict[str, Any]:
         told: dict[str, Any] = {"id": event.event_id, "status": answer}
         # What can be said at once: the rest depends on what else is there.
-        if answer is Answer.ACCEPTED and (
-            problems := problems_of(event.body, event.event_id, self._clock())
-        ):
-            told["problems"] = problems
+        if answer is Answer.ACCEPTED:
+            told |= remarks_on(event.body, event.event_id, self._clock())
         return told
 
     def _keep_pace(self, source: str, events: int) -> None:

@@ -38,9 +38,9 @@ def read(
     found = []
     for number, raw in lines:
         name = f"{batch_id}:{number}"
-        if len(raw) > longest:
-            found.append(Line(name, None))
-            continue
         event = parse(raw)
+        if len(raw) > longest:
+            found.append(Line(event.id or name, None))
+            continue
         found.append(Line(event.id or name, Incoming(source, event.id or name, event)))
     return found

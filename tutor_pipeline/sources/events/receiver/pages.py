@@ -30,8 +30,8 @@ HEADERS = {
 _DESCRIPTION = (
     "Events that a tutoring platform pushes, signed as Standard Webhooks 1.0.0 says. An event that"
     " is answered with 2xx is stored and need not be sent again; sent again it has no effect. What"
-    " is malformed, or names somebody who is not known yet, is accepted too: it is kept, and"
-    " applied once what it waits for comes. Of each field the latest event counts, by the"
+    " names a tutor or session that is not known yet is applied once they are; what is malformed is"
+    " kept, and does not count. Of each field the latest event counts, by the"
     " `timestamp` in its body; a field that an event does not carry is left as it is."
 )
 _KINDS = {
@@ -60,6 +60,11 @@ _TOLD = {
             "type": "array",
             "items": {"type": "string"},
             "description": "Why the event is kept and does not count: <field>_<what is wrong>.",
+        },
+        "ignored": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Fields of the data that no type of events has.",
         },
     },
 }
@@ -177,7 +182,7 @@ def example(of: EventType) -> dict[str, Any]:
     return {
         "type": of.name,
         "timestamp": datetime(2026, 3, 2, 17, 4, tzinfo=UTC).isoformat(),
-        "data": {name: _value(each) for name, each in of.fields.items()},
+        "data": {name: _value(of.fields[name]) for name in of.usual},
     }
 
 
@@ -192,10 +197,10 @@ def _value(of: Field) -> Any:
     return {
         "timestamptz": "2026-03-02T16:00:00+00:00",
         "date": "2026-03-02",
-        "integer": int(middle),
+        "integer": 60 if of.is_minutes else int(middle),
         "double precision": middle,
         "numeric": middle,
-        "boolean": False,
+        "boolean": True,
         "jsonb": {},
     }.get(of.column.type, of.name.replace("_", " "))
 
