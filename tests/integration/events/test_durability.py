@@ -20,7 +20,7 @@ from tests.conftest import Databases
 from tests.integration.events.conftest import Receiver
 from tests.integration.events.signing import Answer, Sender, until
 from tests.postgres import PostgresServer, Proxy
-from tests.unit.sources.events.lives import Event, in_peace, life, platform, states
+from tests.unit.sources.events.lives import Event, in_peace, life, outcomes, platform
 from tutor_pipeline.core.warehouse import migrate
 from tutor_pipeline.core.warehouse.database import Warehouse
 from tutor_pipeline.core.warehouse.platform import ensure_platform
@@ -98,7 +98,7 @@ def killed_at_any_moment(receiver: Receiver, calm: Warehouse, seed: int, kills: 
     receiver.until_applied()
     in_peace(calm, client.acknowledged)
     assert client.acknowledged
-    assert states(receiver.warehouse) == states(calm)
+    assert outcomes(receiver.warehouse) == outcomes(calm)
     assert platform(receiver.warehouse) == platform(calm)
 
 
@@ -174,7 +174,7 @@ def test_a_kill_before_each_statement(
         receiver.kill()
     assert len(sent) > 30 * 30, "it has more statements than that"
     in_peace(calm, sent)
-    assert states(warehouse) == states(calm)
+    assert outcomes(warehouse) == outcomes(calm)
     assert platform(warehouse) == platform(calm)
 
 
@@ -240,7 +240,7 @@ def test_a_database_that_goes_and_comes_back(
     finally:
         receiver.kill()
     in_peace(calm, client.acknowledged)
-    assert states(receiver.warehouse) == states(calm)
+    assert outcomes(receiver.warehouse) == outcomes(calm)
     assert platform(receiver.warehouse) == platform(calm)
 
 

@@ -15,7 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import psycopg
 
@@ -64,7 +65,8 @@ _DELETIONS = """
 """
 
 
-class Stored(NamedTuple):
+@dataclass(frozen=True)
+class Stored:
     """An event of the inbox."""
 
     number: int
@@ -77,7 +79,7 @@ class Stored(NamedTuple):
         """Its id among those of all sources."""
         return f"{self.source}/{self.event_id}"
 
-    @property
+    @cached_property
     def body(self) -> Body:
         """Its body."""
         return again(self.text)

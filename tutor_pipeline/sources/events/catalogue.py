@@ -31,7 +31,7 @@ JSON_TYPES: Mapping[str, tuple[str, ...]] = {
     "jsonb": ("object", "array", "string", "number", "boolean"),
 }
 """What a column's type may be in JSON, beside null; the first is the usual one."""
-_FORMATS = {"timestamptz": "date-time", "date": "date"}
+_FORMATS = {"timestamptz": "date-time"}
 
 
 class _Target(YamlModel):
@@ -56,7 +56,7 @@ class _Type(YamlModel):
 
 
 class _Types(YamlModel):
-    minutes: tuple[str, ...]
+    whole: tuple[str, ...]
     types: Mapping[str, _Type]
     tables: Mapping[str, tuple[str, ...]]
 
@@ -71,12 +71,12 @@ class Field:
     column: Column
     is_key: bool
     is_required: bool
-    is_minutes: bool
+    is_whole: bool
     accepted: tuple[str, ...]
 
     def schema(self) -> dict[str, Any]:
         """Returns its JSON schema."""
-        kinds = list(JSON_TYPES["double precision" if self.is_minutes else self.column.type])
+        kinds = list(JSON_TYPES["double precision" if self.is_whole else self.column.type])
         if self.is_id:  # it may be a number on the platform
             kinds.append("integer")
         schema: dict[str, Any] = {"description": self.column.description}
@@ -85,7 +85,8 @@ class Field:
         else:
             schema["type"] = [*kinds, "null"]
         if self.is_id:
-            schema |= {"minLength": 1, "maxLength": MAX_ID}
+            is_needed = self.is_key or self.is_required
+            schema |= {"minLength": int(is_needed), "maxLength": MAX_ID}
         if self.column.type in _FORMATS:
             schema["format"] = _FORMATS[self.column.type]
         if self.accepted:
@@ -157,7 +158,7 @@ def load_types(path: Path = _FILE) -> Catalogue:
     Raises TutorPipelineError: the file cannot be read, or says what the contract does not have.
     """
     read = read_yaml(path, _Types, "types of events")
-    types = {name: _event_type(name, each, read.minutes) for name, each in read.types.items()}
+    types = {name: _event_type(name, each, read.whole) for name, each in read.types.items()}
     for table, key in read.tables.items():
         what = table.replace("_", " ")
         for verb, says, deletes in (
@@ -166,12 +167,12 @@ def load_types(path: Path = _FILE) -> Catalogue:
         ):
             target = _Target(table=table, key=key, only=key if deletes else ())
             made = _Type(says=says, deletes=deletes, rank=9 if deletes else 0, targets=(target,))
-            types[f"{table}.{verb}"] = _event_type(f"{table}.{verb}", made, read.minutes)
+            types[f"{table}.{verb}"] = _event_type(f"{table}.{verb}", made, read.whole)
     keys = {target.table: target.key for each in types.values() for target in each.targets}
     return Catalogue(types, keys)
 
 
-def _event_type(name: str, made: _Type, minutes: Iterable[str]) -> EventType:
+def _event_type(name: str, made: _Type, whole: Iterable[str]) -> EventType:
     contract = load_contract()
     fields: dict[str, Field] = {}
     targets = []
@@ -190,7 +191,7 @@ def _event_type(name: str, made: _Type, minutes: Iterable[str]) -> EventType:
                     column,
                     is_key,
                     field in made.required,
-                    column.name in minutes,
+                    column.name in whole,
                     accepted,
                 )
         targets.append(

@@ -50,7 +50,23 @@ def life(
             ("session.metrics", {**named, "empathy_score": number % 10, "clarity_score": None}),
             ("session_feedback_tags.upserted", {**named, "tag": f"t{number % 3}"}),
             ("session_feedback_tags.deleted", {**named, "tag": f"t{number % 3}"}),
-            *([("session.deleted", named)] if chance.random() < 0.2 else []),
+            ("session_students.upserted", {**named, "student_id": f"P{number % 3}",
+                                           "attended": bool(number % 2)}),
+            ("engagement_events.upserted", {"event_id": f"E{number % 4}", "tutor_id": tutor,
+                                            "event_type": "login",
+                                            "occurred_at": start.isoformat()}),
+            ("tutor.availability", {"tutor_id": tutor, "week_start": "2026-03-02",
+                                    "available_hours": number % 40}),
+            ("users.upserted", {"id": tutor, "role": "tutor", "email": f"{number}@example.org"}),
+            ("session.scheduled", {**named, "student_id": None, "subject": f"s{number}"}),
+            *chance.choices([
+                ("session.deleted", named),
+                ("users.deleted", {"id": tutor}),
+                ("session_students.deleted", {**named, "student_id": f"P{number % 3}"}),
+                ("engagement_events.deleted", {"event_id": f"E{number % 4}"}),
+                ("session.completed", {**named, "actual_duration": -1}),
+                ("session.odd", named),
+            ], k=chance.randrange(2)),
         ])  # fmt: skip
         yield {"id": f"evt-{number}", "type": kind, "timestamp": at.isoformat(), "data": data}
 
@@ -83,6 +99,16 @@ def states(warehouse: Warehouse) -> dict[str, tuple[str, list[str]]]:
     return {row["event_id"]: (row["state"], sorted(row["reasons"])) for row in rows}
 
 
+def outcomes(warehouse: Warehouse) -> dict[str, str]:
+    """What became of each event, as far as it follows from the set of them: one that is overruled
+    counts as applied or as waiting with its row, as it was when it came.
+    """
+    return {
+        id_: "taken" if state in ("applied", "quarantined") else state
+        for id_, (state, _) in states(warehouse).items()
+    }
+
+
 def store(warehouse: Warehouse, events: Sequence[Event], source: str = "shop") -> list[str]:
     """Stores events as the receiver does. Returns what their sender is told."""
     made = [Incoming(source, each["id"], parse(json.dumps(each).encode())) for each in events]
@@ -103,6 +129,24 @@ def in_peace(warehouse: Warehouse, events: Sequence[Event]) -> None:
     for start in range(0, len(events), 1_000):
         store(warehouse, events[start : start + 1_000])
     apply(warehouse)
+
+
+def apply_somehow(
+    warehouse: Warehouse,
+    events: Sequence[Event],
+    chance: random.Random,
+    now: datetime | None = None,
+) -> None:
+    """Stores and applies events in any order, in batches of any size."""
+    order = list(events)
+    chance.shuffle(order)
+    while order:
+        size = chance.choice([1, 5, 40])
+        some, order = order[:size], order[size:]
+        store(warehouse, some)
+        if chance.random() < 0.7:
+            apply(warehouse, now, limit=chance.choice([3, 1_000]))
+    apply(warehouse, now)
 
 
 def clear(warehouse: Warehouse) -> None:

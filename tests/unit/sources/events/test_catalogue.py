@@ -38,10 +38,11 @@ def test_its_schema_is_one(kind: EventType) -> None:
 def test_its_example_is_valid_and_read_without_reasons(kind: EventType) -> None:
     made = example(kind)
     validator(kind).validate(made["data"])
-    assert made["data"].keys() == kind.fields.keys()
+    assert made["data"].keys() == set(kind.usual) <= kind.fields.keys()
     reading = read(parse(json.dumps(made).encode()), "e", NOW)
     assert reading.reasons == ()
     assert {change.table for change in reading.changes} == {each.table for each in kind.targets}
+    assert reading.ignored == ()
     assert all(change.deletes == kind.deletes for change in reading.changes)
 
 

@@ -197,7 +197,7 @@ def _value(of: Field) -> Any:
     return {
         "timestamptz": "2026-03-02T16:00:00+00:00",
         "date": "2026-03-02",
-        "integer": 60 if of.is_minutes else int(middle),
+        "integer": 60 if of.is_whole else int(middle),
         "double precision": middle,
         "numeric": middle,
         "boolean": True,
