@@ -413,7 +413,8 @@ class Attack:
         self, attempt: Attempt, names: list[str], answer: Answer | None, times: tuple[float, float]
     ) -> None:
         what = f"{names}: {attempt.path} {attempt.headers} {attempt.body[:300]!r}: {answer}"
-        good = self.sources.good if attempt.source in ("shop", "%73hop") else []
+        good = {"shop": self.sources.good, "%73hop": self.sources.good,
+                "other": [self.sources.other]}.get(attempt.source, [])  # fmt: skip
         body = attempt.body if attempt.length is None else attempt.body[: attempt.length]
         said = {is_signed(attempt.headers, body, good, at) for at in times}
         is_whole = attempt.length is None or attempt.length <= len(attempt.body)

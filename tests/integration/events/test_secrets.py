@@ -16,6 +16,7 @@ import pytest
 from tests.integration.conftest import Project
 from tests.integration.events.conftest import Receiver
 from tests.integration.events.signing import Answer, Connection, Sender, until
+from tutor_pipeline.core.errors import UsageError
 from tutor_pipeline.sources.events import secrets
 
 EVENT = {"type": "tutor.updated", "timestamp": "2026-03-02T16:00:00Z",
@@ -69,7 +70,8 @@ def test_secrets_are_made_exchanged_and_ended_while_it_runs(receiver: Receiver) 
         until(lambda each=each: not is_good(each), "one before is good still")
     assert do(receiver, secrets.revoke, "changing", now()) == 1
     until(lambda: not is_good(fourth), "a secret that was ended is good still")
-    assert do(receiver, secrets.revoke, "changing", now()) == 0
+    with pytest.raises(UsageError, match="no secret that is good"):
+        do(receiver, secrets.revoke, "changing", now())
 
 
 def refused(receiver: Receiver, source: str, headers: Any, body: bytes) -> Answer:

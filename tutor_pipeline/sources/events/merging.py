@@ -84,6 +84,10 @@ class Row:
     def delete(self, version: Version) -> None:
         """Takes a deletion, of the row or of what it is a part of."""
         self.deleted = max(self.deleted, version)
+        # At once: what the row waits for must not follow from what no longer counts.
+        for column in [c for c, said in self.versions.items() if said <= self.deleted]:
+            del self.versions[column]
+            self.kept.pop(column, None)
 
     def is_to_be_recalled(self) -> bool:
         """Whether a new deletion concerns the row in its table: then it is to be made anew, of what
@@ -108,9 +112,6 @@ class Row:
         """Returns what to do, and what the row waits for: columns that are `needed` and that nobody
         said, and rows that are missing (`held`). Recall a row of which something is held.
         """
-        for column in [c for c, version in self.versions.items() if version <= self.deleted]:
-            del self.versions[column]
-            self.kept.pop(column, None)
         was_there, self.is_there = self.is_there, False
         is_made_anew = self.is_recalled or not was_there
         is_known = self.deleted == NEVER and (was_there or bool(self.kept))
