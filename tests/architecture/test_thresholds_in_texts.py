@@ -90,7 +90,8 @@ REASONS = [
     ("duration_is_usual", "between 5 and 300", "in the check's SQL"),
     ("experience_goes_with_empathy", "30 tutors", "in the check's SQL"),
     # What a standard says.
-    (r"events/receiver/app\.py", "5 minutes", "the tolerance of Standard Webhooks"),
+    (r"events/receiver/(app|pages)\.py", "5 minutes", "the tolerance of Standard Webhooks"),
+    (r"events/receiver/pages\.py", "5 MB", "the bound of a request"),
     # Examples and codes.
     (r"desk/templates/", "(Calling at 3 pm|rows=\"3\")", "an example, and the height of a field"),
     (r"cli/(forget|launch)\.py", "exit (status )?3", "an exit status"),
