@@ -171,6 +171,9 @@ def replay(
 
 def _may_write(database: Database) -> bool:
     refuse_mapping(database)
+    # Moments without an offset are the platform's.
+    zone = database.warehouse.platform_timezone
+    database.execute("select set_config('timezone', %s, true)", (zone,))
     return database.lock(LOCK, wait=False) and is_ours(database) and reserve(database)
 
 
