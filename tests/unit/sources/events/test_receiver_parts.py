@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -96,8 +97,10 @@ def pages() -> dict[str, httpx.Response]:
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
             return await client.get(path)
 
+    thread = ThreadPoolExecutor(1)
     return {
-        name: asyncio.run(get(f"/v1/{name}"))
+        # In a thread: a browser of another test may have a loop running in this one.
+        name: thread.submit(asyncio.run, get(f"/v1/{name}")).result()
         for name in ("openapi.json", "docs", "docs.css", "redoc", "docs/oauth2-redirect")
     }
 

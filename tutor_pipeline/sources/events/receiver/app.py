@@ -101,7 +101,7 @@ class Receiver:
         self._pace = Pace(self._limits)
         self._secrets = KnownSecrets(pool, clock)
         self._rejected = rejections.Counts()
-        self._applier = Applier(warehouse, pool, clock)
+        self._applier = Applier(warehouse, clock)
         self._storing = Storing(pool, self._applier.wake)
         self._unverified = 0
         self.app = self._app()

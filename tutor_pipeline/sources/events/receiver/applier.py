@@ -12,7 +12,6 @@ import psycopg
 
 from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.warehouse.database import Database, Warehouse
-from tutor_pipeline.core.warehouse.pool import Pool
 from tutor_pipeline.sources.events import applying
 
 log = logging.getLogger(__name__)
@@ -34,9 +33,8 @@ _ANYTHING = """
 class Applier:
     """Applies events in a thread of its own. `wake` says that there are new ones."""
 
-    def __init__(self, warehouse: Warehouse, pool: Pool, clock: Callable[[], datetime]) -> None:
+    def __init__(self, warehouse: Warehouse, clock: Callable[[], datetime]) -> None:
         self._warehouse = warehouse
-        self._pool = pool
         self._clock = clock
         self._new = Event()
         self._ending = False
@@ -79,7 +77,8 @@ class Applier:
                 self._pause(LOOK_SECONDS)
 
     def _is_anything(self) -> bool:
-        with self._pool.connection() as database:
+        # Not through the pool: whoever reads a page must not wait for what this one's failures do.
+        with self._warehouse.connect(autocommit=True) as database:
             return bool(database.value(_ANYTHING))
 
     def _apply(self) -> None:
