@@ -206,3 +206,57 @@ def test_what_replaces_the_platform_forgets_what_events_said(project, tmp_path):
     assert project.query(versions) == [(True,)]
     project.run("generate", "--tutors", "3", "--days", "3", "--replace")
     assert project.query(versions) == [(False,)]
+
+
+def test_what_nobody_reads_of_an_event_is_shown(project):
+    post(project, "session.feedback", "misspelt", 6, session_id="S1", stars=4, comment="fine")
+    (shown,) = project.json("events", "show", "misspelt")
+    assert shown["ignored"] == ["comment", "stars"]
+    assert "comment, stars" in project.run("events", "show", "misspelt").stdout
+
+
+def test_a_row_that_is_gone_names_the_event_by_which(project):
+    post(project, "session.scheduled", "short", 7, session_id="S5", tutor_id="T1",
+         scheduled_start="2026-03-02T16:00:00Z")  # fmt: skip
+    post(project, "session.deleted", "over", 8, session_id="S5")
+    (row,) = project.json("events", "show", "short")[0]["rows"]
+    assert set(row["overruled"].values()) == {"shop/over"}
+
+
+def test_secrets_of_sources_on_the_command_line(new_project):
+    project = new_project()
+    first = project.json("events", "secrets", "add", "shop")["secret"]
+    second = project.json("events", "secrets", "rotate", "shop", "--keep", "2")["secret"]
+    assert first.startswith("whsec_") and second.startswith("whsec_") and first != second
+    one, two = project.json("events", "secrets", "list")
+    assert one["ends_at"] is not None and two["ends_at"] is None
+    assert first not in (shown := project.run("events", "secrets", "list").stdout)
+    assert second not in shown
+    said = project.run("events", "secrets", "revoke", "shop", status=2).stderr
+    assert "--secret NUMBER" in said and "--all" in said
+    said = project.run("events", "secrets", "revoke", "shop", "--secret", "99", status=2).stderr
+    assert "no secret that is good under the number 99" in said
+    project.run("events", "secrets", "revoke", "shop", "--all")
+    project.run("events", "secrets", "revoke", "shop", "--all", status=2)
+    assert (
+        "no source is called"
+        in project.run("events", "secrets", "rotate", "nobody", status=2).stderr
+    )
+    # Nothing came yet, so nothing is lost by a made-up platform.
+    project.run("generate", "--tutors", "3", "--days", "3")
+
+
+def test_what_events_brought_is_not_replaced_unasked(new_project):
+    project = new_project()
+    project.json("events", "secrets", "add", "shop")
+    post(project, "tutor.updated", "tutor", tutor_id="T1")
+    said = project.run("generate", "--tutors", "3", "--days", "3", status=3).stderr
+    assert "what events brought" in said
+
+
+def test_a_platform_of_its_own_gets_no_events(new_project):
+    project = new_project()
+    project.settings["TUTOR_PLATFORM_SCHEMA"] = "public"
+    for command in (["serve"], ["secrets", "add", "shop"]):
+        said = project.run("events", *command, status=3).stderr
+        assert "nothing is ever written to it" in said

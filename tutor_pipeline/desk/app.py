@@ -11,17 +11,15 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tutor_pipeline.core.errors import TutorPipelineError
 from tutor_pipeline.core.templates import environment
+from tutor_pipeline.core.warehouse import health
 from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.core.warehouse.migrate import current, head
 from tutor_pipeline.core.warehouse.pool import Pool
 from tutor_pipeline.desk.gate import TOO_LONG, Gate
 from tutor_pipeline.desk.options import Options
@@ -67,20 +65,6 @@ def create_app(
             async with receiver.running():
                 yield
 
-    def ready() -> Response:
-        try:
-            with pool.connection() as database:
-                is_ready = current(database) == head()
-        except TutorPipelineError:
-            is_ready = False
-        return PlainTextResponse("ready\n" if is_ready else "not ready\n", 200 if is_ready else 503)
-
-    async def readyz(_: Request) -> Response:
-        return await run_in_threadpool(ready)
-
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
     async def file(request: Request) -> Response:
         """A file's address changes with it, so a browser keeps it for ever."""
         name = request.path_params["file"]
@@ -107,8 +91,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            *health.routes(pool),
             Route("/static/{file}", file),
             *(Route(place.path, endpoint(site, place), methods=[place.method]) for place in PLACES),
         ],

@@ -227,8 +227,7 @@ def _drop_erased(database: Database, events: Sequence[Stored]) -> list[Stored]:
         return list(events)
     dropped = {number: each & found.keys() for number, each in names.items()}
     dropped = {number: each for number, each in dropped.items() if each}
-    for each in dropped.values():
-        erased.count_dropped(database, (found[name] for name in each))
+    erased.count_dropped(database, (found[name] for each in dropped.values() for name in each))
     database.execute(_DROP, {"numbers": list(dropped)})
     return [event for event in events if event.number not in dropped]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -46,10 +47,12 @@ def erased(database: Database, names: Iterable[Name]) -> dict[Name, bytes]:
 
 def count_dropped(database: Database, hashes: Iterable[bytes]) -> None:
     """Counts events that were dropped, by the hash of what they name."""
-    for each in hashes:
-        database.execute(
-            "update {ops}.event_erasures set dropped = dropped + 1 where hash = %s", (each,)
-        )
+    counts = Counter(hashes)
+    database.execute(
+        "update {ops}.event_erasures as kept set dropped = kept.dropped + new.events"
+        " from unnest(%s::bytea[], %s::bigint[]) as new (hash, events) where kept.hash = new.hash",
+        (list(counts), list(counts.values())),
+    )
 
 
 def remember(database: Database, person: Person, now: datetime) -> None:

@@ -58,7 +58,7 @@ class Row:
     `is_there`: it is in its table. `versions`: column → the latest event that says it; columns
     that begin with ~ are said by the way, where nothing else says them. `deleted`: the latest
     deletion, `was_deleted` that before. `kept`: values that its table does not have; all of them
-    when it `is_recalled`.
+    when it `is_recalled`. `is_ours`: an event made the row.
     """
 
     is_there: bool = False
@@ -67,6 +67,7 @@ class Row:
     was_deleted: Version = NEVER
     kept: dict[str, Any] = field(default_factory=dict)
     is_recalled: bool = False
+    is_ours: bool = False
 
     def take(
         self, fields: Mapping[str, Any], otherwise: Mapping[str, Any], version: Version
@@ -76,10 +77,9 @@ class Row:
         for column, value in fields.items():
             self._say(column, value, version)
         for column, value in otherwise.items():
-            by_the_way = _OTHERWISE + column
-            # What was there before the first event is known otherwise.
-            if not self.is_there or not {column, by_the_way}.isdisjoint(self.versions):
-                self._say(by_the_way, value, version)
+            # What another door brought is known otherwise.
+            if not self.is_there or self.is_ours or self._is_said(column):
+                self._say(_OTHERWISE + column, value, version)
 
     def delete(self, version: Version) -> None:
         """Takes a deletion, of the row or of what it is a part of."""
@@ -98,7 +98,7 @@ class Row:
     def recall(self, values: Mapping[str, Any]) -> None:
         """Takes back what its table has: what events said, and without a deletion the rest too."""
         for column, value in values.items():
-            is_by_the_way = column not in self.versions and _OTHERWISE + column in self.versions
+            is_by_the_way = column not in self.versions and self._is_said(column)
             is_wanted = column in self.versions or self.deleted == NEVER
             if is_wanted and not is_by_the_way and column not in self.kept:
                 self.kept[column] = value
@@ -116,7 +116,7 @@ class Row:
         is_made_anew = self.is_recalled or not was_there
         is_known = self.deleted == NEVER and (was_there or bool(self.kept))
         if EXISTENCE not in self.versions and is_made_anew and not is_known:
-            self.kept = {}
+            self.kept, self.is_ours = {}, False
             return Step(deletes=was_there), []
         values = self._values()
         waits = [
@@ -126,10 +126,15 @@ class Row:
         if waits:
             return Step(deletes=was_there), waits
         self.is_there = True
+        if is_made_anew:
+            self.is_ours = all(map(self._is_said, values))
         self.kept = {c: value for c, value in self.kept.items() if c.startswith(_OTHERWISE)}
         if is_made_anew:
             return Step(inserts=True, deletes=was_there, values=values), []
         return Step(updates=bool(values), values=values), []
+
+    def _is_said(self, column: str) -> bool:
+        return column in self.versions or _OTHERWISE + column in self.versions
 
     def _say(self, column: str, value: Any, version: Version) -> None:
         if version > self.deleted and version >= self.versions.get(column, NEVER):

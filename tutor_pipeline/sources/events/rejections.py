@@ -33,14 +33,14 @@ class Counts:
     def __init__(self) -> None:
         self._counts: dict[tuple[datetime, str, str], Count] = {}
 
-    def add(self, source: str, reason: str, id_: str, now: datetime, times: int = 1) -> None:
-        """Counts a request, or `times` events of one."""
+    def add(self, source: str, reason: str, id_: str, now: datetime) -> None:
+        """Counts a request, or an event of one."""
         hour = now.replace(minute=0, second=0, microsecond=0)
         key = (hour, source, reason[:_LONGEST])
         if key not in self._counts and len(self._counts) >= self._MOST:
             return
         count = self._counts.setdefault(key, Count(0, now, ""))
-        count.requests += times
+        count.requests += 1
         count.last_at, count.last_id = now, id_[:_LONGEST]
 
     def taken(self) -> Mapping[tuple[datetime, str, str], Count]:

@@ -105,11 +105,11 @@ def known(database: Database, table: Table, keys: Collection[Key]) -> dict[Key, 
     for key in there:
         rows[key].is_there = True
     found = database.execute(_VERSIONS, {"names": [name_of(table.name, key) for key in keys]})
-    for key, versions, deleted, kept in found:
+    for key, versions, deleted, kept, is_ours in found:
         row = rows[tuple(key)]
         row.versions = unpacked(versions)
         row.deleted = row.was_deleted = Version(*deleted) if deleted else NEVER
-        row.kept = kept or {}
+        row.kept, row.is_ours = kept or {}, is_ours
     return rows
 
 
@@ -182,6 +182,7 @@ def remember(
                 "deleted": row.deleted if row.deleted != NEVER else None,
                 "kept": row.kept if row.kept or key in waits else None,
                 "waits_on": waits.get(key, ()),
+                "is_ours": row.is_ours,
                 **owners[key],
             }
             for key, row in rows.items()
@@ -222,15 +223,23 @@ def forget(database: Database, events: Collection[str]) -> dict[str, set[str]]:
 
 
 def empty(database: Database, said: Mapping[str, Collection[str]]) -> None:
-    """Empties columns that an event said before, and that no event says now."""
+    """Empties columns that an event said before and that no event says now, and deletes rows that
+    events made and of which none says anything now.
+    """
     here = read_tables(database)
     found = database.execute(
-        "select row_name, table_name, row_key, versions from {ops}.event_versions"
+        "select row_name, table_name, row_key, versions, is_ours from {ops}.event_versions"
         " where row_name = any(%s)",
         (list(said),),
     ).fetchall()
-    for name, table_name, key, groups in found:
+    for name, table_name, key, groups, is_ours in found:
         table = here[table_name]
+        if is_ours and not groups:
+            _delete(database, table, [tuple(key)])
+            database.execute(
+                "update {ops}.event_versions set is_ours = false where row_name = %s", (name,)
+            )
+            continue
         gone = set(said[name]) - unpacked(groups).keys() - set(table.needed)
         if columns := sorted(gone & table.columns):
             _update(database, table, columns,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -189,3 +190,12 @@ def test_the_order_of_arrival_does_not_matter(
         states = {name: state for name, (state, _) in door.states().items()}
         seen.append((door.platform(), states))
     assert seen[0][0] == seen[1][0] == seen[2][0]
+
+
+def test_moments_without_an_offset_are_the_platforms(door: Door) -> None:
+    there = Door(replace(door.warehouse, platform_timezone="Europe/Berlin"))
+    there.post(TUTOR, event("session.scheduled", 1, session_id="S1", tutor_id="T1",
+                            scheduled_start="2026-11-19T14:00:00"))  # fmt: skip
+    there.apply()
+    (row,) = door.rows("sessions")
+    assert datetime.fromisoformat(row["scheduled_start"]) == datetime(2026, 11, 19, 13, tzinfo=UTC)

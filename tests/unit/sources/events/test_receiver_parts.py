@@ -163,3 +163,4 @@ def test_the_page_names_every_type_and_alias(pages: dict[str, httpx.Response]) -
 def test_other_pages_are_none(pages: dict[str, httpx.Response]) -> None:
     """Those of the framework load scripts from elsewhere."""
     assert pages["redoc"].status_code == pages["docs/oauth2-redirect"].status_code == 404
+    assert "/v1/events/SOURCE" in pages["redoc"].json()["message"]

@@ -196,7 +196,6 @@ BY_THE_WAY = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="of a row that is there nothing is taken by the way")
 @pytest.mark.parametrize("what", BY_THE_WAY)
 def test_a_start_that_is_known_by_the_way_is_mended(
     platform_warehouse: Warehouse, calm: Warehouse, monkeypatch: pytest.MonkeyPatch, what: str
@@ -210,7 +209,6 @@ def test_a_start_that_is_known_by_the_way_is_mended(
     assert states(platform_warehouse) == states(calm)
 
 
-@pytest.mark.xfail(strict=True, reason="whether events made a row is not known any more")
 def test_a_row_of_a_wrong_name_is_mended(
     platform_warehouse: Warehouse, calm: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,16 @@ def run_sql(statements: str) -> None:
         op.get_bind().exec_driver_sql(statement)
 
 
+def may_be(table: str, column: str, *words: str) -> None:
+    """Says which words a column of `{ops}.<table>` may hold, in place of those that it might."""
+    run_sql(f"alter table {{ops}}.{table} drop constraint {table}_{column}_check")
+    allowed = ", ".join(f"'{word}'" for word in words)
+    run_sql(
+        f"alter table {{ops}}.{table} add constraint {table}_{column}_check"
+        f" check ({column} in ({allowed}))"
+    )
+
+
 def distribute(table: str, column: str = "tutor_id") -> None:
     """Distributes `{ops}.<table>` by `column` if the Citus extension exists.
 

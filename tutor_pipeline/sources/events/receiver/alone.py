@@ -7,14 +7,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
-from tutor_pipeline.core.errors import TutorPipelineError
+from tutor_pipeline.core.warehouse import health
 from tutor_pipeline.core.warehouse.database import Warehouse
-from tutor_pipeline.core.warehouse.migrate import current, head
 from tutor_pipeline.core.warehouse.pool import Pool
 from tutor_pipeline.sources.events.receiver.app import Receiver
 from tutor_pipeline.sources.events.receiver.limits import Limits
@@ -35,26 +31,8 @@ def create_app(
             async with receiver.running():
                 yield
 
-    def ready() -> Response:
-        try:
-            with pool.connection() as database:
-                is_ready = current(database) == head()
-        except TutorPipelineError:
-            is_ready = False
-        return PlainTextResponse("ready\n" if is_ready else "not ready\n", 200 if is_ready else 503)
-
-    async def readyz(_: Request) -> Response:
-        return await run_in_threadpool(ready)
-
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
     app = Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Mount("/", receiver.app),
-        ],
+        routes=[*health.routes(pool), Mount("/", receiver.app)],
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

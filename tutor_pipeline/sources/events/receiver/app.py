@@ -296,9 +296,9 @@ class Receiver:
                 retry_after=seconds,
             )  # fmt: skip
 
-    def _note(self, source: str, reason: str, id_: str, times: int = 1) -> None:
+    def _note(self, source: str, reason: str, id_: str) -> None:
         known = source if self._secrets.is_source(source) else rejections.UNKNOWN
-        self._rejected.add(known, reason, id_, self._clock(), times)
+        self._rejected.add(known, reason, id_, self._clock())
 
     async def _flush(self) -> None:
         """Tells of requests that were not accepted, once a second: anybody may send any number."""

@@ -3,6 +3,7 @@ select
     row_key,
     versions,
     deleted,
-    kept
+    kept,
+    is_ours
 from {ops}.event_versions
 where row_name = any(%(names)s)

@@ -7,6 +7,7 @@ insert into {ops}.event_versions as known (
     deleted,
     kept,
     waits_on,
+    is_ours,
     session_id,
     tutor_id,
     changed_at
@@ -19,6 +20,7 @@ select
     nullif(each.known -> 'deleted', 'null') as deleted,
     nullif(each.known -> 'kept', 'null') as kept,
     array(select jsonb_array_elements_text(each.known -> 'waits_on')) as waits_on,
+    (each.known ->> 'is_ours')::boolean as is_ours,
     each.known ->> 'session_id' as session_id,
     each.known ->> 'tutor_id' as tutor_id,
     clock_timestamp() as changed_at
@@ -28,6 +30,7 @@ on conflict (row_name) do update set
     deleted = excluded.deleted,
     kept = excluded.kept,
     waits_on = excluded.waits_on,
+    is_ours = excluded.is_ours,
     session_id = coalesce(excluded.session_id, known.session_id),
     tutor_id = coalesce(excluded.tutor_id, known.tutor_id),
     changed_at = excluded.changed_at

@@ -1,6 +1,6 @@
 """The desk: who works on an alert, notes, and who may sign in."""
 
-from tutor_pipeline.core.warehouse.migrations.helpers import distribute, run_sql
+from tutor_pipeline.core.warehouse.migrations.helpers import distribute, may_be, run_sql
 
 revision = "0023"
 down_revision = "0022"
@@ -8,15 +8,6 @@ branch_labels = None
 depends_on = None
 
 _EVENTS = ("opened", "escalated", "eased", "resolved", "acknowledged", "snoozed", "reopened")
-
-
-def _events(*names: str) -> None:
-    run_sql("alter table {ops}.alert_events drop constraint alert_events_event_check")
-    allowed = ", ".join(f"'{name}'" for name in names)
-    run_sql(
-        "alter table {ops}.alert_events add constraint alert_events_event_check"
-        f" check (event in ({allowed}))"
-    )
 
 
 def upgrade() -> None:
@@ -92,7 +83,7 @@ def upgrade() -> None:
         comment on table {ops}.downloads is 'Who downloaded which list from the desk';
         """)
     distribute("notes")
-    _events(*_EVENTS, "assigned", "woken")
+    may_be("alert_events", "event", *_EVENTS, "assigned", "woken")
 
 
 def downgrade() -> None:
@@ -102,4 +93,4 @@ def downgrade() -> None:
             {ops}.sign_in_failures, {ops}.downloads;
         alter table {ops}.alerts drop column owner;
         """)
-    _events(*_EVENTS)
+    may_be("alert_events", "event", *_EVENTS)

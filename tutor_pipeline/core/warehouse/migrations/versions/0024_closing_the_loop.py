@@ -1,6 +1,6 @@
 """What closes the loop: sessions that are excused."""
 
-from tutor_pipeline.core.warehouse.migrations.helpers import distribute, run_sql
+from tutor_pipeline.core.warehouse.migrations.helpers import distribute, may_be, run_sql
 
 revision = "0024"
 down_revision = "0023"
@@ -84,15 +84,6 @@ _AFTER = {
 }
 
 
-def _may_be(table: str, column: str, *words: str) -> None:
-    run_sql(f"alter table {{ops}}.{table} drop constraint {table}_{column}_check")
-    allowed = ", ".join(f"'{word}'" for word in words)
-    run_sql(
-        f"alter table {{ops}}.{table} add constraint {table}_{column}_check"
-        f" check ({column} in ({allowed}))"
-    )
-
-
 def upgrade() -> None:
     run_sql("""
         create table {ops}.session_excuses (
@@ -126,8 +117,8 @@ def upgrade() -> None:
     distribute("session_excuses")
     # Each mail with links asks which alerts it tells.
     run_sql("create index outbox_message on {ops}.outbox (message_id) where kind = 'alert';")
-    _may_be("alert_events", "event", *_EVENTS, "excused", "unexcused")
-    _may_be("alerts", "resolution", *_RESOLUTIONS, "excused")
+    may_be("alert_events", "event", *_EVENTS, "excused", "unexcused")
+    may_be("alerts", "resolution", *_RESOLUTIONS, "excused")
     run_sql("""
         create table {ops}.pipeline_zone (
             is_only boolean primary key default true check (is_only),
@@ -153,5 +144,5 @@ def downgrade() -> None:
         update {ops}.alerts set resolution = 'auto' where resolution = 'excused';
         drop table {ops}.session_excuses;
         """)
-    _may_be("alert_events", "event", *_EVENTS)
-    _may_be("alerts", "resolution", *_RESOLUTIONS)
+    may_be("alert_events", "event", *_EVENTS)
+    may_be("alerts", "resolution", *_RESOLUTIONS)

@@ -1,20 +1,11 @@
 """Events that platforms push: the inbox, versions of rows, secrets."""
 
-from tutor_pipeline.core.warehouse.migrations.helpers import run_sql
+from tutor_pipeline.core.warehouse.migrations.helpers import may_be, run_sql
 
 revision = "0025"
 down_revision = "0024"
 branch_labels = None
 depends_on = None
-
-
-def _loads_may_be(*kinds: str) -> None:
-    run_sql("alter table {ops}.platform_loads drop constraint platform_loads_kind_check")
-    allowed = ", ".join(f"'{kind}'" for kind in kinds)
-    run_sql(
-        "alter table {ops}.platform_loads add constraint platform_loads_kind_check"
-        f" check (kind in ({allowed}))"
-    )
 
 
 def upgrade() -> None:
@@ -85,6 +76,7 @@ def upgrade() -> None:
             deleted jsonb,
             kept jsonb,
             waits_on text[] not null default '{}',
+            is_ours boolean not null default false,
             session_id text,
             tutor_id text,
             changed_at timestamptz not null
@@ -101,6 +93,8 @@ def upgrade() -> None:
             'The newest event that deleted the row: [event time, rank, event id]';
         comment on column {ops}.event_versions.kept is
             'Values of a row that cannot be written yet; null = it is written, or deleted';
+        comment on column {ops}.event_versions.is_ours is
+            'Whether an event made the row; another door did, where it was there before';
         comment on column {ops}.event_versions.waits_on is
             'What such a row waits for: table/key of another, or a column of its own';
 
@@ -136,12 +130,12 @@ def upgrade() -> None:
         comment on column {ops}.event_rejections.source is
             'A source that has a secret, else (unknown)';
         """)
-    _loads_may_be("synthetic", "csv", "events")
+    may_be("platform_loads", "kind", "synthetic", "csv", "events")
 
 
 def downgrade() -> None:
     run_sql("delete from {ops}.platform_loads where kind = 'events'")
-    _loads_may_be("synthetic", "csv")
+    may_be("platform_loads", "kind", "synthetic", "csv")
     run_sql("""
         drop table {ops}.event_rejections;
         drop table {ops}.event_erasure_key;
