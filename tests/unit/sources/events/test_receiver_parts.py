@@ -72,13 +72,13 @@ def test_counts_of_what_was_not_accepted_are_bounded() -> None:
     counts = rejections.Counts()
     for number in range(3):
         counts.add("shop", "x" * 1_000, "i" * 1_000, NOW + timedelta(minutes=number))
-    counts.add("shop", "a conflict", "batch", NOW, 7)
+    counts.add("shop", "a conflict", "evt-1", NOW)
     taken = counts.taken()
     hour = NOW.replace(minute=0)
     assert set(taken) == {(hour, "shop", "x" * 200), (hour, "shop", "a conflict")}
     assert taken[hour, "shop", "x" * 200].requests == 3
     assert taken[hour, "shop", "x" * 200].last_id == "i" * 200
-    assert taken[hour, "shop", "a conflict"].requests == 7
+    assert taken[hour, "shop", "a conflict"].requests == 1
     assert counts.taken() == {}
     for number in range(2_000):
         counts.add("shop", str(number), "", NOW)
